@@ -1,0 +1,1 @@
+"""Stream processors, one agent a file."""

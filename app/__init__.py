@@ -1,0 +1,1 @@
+"""Bankstream: PostgreSQL changes to SCD2 history, fraud alerts, a data lake and a warehouse, exactly once."""

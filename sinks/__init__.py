@@ -1,0 +1,1 @@
+"""Where objects and rows go: one contract, several destinations."""

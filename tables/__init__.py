@@ -1,0 +1,1 @@
+"""What each state table holds: its key and its value type."""
