@@ -1,0 +1,51 @@
+"""State tables: what an agent declares, and the view it gets inside a unit of work."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+K = TypeVar("K")
+Key_contra = TypeVar("Key_contra", contravariant=True)
+V = TypeVar("V")
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[K, V]):
+    """A keyed table whose content is the sum of its changelog topic.
+
+    Keys are ordered by their encoded bytes; `encode_key` must therefore be injective, and order-preserving where scans are used.
+    `retention_ms` is None for a compacted changelog (the last value of every key is kept for ever). With a value, the changelog
+    keeps that many milliseconds and is not compacted: for tables of many small entries that expire by age.
+    """
+
+    name: str
+    encode_key: Callable[[K], bytes]
+    encode: Callable[[V], bytes]
+    decode: Callable[[bytes], V]
+    retention_ms: int | None = None
+
+
+class View(Protocol[Key_contra, V]):
+    """One table's partition inside a unit of work. Reads see the unit's own writes; nothing is visible outside before commit."""
+
+    def get(self, key: Key_contra) -> V | None:
+        """The value of a key, or None."""
+        ...
+
+    def put(self, key: Key_contra, value: V) -> None:
+        """Set a key, here and in the changelog."""
+        ...
+
+    def delete(self, key: Key_contra) -> None:
+        """Remove a key, here and in the changelog. Removing what is not there is allowed."""
+        ...
+
+    def evict(self, key: Key_contra) -> None:
+        """Remove a key here only; its changelog record is left to expire. For tables with `retention_ms`."""
+        ...
+
+    def scan(self, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
+        """Entries with start <= encoded key < end, in ascending byte order. `end` None means to the end of the table."""
+        ...

@@ -1,0 +1,69 @@
+"""The unit of work: everything one batch of one partition group reads and writes, committed in one Kafka transaction or not at all."""
+
+from collections.abc import MutableMapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from app.engine.table import Table, View
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class InputRecord(Protocol):
+    """A Kafka record as an agent sees it; aiokafka's ConsumerRecord is one. `timestamp` is in milliseconds since the epoch."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
+
+
+class Unit(Protocol):
+    """What the logic of an agent may do with one record: read and write tables of its group, and emit records.
+
+    Logic is a function `apply(record: InputRecord, unit: Unit) -> None`. It must be deterministic given the record, the tables
+    and `now_us`. When it raises `PoisonRecordError`, what it wrote for this record is undone and the record goes to the dead letters;
+    any other exception ends the process, with the record's position in the last log line.
+    """
+
+    @property
+    def partition(self) -> int:
+        """The partition number of the group that this unit belongs to."""
+        ...
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the group's topics have."""
+        ...
+
+    @property
+    def now_us(self) -> int:
+        """The clock, in microseconds since the epoch: the wall clock live, the record's own timestamp in a replay."""
+        ...
+
+    @property
+    def memory(self) -> MutableMapping[Any, Any]:
+        """A bounded cache of derived objects for this partition. Anything in it may vanish at any time, and all of it does when a
+        record is undone; it must be possible to make every entry again from the tables."""
+        ...
+
+    def table(self, table: Table[K, V]) -> View[K, V]:
+        """The view of a table declared for this group. KeyError if the group has no such table."""
+        ...
+
+    def emit(self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
+        """Send a record when the unit commits. Without `partition` the key decides, by Kafka's default partitioner (murmur2), over the
+        partition count that the topic has in the catalogue. Order is kept per topic and partition."""
+        ...
