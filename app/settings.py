@@ -59,6 +59,7 @@ class EngineSettings(_Section):
         5, description="pause between two fetches: more is fewer, larger transactions"
     )
     max_batch_records: Positive = Field(5_000, description="of one topic and fetch; bounds memory and transaction time")
+    max_record_bytes: Positive = Field(16 << 20, description="largest record written or read; topics are created with this limit")
     transaction_timeout_ms: Positive = 20_000
     session_timeout_ms: Positive = 10_000
     heartbeat_interval_ms: Positive = 1_000

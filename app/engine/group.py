@@ -1,0 +1,221 @@
+"""A partition group: co-partitioned topics, the tables their agents share, and the one transaction at a time that binds them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rocksdict import Cache
+
+from app.engine.dead_letters import DeadLetter
+from app.engine.kafka import KafkaLog
+from app.engine.lru import LruDict
+from app.engine.restore import Changelog, restore
+from app.engine.store import Store
+from app.engine.table import Table
+from app.engine.transactions import Transactions
+from app.engine.unit import InputRecord, Unit
+from app.engine.unit_of_work import BatchUnit, Pair
+from app.errors import BankstreamError, PoisonRecordError
+from app.settings import EngineSettings, KafkaSettings
+
+logger = logging.getLogger(__name__)
+
+Apply = Callable[[InputRecord, Unit], None]
+Punctuate = Callable[[Unit], None]
+
+POSITIONS = "positions"
+"""The table every group has: how far each input topic has been processed. It travels in the same transaction as the effects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Co-partitioned topics and the tables that their agents share.
+
+    `name` is part of the transactional id and of the changelogs' names: changing it abandons the state.
+    `punctuate` is called about every `punctuate_interval_ms` for each open partition, for work that time alone makes due.
+    """
+
+    app_id: str
+    name: str
+    topics: tuple[str, ...]
+    tables: tuple[Table[Any, Any], ...]
+    partitions: int
+    partitions_of: Callable[[str], int]
+    dead_letter_topic: str
+    punctuate: Punctuate | None = None
+
+    def changelog(self, table: str) -> str:
+        """The changelog topic of a table of this group."""
+        return f"{self.app_id}-{self.name}-{table}-changelog"
+
+    @property
+    def changelogs(self) -> tuple[Changelog, ...]:
+        """All changelogs, the positions' first."""
+        return (
+            Changelog(POSITIONS, self.changelog(POSITIONS), retention_ms=None),
+            *(Changelog(table.name, self.changelog(table.name), table.retention_ms) for table in self.tables),
+        )
+
+
+class ProcessingError(BankstreamError):
+    """The application's own code failed on a record. Not poison: a corrected version would process it."""
+
+
+class GroupPartition:
+    """State, position and transactions of one partition of a group, on the worker that owns it.
+
+    `open` before use; `process` and `punctuate` are serialised here. After any exception the object is spent: its partition has to be
+    opened anew, by this process or the next.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        number: int,
+        *,
+        kafka: KafkaSettings,
+        engine: EngineSettings,
+        log: KafkaLog,
+        state: Path,
+        cache: Cache,
+    ) -> None:
+        self.group, self.number = group, number
+        self._kafka, self._engine, self._log = kafka, engine, log
+        self._path = state / group.app_id / group.name / str(number)
+        self._cache = cache
+        self._lock = asyncio.Lock()
+        self._memory: LruDict[Any, Any] = LruDict(engine.memory_entries)
+        self._tables = frozenset(table.name for table in group.tables)
+        self._positions: dict[str, int] = {}
+        self._punctuated = 0.0
+        self._transactions = Transactions(f"{group.app_id}.{group.name}.{number}", kafka, engine)
+        self._store: Store | None = None
+
+    async def open(self) -> None:
+        """Fence the previous owner, bring the state up to the end of the changelogs, and learn the positions."""
+        started = time.monotonic()
+        await self._transactions.start()
+        self._store, restored = await restore(
+            self._path,
+            self.group.changelogs,
+            self.number,
+            kafka=self._kafka,
+            engine=self._engine,
+            log=self._log,
+            cache=self._cache,
+        )
+        self._positions = {
+            topic: int.from_bytes(raw, "big")
+            for topic in self.group.topics
+            if (raw := self._store.get(POSITIONS, topic.encode())) is not None
+        }
+        logger.info(
+            "opened %s/%d: %d changelog records in %.2f s, positions %s",
+            self.group.name, self.number, restored, time.monotonic() - started, self._positions,
+        )  # fmt: skip
+
+    def position(self, topic: str) -> int | None:
+        """The next offset of an input topic to process; None when none was processed yet."""
+        return self._positions.get(topic)
+
+    async def process(self, topic: str, records: Sequence[InputRecord], apply: Apply) -> int:
+        """Apply records of one topic, in order, and commit them with everything they led to. Answers how many were new."""
+        async with self._lock:
+            position = self._positions.get(topic, 0)
+            fresh = [record for record in records if record.offset >= position]
+            if not fresh:
+                return 0
+            unit = self._unit()
+            for record in fresh:
+                unit.mark()
+                try:
+                    apply(record, unit)
+                except PoisonRecordError as error:
+                    unit.undo()
+                    _bury(unit, record, error)
+                except Exception as error:
+                    raise ProcessingError(
+                        f"processing {record.topic}/{record.partition} offset {record.offset} in {self.group.name} failed: {error!r}. "
+                        "This is a defect, not bad input: the record is not skipped; correct the code and start the worker again."
+                    ) from error
+            await self._commit(unit, {topic: fresh[-1].offset + 1})
+            return len(fresh)
+
+    async def punctuate(self) -> None:
+        """Do what time made due, if it is time for it."""
+        now = time.monotonic()
+        if self.group.punctuate is None or now - self._punctuated < self._engine.punctuate_interval_ms / 1000:
+            return
+        self._punctuated = now
+        async with self._lock:
+            unit = self._unit()
+            self.group.punctuate(unit)
+            if not unit.empty:
+                await self._commit(unit, {})
+
+    async def close(self) -> None:
+        """Wait for the transaction under way, then let go. Closing twice is allowed."""
+        async with self._lock:
+            await self._transactions.stop()
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+    def _unit(self) -> BatchUnit:
+        if self._store is None:
+            raise BankstreamError(f"partition {self.group.name}/{self.number} is not open")
+        return BatchUnit(
+            partition=self.number,
+            partitions=self.group.partitions,
+            tables=self._tables,
+            store=self._store,
+            memory=self._memory,
+            partitions_of=self.group.partitions_of,
+            dead_letter_topic=self.group.dead_letter_topic,
+            now_us=time.time_ns() // 1000,
+        )
+
+    async def _commit(self, unit: BatchUnit, positions: Mapping[str, int]) -> None:
+        """Outputs, changelog and positions in one transaction; then the store, which so is never ahead of Kafka."""
+        assert self._store is not None
+        changes = unit.changes()
+        changes += [(POSITIONS, topic.encode(), offset.to_bytes(8, "big"), True) for topic, offset in positions.items()]
+        logged: dict[tuple[str, int], list[Pair]] = {}
+        for table, key, value, is_logged in changes:
+            if is_logged:
+                logged.setdefault((self.group.changelog(table), self.number), []).append((key, value))
+        written = await self._transactions.commit({**unit.records, **logged})
+        reached = {
+            table: written[target]
+            for table in (POSITIONS, *self._tables)
+            if (target := (self.group.changelog(table), self.number)) in written
+        }
+        self._store.write([(table, key, value) for table, key, value, _ in changes], reached)
+        self._positions.update(positions)
+        for letter in unit.dead_letters:
+            _announce(letter)
+
+
+def _bury(unit: BatchUnit, record: InputRecord, error: PoisonRecordError) -> None:
+    unit.dead_letter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        reason=error.reason,
+        stage=error.stage,
+        message=str(error),
+        error=type(error).__name__,
+    )
+
+
+def _announce(letter: DeadLetter) -> None:
+    logger.warning(
+        "dead letter: %s/%d offset %d refused at %s (%s)",
+        letter.topic, letter.partition, letter.offset, letter.stage, letter.reason,
+    )  # fmt: skip

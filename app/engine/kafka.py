@@ -1,0 +1,210 @@
+"""How the application talks to Kafka: connection settings in aiokafka's words, and questions about the log itself."""
+
+import asyncio
+import ssl
+import uuid
+from collections.abc import Iterable, Mapping
+from io import BytesIO
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    AbstractType,
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
+
+from app.errors import ContinuityError
+from app.settings import KafkaSettings
+
+
+def connection(settings: KafkaSettings) -> dict[str, Any]:
+    """The arguments that every aiokafka client of this application shares."""
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+        if settings.ssl_certfile is not None:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+        arguments["ssl_context"] = context
+    if settings.security_protocol.startswith("SASL"):
+        arguments["sasl_mechanism"] = settings.sasl_mechanism
+        arguments["sasl_plain_username"] = settings.sasl_username
+        arguments["sasl_plain_password"] = settings.sasl_password.get_secret_value() if settings.sasl_password else None
+    return arguments
+
+
+class _Uuid(AbstractType[bytes]):
+    """Sixteen raw bytes; aiokafka 0.14 has no type for them."""
+
+    @classmethod
+    def encode(cls, value: bytes) -> bytes:
+        return value
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> bytes:
+        return data.read(16)
+
+
+class _MetadataResponse(Response):
+    """Metadata v12: the first that names topic ids for topics asked by name."""
+
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("topic", CompactString("utf-8")),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequestStruct(RequestStruct):
+    API_KEY = 3
+    API_VERSION = 12
+    RESPONSE_TYPE = _MetadataResponse
+    FLEXIBLE_VERSION = True
+    SCHEMA = Schema(
+        ("topics", CompactArray(("topic_id", _Uuid), ("topic", CompactString("utf-8")), ("tags", TaggedFields))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequest(Request[_MetadataRequestStruct]):
+    API_KEY = 3
+
+    def __init__(self, topics: Iterable[str]) -> None:
+        self._topics = list(topics)
+
+    def build(self, request_struct_class: type[_MetadataRequestStruct]) -> _MetadataRequestStruct:
+        return request_struct_class([(bytes(16), name, {}) for name in self._topics], False, False, {})
+
+
+class TopicInfo:
+    """A topic as the broker knows it. The id changes when a topic of the same name is created again."""
+
+    __slots__ = ("id", "name", "partitions")
+
+    def __init__(self, name: str, topic_id: uuid.UUID, partitions: int) -> None:
+        self.name, self.id, self.partitions = name, topic_id, partitions
+
+
+class KafkaLog:
+    """Questions about topics and offsets, answered without joining a group. Use as an async context manager.
+
+    Offsets are of the log itself (read uncommitted): `end` is the high watermark, the offset that the next record will get.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._consumer: AIOKafkaConsumer | None = None
+        self._starting = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Connect. Starting twice is allowed."""
+        async with self._starting:
+            if self._consumer is None:
+                consumer = AIOKafkaConsumer(**connection(self._settings))
+                await consumer.start()
+                self._consumer = consumer
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def end(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """High watermarks."""
+        offsets: Mapping[TopicPartition, int] = await self._started.end_offsets(list(partitions))
+        return offsets
+
+    async def beginning(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The first offsets that the broker still has."""
+        offsets: Mapping[TopicPartition, int] = await self._started.beginning_offsets(list(partitions))
+        return offsets
+
+    async def topics(self, names: Iterable[str]) -> dict[str, TopicInfo]:
+        """The topics of these names that exist."""
+        client = self._started._client  # noqa: SLF001 - aiokafka has no public way to send a request of one's own
+        node = client.get_random_node()
+        for _ in range(3):  # a node may be gone; any other answers the same
+            if await client.ready(node):
+                break
+            node = client.get_random_node()
+        response = await client.send(node, _MetadataRequest(names))
+        return {
+            name: TopicInfo(name, uuid.UUID(bytes=topic_id), len(partitions))
+            for error, name, topic_id, _, partitions, _, _ in response.topics
+            if error == 0
+        }
+
+    async def require(self, names: Iterable[str]) -> dict[str, TopicInfo]:
+        """Like `topics`, but ContinuityError when one is missing."""
+        wanted = list(names)
+        found = await self.topics(wanted)
+        if missing := sorted(set(wanted) - found.keys()):
+            raise ContinuityError(
+                f"Kafka at {self._settings.bootstrap_servers} has no topic {', '.join(missing)}. Run `bankstream provision topics`."
+            )
+        return found
+
+    @property
+    def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise RuntimeError("KafkaLog is used before start()")
+        return self._consumer

@@ -1,0 +1,111 @@
+"""The local state of one partition: a RocksDB that holds what its changelogs hold, up to the offsets it names. A cache, safe to delete.
+
+All tables of a partition share one RocksDB, each under its own key prefix, so that one WriteBatch moves values and changelog offsets
+together. RocksDB's own log is off: after a crash the store is some earlier state together with the offsets of that state, and the
+changelogs bring it forward from there.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
+
+_META = b"m"
+_DATA = b"t"
+_OFFSET = _META + b"changelog-offset:"
+_IDENTITY = _META + b"identity"
+
+
+def _data_prefix(table: str) -> bytes:
+    return _DATA + table.encode() + b"\0"
+
+
+def _after_prefix(prefix: bytes) -> bytes:
+    return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+class Store:
+    """One partition's RocksDB. Not thread safe; RocksDB itself refuses a second process on the same directory."""
+
+    def __init__(self, path: Path, *, block_cache: Cache) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        blocks = BlockBasedOptions()
+        blocks.set_block_cache(block_cache)  # without one, rocksdict takes gigabytes for each store
+        blocks.set_bloom_filter(10, False)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_block_based_table_factory(blocks)
+        options.set_write_buffer_size(16 << 20)
+        options.set_max_open_files(256)
+        options.set_keep_log_file_num(2)
+        options.set_max_log_file_size(1 << 20)
+        self._writes = WriteOptions()
+        self._writes.disable_wal(True)
+        self._db = Rdict(str(path), options)
+        self._prefixes: dict[str, bytes] = {}
+
+    @classmethod
+    def destroy(cls, path: Path) -> None:
+        """Remove a store from disk. The changelogs make it again."""
+        shutil.rmtree(path, ignore_errors=True)
+
+    @property
+    def identity(self) -> bytes | None:
+        """What the store was made from (the changelogs' topic ids); None for a new store."""
+        value: bytes | None = self._db.get(_IDENTITY)
+        return value
+
+    def set_identity(self, identity: bytes) -> None:
+        """Remember what the store is made from."""
+        batch = WriteBatch(raw_mode=True)
+        batch.put(_IDENTITY, identity)
+        self._db.write(batch, self._writes)
+
+    def changelog_offset(self, table: str) -> int:
+        """The first changelog offset of a table that is not in the store yet; 0 for a new store."""
+        raw: bytes | None = self._db.get(_OFFSET + table.encode())
+        return int.from_bytes(raw, "big") if raw else 0
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The value of a key, or None."""
+        value: bytes | None = self._db.get(self._prefix(table) + key)
+        return value
+
+    def scan(self, table: str, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with start <= key < end in ascending order; `end` None: to the end of the table."""
+        prefix = self._prefix(table)
+        stop = _after_prefix(prefix) if end is None else prefix + end
+        cut = len(prefix)
+        cursor = self._db.iter()
+        cursor.seek(prefix + start)
+        while cursor.valid():
+            key: bytes = cursor.key()
+            if key >= stop:
+                return
+            yield key[cut:], cursor.value()
+            cursor.next()
+
+    def write(self, changes: Sequence[tuple[str, bytes, bytes | None]], changelog_offsets: Mapping[str, int]) -> None:
+        """Apply (table, key, value or None for gone) and the changelog offsets reached by them, all or nothing."""
+        batch = WriteBatch(raw_mode=True)
+        for table, key, value in changes:
+            if value is None:
+                batch.delete(self._prefix(table) + key)
+            else:
+                batch.put(self._prefix(table) + key, value)
+        for table, offset in changelog_offsets.items():
+            batch.put(_OFFSET + table.encode(), offset.to_bytes(8, "big"))
+        self._db.write(batch, self._writes)
+
+    def close(self) -> None:
+        """Flush and close, so that the next opening is warm."""
+        self._db.flush()
+        self._db.close()
+
+    def _prefix(self, table: str) -> bytes:
+        prefix = self._prefixes.get(table)
+        if prefix is None:
+            prefix = self._prefixes[table] = _data_prefix(table)
+        return prefix

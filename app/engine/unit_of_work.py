@@ -1,0 +1,207 @@
+"""The live unit of work: an overlay over the store, the records to send, and an undo log per input record."""
+
+import bisect
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from app.engine.dead_letters import DeadLetter, encode_dead_letter
+from app.engine.keys import partition_for
+from app.engine.store import Store
+from app.engine.table import Table, View
+from app.errors import PoisonRecordError
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Pair = tuple[bytes | None, bytes | None]
+
+
+@dataclass(slots=True)
+class Slot:
+    """What a unit has done to one key: its value (None: gone), and whether the changelog hears of it."""
+
+    value: bytes | None
+    logged: bool
+
+
+@dataclass(slots=True)
+class Overlay:
+    """The uncommitted writes to one table."""
+
+    slots: dict[bytes, Slot] = field(default_factory=dict)
+    ordered: list[bytes] | None = None
+    """The keys of `slots` in order; made by the first scan, None before."""
+
+
+class OverlayView(Generic[K, V]):
+    """One table inside a unit of work. Implements `View`."""
+
+    def __init__(
+        self, table: Table[K, V], store: Store, overlay: Overlay, undo: Callable[[Callable[[], None]], None]
+    ) -> None:
+        self._table, self._store, self._overlay, self._undo = table, store, overlay, undo
+
+    def get(self, key: K) -> V | None:
+        """The value of a key, or None."""
+        raw_key = self._table.encode_key(key)
+        slot = self._overlay.slots.get(raw_key)
+        raw = slot.value if slot is not None else self._store.get(self._table.name, raw_key)
+        return None if raw is None else self._table.decode(raw)
+
+    def put(self, key: K, value: V) -> None:
+        """Set a key."""
+        self._set(self._table.encode_key(key), Slot(self._table.encode(value), logged=True))
+
+    def delete(self, key: K) -> None:
+        """Remove a key."""
+        self._set(self._table.encode_key(key), Slot(None, logged=True))
+
+    def evict(self, key: K) -> None:
+        """Remove a key here only."""
+        raw_key = self._table.encode_key(key)
+        before = self._overlay.slots.get(raw_key)
+        if before is None or before.value is None:
+            self._set(raw_key, Slot(None, logged=before.logged if before else False))
+        else:  # written by this very unit: the changelog must not bring it back
+            self._set(raw_key, Slot(None, logged=True))
+
+    def scan(self, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
+        """Entries with start <= encoded key < end in ascending byte order, with the unit's own writes."""
+        decode = self._table.decode
+        mine = iter(self._written(start, end))
+        stored = self._store.scan(self._table.name, start, end)
+        left, right = next(mine, None), next(stored, None)
+        while left is not None or right is not None:
+            if right is None or (left is not None and left <= right[0]):
+                assert left is not None
+                if right is not None and left == right[0]:
+                    right = next(stored, None)
+                value = self._overlay.slots[left].value
+                if value is not None:
+                    yield left, decode(value)
+                left = next(mine, None)
+            else:
+                yield right[0], decode(right[1])
+                right = next(stored, None)
+
+    def _written(self, start: bytes, end: bytes | None) -> list[bytes]:
+        overlay = self._overlay
+        if not overlay.slots:
+            return []
+        if overlay.ordered is None:
+            overlay.ordered = sorted(overlay.slots)
+        low = bisect.bisect_left(overlay.ordered, start)
+        high = len(overlay.ordered) if end is None else bisect.bisect_left(overlay.ordered, end)
+        return overlay.ordered[low:high]
+
+    def _set(self, raw_key: bytes, slot: Slot) -> None:
+        overlay = self._overlay
+        before = overlay.slots.get(raw_key)
+        overlay.slots[raw_key] = slot
+        if before is None and overlay.ordered is not None:
+            bisect.insort(overlay.ordered, raw_key)
+        self._undo(lambda: self._restore(raw_key, before))
+
+    def _restore(self, raw_key: bytes, before: Slot | None) -> None:
+        overlay = self._overlay
+        if before is not None:
+            overlay.slots[raw_key] = before
+            return
+        del overlay.slots[raw_key]
+        if overlay.ordered is not None:
+            overlay.ordered.remove(raw_key)
+
+
+class BatchUnit:
+    """The unit of work of one batch of one partition group. Implements `Unit`; `records` and `changes` are what it came to.
+
+    Call `mark()` before each record, and `undo()` when the record proved to be poison.
+    """
+
+    def __init__(
+        self,
+        *,
+        partition: int,
+        partitions: int,
+        tables: frozenset[str],
+        store: Store,
+        memory: MutableMapping[Any, Any],
+        partitions_of: Callable[[str], int],
+        dead_letter_topic: str,
+        now_us: int,
+    ) -> None:
+        self.partition, self.partitions = partition, partitions
+        self.memory, self.now_us = memory, now_us
+        self._tables, self._store = tables, store
+        self._partitions_of, self._dead_letter_topic = partitions_of, dead_letter_topic
+        self._overlays: dict[str, Overlay] = {}
+        self._views: dict[str, OverlayView[Any, Any]] = {}
+        self._undo_log: list[Callable[[], None]] = []
+        self.records: dict[tuple[str, int], list[Pair]] = {}
+        self.dead_letters: list[DeadLetter] = []
+
+    def table(self, table: Table[K, V]) -> View[K, V]:
+        """The view of a table declared for this group."""
+        view = self._views.get(table.name)
+        if view is None:
+            if table.name not in self._tables:
+                raise KeyError(
+                    f"table {table.name!r} is not declared for this partition group; it has {sorted(self._tables)}"
+                )
+            overlay = self._overlays[table.name] = Overlay()
+            view = self._views[table.name] = OverlayView(table, self._store, overlay, self._undo_log.append)
+        return view
+
+    def emit(self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
+        """Send a record when the unit commits."""
+        if partition is None:
+            partition = partition_for(key, self._partitions_of(topic))
+        pairs = self.records.setdefault((topic, partition), [])
+        pairs.append((key, value))
+        self._undo_log.append(lambda: _drop_last(pairs))
+
+    def dead_letter(  # noqa: D102 - documented on Unit
+        self,
+        *,
+        topic: str,
+        partition: int,
+        offset: int,
+        key: bytes | None,
+        value: bytes | None,
+        reason: str,
+        stage: str,
+        message: str,
+        error: str = PoisonRecordError.__name__,
+    ) -> None:
+        letter = DeadLetter(topic, partition, offset, key, value, reason, stage, error, message)
+        self.dead_letters.append(letter)
+        self._undo_log.append(lambda: _drop_last(self.dead_letters))
+        self.emit(self._dead_letter_topic, key=key, value=encode_dead_letter(letter, self.now_us))
+
+    def mark(self) -> None:
+        """Everything up to here stands, whatever becomes of the next record."""
+        self._undo_log.clear()
+
+    def undo(self) -> None:
+        """Take back what was written since `mark`. Cached objects may have been changed by it, so all of them go."""
+        while self._undo_log:
+            self._undo_log.pop()()
+        self.memory.clear()
+
+    def changes(self) -> list[tuple[str, bytes, bytes | None, bool]]:
+        """(table, key, value or None for gone, whether the changelog hears of it), one a key."""
+        return [
+            (table, key, slot.value, slot.logged)
+            for table, overlay in self._overlays.items()
+            for key, slot in overlay.slots.items()
+        ]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not any(self.records.values()) and not any(overlay.slots for overlay in self._overlays.values())
+
+
+def _drop_last(items: list[Any]) -> None:
+    items.pop()
