@@ -64,6 +64,7 @@ class EngineSettings(_Section):
     session_timeout_ms: Positive = 10_000
     heartbeat_interval_ms: Positive = 1_000
     restore_timeout_s: Positive = Field(600, description="a partition that is not open after this long ends the worker")
+    drain_timeout_s: Positive = Field(10, description="a rebalance or a stop waits this long for a busy partition")
     offset_commit_interval_ms: Positive = Field(1_000, description="group offsets are for lag monitoring only")
     punctuate_interval_ms: Positive = Field(1_000, description="how often time-driven work such as expiry is looked at")
     memory_entries: Positive = Field(
@@ -183,6 +184,29 @@ class WorkerSettings(_Section):
     untracked_columns: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
         ("balance", "updated_at"), description="comma separated; a change to these alone opens no SCD2 version"
     )
+
+
+class StackSettings(_Section):
+    """The local stack: where it lives and what of it the user wants to decide."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BANKSTREAM_STACK_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    home: Path | None = Field(
+        None,
+        validation_alias="BANKSTREAM_HOME",
+        description="data, logs and secrets of the stack; unset: .bankstream beside the project",
+    )
+    cache: Path | None = Field(None, description="downloads, shared by all stacks; unset: bankstream in XDG_CACHE_HOME")
+    maven_url: str | None = Field(None, description="mirror of Maven's central repository to fetch the jars from")
+    start_timeout_s: Positive = Field(180, description="a part that is not ready after this long is an error")
+    streams_workers: Annotated[int, Field(gt=0, le=16)] = Field(1, description="streams workers side by side")
+    port_postgres: Port | None = Field(None, description="pin a port; unset: a free one, kept for later runs")
+    port_kafka: Port | None = None
+    port_connect: Port | None = None
+    port_s3: Port | None = None
+    port_warehouse: Port | None = None
 
 
 Section = TypeVar("Section", bound=BaseSettings)

@@ -1,0 +1,251 @@
+"""The partitions that this worker has open: assigned, fed, drained and closed as the consumer group says."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from aiokafka import TopicPartition
+
+from app.engine.exits import die
+from app.engine.kafka import KafkaLog
+from app.engine.processors import Processor
+from app.engine.unit import InputRecord
+from app.errors import ContinuityError
+from app.settings import EngineSettings, KafkaSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A set of topics whose partitions of equal number are processed by one processor, made by `factory` from that number."""
+
+    name: str
+    topics: tuple[str, ...]
+    factory: Callable[[int], Processor]
+
+
+@dataclass(slots=True, eq=False)
+class Cursor:
+    """Where a topic partition is read, since its last seek. A batch that belongs to an older cursor is stale, and read again."""
+
+    next: int
+    """The offset after the last record fetched."""
+    pending: int = 0
+    """Batches fetched and not yet processed."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Consecutive records of one topic partition, from one fetch. `begin` is where the fetch began: holes are Kafka's, not ours."""
+
+    tp: TopicPartition
+    cursor: Cursor
+    begin: int
+    records: Sequence[InputRecord]
+    unfinished: int
+    """How many processors have yet to take it: a topic can belong to several members."""
+
+    def done(self) -> None:
+        """One processor is through with it."""
+        self.unfinished -= 1
+        if self.unfinished == 0:
+            self.cursor.pending -= 1
+
+
+@dataclass(slots=True)
+class _Open:
+    processor: Processor
+    queue: "asyncio.Queue[Batch]" = field(default_factory=asyncio.Queue)  # bounded by MAX_PENDING batches a topic
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[None] | None" = None
+
+
+MAX_PENDING = 2
+"""Batches of one topic partition in memory at a time: one is processed while the next is fetched."""
+
+
+class Engine:
+    """Owns the processors. All methods run on the worker's event loop."""
+
+    def __init__(self, kafka: KafkaSettings, settings: EngineSettings) -> None:
+        self.kafka, self.settings = kafka, settings
+        self.log = KafkaLog(kafka)
+        self.cursors: dict[TopicPartition, Cursor] = {}
+        self._members: list[Member] = []
+        self._open: dict[tuple[str, int], _Open] = {}
+        self._closing = False
+
+    def add(self, member: Member) -> None:
+        """Declare a member, before the worker starts."""
+        self._members.append(member)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Every input topic, once."""
+        return tuple(dict.fromkeys(chain.from_iterable(member.topics for member in self._members)))
+
+    async def check(self) -> None:
+        """ContinuityError unless all input topics exist and the topics of each member have equal partition counts."""
+        infos = await self.log.require(self.topics)
+        for member in self._members:
+            counts = {topic: infos[topic].partitions for topic in member.topics}
+            if len(set(counts.values())) != 1:
+                raise ContinuityError(
+                    f"the topics of {member.name} must have equal partition counts, but have {counts}"
+                )
+
+    async def assign(self, assigned: Iterable[TopicPartition]) -> None:
+        """Close what is no longer ours, open what is new; what stays is left open and warm."""
+        numbers: dict[str, set[int]] = {}
+        for tp in assigned:
+            numbers.setdefault(tp.topic, set()).add(tp.partition)
+        wanted: dict[tuple[str, int], Member] = {}
+        for member in self._members:
+            shared = [numbers.get(topic, set()) for topic in member.topics]
+            if any(part != shared[0] for part in shared):
+                raise ContinuityError(f"the assignment is not co-partitioned for {member.name}: {numbers}")
+            wanted |= {(member.name, number): member for number in shared[0]}
+        await asyncio.gather(*(self._close(key) for key in self._open.keys() - wanted.keys()))
+        await asyncio.gather(*(self._open_one(key, wanted[key]) for key in wanted.keys() - self._open.keys()))
+
+    async def drain(self) -> None:
+        """Make everything fetched stale and wait until nothing is being processed. For the moment before a rebalance.
+
+        A processor that is still busy after `drain_timeout_s` (its destination is away, perhaps) is closed as it is: what it has
+        not made durable is processed again by the next owner, and the group does not wait for it.
+        """
+        self.cursors.clear()
+        await asyncio.gather(*(self._drain_one(key, one) for key, one in list(self._open.items())))
+
+    async def close(self) -> None:
+        """Finish what is under way, close everything."""
+        self._closing = True
+        await self.drain()
+        await asyncio.gather(*(self._close(key) for key in list(self._open)))
+        await self.log.stop()
+
+    async def seeks(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where to read each of these partitions from, and a fresh cursor there. The caller seeks.
+
+        ContinuityError when Kafka no longer has the next record, or never had it: something would be skipped.
+        """
+        tps = [tp for tp in tps if self._owners(tp)]
+        first, end = await self.log.beginning(tps), await self.log.end(tps)
+        targets: dict[TopicPartition, int] = {}
+        for tp in tps:
+            positions = [one.processor.position(tp.topic) for _, one in self._owners(tp)]
+            known = [first[tp] if position is None else position for position in positions]
+            target = min(known)
+            if target < first[tp] or target > end[tp]:
+                raise ContinuityError(
+                    f"{tp.topic}/{tp.partition} is processed up to offset {target}, but Kafka has {first[tp]} to {end[tp]}: "
+                    + (
+                        "records expired before they were processed"
+                        if target < first[tp]
+                        else "the topic was created anew"
+                    )
+                    + ". Nothing is skipped silently: see docs/ARCHITECTURE.md, continuity."
+                )
+            targets[tp] = target
+            self.cursors[tp] = Cursor(target)
+        return targets
+
+    def ready_for(self, tps: Iterable[TopicPartition]) -> set[TopicPartition]:
+        """Those of the partitions that have been sought and may be fetched: the others have enough in memory."""
+        return {tp for tp in tps if (cursor := self.cursors.get(tp)) is not None and cursor.pending < MAX_PENDING}
+
+    def fetched(self, tp: TopicPartition, cursor: Cursor, records: Sequence[InputRecord]) -> Batch:
+        """A batch from a fetch that began at the cursor."""
+        batch = Batch(tp, cursor, cursor.next, records, len(self._owners(tp)))
+        cursor.next = records[-1].offset + 1
+        cursor.pending += 1
+        return batch
+
+    def submit(self, batch: Batch, member: str) -> None:
+        """Queue a batch for the member's processor of its partition. Stale batches vanish: they are fetched again."""
+        one = self._open.get((member, batch.tp.partition))
+        if one is not None and self.cursors.get(batch.tp) is batch.cursor:
+            one.idle.clear()
+            one.queue.put_nowait(batch)
+
+    async def punctuate(self) -> None:
+        """Let every open partition do what time made due."""
+        if not self._closing:
+            await asyncio.gather(*(one.processor.punctuate() for one in self._open.values()))
+
+    def durable(self) -> dict[TopicPartition, int]:
+        """For each partition being read, the first offset whose effects are not durable yet."""
+        offsets: dict[TopicPartition, int] = {}
+        for tp in self.cursors:
+            known = [offset for _, one in self._owners(tp) if (offset := one.processor.durable(tp.topic)) is not None]
+            if known:
+                offsets[tp] = min(known)
+        return offsets
+
+    def _owners(self, tp: TopicPartition) -> list[tuple[Member, _Open]]:
+        return [
+            (member, one)
+            for member in self._members
+            if tp.topic in member.topics and (one := self._open.get((member.name, tp.partition))) is not None
+        ]
+
+    async def _open_one(self, key: tuple[str, int], member: Member) -> None:
+        await self.log.start()
+        processor = member.factory(key[1])
+        await processor.open()
+        one = self._open[key] = _Open(processor)
+        one.idle.set()
+        one.task = asyncio.create_task(self._run(key, one), name=f"{key[0]}/{key[1]}")
+
+    async def _drain_one(self, key: tuple[str, int], one: _Open) -> None:
+        try:
+            async with asyncio.timeout(self.settings.drain_timeout_s):
+                await one.idle.wait()
+        except TimeoutError:
+            logger.warning("%s/%d is still busy after %d s: closed as it is", *key, self.settings.drain_timeout_s)
+            await self._close(key, wait=False)
+
+    async def _close(self, key: tuple[str, int], *, wait: bool = True) -> None:
+        one = self._open.pop(key)
+        if wait:
+            await one.idle.wait()
+        if one.task is not None:
+            one.task.cancel()
+            await asyncio.gather(one.task, return_exceptions=True)
+        await one.processor.close()
+        logger.info("closed %s/%d", *key)
+
+    async def _run(self, key: tuple[str, int], one: _Open) -> None:
+        while True:
+            batch = await one.queue.get()
+            try:
+                if self.cursors.get(batch.tp) is batch.cursor:
+                    await self._process(one.processor, batch)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it is: nothing may go on behind it
+                last = batch.records[-1]
+                die(
+                    error,
+                    f"{key[0]}/{key[1]}: {batch.tp.topic}/{batch.tp.partition} offsets {batch.begin} to {last.offset}",
+                )
+            finally:
+                batch.done()
+                if one.queue.empty():
+                    one.idle.set()
+
+    async def _process(self, processor: Processor, batch: Batch) -> None:
+        position = processor.position(batch.tp.topic)
+        if position is not None and batch.begin > position:
+            raise ContinuityError(
+                f"{batch.tp.topic}/{batch.tp.partition}: a batch from offset {batch.begin} came, but {position} is next"
+            )
+        await processor.process(batch.tp.topic, batch.records)
+
+
+def single(topic: str, factory: Callable[[int], Processor]) -> Member:
+    """A member for one topic of its own."""
+    return Member(topic, (topic,), factory)

@@ -1,0 +1,305 @@
+"""The engine under a Faust worker: Faust keeps lifecycle, group membership, assignor, agents, flow control and CLI.
+
+What is overridden, and the loss or doubling that each override prevents (seen with faust-streaming 0.15.3):
+
+- `Thread._create_worker_consumer`: read committed, and Faust's co-partitioning assignor. The stock consumer reads uncommitted records
+  unless Faust's own transactions are on, and assigns round robin when the app has no Faust table.
+- `Thread._fetch_records`: asks aiokafka for background errors, else a dead fetcher stalls silently; an offset that Kafka no longer has
+  is an error, where the stock reset policy skips to what there is.
+- `Consumer.commit`: the position is in the state; group offsets are written for lag monitoring only.
+- `Consumer.perform_seek`: to the positions of the open partitions.
+- `Consumer._drain_messages`: one Faust event per topic partition and fetch. A fetch begun before its partition was sought is stale:
+  its records are dropped and fetched again, never processed out of place.
+- `TableManager.on_rebalance`: opens what was assigned, while everything is paused.
+- `Recovery._resume_streams`: seek, then resume flow, then partitions: the stock order clears queues it has just filled.
+- `App.on_stop`: closes the partitions before the consumer leaves the group.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import aiokafka
+import faust
+from aiokafka import TopicPartition
+from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.structs import OffsetAndMetadata
+from faust.app import App as FaustApp
+from faust.tables.manager import TableManager as FaustTableManager
+from faust.tables.recovery import Recovery as FaustRecovery
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from app.engine.engine import Batch, Cursor, Engine
+from app.engine.exits import die
+from app.engine.kafka import connection
+from app.errors import ContinuityError
+
+logger = logging.getLogger(__name__)
+
+FETCH_WAIT_MS = 100
+
+
+class BatchMessage(ConsumerMessage):
+    """A Faust message that carries a whole batch."""
+
+    __slots__ = ("batch",)
+    batch: Batch
+
+
+class BatchSchema(faust.Schema[Any, Any]):
+    """Hands the batch through: Faust decodes nothing."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        """The decoder of a topic."""
+
+        async def decode(message: BatchMessage, *, propagate: bool = False) -> Any:  # noqa: ARG001 - Faust's signature
+            return app.create_event(None, message.batch, None, message)
+
+        return decode
+
+
+class Thread(driver.AIOKafkaConsumerThread):
+    """The thread in which aiokafka lives."""
+
+    app: Any  # our App, which faust's interface does not know
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        del transport  # the broker's address is in our settings
+        engine: Engine = self.app.engine
+        settings = engine.settings
+        self._assignor = self.app.assignor
+        return aiokafka.AIOKafkaConsumer(
+            **connection(engine.kafka),
+            client_id=self.app.conf.broker_client_id,
+            group_id=self.app.conf.id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            max_poll_records=settings.max_batch_records,
+            max_partition_fetch_bytes=1 << 20,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            rebalance_timeout_ms=max(60_000, settings.session_timeout_ms),
+            max_poll_interval_ms=24 * 3_600_000,  # a worker under backpressure is slow, not dead
+            request_timeout_ms=max(40_000, 2 * settings.session_timeout_ms),
+        )
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
+        max_records: int | None = None,
+    ) -> Mapping[TP, list[Any]]:
+        consumer._coordinator.check_errors()  # noqa: SLF001 - what AIOKafkaConsumer.getmany does
+        if consumer._fetcher._fetch_task.done():  # noqa: SLF001 - aiokafka does not tell of it otherwise
+            consumer._fetcher._fetch_task.result()  # noqa: SLF001
+        try:
+            return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        except NoOffsetForPartitionError:
+            return {}  # of the moment between assignment and our seek
+        except OffsetOutOfRangeError as error:
+            raise ContinuityError(
+                f"Kafka no longer has the next records: {error}. They expired before they were processed."
+            ) from error
+
+
+class Consumer(driver.Consumer):
+    """Feeds the agents with batches, from the positions that the open partitions name."""
+
+    app: Any  # our App, which faust's interface does not know
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the app."""
+        engine: Engine = self.app.engine
+        return engine
+
+    def _new_consumer_thread(self) -> Thread:
+        return Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def commit(self, *_: Any, **__: Any) -> bool:
+        """Write group offsets, so that lag can be monitored with Kafka's own tools. Nothing depends on them."""
+        offsets = {tp: OffsetAndMetadata(offset, "") for tp, offset in self.engine.durable().items()}
+        consumer = self._thread._consumer  # noqa: SLF001
+        if offsets and consumer is not None and not self.app.rebalancing:
+            try:
+                await self._thread.call_thread(consumer.commit, offsets)
+            except KafkaError as error:
+                logger.info("group offsets were not written this time: %r", error)
+        return True
+
+    async def perform_seek(self) -> None:
+        """Seek every assigned partition to the position in the state."""
+        try:
+            targets = await self.engine.seeks({TopicPartition(*tp) for tp in self.assignment()})
+        except ContinuityError as error:
+            die(error, "seek")
+        for tp, offset in targets.items():
+            await self.seek(TP(tp.topic, tp.partition), offset)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        engine = self.engine
+        linger = engine.settings.linger_ms / 1000
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):  # noqa: SLF001
+                if not self.flow_active:
+                    await self.wait(self.can_resume_flow.wait())
+                    continue
+                cursors = dict(engine.cursors)
+                active = {
+                    TP(*tp) for tp in engine.ready_for(TopicPartition(*tp) for tp in self._get_active_partitions())
+                }
+                if not active:  # an empty set would mean every partition
+                    await asyncio.sleep(max(linger, 0.005))
+                    continue
+                fetched = await self._getmany(active_partitions=active, timeout=FETCH_WAIT_MS / 2000)
+                for tp, records in (fetched or {}).items():
+                    await self._deliver(TopicPartition(tp.topic, tp.partition), cursors, records)
+                await asyncio.sleep(linger)
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            if not self.app.should_stop:
+                raise
+        except Exception as error:  # noqa: BLE001 - a fetch loop that has ended must not look like an idle one
+            die(error, "fetch")
+
+    async def _deliver(self, tp: TopicPartition, cursors: Mapping[TopicPartition, Cursor], records: list[Any]) -> None:
+        cursor = self.engine.cursors.get(tp)
+        if cursor is None or cursor is not cursors.get(tp) or not records:
+            return  # sought since the fetch began: aiokafka is reading from the new place already
+        batch = self.engine.fetched(tp, cursor, records)
+        last = records[-1]
+        message = BatchMessage(
+            tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, None, None, None, None, 0, 0,
+            TP(tp.topic, tp.partition), generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+        message.batch = batch
+        await self.callback(message)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's livelock detector reasons from acknowledgements, which are not used here."""
+
+
+class Transport(driver.Transport):
+    """Faust's aiokafka transport with our consumer."""
+
+    Consumer = Consumer
+
+
+class Recovery(FaustRecovery):
+    """There are no Faust tables to recover; what is left is to start the flow in the right order."""
+
+    app: Any  # our App, which faust's interface does not know
+
+    async def _resume_streams(self, generation_id: int = 0) -> None:
+        app, consumer = self.app, self.app.consumer
+        await app.on_rebalance_complete.send()
+        if app.consumer_generation_id != generation_id:
+            return
+        assignment = set(consumer.assignment())
+        await consumer.perform_seek()
+        self.completed.set()
+        app.flow_control.resume()
+        consumer.resume_partitions(assignment)
+        consumer.resume_flow()
+        await app._fetcher.maybe_start()  # noqa: SLF001
+        self.tables.on_actives_ready()
+        self.tables.on_standbys_ready()
+        app.on_rebalance_end()
+        logger.info("ready with %d partitions", len(assignment))
+
+
+class TableManager(FaustTableManager):
+    """Opens the engine's partitions where Faust would recover its tables."""
+
+    app: Any  # our App, which faust's interface does not know
+
+    @property
+    def recovery(self) -> FaustRecovery:
+        """Our recovery."""
+        if self._recovery is None:
+            self._recovery = Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Open what was assigned, close what was not."""
+        try:
+            await self.app.engine.assign({TopicPartition(*tp) for tp in assigned})
+        except Exception as error:  # noqa: BLE001 - Faust would only log it
+            die(error, "opening partitions")
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+
+class App(FaustApp):
+    """A Faust app whose partitions are the engine's."""
+
+    def __init__(self, app_id: str, engine: Engine) -> None:
+        self.engine = engine
+        super().__init__(
+            app_id,
+            broker="aiokafka://" + engine.kafka.bootstrap_servers.replace(",", ";"),
+            store="memory://",
+            datadir=engine.settings.state_dir / "faust",
+            web_enabled=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            TableManager=TableManager,
+            broker_session_timeout=engine.settings.session_timeout_ms / 1000,
+            broker_heartbeat_interval=engine.settings.heartbeat_interval_ms / 1000,
+            broker_request_timeout=max(40.0, 2 * engine.settings.session_timeout_ms / 1000),
+            broker_commit_interval=engine.settings.offset_commit_interval_ms / 1000,
+            broker_credentials=_credentials(engine),
+            stream_wait_empty=False,
+            stream_buffer_maxsize=4096,  # never reached: the engine has at most a few batches of a partition in memory
+        )
+        self.on_partitions_revoked.connect(self._drain)
+        self.task(self._punctuate)
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    async def on_first_start(self) -> None:
+        """Refuse to start on topics that cannot work."""
+        self.engine.settings.state_dir.mkdir(parents=True, exist_ok=True)
+        await super().on_first_start()
+        await self.engine.log.start()
+        await self.engine.check()
+
+    async def on_stop(self) -> None:
+        """Close the partitions, then leave the group."""
+        self.consumer.stop_flow()
+        await self.engine.close()
+        await super().on_stop()
+
+    def batches(self, topic: str) -> Any:
+        """The topic as agents of this app consume it: a Faust event a batch."""
+        return self.topic(topic, schema=BatchSchema(), internal=False, acks=False)
+
+    async def _drain(self, *_: Any, **__: Any) -> None:
+        await self.engine.drain()
+
+    async def _punctuate(self, *_: Any) -> None:
+        while not self.should_stop:
+            try:
+                await self.engine.punctuate()
+            except Exception as error:  # noqa: BLE001 - a worker that forgets what time made due must not go on
+                die(error, "punctuation")
+            await self.sleep(self.engine.settings.punctuate_interval_ms / 4000)
+
+
+def _credentials(engine: Engine) -> Any:
+    arguments = connection(engine.kafka)
+    if "sasl_mechanism" in arguments:
+        return faust.SASLCredentials(
+            username=arguments["sasl_plain_username"],
+            password=arguments["sasl_plain_password"],
+            mechanism=arguments["sasl_mechanism"],
+            ssl_context=arguments.get("ssl_context"),
+        )
+    return faust.SSLCredentials(context=arguments["ssl_context"]) if "ssl_context" in arguments else None

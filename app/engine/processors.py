@@ -1,0 +1,130 @@
+"""What the engine runs: one processor per partition that this worker owns. One contract, several kinds of place for the effects."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.engine.group import Apply, GroupPartition
+from app.engine.unit import InputRecord
+from app.errors import BankstreamError
+
+
+class Processor(Protocol):
+    """The owner of one partition: opens where the effects are, says how far they got, processes batches, closes.
+
+    The position lives with the effects; the consumer group's offsets decide nothing.
+    """
+
+    async def open(self) -> None:
+        """Learn the positions. Raises when going on would lose or double something."""
+        ...
+
+    def position(self, topic: str) -> int | None:
+        """The next offset of an input topic to hand to `process`; None: nothing was processed yet."""
+        ...
+
+    def durable(self, topic: str) -> int | None:
+        """The first offset whose effects could still be lost by a crash; for lag monitoring."""
+        ...
+
+    async def process(self, topic: str, records: Sequence[InputRecord]) -> None:
+        """Process records of one topic in offset order. May take as long as backpressure demands."""
+        ...
+
+    async def punctuate(self) -> None:
+        """Do what time alone made due. Called often; must be cheap when there is nothing to do."""
+        ...
+
+    async def close(self) -> None:
+        """Let go. What is unfinished is redone by the next owner."""
+        ...
+
+
+class TransactionalProcessor:
+    """A partition of a group whose effects are Kafka transactions. `handlers` has the logic for each input topic."""
+
+    def __init__(self, partition: GroupPartition, handlers: dict[str, Apply]) -> None:
+        self._partition, self._handlers = partition, handlers
+
+    async def open(self) -> None:
+        """Fence, restore, learn the positions."""
+        await self._partition.open()
+
+    def position(self, topic: str) -> int | None:
+        """The next offset to process, as of the last committed transaction."""
+        return self._partition.position(topic)
+
+    durable = position
+
+    async def process(self, topic: str, records: Sequence[InputRecord]) -> None:
+        """One transaction."""
+        await self._partition.process(topic, records, self._handlers[topic])
+
+    async def punctuate(self) -> None:
+        """The group's own punctuation."""
+        await self._partition.punctuate()
+
+    async def close(self) -> None:
+        """After the transaction under way."""
+        await self._partition.close()
+
+
+class SinkPartition(Protocol):
+    """A partition whose effects are outside Kafka: an object store, a warehouse."""
+
+    @property
+    def position(self) -> int | None:
+        """The first offset whose effects are not durable yet."""
+        ...
+
+    async def open(self) -> int | None:
+        """The offset to go on from; None: from the earliest that Kafka has."""
+        ...
+
+    async def process(self, records: Sequence[InputRecord]) -> None:
+        """Take records in offset order; waiting here is backpressure."""
+        ...
+
+    async def close(self) -> None:
+        """Stop background work."""
+        ...
+
+
+class SinkProcessor:
+    """Adapts a sink's partition of one topic. What it has taken and what is durable are two positions."""
+
+    def __init__(self, topic: str, partition: SinkPartition) -> None:
+        self._topic, self._partition = topic, partition
+        self._taken: int | None = None
+
+    async def open(self) -> None:
+        """Ask the destination how far it got."""
+        self._taken = await self._partition.open()
+
+    def position(self, topic: str) -> int | None:
+        """The next offset to hand over."""
+        self._check(topic)
+        return self._taken
+
+    def durable(self, topic: str) -> int | None:
+        """The first offset not durable."""
+        self._check(topic)
+        return self._partition.position
+
+    async def process(self, topic: str, records: Sequence[InputRecord]) -> None:
+        """Hand over what is new."""
+        self._check(topic)
+        fresh = [record for record in records if self._taken is None or record.offset >= self._taken]
+        if fresh:
+            await self._partition.process(fresh)
+            self._taken = fresh[-1].offset + 1
+
+    async def punctuate(self) -> None:
+        """Sinks keep their own time."""
+
+    async def close(self) -> None:
+        """Stop."""
+        await self._partition.close()
+
+    def _check(self, topic: str) -> None:
+        if topic != self._topic:
+            raise BankstreamError(f"processor of {self._topic} was asked about {topic}")
