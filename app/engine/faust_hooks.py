@@ -281,6 +281,15 @@ class App(FaustApp):
         """The topic as agents of this app consume it: a Faust event a batch."""
         return self.topic(topic, schema=BatchSchema(), internal=False, acks=False)
 
+    def dispatch(self, topic: str, member: str) -> Any:
+        """The Faust agent that hands the batches of a topic to the engine's member of that name."""
+
+        async def agent(stream: Any) -> None:
+            async for batch in stream:
+                self.engine.submit(batch, member)
+
+        return self.agent(self.batches(topic), name=f"{member}:{topic}")(agent)
+
     async def _drain(self, *_: Any, **__: Any) -> None:
         await self.engine.drain()
 

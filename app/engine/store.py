@@ -42,7 +42,7 @@ class Store:
         options.set_keep_log_file_num(2)
         options.set_max_log_file_size(1 << 20)
         self._writes = WriteOptions()
-        self._writes.disable_wal(True)
+        self._writes.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, whatever the stub says
         self._db = Rdict(str(path), options)
         self._prefixes: dict[str, bytes] = {}
 
