@@ -12,12 +12,13 @@ What is overridden, and the loss or doubling that each override prevents (seen w
   its records are dropped and fetched again, never processed out of place.
 - `TableManager.on_rebalance`: opens what was assigned, while everything is paused.
 - `Recovery._resume_streams`: seek, then resume flow, then partitions: the stock order clears queues it has just filled.
+- `WithoutWeb`: `faust worker` starts Faust's web server even when the app's settings turn it off; this does not.
 - `App.on_stop`: closes the partitions before the consumer leaves the group.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import aiokafka
@@ -26,6 +27,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 from faust.app import App as FaustApp
+from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.recovery import Recovery as FaustRecovery
 from faust.transport.drivers import aiokafka as driver
@@ -236,8 +238,18 @@ class TableManager(FaustTableManager):
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
 
+class WithoutWeb(BootStrategy):
+    """Never starts Faust's own web server, whatever the command line says: it serves tables to anyone, on all interfaces."""
+
+    def web_server(self) -> Iterable[Any]:
+        """Nothing to start."""
+        return ()
+
+
 class App(FaustApp):
     """A Faust app whose partitions are the engine's."""
+
+    BootStrategy = WithoutWeb
 
     def __init__(self, app_id: str, engine: Engine) -> None:
         self.engine = engine
