@@ -244,8 +244,3 @@ class Engine:
                 f"{batch.tp.topic}/{batch.tp.partition}: a batch from offset {batch.begin} came, but {position} is next"
             )
         await processor.process(batch.tp.topic, batch.records)
-
-
-def single(topic: str, factory: Callable[[int], Processor]) -> Member:
-    """A member for one topic of its own."""
-    return Member(topic, (topic,), factory)

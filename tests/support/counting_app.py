@@ -8,11 +8,11 @@ import struct
 
 from rocksdict import Cache
 
-from app.engine.engine import Engine, Member
+from app.engine.engine import Engine
 from app.engine.faust_hooks import App
-from app.engine.group import Group, GroupPartition
+from app.engine.group import Group
 from app.engine.instance import claim
-from app.engine.processors import Processor, TransactionalProcessor
+from app.engine.members import transactional
 from app.engine.table import Table
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
@@ -74,15 +74,8 @@ def make_app() -> App:
     state, cache = claim(settings.state_dir), Cache(8 << 20)
     by_key, by_step = groups()
 
-    def factory(group: Group, handlers: dict[str, object]):  # type: ignore[no-untyped-def]
-        def make(number: int) -> Processor:
-            partition = GroupPartition(group, number, kafka=kafka, engine=settings, log=engine.log, state=state, cache=cache)
-            return TransactionalProcessor(partition, handlers)  # type: ignore[arg-type]
-
-        return make
-
-    engine.add(Member(by_key.name, by_key.topics, factory(by_key, {LEFT: count, RIGHT: count})))
-    engine.add(Member(by_step.name, by_step.topics, factory(by_step, {STEPS: step})))
+    engine.add(transactional(by_key, {LEFT: count, RIGHT: count}, engine, state=state, cache=cache))
+    engine.add(transactional(by_step, {STEPS: step}, engine, state=state, cache=cache))
     app = App(APP_ID, engine)
     for group in (by_key, by_step):
         for topic in group.topics:

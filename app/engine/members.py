@@ -1,0 +1,29 @@
+"""Members of an engine: a group of agents with transactional state, or one topic that goes to a sink."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rocksdict import Cache
+
+from app.engine.engine import Engine, Member
+from app.engine.group import Apply, Group, GroupPartition
+from app.engine.processors import Processor, SinkPartition, SinkProcessor, TransactionalProcessor
+
+
+def transactional(group: Group, handlers: Mapping[str, Apply], engine: Engine, *, state: Path, cache: Cache) -> Member:
+    """A group whose agents' logic is in `handlers`, one for each of its topics."""
+    if missing := set(group.topics) - handlers.keys():
+        raise ValueError(f"group {group.name} has no handler for {', '.join(sorted(missing))}")
+
+    def make(number: int) -> Processor:
+        partition = GroupPartition(
+            group, number, kafka=engine.kafka, engine=engine.settings, log=engine.log, state=state, cache=cache
+        )
+        return TransactionalProcessor(partition, dict(handlers))
+
+    return Member(group.name, group.topics, make)
+
+
+def sink(topic: str, partition: Callable[[int], SinkPartition]) -> Member:
+    """One topic whose partitions go to a sink."""
+    return Member(topic, (topic,), lambda number: SinkProcessor(topic, partition(number)))
