@@ -1,0 +1,54 @@
+"""The three kinds of worker: our own processes, started last and stopped first."""
+
+import os
+import sys
+from typing import Final
+
+from app.stack.home import explained
+from app.stack.part import Context, Definition, Launch, Part
+
+COMMANDS: Final = {Part.STREAMS: "streams", Part.LAKE: "lake", Part.LOADER: "warehouse"}
+DRAIN_S: Final = 40
+"""Workers drain within 30 s of SIGTERM; what hangs longer is killed, and loses nothing by that."""
+
+
+def process_names(part: Part, streams_workers: int) -> tuple[str, ...]:
+    """The processes of a part: several for streams, one for every other."""
+    if part is Part.STREAMS:
+        return tuple(f"{part}-{index}" for index in range(1, streams_workers + 1))
+    return (part.value,)
+
+
+def definition(part: Part, name: str) -> Definition:
+    """The worker process `name` of this kind."""
+
+    def prepare(context: Context) -> None:
+        directory = context.home.data("state") / name
+        with explained(directory):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def launch(context: Context) -> Launch:
+        tuning = {
+            key: value
+            for key, value in os.environ.items()
+            if key.startswith("BANKSTREAM_") and not key.startswith("BANKSTREAM_STACK_")
+        }
+        return Launch(
+            (sys.executable, "-m", "app.cli", "worker", COMMANDS[part]),
+            environment={
+                **tuning,
+                **context.environment,
+                "BANKSTREAM_ENGINE_STATE_DIR": str(context.home.data("state") / name),
+                "BANKSTREAM_METRICS_PORT": str(context.port(metrics_port(name))),
+            },
+            stop_wait_s=DRAIN_S,
+        )
+
+    return Definition(
+        part, (metrics_port(name),), prepare, launch, lambda _context: None, needs=frozenset({Part.KAFKA})
+    )
+
+
+def metrics_port(name: str) -> str:
+    """The name of a worker's metrics port."""
+    return f"{name.replace('-', '_')}_metrics"
