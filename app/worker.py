@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import mode.loop
+from prometheus_client import start_http_server
 
-from app.errors import BankstreamError
+from app.errors import BankstreamError, SettingsError
 from app.settings import WorkerSettings, load
 
 KINDS: Final = {"streams": "app.streams", "lake": "app.lake", "warehouse": "app.warehouse"}
@@ -62,6 +63,7 @@ def run(kind: str) -> None:
     logger = logging.getLogger("app.worker")
     try:
         mode.loop.use("uvloop")  # before anything of Faust makes a loop
+        _serve_metrics(settings)
         app = importlib.import_module(KINDS[kind]).app
     except BankstreamError as error:
         logger.critical("worker %s does not start: %s", kind, error)
@@ -77,3 +79,14 @@ def run(kind: str) -> None:
         console_port=0,
     )
     worker.execute_from_commandline()
+
+
+def _serve_metrics(settings: WorkerSettings) -> None:
+    if settings.metrics_port:
+        try:
+            start_http_server(settings.metrics_port, settings.metrics_host)
+        except OSError as error:
+            raise SettingsError(
+                f"metrics cannot be served on {settings.metrics_host}:{settings.metrics_port} ({error.strerror}). "
+                "Set BANKSTREAM_METRICS_PORT to a free port, or to 0 for none."
+            ) from error

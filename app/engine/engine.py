@@ -8,6 +8,7 @@ from itertools import chain
 
 from aiokafka import TopicPartition
 
+from app.engine import metrics
 from app.engine.exits import die
 from app.engine.kafka import KafkaLog
 from app.engine.processors import Processor
@@ -198,6 +199,7 @@ class Engine:
         await processor.open()
         one = self._open[key] = _Open(processor)
         one.idle.set()
+        metrics.OPEN_PARTITIONS.labels(key[0]).inc()
         one.task = asyncio.create_task(self._run(key, one), name=f"{key[0]}/{key[1]}")
 
     async def _drain_one(self, key: tuple[str, int], one: _Open) -> None:
@@ -205,11 +207,13 @@ class Engine:
             async with asyncio.timeout(self.settings.drain_timeout_s):
                 await one.idle.wait()
         except TimeoutError:
+            metrics.ABANDONED.labels(key[0]).inc()
             logger.warning("%s/%d is still busy after %d s: closed as it is", *key, self.settings.drain_timeout_s)
             await self._close(key, wait=False)
 
     async def _close(self, key: tuple[str, int], *, wait: bool = True) -> None:
         one = self._open.pop(key)
+        metrics.OPEN_PARTITIONS.labels(key[0]).dec()
         if wait:
             await one.idle.wait()
         if one.task is not None:

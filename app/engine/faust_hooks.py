@@ -33,6 +33,7 @@ from faust.tables.recovery import Recovery as FaustRecovery
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from app.engine import metrics
 from app.engine.engine import Batch, Cursor, Engine
 from app.engine.exits import die
 from app.engine.kafka import connection
@@ -126,8 +127,12 @@ class Consumer(driver.Consumer):
 
     async def commit(self, *_: Any, **__: Any) -> bool:
         """Write group offsets, so that lag can be monitored with Kafka's own tools. Nothing depends on them."""
-        offsets = {tp: OffsetAndMetadata(offset, "") for tp, offset in self.engine.durable().items()}
+        durable = self.engine.durable()
+        offsets = {tp: OffsetAndMetadata(offset, "") for tp, offset in durable.items()}
         consumer = self._thread._consumer  # noqa: SLF001
+        for tp, offset in durable.items():
+            if consumer is not None and tp in consumer.assignment() and (end := consumer.highwater(tp)) is not None:
+                metrics.LAG_RECORDS.labels(tp.topic, tp.partition).set(max(0, end - offset))
         if offsets and consumer is not None and not self.app.rebalancing:
             try:
                 await self._thread.call_thread(consumer.commit, offsets)

@@ -10,6 +10,7 @@ from typing import Any
 
 from rocksdict import Cache
 
+from app.engine import metrics
 from app.engine.dead_letters import DeadLetter
 from app.engine.kafka import KafkaLog
 from app.engine.lru import LruDict
@@ -113,6 +114,8 @@ class GroupPartition:
             for topic in self.group.topics
             if (raw := self._store.get(POSITIONS, topic.encode())) is not None
         }
+        metrics.OPEN_SECONDS.labels(self.group.name).observe(time.monotonic() - started)
+        metrics.RESTORED_RECORDS.labels(self.group.name).inc(restored)
         logger.info(
             "opened %s/%d: %d changelog records in %.2f s, positions %s",
             self.group.name, self.number, restored, time.monotonic() - started, self._positions,
@@ -129,6 +132,7 @@ class GroupPartition:
             fresh = [record for record in records if record.offset >= position]
             if not fresh:
                 return 0
+            started = time.monotonic()
             unit = self._unit()
             for record in fresh:
                 unit.mark()
@@ -143,6 +147,7 @@ class GroupPartition:
                         "This is a defect, not bad input: the record is not skipped; correct the code and start the worker again."
                     ) from error
             await self._commit(unit, {topic: fresh[-1].offset + 1})
+            self._measure(topic, fresh, time.monotonic() - started)
             return len(fresh)
 
     async def punctuate(self) -> None:
@@ -178,6 +183,12 @@ class GroupPartition:
             dead_letter_topic=self.group.dead_letter_topic,
             now_us=time.time_ns() // 1000,
         )
+
+    def _measure(self, topic: str, records: Sequence[InputRecord], seconds: float) -> None:
+        metrics.RECORDS.labels(topic).inc(len(records))
+        metrics.TRANSACTION_SECONDS.labels(self.group.name).observe(seconds)
+        metrics.BATCH_RECORDS.labels(self.group.name).observe(len(records))
+        metrics.RECORD_AGE_SECONDS.labels(topic).observe(max(0.0, time.time() - records[-1].timestamp / 1000))
 
     async def _commit(self, unit: BatchUnit, positions: Mapping[str, int]) -> None:
         """Outputs, changelog and positions in one transaction; then the store, which so is never ahead of Kafka."""
@@ -215,6 +226,7 @@ def _bury(unit: BatchUnit, record: InputRecord, error: PoisonRecordError) -> Non
 
 
 def _announce(letter: DeadLetter) -> None:
+    metrics.DEAD_LETTERS.labels(letter.reason, letter.stage).inc()
     logger.warning(
         "dead letter: %s/%d offset %d refused at %s (%s)",
         letter.topic, letter.partition, letter.offset, letter.stage, letter.reason,

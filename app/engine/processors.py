@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from app.engine import metrics
 from app.engine.group import Apply, GroupPartition
 from app.engine.unit import InputRecord
 from app.errors import BankstreamError
@@ -117,6 +118,7 @@ class SinkProcessor:
         if fresh:
             await self._partition.process(fresh)
             self._taken = fresh[-1].offset + 1
+            metrics.RECORDS.labels(topic).inc(len(fresh))
 
     async def punctuate(self) -> None:
         """Sinks keep their own time."""

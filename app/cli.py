@@ -1,0 +1,47 @@
+"""The command line, `bankstream`: thin commands over the parts. Exit codes: 0 good, 1 the answer is no, 2 wrong usage."""
+
+import sys
+from importlib.metadata import version as package_version
+from typing import Annotated, NoReturn
+
+import typer
+
+from app.errors import BankstreamError
+
+app = typer.Typer(
+    name="bankstream",
+    help="Exactly-once streaming for a bank: PostgreSQL changes to SCD2 history, fraud alerts, S3 and Snowflake.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.command()
+def worker(kind: Annotated[str, typer.Argument(help="streams, lake or warehouse")]) -> None:
+    """Run a worker until SIGTERM. The same as `faust -A app.<kind> worker`, with logging and metrics from the settings."""
+    from app import worker as workers  # noqa: PLC0415 - commands import what they need, so that the others start fast
+
+    if kind not in workers.KINDS:
+        raise typer.BadParameter(f"{kind!r} is none of {', '.join(workers.KINDS)}", param_hint="KIND")
+    workers.run(kind)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(package_version("bankstream"))
+
+
+def main() -> NoReturn:
+    """Entry point: our own errors become one line on standard error and exit code 1, all others a traceback."""
+    try:
+        app()
+    except BankstreamError as error:
+        typer.secho(f"bankstream: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(1)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

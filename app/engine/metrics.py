@@ -1,0 +1,44 @@
+"""The engine's Prometheus metrics: every name in one place, with its unit and what a change of it means."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECORDS: Final = Counter("bankstream_records_total", "Input records processed, effects committed.", ["topic"])
+TRANSACTION_SECONDS: Final = Histogram(
+    "bankstream_transaction_seconds",
+    "Time of one batch of one partition: applying its records, sending and committing.",
+    ["group"],
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+)
+BATCH_RECORDS: Final = Histogram(
+    "bankstream_batch_records",
+    "Records in one batch.",
+    ["group"],
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
+)
+RECORD_AGE_SECONDS: Final = Histogram(
+    "bankstream_record_age_seconds",
+    "From a record's timestamp to the commit of its effects; the newest record of each batch.",
+    ["topic"],
+    buckets=(0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
+)
+LAG_RECORDS: Final = Gauge(
+    "bankstream_lag_records", "Records that Kafka has beyond what is durable.", ["topic", "partition"]
+)
+OPEN_PARTITIONS: Final = Gauge("bankstream_open_partitions", "Partitions this worker owns and has open.", ["member"])
+RESTORED_RECORDS: Final = Counter(
+    "bankstream_restored_records_total", "Changelog records replayed while opening.", ["group"]
+)
+OPEN_SECONDS: Final = Histogram(
+    "bankstream_open_seconds",
+    "Time to fence and restore one partition.",
+    ["group"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+DEAD_LETTERS: Final = Counter(
+    "bankstream_dead_letters_total", "Records refused, by reason and stage.", ["reason", "stage"]
+)
+ABANDONED: Final = Counter(
+    "bankstream_abandoned_total", "Partitions closed while still busy, at a rebalance or a stop.", ["member"]
+)
