@@ -1,0 +1,21 @@
+{#- The open and close records of an SCD2 topic, typed, one row a record. -#}
+{% macro version_records(landing, topic, key) -%}
+    with landed as (
+        {{ landed_records(landing, topic) | indent(8) }}
+    )
+
+    select
+        record_partition,
+        record_offset,
+        recorded_at,
+        record_value:op::varchar as operation,
+        record_value:version_id::varchar as version_id,
+        record_value:key:{{ key }}::number(38, 0) as {{ key }},
+        {{ utc('record_value:valid_from') }} as valid_from,
+        {{ utc('record_value:valid_to') }} as valid_to,
+        record_value:reason::varchar as reason,
+        record_value:changed as changed,
+        record_value:attributes as attributes,
+        {{ source_position() | indent(8) }}
+    from landed
+{%- endmacro %}

@@ -1,0 +1,23 @@
+{{ config(materialized='incremental', incremental_strategy='append', on_schema_change='fail') }}
+
+with landed as (
+    {{ landed_records('velocity', 'bank.velocity') | indent(4) }}
+)
+
+select
+    record_value:transaction_id::number(38, 0) as transaction_id,
+    record_value:customer_id::number(38, 0) as customer_id,
+    record_value:account_id::number(38, 0) as account_id,
+    {{ utc('record_value:event_time') }} as event_time,
+    windows.key::varchar as window_name,
+    windows.value:count::number(38, 0) as transaction_count,
+    try_cast(windows.value:sum::varchar as number(38, 2)) as amount_sum,
+    try_cast(windows.value:average::varchar as number(38, 2)) as amount_average,
+    {{ money('windows.value:max') }} as amount_max,
+    windows.value as measures,
+    try_cast(record_value:seconds_since_previous::varchar as number(18, 6)) as seconds_since_previous,
+    record_partition,
+    record_offset,
+    recorded_at,
+    {{ source_position() | indent(4) }}
+from landed, lateral flatten(input => landed.record_value:windows) as windows

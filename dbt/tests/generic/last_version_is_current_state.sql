@@ -1,0 +1,25 @@
+{#- The open version of a key says what the living row says, column by column (those that open a new version when they change). -#}
+{% test last_version_is_current_state(model, key, rows, changes, columns) %}
+    with unsettled as (
+        {{ unsettled_keys(model, key, changes) | indent(8) }}
+    )
+
+    select
+        living.{{ key }}
+        {%- for column in columns %},
+        living.{{ column }} as {{ column }}_in_row,
+        versions.{{ column }} as {{ column }}_in_version
+        {%- endfor %}
+    from {{ rows }} as living
+    inner join {{ model }} as versions
+        on living.{{ key }} = versions.{{ key }} and versions.is_current
+    left join unsettled
+        on living.{{ key }} = unsettled.{{ key }}
+    where
+        unsettled.{{ key }} is null
+        and (
+            {%- for column in columns %}
+            {% if not loop.first %}or {% endif %}not equal_null(living.{{ column }}, versions.{{ column }})
+            {%- endfor %}
+        )
+{% endtest %}

@@ -1,0 +1,41 @@
+{#-
+    Every record of a landing table stands in the model that was loaded from it, step by step, up to the model's last position. It
+    catches what a position cannot: records that landed behind it, a topic that was made anew and counts from 0 again.
+-#}
+{% test loaded_completely(model, landing, topic, condition='true', partition_column='record_partition', offset_column='record_offset') %}
+    with held as (
+        select
+            {{ partition_column }} as log_partition,
+            max({{ offset_column }}) as last_offset,
+            count(distinct {{ offset_column }}) as records
+        from {{ model }}
+        group by {{ partition_column }}
+    ),
+
+    landed as (
+        select
+            record:partition::number(38, 0) as log_partition,
+            record:offset::number(38, 0) as log_offset
+        from {{ source('bronze', landing) }}
+        where record:topic::varchar = '{{ topic }}' and {{ condition }}
+    ),
+
+    landed_by_partition as (
+        select
+            landed.log_partition,
+            count(*) as records
+        from landed
+        inner join held
+            on landed.log_partition = held.log_partition and landed.log_offset <= held.last_offset
+        group by landed.log_partition
+    )
+
+    select
+        held.log_partition,
+        held.records as records_held,
+        landed_by_partition.records as records_landed
+    from held
+    left join landed_by_partition
+        on held.log_partition = landed_by_partition.log_partition
+    where not equal_null(held.records, landed_by_partition.records)
+{% endtest %}

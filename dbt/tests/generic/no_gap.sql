@@ -1,0 +1,20 @@
+{#- A version begins where the one before it ended, unless that one's close says that the row was gone in between. -#}
+{% test no_gap(model, key, version_id) %}
+    with neighbours as (
+        select
+            {{ key }},
+            {{ version_id }},
+            valid_to,
+            close_reason,
+            lead({{ version_id }}) over (partition by {{ key }} order by version_number) as next_version,
+            lead(valid_from) over (partition by {{ key }} order by version_number) as next_from
+        from {{ model }}
+    )
+
+    select *
+    from neighbours
+    where
+        next_version is not null
+        and (valid_to is null or next_from <> valid_to)
+        and coalesce(close_reason, 'none') not in ('deleted', 'truncated', 'key_changed')
+{% endtest %}

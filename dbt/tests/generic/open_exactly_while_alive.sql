@@ -1,0 +1,37 @@
+{#-
+    A key has exactly one open version if its row lives, and none if it does not. The dimension comes from the stream, the row from
+    the raw changes: two ways from one log. Both are loaded all the time and neither waits for the other, so a key is not
+    judged while
+    - its last change is younger than `settle_seconds` (the stream may be about to answer it), or
+    - the dimension was made from changes that the raw table has not loaded yet.
+-#}
+{% test open_exactly_while_alive(model, key, rows, changes) %}
+    with versions as (
+        select
+            {{ key }},
+            count_if(is_current) as open_versions
+        from {{ model }}
+        group by {{ key }}
+    ),
+
+    rows_alive as (
+        select {{ key }} from {{ rows }}
+    ),
+
+    unsettled as (
+        {{ unsettled_keys(model, key, changes) | indent(8) }}
+    )
+
+    select
+        coalesce(rows_alive.{{ key }}, versions.{{ key }}) as {{ key }},
+        rows_alive.{{ key }} is not null as row_lives,
+        coalesce(versions.open_versions, 0) as open_versions
+    from rows_alive
+    full outer join versions
+        on rows_alive.{{ key }} = versions.{{ key }}
+    left join unsettled
+        on coalesce(rows_alive.{{ key }}, versions.{{ key }}) = unsettled.{{ key }}
+    where
+        coalesce(versions.open_versions, 0) <> iff(rows_alive.{{ key }} is null, 0, 1)
+        and unsettled.{{ key }} is null
+{% endtest %}
