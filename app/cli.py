@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from app import cli_stack
 from app.errors import BankstreamError
 
 app = typer.Typer(
@@ -15,12 +16,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(cli_stack.app, name="stack", no_args_is_help=True)
 
 
 @app.command()
 def worker(kind: Annotated[str, typer.Argument(help="streams, lake or warehouse")]) -> None:
     """Run a worker until SIGTERM. The same as `faust -A app.<kind> worker`, with logging and metrics from the settings."""
-    from app import worker as workers  # noqa: PLC0415 - commands import what they need, so that the others start fast
+    from app import worker as workers
 
     if kind not in workers.KINDS:
         raise typer.BadParameter(f"{kind!r} is none of {', '.join(workers.KINDS)}", param_hint="KIND")
