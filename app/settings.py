@@ -59,7 +59,9 @@ class EngineSettings(_Section):
         5, description="pause between two fetches: more is fewer, larger transactions"
     )
     max_batch_records: Positive = Field(5_000, description="of one topic and fetch; bounds memory and transaction time")
-    max_record_bytes: Positive = Field(16 << 20, description="largest record written or read; topics are created with this limit")
+    max_record_bytes: Positive = Field(
+        16 << 20, description="largest record written or read; topics are created with this limit"
+    )
     transaction_timeout_ms: Positive = 20_000
     session_timeout_ms: Positive = 10_000
     heartbeat_interval_ms: Positive = 1_000
@@ -207,6 +209,26 @@ class StackSettings(_Section):
     port_connect: Port | None = None
     port_s3: Port | None = None
     port_warehouse: Port | None = None
+
+
+class WarehouseServerSettings(_Section):
+    """The local stack's own warehouse server. Set by the stack, not by people."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BANKSTREAM_WAREHOUSE_SERVER_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    port: Port
+    directory: Path = Field(description="DuckDB files, one a database")
+    user: str
+    password: SecretStr
+    memory_mb: Positive = Field(2_048, description="DuckDB's memory; more spills to disk")
+    max_sessions: Positive = Field(256, description="the one unused for longest is closed first")
+    idle_transaction_s: Positive = Field(30, description="an open transaction of a silent client is rolled back")
+    s3_endpoint_url: str | None = None
+    s3_region: str = "us-east-1"
+    s3_access_key_id: str | None = None
+    s3_secret_access_key: SecretStr | None = None
 
 
 Section = TypeVar("Section", bound=BaseSettings)
