@@ -1,0 +1,37 @@
+"""Money: integer minor units inside, decimal strings outside, never floats.
+
+The scale of an amount is the one its column has (NUMERIC(18,2): two digits); it does not depend on the currency.
+"""
+
+import re
+from decimal import Decimal
+from typing import Final
+
+SCALE: Final = 2
+_AMOUNT: Final = re.compile(r"(-?)(\d{1,16})(?:\.(\d{1,12}))?", re.ASCII)
+
+
+def to_minor(text: str) -> int:
+    """`"12.30"` to 1230. ValueError for anything that is not a plain decimal of at most two digits after the point.
+
+    >>> to_minor("12.3"), to_minor("-0.01"), to_minor("9999999999999999.99")
+    (1230, -1, 999999999999999999)
+    """
+    match = _AMOUNT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not an amount of money")
+    sign, whole, fraction = match.groups(default="")
+    kept, rest = fraction[:SCALE].ljust(SCALE, "0"), fraction[SCALE:]
+    if rest.strip("0"):
+        raise ValueError(f"{text!r} has more than {SCALE} digits after the point")
+    minor = int(whole + kept)
+    return -minor if sign else minor
+
+
+def to_decimal(minor: int) -> str:
+    """1230 to `"12.30"`.
+
+    >>> to_decimal(1230), to_decimal(-1), to_decimal(0)
+    ('12.30', '-0.01', '0.00')
+    """
+    return str(Decimal(minor).scaleb(-SCALE)) if minor else "0.00"

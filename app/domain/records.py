@@ -1,0 +1,167 @@
+"""The records of the derived topics. Field names are a contract with consumers; money is decimal strings, times are RFC 3339 UTC."""
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+Attributes = dict[str, Any]
+"""Every column of a row as the source sent it: strings, numbers, booleans, null. NUMERIC columns are decimal strings."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The change that a derived record comes from. `commit_time` is the source transaction's; `lsn` and `tx_id` are PostgreSQL's."""
+
+    topic: str
+    partition: int
+    offset: int
+    lsn: int | None
+    tx_id: int | None
+    commit_time: str
+
+
+OpenReason = Literal["created", "updated", "revived", "key_changed", "resnapshot"]
+CloseReason = Literal["superseded", "deleted", "key_changed", "truncated"]
+
+
+class Scd2Open(msgspec.Struct, frozen=True, tag_field="op", tag="open"):
+    """A version begins. Valid from `valid_from` until the close of the same `version_id`."""
+
+    version_id: str
+    key: Attributes
+    valid_from: str
+    attributes: Attributes
+    changed: list[str]
+    reason: OpenReason
+    source: Source
+    valid_to: None = None
+    previous_key: Attributes | None = None
+    """The key this row had before, when its primary key changed."""
+
+
+class Scd2Close(msgspec.Struct, frozen=True, tag_field="op", tag="close"):
+    """A version ends: it is valid in [valid_from, valid_to)."""
+
+    version_id: str
+    key: Attributes
+    valid_from: str
+    valid_to: str
+    reason: CloseReason
+    source: Source
+    next_key: Attributes | None = None
+    """The key this row has from now on, when its primary key changed."""
+
+
+Scd2Record = Scd2Open | Scd2Close
+
+
+class TransactionRecord(msgspec.Struct, frozen=True):
+    """A change of a transaction, joined to its account as of that moment. `account` has the account's row without its key columns.
+
+    `op` deleted: the row is gone, the fields are those it had.
+    """
+
+    op: Literal["created", "updated", "deleted"]
+    transaction_id: int
+    account_id: int
+    customer_id: int
+    type: Literal["credit", "debit"]
+    amount: str
+    currency: str
+    status: str
+    channel: str | None
+    merchant_id: str | None
+    merchant_category: str | None
+    counterparty_account: str | None
+    country_code: str | None
+    latitude: str | None
+    longitude: str | None
+    device_id: str | None
+    description: str | None
+    booked_at: str
+    created_at: str | None
+    account: Attributes
+    source: Source
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What happened in (t - length, t], the current transaction included. Amounts are those of the current one's currency."""
+
+    count: int
+    sum: str
+    average: str
+    max: str
+    distinct_counterparties: int
+    distinct_countries: int
+    declined_count: int
+
+
+WINDOWS_US: Final = {
+    "1m": 60_000_000,
+    "5m": 300_000_000,
+    "1h": 3_600_000_000,
+    "24h": 86_400_000_000,
+    "7d": 604_800_000_000,
+    "30d": 2_592_000_000_000,
+}
+"""Window names and lengths in microseconds."""
+
+
+class VelocityRecord(msgspec.Struct, frozen=True):
+    """The customer's windows at one transaction."""
+
+    customer_id: int
+    account_id: int
+    transaction_id: int
+    event_time: str
+    currency: str
+    windows: dict[str, Window]
+    seconds_since_previous: float | None
+    source: Source
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """A record that an alert rests on."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class AlertRecord(msgspec.Struct, frozen=True):
+    """A rule fired on a transaction. `alert_id` depends on rule and transaction alone."""
+
+    alert_id: str
+    rule: str
+    severity: Literal["low", "medium", "high", "critical"]
+    score: str
+    customer_id: int
+    account_id: int
+    transaction_id: int
+    event_time: str
+    detected_at: str
+    features: dict[str, Any]
+    explanation: str
+    evidence: list[Evidence]
+    source: Source
+
+
+class ControlRecord(msgspec.Struct, frozen=True):
+    """An order to every partition. `truncate`: close the versions of `table` whose lsn is below that of the source."""
+
+    order: Literal["truncate"]
+    table: str
+    source: Source
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """The record's JSON."""
+    return msgspec.json.encode(record)
+
+
+def key_bytes(column: str, value: int) -> bytes:
+    """A key exactly as Debezium's JSON converter writes it, so that records of one entity land on one partition.
+
+    >>> key_bytes("customer_id", 42)
+    b'{"customer_id":42}'
+    """
+    return b'{"%s":%d}' % (column.encode(), value)
