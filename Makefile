@@ -1,0 +1,64 @@
+# Everything from a fresh clone: needs make and Python 3.11 or newer, nothing else. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+
+BIN := $(VENV)/bin
+UV  := $(BIN)/uv
+# The locks are universal (all platforms, Python 3.11 and newer) and name no index: yours is used, as your configuration says.
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint fmt dbt lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@echo "  Arguments of demo and test go in ARGS, as in: make demo ARGS=\"--seconds 60 --rate 100\""
+
+install: $(VENV)/.installed ## virtual environment with everything, once per change of the requirements
+
+demo: install ## the whole bank on this machine until Ctrl-C (ARGS="--seconds 60 --no-dashboard --json")
+	@$(BIN)/bankstream demo $(ARGS)
+
+test: install ## all tests (ARGS="tests/unit -k name")
+	$(BIN)/pytest $(ARGS)
+
+lint: install ## style, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: install ## format the code and apply safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dbt: install ## build and test the dbt project against the running stack (ARGS="--select gold")
+	@settings="$$($(BIN)/bankstream stack env --export)" && eval "$$settings" && \
+		$(BIN)/dbt build --project-dir dbt --profiles-dir dbt $(ARGS)
+
+lock: $(VENV)/.bootstrapped ## pin all requirements anew, with hashes (UPGRADE=--upgrade takes newer versions)
+	$(COMPILE) $(UPGRADE) requirements/bootstrap.in -o requirements/bootstrap.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml --all-extras -o requirements/dev.txt
+
+clean: ## remove what can be made again (not .bankstream: that is data, see bankstream stack down --wipe)
+	rm -rf $(VENV) dist dbt/target dbt/logs dbt/dbt_packages .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find app agents tables sinks tests benchmarks ops -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.bootstrapped: requirements/bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "bankstream needs Python 3.11 or newer, and '$(PYTHON)' is not: $$($(PYTHON) --version 2>&1). Install one and say: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		echo "'$(PYTHON) -m venv' failed: install the venv module of your Python (Debian, Ubuntu: apt install python3-venv)." >&2; rm -rf $(VENV); exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt || { \
+		echo "uv could not be installed: check the network, and pip's index and proxy settings (pip config list)." >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.bootstrapped requirements/dev.txt pyproject.toml
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip sync --require-hashes requirements/dev.txt || { \
+		echo "the requirements could not be installed: check the network, and uv's index and proxy settings (UV_INDEX_URL, HTTPS_PROXY)." >&2; exit 1; }
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
