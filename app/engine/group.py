@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,18 +134,7 @@ class GroupPartition:
                 return 0
             started = time.monotonic()
             unit = self._unit()
-            for record in fresh:
-                unit.mark()
-                try:
-                    apply(record, unit)
-                except PoisonRecordError as error:
-                    unit.undo()
-                    _bury(unit, record, error)
-                except Exception as error:
-                    raise ProcessingError(
-                        f"processing {record.topic}/{record.partition} offset {record.offset} in {self.group.name} failed: {error!r}. "
-                        "This is a defect, not bad input: the record is not skipped; correct the code and start the worker again."
-                    ) from error
+            apply_all(self.group.name, fresh, apply, unit)
             await self._commit(unit, {topic: fresh[-1].offset + 1})
             self._measure(topic, fresh, time.monotonic() - started)
             return len(fresh)
@@ -209,6 +198,22 @@ class GroupPartition:
         self._positions.update(positions)
         for letter in unit.dead_letters:
             _announce(letter)
+
+
+def apply_all(group: str, records: Iterable[InputRecord], apply: Apply, unit: BatchUnit) -> None:
+    """Apply records in order; a poison record leaves nothing but its dead letter. ProcessingError for any other exception."""
+    for record in records:
+        unit.mark()
+        try:
+            apply(record, unit)
+        except PoisonRecordError as error:
+            unit.undo()
+            _bury(unit, record, error)
+        except Exception as error:
+            raise ProcessingError(
+                f"processing {record.topic}/{record.partition} offset {record.offset} in {group} failed: {error!r}. "
+                "This is a defect, not bad input: the record is not skipped; correct the code and start the worker again."
+            ) from error
 
 
 def _bury(unit: BatchUnit, record: InputRecord, error: PoisonRecordError) -> None:

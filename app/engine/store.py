@@ -8,6 +8,7 @@ changelogs bring it forward from there.
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
@@ -23,6 +24,18 @@ def _data_prefix(table: str) -> bytes:
 
 def _after_prefix(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+class Readable(Protocol):
+    """Committed state as a unit of work reads it."""
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The value of a key, or None."""
+        ...
+
+    def scan(self, table: str, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with start <= key < end in ascending order; `end` None: to the end of the table."""
+        ...
 
 
 class Store:

@@ -15,19 +15,39 @@ class InputRecord(Protocol):
     """A Kafka record as an agent sees it; aiokafka's ConsumerRecord is one. `timestamp` is in milliseconds since the epoch."""
 
     @property
-    def topic(self) -> str: ...
+    def topic(self) -> str:
+        """The topic's name."""
+        ...
+
     @property
-    def partition(self) -> int: ...
+    def partition(self) -> int:
+        """The partition's number."""
+        ...
+
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """Where it stands in its partition."""
+        ...
+
     @property
-    def timestamp(self) -> int: ...
+    def timestamp(self) -> int:
+        """When it was produced, in milliseconds since the epoch."""
+        ...
+
     @property
-    def key(self) -> bytes | None: ...
+    def key(self) -> bytes | None:
+        """The key's bytes."""
+        ...
+
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """The value's bytes; None for a tombstone."""
+        ...
+
     @property
-    def headers(self) -> Headers: ...
+    def headers(self) -> Headers:
+        """Names and values, in order."""
+        ...
 
 
 class Unit(Protocol):
@@ -66,4 +86,20 @@ class Unit(Protocol):
     def emit(self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
         """Send a record when the unit commits. Without `partition` the key decides, by Kafka's default partitioner (murmur2), over the
         partition count that the topic has in the catalogue. Order is kept per topic and partition."""
+        ...
+
+    def dead_letter(
+        self,
+        *,
+        topic: str,
+        partition: int,
+        offset: int,
+        key: bytes | None,
+        value: bytes | None,
+        reason: str,
+        stage: str,
+        message: str,
+    ) -> None:
+        """Bury an earlier record that turned out to be hopeless (it waited for something that never came). For the record at hand,
+        raise `PoisonRecordError` instead."""
         ...

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from app.engine.dead_letters import DeadLetter, encode_dead_letter
 from app.engine.keys import partition_for
-from app.engine.store import Store
+from app.engine.store import Readable
 from app.engine.table import Table, View
 from app.errors import PoisonRecordError
 
@@ -38,7 +38,7 @@ class OverlayView(Generic[K, V]):
     """One table inside a unit of work. Implements `View`."""
 
     def __init__(
-        self, table: Table[K, V], store: Store, overlay: Overlay, undo: Callable[[Callable[[], None]], None]
+        self, table: Table[K, V], store: Readable, overlay: Overlay, undo: Callable[[Callable[[], None]], None]
     ) -> None:
         self._table, self._store, self._overlay, self._undo = table, store, overlay, undo
 
@@ -125,7 +125,7 @@ class BatchUnit:
         partition: int,
         partitions: int,
         tables: frozenset[str],
-        store: Store,
+        store: Readable,
         memory: MutableMapping[Any, Any],
         partitions_of: Callable[[str], int],
         dead_letter_topic: str,
@@ -161,7 +161,7 @@ class BatchUnit:
         pairs.append((key, value))
         self._undo_log.append(lambda: _drop_last(pairs))
 
-    def dead_letter(  # noqa: D102 - documented on Unit
+    def dead_letter(
         self,
         *,
         topic: str,
@@ -174,6 +174,7 @@ class BatchUnit:
         message: str,
         error: str = PoisonRecordError.__name__,
     ) -> None:
+        """Bury a record in this very transaction."""
         letter = DeadLetter(topic, partition, offset, key, value, reason, stage, error, message)
         self.dead_letters.append(letter)
         self._undo_log.append(lambda: _drop_last(self.dead_letters))

@@ -1,0 +1,202 @@
+"""Building and testing the warehouse's models: `dbt build` of the project in dbt/, and what came of it.
+
+dbt runs as a process of its own: its global state (adapters, plugins, argument parser) stays out of ours, and a build that hangs can be
+ended. What it writes goes under BANKSTREAM_HOME, so that a checkout stays clean and can be read-only.
+"""
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from app.errors import BankstreamError
+
+PROJECT: Final = Path(__file__).resolve().parent.parent / "dbt"
+TIMEOUT_S: Final = 1_800
+OUTPUT_LINES: Final = 40
+"""How much of dbt's output an error shows."""
+
+PASSED: Final = frozenset({"success", "pass", "no-op"})
+WARNED: Final = frozenset({"warn"})
+SKIPPED: Final = frozenset({"skipped"})
+
+
+class WarehouseModelsError(BankstreamError):
+    """dbt could not run to its end: no project, no connection, a model that does not compile, a limit reached."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A model or test that did not pass."""
+
+    name: str
+    """dbt's name of it, e.g. `no_overlap_dim_customer_customer_id`."""
+    kind: str
+    """model, test, unit_test, …"""
+    status: str
+    """error (it could not run), fail (it ran and found rows), warn, skipped (what it needs failed)."""
+    message: str
+    rows: int | None = None
+    """How many rows a test found."""
+
+
+class BuildResult(msgspec.Struct, frozen=True):
+    """What a build came to."""
+
+    passed: int
+    warned: int
+    failed: int
+    skipped: int
+    seconds: float
+    problems: tuple[Problem, ...] = ()
+    """What failed, then what warned; what was skipped only follows from them and is not listed."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything ran and no test failed. Warnings are allowed."""
+        return self.failed == self.skipped == 0
+
+    def lines(self) -> list[str]:
+        """The result for people: a line of totals, and one for each problem."""
+        totals = f"{self.passed} passed, {self.failed} failed, {self.warned} warned, {self.skipped} skipped"
+        return [f"dbt build: {totals} in {self.seconds:.1f} s"] + [
+            f"  {problem.status} {problem.kind} {problem.name}: {problem.message}" for problem in self.problems
+        ]
+
+
+def build(
+    environment: Mapping[str, str],
+    *,
+    settle_seconds: int | None = None,
+    full_refresh: bool = False,
+    select: Sequence[str] = (),
+    project: Path = PROJECT,
+    timeout_s: float = TIMEOUT_S,
+    show: bool = False,
+) -> BuildResult:
+    """Build every model and run every test against the warehouse that `environment` (BANKSTREAM_SNOWFLAKE_*) names.
+
+    `settle_seconds` 0 says that the log is at rest: comparisons between stream and raw changes leave out nothing. Unset, the
+    project's default holds, for a warehouse that is being loaded. `select` narrows the build, in dbt's selection syntax. `show` passes
+    dbt's output on. Failed tests are a result; WarehouseModelsError is raised if there is none.
+    """
+    if not (project / "dbt_project.yml").is_file():
+        raise WarehouseModelsError(
+            f"there is no dbt project in {project}: it is part of the repository, not of the installed package. "
+            "Run this from a checkout or in the container image."
+        )
+    home = Path(environment.get("BANKSTREAM_HOME", ".bankstream")).absolute() / "dbt"
+    arguments: list[str | Path] = ["build", "--project-dir", project, "--profiles-dir", project]
+    arguments += ["--target-path", home / "target", "--log-path", home / "logs"]
+    if settle_seconds is not None:
+        arguments += ["--vars", f"{{settle_seconds: {settle_seconds}}}"]
+    if full_refresh:
+        arguments += ["--full-refresh"]
+    if select:
+        arguments += ["--select", *select]
+    with _alone(home):
+        results = home / "target" / "run_results.json"
+        results.unlink(missing_ok=True)
+        started = time.monotonic()
+        output = _run(arguments, environment, home, timeout_s, show=show)
+        seconds = time.monotonic() - started
+        try:
+            found = msgspec.json.decode(results.read_bytes(), type=_RunResults)
+        except (OSError, msgspec.DecodeError):
+            raise WarehouseModelsError(
+                f"dbt did not come to a result; its log is {home / 'logs' / 'dbt.log'} and its last lines are:\n{output}"
+            ) from None
+    return _result(found, seconds)
+
+
+class _NodeResult(msgspec.Struct, frozen=True):
+    unique_id: str
+    status: str
+    message: str | None = None
+    failures: int | None = None
+
+
+class _RunResults(msgspec.Struct, frozen=True):
+    """dbt's run_results.json, the parts of it that are read."""
+
+    results: tuple[_NodeResult, ...]
+
+
+def _run(
+    arguments: Sequence[str | Path], environment: Mapping[str, str], home: Path, timeout_s: float, *, show: bool
+) -> str:
+    """Run dbt to its end, whatever that is; the end of what it printed."""
+    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", *arguments]
+    console = home / "logs" / "console.log"
+    with console.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=None if show else file,
+            stderr=subprocess.STDOUT if not show else None,
+        )
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise WarehouseModelsError(
+                f"dbt was ended after {timeout_s:.0f} s; what it waited for is in {home / 'logs' / 'dbt.log'}."
+            ) from None
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    with console.open(encoding="utf-8", errors="replace") as file:
+        return "".join(deque(file, OUTPUT_LINES)).strip() or "(shown above)"
+
+
+def _result(found: _RunResults, seconds: float) -> BuildResult:
+    counts: Counter[str] = Counter()
+    problems: list[Problem] = []
+    for node in found.results:
+        verdict = _verdict(node.status)
+        counts[verdict] += 1
+        if verdict in ("failed", "warned"):
+            kind, _, *names = node.unique_id.split(".")
+            name = names[0] if kind == "test" else ".".join(names)  # a test's last part is only a hash
+            message = " ".join((node.message or "no message").split())
+            problems.append(Problem(name, kind, node.status, message, node.failures))
+    problems.sort(key=lambda problem: (problem.status == "warn", problem.name))
+    return BuildResult(
+        passed=counts["passed"], warned=counts["warned"], failed=counts["failed"], skipped=counts["skipped"],
+        seconds=round(seconds, 3), problems=tuple(problems),
+    )  # fmt: skip
+
+
+def _verdict(status: str) -> str:
+    if status in PASSED:
+        return "passed"
+    if status in WARNED:
+        return "warned"
+    return "skipped" if status in SKIPPED else "failed"  # a status that is new to us is no success
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One build at a time: two would replace each other's tables and results."""
+    try:
+        for directory in (home / "target", home / "logs"):
+            directory.mkdir(parents=True, exist_ok=True)
+        lock = (home / ".lock").open("w")
+    except OSError as error:
+        raise WarehouseModelsError(
+            f"cannot write in {home} ({error.strerror}). Make it writable, or set BANKSTREAM_HOME."
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WarehouseModelsError(f"another dbt build runs in {home}. Wait until it is done.") from None
+        yield

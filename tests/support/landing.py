@@ -1,0 +1,102 @@
+"""Landing tables in a database of their own on the local warehouse, filled as the loader fills them: COPY of lake objects."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import snowflake.connector
+import zstandard
+from botocore.config import Config
+
+from app.settings import S3Settings, SnowflakeSettings
+from app.stack.stack import Stack
+from app.topics import LANDED
+from tests.support.stack import settings_of
+
+BUCKET = "landing-test"
+Record = Mapping[str, Any]
+
+
+class Landing:
+    """One database with the landing tables in it. `environment` points programs at it."""
+
+    def __init__(self, stack: Stack, home: Path) -> None:
+        self.name = f"T{uuid4().hex[:12].upper()}"
+        self.environment = stack.environment() | {
+            "BANKSTREAM_SNOWFLAKE_DATABASE": self.name,
+            "BANKSTREAM_HOME": str(home),
+        }
+        self._lake = settings_of(stack, S3Settings)
+        found = settings_of(stack, SnowflakeSettings)
+        assert found.password is not None
+        self._connection = snowflake.connector.connect(
+            account=found.account, host=found.host, port=found.port, protocol=found.protocol, user=found.user,
+            password=found.password.get_secret_value(), login_timeout=20, network_timeout=60,
+        )  # fmt: skip
+        self._objects = 0
+
+    def create(self) -> None:
+        """The database, its landing tables and the stage over the bucket."""
+        self._s3().create_bucket(Bucket=BUCKET)
+        self.run(f"CREATE DATABASE {self.name}")
+        self.run(f"CREATE SCHEMA {self.name}.BRONZE")
+        stage = f"URL = 's3://{BUCKET}/{self.name}/' FILE_FORMAT = (TYPE = JSON)"
+        self.run(f"CREATE STAGE {self.name}.BRONZE.LAKE {stage}")
+        for table in sorted({topic.landing for topic in LANDED if topic.landing}):
+            self.run(f"CREATE TABLE {self.name}.BRONZE.{table} (record VARIANT)")
+
+    def land(self, landed: Mapping[str, Sequence[Record]]) -> None:
+        """Append these records, table by table, one object each."""
+        for table, records in landed.items():
+            if not records:
+                continue
+            self._objects += 1
+            file = f"{table}-{self._objects}.ndjson.zst"
+            lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+            body = zstandard.compress(lines.encode())
+            self._s3().put_object(Bucket=BUCKET, Key=f"{self.name}/{file}", Body=body)
+            stage = f"@{self.name}.BRONZE.LAKE"
+            self.run(
+                f"COPY INTO {self.name}.BRONZE.{table} FROM {stage} FILES = ('{file}') FILE_FORMAT = (TYPE = JSON)"
+            )
+
+    def run(self, statement: str) -> list[tuple[Any, ...]]:
+        """A statement and its rows."""
+        with self._connection.cursor() as cursor:
+            return [tuple(row) for row in cursor.execute(statement) or ()]
+
+    def rows(self, table: str, *columns: str, where: str = "true") -> list[tuple[Any, ...]]:
+        """Columns of a table, sorted."""
+        return sorted(
+            self.run(f"SELECT {', '.join(columns) or '*'} FROM {self.name}.{table} WHERE {where}"),  # noqa: S608 - our own
+            key=repr,
+        )
+
+    def drop(self) -> None:
+        """Leave nothing behind."""
+        self.run(f"DROP DATABASE IF EXISTS {self.name}")
+        self._connection.close()
+
+    def _s3(self) -> Any:
+        secret = self._lake.secret_access_key
+        assert secret is not None
+        return boto3.client(
+            "s3", endpoint_url=self._lake.endpoint_url, region_name=self._lake.region,
+            aws_access_key_id=self._lake.access_key_id, aws_secret_access_key=secret.get_secret_value(),
+            config=Config(proxies={}),
+        )  # fmt: skip
+
+
+@contextmanager
+def landing(stack: Stack, home: Path) -> Iterator[Landing]:
+    """Landing tables that are gone afterwards."""
+    tables = Landing(stack, home)
+    try:
+        tables.create()
+        yield tables
+    finally:
+        tables.drop()
