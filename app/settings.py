@@ -1,5 +1,6 @@
 """Every setting of the application, from the environment (prefix BANKSTREAM_), typed and checked at start."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -90,6 +91,22 @@ class PostgresSettings(_Section):
     sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
 
 
+class SourceSettings(PostgresSettings):
+    """The accounts that set up, capture and audit the source database, beside the application's own."""
+
+    admin_user: str | None = Field(
+        None, description="makes the roles and the database; unset: they exist already, and only the owner is needed"
+    )
+    admin_password: SecretStr | None = None
+    admin_dbname: str = Field("postgres", description="the database the administrator connects to")
+    owner_user: str = Field("bank_owner", description="owns the tables and runs the migrations")
+    owner_password: SecretStr | None = None
+    replication_user: str = Field("bank_replication", description="Debezium's")
+    replication_password: SecretStr | None = None
+    reader_user: str = Field("bank_reader", description="reads for reconcile and for watching the replication slot")
+    reader_password: SecretStr | None = None
+
+
 class S3Settings(_Section):
     """The lake."""
 
@@ -171,6 +188,7 @@ class ConnectSettings(_Section):
 
     url: str = "http://127.0.0.1:8083"
     connector: str = "bank"
+    timeout_s: Positive = Field(120, description="a connector that does not stream after this long is an error")
 
 
 class WorkerSettings(_Section):
@@ -237,8 +255,17 @@ Section = TypeVar("Section", bound=BaseSettings)
 @cache
 def load(section: type[Section]) -> Section:
     """Read one section from the environment, once. SettingsError names every variable that cannot be used, and why."""
+    return read(section, {})
+
+
+def read(section: type[Section], variables: Mapping[str, str]) -> Section:
+    """One section as a process with these variables on top of the environment would read it. SettingsError as `load`."""
+    names = {
+        str(field.validation_alias or name): _variable(section, str(field.validation_alias or name))
+        for name, field in section.model_fields.items()
+    }
     try:
-        return section()
+        return section(**{name: variables[variable] for name, variable in names.items() if variable in variables})
     except ValidationError as error:
         problems = "; ".join(f"{_variable(section, str(e['loc'][0]))}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"settings: {problems}. Correct the environment and start again.") from None
