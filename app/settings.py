@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -201,6 +201,12 @@ class WorkerSettings(_Section):
     metrics_port: Annotated[int, Field(ge=0, lt=65536)] = Field(0, description="Prometheus metrics; 0 turns them off")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "text"
+    waiting_max_records: Positive = Field(
+        10_000, description="transactions of one partition that wait for their account; more become dead letters"
+    )
+    waiting_max_age_s: Positive = Field(
+        3_600, description="a transaction whose account has not come after this long becomes a dead letter"
+    )
     untracked_columns: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
         ("balance", "updated_at"), description="comma separated; a change to these alone opens no SCD2 version"
     )
@@ -264,8 +270,9 @@ def read(section: type[Section], variables: Mapping[str, str]) -> Section:
         str(field.validation_alias or name): _variable(section, str(field.validation_alias or name))
         for name, field in section.model_fields.items()
     }
+    values: dict[str, Any] = {name: variables[variable] for name, variable in names.items() if variable in variables}
     try:
-        return section(**{name: variables[variable] for name, variable in names.items() if variable in variables})
+        return section(**values)
     except ValidationError as error:
         problems = "; ".join(f"{_variable(section, str(e['loc'][0]))}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"settings: {problems}. Correct the environment and start again.") from None
