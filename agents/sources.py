@@ -1,0 +1,13 @@
+"""Where a derived record comes from: the source that every one of them carries."""
+
+from app.domain.changes import RowChange
+from app.domain.records import Source
+from app.domain.times import format_us
+from app.engine.unit import InputRecord
+
+
+def source_of(record: InputRecord, change: RowChange) -> Source:
+    """The position of a change in Kafka and in PostgreSQL."""
+    return Source(
+        record.topic, record.partition, record.offset, change.lsn, change.tx_id, format_us(change.commit_us)
+    )  # fmt: skip

@@ -1,0 +1,141 @@
+"""Transactions. Rule: each change of a transaction is passed on once, joined to its account, to the partition of its customer.
+
+One that comes before its account's row waits in state, in order, and is released by the row. Waiting is bounded in number and in age;
+past either bound the record is a dead letter, `unknown_account`.
+"""
+
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from agents import metrics, truncates, waiting
+from agents.sources import source_of
+from app.cdc.envelope import decode, decode_key, integer
+from app.cdc.unavailable import resolve
+from app.domain import transactions
+from app.domain.changes import Row, RowChange
+from app.domain.records import ControlRecord, encode, key_bytes
+from app.domain.transactions import Account
+from app.engine.group import Apply
+from app.engine.unit import InputRecord, Unit
+from app.errors import PoisonRecordError
+from app.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
+from tables.accounts import ACCOUNTS
+from tables.encoding import numbers
+from tables.transactions import TRANSACTIONS, TransactionKey
+from tables.truncations import TRUNCATIONS
+
+NAME = "transactions"
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """What an account contributes, kept decoded beside its row."""
+
+    attributes: Row
+    account: Account
+
+
+def handler(limits: waiting.Limits) -> Apply:
+    """The logic for the transactions' CDC topic."""
+
+    def apply(record: InputRecord, unit: Unit) -> None:
+        if not _apply(record, unit):
+            waiting.keep(_account_id(record), record, limits, unit)
+
+    return apply
+
+
+def release(account_id: int, unit: Unit) -> None:
+    """Pass on, in order, what waited for this account. One that proves to be poison is buried, the others go on."""
+    for record in waiting.take(account_id, unit):
+        try:
+            _apply(record, unit)
+        except PoisonRecordError as error:
+            waiting.bury(record, unit, reason=error.reason, stage=error.stage, message=str(error))
+
+
+def truncate(order: ControlRecord, unit: Unit) -> None:
+    """Mark what a TRUNCATE took, so that replays of it stay away. The velocity agent has the order from the same topic."""
+    truncation = truncates.remember(order, unit)
+    passed_on = unit.table(TRANSACTIONS)
+    for raw_key, passed in list(passed_on.scan()):
+        gone = transactions.truncated(passed, truncation.lsn)
+        if gone is not None:
+            account_id, transaction_id = numbers(raw_key)
+            passed_on.put((account_id, transaction_id), gone)
+
+
+def _apply(record: InputRecord, unit: Unit) -> bool:
+    """Apply a change; False if its account is not known yet."""
+    change = decode(record.value, record.headers, NAME)
+    if change is None:
+        return True
+    source = source_of(record, change)
+    if change.operation == "t":
+        truncates.fan_out(change, source, unit)
+        return True
+    key = _key(record, change)
+    passed_on = unit.table(TRANSACTIONS)
+    passed = passed_on.get(key)
+    if change.operation == "u":
+        assert change.after is not None
+        change = replace(change, after=resolve(change.after, change.before, None))
+    account = _account(key[0], unit)
+    if account is None and (change.operation != "d" or waiting.any_for(key[0], unit)):
+        return False
+    new, records = transactions.step(change, passed, account, source)
+    if new is None:
+        metrics.CHANGES.labels(NAME, "replayed").inc()
+        return True
+    metrics.CHANGES.labels(NAME, "applied" if records else "unchanged").inc()
+    truncation = unit.table(TRUNCATIONS).get(NAME)
+    gone = transactions.truncated(new, truncation.lsn) if truncation is not None else None
+    if gone is not None and records:  # a TRUNCATE on another partition overtook it: what is passed on is gone at once
+        records = (*records, msgspec.structs.replace(records[-1], op="deleted"))
+    passed_on.put(key, gone or new)
+    for derived in records:
+        unit.emit(
+            TRANSACTIONS_TOPIC.name, key=key_bytes("customer_id", derived.customer_id), value=encode(derived)
+        )  # fmt: skip
+    return True
+
+
+def _account(account_id: int, unit: Unit) -> Account | None:
+    """The account as its last row has it, also when that row is gone: its transactions may come later than its deletion."""
+    state = unit.table(ACCOUNTS).get(account_id)
+    if state is None or "customer_id" not in state.attributes:
+        return None
+    cached = unit.memory.get(("account", account_id))
+    if isinstance(cached, _Joined) and cached.attributes == state.attributes:
+        return cached.account
+    attributes = {name: value for name, value in state.attributes.items() if name not in ("account_id", "customer_id")}
+    account = Account(integer(state.attributes["customer_id"], "customer_id"), attributes)
+    unit.memory["account", account_id] = _Joined(state.attributes, account)
+    return account
+
+
+def _account_id(record: InputRecord) -> int:
+    key = decode_key(record.key)
+    if "account_id" not in key:
+        raise PoisonRecordError(
+            "the record's key has no column 'account_id': set message.key.columns=public.transactions:account_id",
+            reason="no_key",
+        )
+    return integer(key["account_id"], "account_id")
+
+
+def _key(record: InputRecord, change: RowChange) -> TransactionKey:
+    account_id = _account_id(record)
+    row = change.after if change.after is not None else change.before
+    if not row or "transaction_id" not in row:
+        raise PoisonRecordError(
+            f"op {change.operation!r} does not say which transaction_id: set REPLICA IDENTITY FULL on the table",
+            reason="no_row",
+        )
+    if "account_id" in row and integer(row["account_id"], "account_id") != account_id:
+        raise PoisonRecordError(
+            f"the record's key says account {account_id}, its row {bytes(row['account_id'])[:40]!r}",
+            reason="key_mismatch",
+        )
+    return account_id, integer(row["transaction_id"], "transaction_id")

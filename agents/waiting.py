@@ -1,0 +1,105 @@
+"""Rule: a record that came before what it needs waits in state, in order, within a bound of number and one of age."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from agents import metrics
+from app.engine.unit import InputRecord, Unit
+from app.errors import PoisonRecordError
+from tables.encoding import after_prefix, number_key
+from tables.waiting import WAITING, WaitingRecord
+
+REASON: Final = "unknown_account"
+STAGE: Final = "join"
+_COUNT: Final = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many records wait in one partition at most, and for how long (by the record's timestamp)."""
+
+    max_records: int
+    max_age_s: int
+
+
+def keep(account_id: int, record: InputRecord, limits: Limits, unit: Unit) -> None:
+    """Let a record wait for its account. Raises PoisonRecordError `unknown_account` when too many wait already."""
+    count = _count(unit)
+    if count >= limits.max_records:
+        raise PoisonRecordError(
+            f"account {account_id} is not known, and {count} records of this partition wait for theirs already "
+            "(BANKSTREAM_WAITING_MAX_RECORDS). Redrive it when the account has come",
+            reason=REASON,
+            stage=STAGE,
+        )
+    kept = WaitingRecord(
+        record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, tuple(record.headers)
+    )
+    unit.table(WAITING).put((account_id, record.partition, record.offset), kept)
+    _set_count(count + 1, unit)
+
+
+def any_for(account_id: int, unit: Unit) -> bool:
+    """Whether something waits for this account."""
+    return _count(unit) > 0 and next(iter(_of(account_id, unit)), None) is not None
+
+
+def take(account_id: int, unit: Unit) -> list[WaitingRecord]:
+    """What waited for this account, in order. It waits no longer."""
+    if _count(unit) == 0:
+        return []
+    taken = list(_of(account_id, unit))
+    _remove(account_id, taken, unit)
+    return taken
+
+
+def expire(limits: Limits, unit: Unit) -> None:
+    """Bury what has waited for too long."""
+    if _count(unit) == 0:
+        return
+    oldest_ms = unit.now_us // 1000 - limits.max_age_s * 1000
+    late: dict[int, list[WaitingRecord]] = {}
+    for key, record in unit.table(WAITING).scan():
+        if record.timestamp < oldest_ms:
+            late.setdefault(int.from_bytes(key[:8], "big") - (1 << 63), []).append(record)
+    for account_id, records in late.items():
+        _remove(account_id, records, unit)
+        for record in records:
+            message = (
+                f"account {account_id} did not come within {limits.max_age_s} s (BANKSTREAM_WAITING_MAX_AGE_S). "
+                "Redrive the record when it has"
+            )
+            bury(record, unit, reason=REASON, stage=STAGE, message=message)
+
+
+def bury(record: WaitingRecord, unit: Unit, *, reason: str, stage: str, message: str) -> None:
+    """A waiting record becomes a dead letter."""
+    unit.dead_letter(
+        topic=record.topic, partition=record.partition, offset=record.offset, key=record.key, value=record.value,
+        reason=reason, stage=stage, message=message,
+    )  # fmt: skip
+
+
+def _of(account_id: int, unit: Unit) -> Iterable[WaitingRecord]:
+    prefix = number_key(account_id)
+    return (record for _, record in unit.table(WAITING).scan(prefix, after_prefix(prefix)))
+
+
+def _remove(account_id: int, records: list[WaitingRecord], unit: Unit) -> None:
+    for record in records:
+        unit.table(WAITING).delete((account_id, record.partition, record.offset))
+    _set_count(_count(unit) - len(records), unit)
+
+
+def _count(unit: Unit) -> int:
+    count = unit.memory.get(_COUNT)
+    if count is None:
+        count = sum(1 for _ in unit.table(WAITING).scan())
+        _set_count(count, unit)
+    return int(count)
+
+
+def _set_count(count: int, unit: Unit) -> None:
+    unit.memory[_COUNT] = count
+    metrics.WAITING.labels(unit.partition).set(count)

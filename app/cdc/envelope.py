@@ -1,0 +1,174 @@
+"""Debezium's JSON envelope, plain or inside {schema, payload}, to one RowChange. What cannot be understood is poison, with a reason."""
+
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from app.domain.changes import Key, Operation, Row, RowChange
+from app.domain.times import MAX_US, MIN_US
+from app.errors import PoisonRecordError
+
+OPERATIONS: Final[dict[str, Operation]] = {"r": "r", "c": "c", "u": "u", "d": "d", "t": "t"}
+MESSAGE: Final = "m"
+"""A logical message (pg_logical_emit_message): it changes no row."""
+
+NEW_KEY: Final = "__debezium.newkey"
+OLD_KEY: Final = "__debezium.oldkey"
+
+T = TypeVar("T")
+
+
+class _Source(msgspec.Struct, rename={"tx_id": "txId"}):
+    table: str | None = None
+    lsn: int | None = None
+    tx_id: int | None = None
+    ts_us: int | None = None
+    ts_ms: int | None = None
+
+
+class _Envelope(msgspec.Struct):
+    op: str | None = None
+    before: Row | None = None
+    after: Row | None = None
+    source: _Source | None = None
+    schema: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_envelopes = msgspec.json.Decoder(_Envelope)
+_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]], table: str) -> RowChange | None:
+    """The change that a record of this table's topic carries; None if it carries none (a tombstone, a logical message).
+
+    Raises PoisonRecordError: `not_json`, `not_an_envelope`, `unknown_operation`, `wrong_table`, `no_row` or `no_commit_time`.
+    """
+    envelope = _open(value)
+    if envelope is None or envelope.op == MESSAGE:
+        return None
+    if envelope.op is None or envelope.source is None:
+        raise PoisonRecordError(
+            "this is JSON but no Debezium envelope (it has no op or no source). If the connector flattens its records "
+            "(ExtractNewRecordState), take that transform out",
+            reason="not_an_envelope",
+        )
+    operation = OPERATIONS.get(envelope.op)
+    if operation is None:
+        raise PoisonRecordError(
+            f"op {envelope.op!r} is none of {', '.join(OPERATIONS)}: written by a newer Debezium, perhaps",
+            reason="unknown_operation",
+        )
+    source = envelope.source
+    if source.table != table:
+        raise PoisonRecordError(
+            f"this is a change of table {source.table!r} on the topic of {table!r}: a transform or topic naming strategy misroutes it",
+            reason="wrong_table",
+        )
+    if operation in ("r", "c", "u") and envelope.after is None:
+        raise PoisonRecordError(f"op {operation!r} has no row in `after`", reason="no_row")
+    return RowChange(
+        table=table,
+        operation=operation,
+        before=envelope.before,
+        after=envelope.after,
+        lsn=source.lsn if source.lsn is not None and source.lsn >= 0 else None,
+        tx_id=source.tx_id,
+        commit_us=_commit_us(source),
+        previous_key=_header_key(headers, OLD_KEY) if operation == "c" else None,
+        next_key=_header_key(headers, NEW_KEY) if operation == "d" else None,
+    )
+
+
+def decode_key(key: bytes | None) -> dict[str, msgspec.Raw]:
+    """The columns of a message key, plain or inside {schema, payload}. Raises PoisonRecordError `no_key` or `not_json`."""
+    if key is None:
+        raise PoisonRecordError(
+            "the record has no key: the table needs a primary key or message.key.columns", reason="no_key"
+        )
+    columns = _parse(_keys.decode, key, "the key")
+    if columns.keys() == {"schema", "payload"}:
+        columns = _parse(_keys.decode, bytes(columns["payload"]), "the key")
+    return columns
+
+
+def primary_key(change: RowChange, key: bytes | None, column: str) -> int:
+    """The row's primary key, one 64-bit column, which is the message key too. Raises PoisonRecordError `no_key` or `key_mismatch`."""
+    row = change.after if change.after is not None else change.before
+    in_key = decode_key(key).get(column)
+    in_row = None if row is None else row.get(column)
+    if in_key is None:
+        raise PoisonRecordError(f"the record's key has no column {column!r}", reason="no_key")
+    if in_row is not None and in_row != in_key:
+        raise PoisonRecordError(
+            f"the record's key says {column} {bytes(in_key)[:40]!r}, its row {bytes(in_row)[:40]!r}",
+            reason="key_mismatch",
+        )
+    return integer(in_key, column)
+
+
+def integer(value: msgspec.Raw, column: str) -> int:
+    """A 64-bit integer column. Raises PoisonRecordError `bad_key`."""
+    try:
+        number = msgspec.json.decode(value, type=int)
+    except msgspec.MsgspecError as error:
+        raise PoisonRecordError(
+            f"{column} {bytes(value)[:40]!r} is not an integer: {error}", reason="bad_key"
+        ) from None
+    if not -(1 << 63) <= number < 1 << 63:
+        raise PoisonRecordError(f"{column} {number} does not fit 64 bits", reason="bad_key")
+    return number
+
+
+def _open(value: bytes | None) -> _Envelope | None:
+    if value is None:
+        return None
+    envelope = _parse(_envelopes.decode, value, "the value")
+    if envelope.payload is msgspec.UNSET or envelope.schema is msgspec.UNSET:
+        return envelope
+    payload = bytes(envelope.payload)
+    return None if payload == b"null" else _parse(_envelopes.decode, payload, "the payload")
+
+
+def _parse(decode: Callable[[bytes], T], raw: bytes, what: Literal["the value", "the payload", "the key"]) -> T:
+    try:
+        if not raw.isascii():
+            raw.decode()  # the parser skips over text that it does not need
+        return decode(raw)
+    except UnicodeDecodeError as error:
+        raise PoisonRecordError(
+            f"{what} is not UTF-8: {error.reason} at byte {error.start}", reason="not_json"
+        ) from None
+    except msgspec.ValidationError as error:
+        raise PoisonRecordError(f"{what} is JSON but no Debezium record: {error}", reason="not_an_envelope") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        hint = ". It begins with 0x00: Avro, perhaps; the converter must be JsonConverter" if raw[:1] == b"\0" else ""
+        raise PoisonRecordError(f"{what} is not JSON: {error}{hint}", reason="not_json") from None
+
+
+def _commit_us(source: _Source) -> int:
+    commit_us = source.ts_us
+    if commit_us is None and source.ts_ms is not None:
+        commit_us = source.ts_ms * 1000
+    if commit_us is None or not MIN_US <= commit_us <= MAX_US:
+        raise PoisonRecordError(
+            f"source.ts_us {source.ts_us} and source.ts_ms {source.ts_ms} name no instant in the years 1 to 9999",
+            reason="no_commit_time",
+        )
+    return commit_us
+
+
+def _header_key(headers: Sequence[tuple[str, bytes]], name: str) -> Key | None:
+    """The key in a header of a key change: JSON, plain or inside {schema, payload}."""
+    for header, value in headers:
+        if header == name and value:
+            try:
+                key = msgspec.json.decode(value)
+            except msgspec.MsgspecError:
+                return {}  # the key did change, though to what cannot be read
+            if isinstance(key, dict):
+                inner = key.get("payload") if key.keys() == {"schema", "payload"} else key
+                return inner if isinstance(inner, dict) else {}
+            return {}
+    return None

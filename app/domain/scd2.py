@@ -1,0 +1,173 @@
+"""Slowly changing dimensions, type 2: from the changes of a row to the versions it has had. One pure step a change.
+
+A version is valid in [valid_from, valid_to), in commit time. A row that lives has exactly one open version, one that does not has none.
+Commit times of one key that run backwards (a clock was set) are lifted to the last one, so that versions never overlap.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from app.domain.changes import Key, Row, RowChange, differing
+from app.domain.records import CloseReason, OpenReason, Scd2Close, Scd2Open, Scd2Record, Source
+from app.domain.times import format_us
+
+ID_BYTES: Final = 16
+
+
+class RowState(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of a row. It stays after the row's deletion, so that a replay of old changes cannot bring the row back."""
+
+    alive: bool
+    attributes: Row
+    """As of the last change; of a deleted row, what it had."""
+    lsn: int | None
+    """The highest that was applied."""
+    from_snapshot: bool
+    """Whether the last change was a snapshot read: its lsn is the snapshot's, and the next change may have the very same."""
+    version_id: str
+    """Of the open version; of a deleted row, its last one. Empty for a row that was deleted before anything else was known of it."""
+    since_us: int
+    """When the open version became valid; of a deleted row, when its last one ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """A TRUNCATE of a table: rows whose lsn is below its own are gone."""
+
+    lsn: int
+    commit_us: int
+    source: Source
+
+
+Effect = Literal["applied", "unchanged", "replayed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a change came to: the new state, and the records to emit, in order."""
+
+    state: RowState
+    records: tuple[Scd2Record, ...] = ()
+    effect: Effect = "applied"
+
+
+def version_id(table: str, key: Key, change: RowChange, source: Source) -> str:
+    """A pure function of table, primary key and source position, so that a replay gives the same id.
+
+    The position is the lsn; a snapshot read is told from a change, because both can have the same. A source without an lsn
+    is placed by its Kafka position.
+    """
+    position = (
+        f"{source.topic}/{source.partition}/{source.offset}"
+        if change.lsn is None
+        else f"{'snapshot' if change.operation == 'r' else 'lsn'}:{change.lsn}"
+    )
+    text = b"\0".join((table.encode(), msgspec.json.encode(key, order="sorted"), position.encode()))
+    return hashlib.blake2b(text, digest_size=ID_BYTES).hexdigest()
+
+
+def is_replay(state: RowState, change: RowChange) -> bool:
+    """Whether the state has this change, or a later one of the same row, already."""
+    if state.lsn is None or change.lsn is None:
+        return False
+    if change.lsn == state.lsn:
+        return change.operation == "r" or not state.from_snapshot
+    return change.lsn < state.lsn
+
+
+def step(
+    change: RowChange, key: Key, state: RowState | None, *, untracked: frozenset[str], source: Source
+) -> Step:  # fmt: skip
+    """Apply a change of the row with this key. `change` is not a truncate; `untracked` columns open no version.
+
+    An update needs its `after`, and a delete may come without `before` (then the attributes stay what they were).
+    """
+    if state is not None and is_replay(state, change):
+        return Step(state, effect="replayed")
+    if change.operation == "d":
+        return _delete(change, key, state, source)
+    assert change.after is not None
+    after = change.after
+    lsn = change.lsn if change.lsn is not None or state is None else state.lsn
+    from_snapshot = change.operation == "r"
+    if state is not None and state.alive:
+        changed = differing(state.attributes, after)
+        if not (set(changed) - untracked):
+            kept = RowState(
+                alive=True, attributes=after, lsn=lsn, from_snapshot=from_snapshot,
+                version_id=state.version_id, since_us=state.since_us,
+            )  # fmt: skip
+            return Step(kept, effect="applied" if changed else "unchanged")
+    else:
+        changed = []
+    valid_from_us = change.commit_us if state is None else max(change.commit_us, state.since_us)
+    opened = Scd2Open(
+        version_id=version_id(change.table, key, change, source),
+        key=key,
+        valid_from=format_us(valid_from_us),
+        attributes=after,
+        changed=changed,
+        reason=_open_reason(change, state),
+        source=source,
+        previous_key=change.previous_key,
+    )
+    closed = _close(key, state, valid_from_us, "superseded", source) if state is not None and state.alive else ()
+    return Step(RowState(True, after, lsn, from_snapshot, opened.version_id, valid_from_us), (*closed, opened))
+
+
+def truncate(key: Key, state: RowState, truncation: Truncation) -> Step:
+    """Close the open version of a row that the TRUNCATE took. A row written after it, or already gone, stays as it is."""
+    if not state.alive or (state.lsn is not None and state.lsn >= truncation.lsn):
+        return Step(state, effect="unchanged")
+    ended_us = max(truncation.commit_us, state.since_us)
+    gone = RowState(
+        False, state.attributes, truncation.lsn, from_snapshot=False, version_id=state.version_id, since_us=ended_us
+    )
+    return Step(gone, _close(key, state, ended_us, "truncated", truncation.source))
+
+
+def _delete(change: RowChange, key: Key, state: RowState | None, source: Source) -> Step:
+    if state is None:
+        gone = RowState(
+            False, change.before or {}, change.lsn, from_snapshot=False, version_id="", since_us=change.commit_us
+        )
+        return Step(gone, effect="unchanged")
+    lsn = change.lsn if change.lsn is not None else state.lsn
+    attributes = change.before if change.before and len(change.before) >= len(state.attributes) else state.attributes
+    ended_us = max(change.commit_us, state.since_us)
+    gone = RowState(False, attributes, lsn, from_snapshot=False, version_id=state.version_id, since_us=ended_us)
+    if not state.alive:
+        return Step(gone, effect="unchanged")
+    return Step(
+        gone,
+        _close(key, state, ended_us, "deleted" if change.next_key is None else "key_changed", source, change.next_key),
+    )
+
+
+def _close(
+    key: Key, state: RowState, valid_to_us: int, reason: CloseReason, source: Source, next_key: Key | None = None
+) -> tuple[Scd2Close]:
+    return (
+        Scd2Close(
+            version_id=state.version_id,
+            key=key,
+            valid_from=format_us(state.since_us),
+            valid_to=format_us(valid_to_us),
+            reason=reason,
+            source=source,
+            next_key=next_key,
+        ),
+    )
+
+
+def _open_reason(change: RowChange, state: RowState | None) -> OpenReason:
+    if change.previous_key is not None:
+        return "key_changed"
+    if state is None or not state.version_id:
+        return "created"
+    if not state.alive:
+        return "revived"
+    return "resnapshot" if change.operation == "r" else "updated"

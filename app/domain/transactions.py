@@ -1,0 +1,191 @@
+"""Transactions joined to their account: from the changes of a transaction's row to records keyed by customer. One pure step a change."""
+
+import hashlib
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from typing import Final, Literal
+
+import msgspec
+
+from app.domain.changes import Row, RowChange
+from app.domain.money import to_decimal, to_minor
+from app.domain.records import Attributes, Source, TransactionRecord
+from app.domain.times import format_us, parse_us
+from app.errors import PoisonRecordError
+
+DIGEST_BYTES: Final = 8
+
+
+class Passed(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of a transaction that was passed on. It stays after a deletion, so that a replay cannot bring it back."""
+
+    alive: bool
+    lsn: int | None
+    from_snapshot: bool
+    customer_id: int
+    digest: bytes
+    """Of the row that was passed on last: a repeated row adds nothing."""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """The account of a transaction as of that moment. `attributes` is its row without the key column."""
+
+    customer_id: int
+    attributes: Attributes
+
+
+class _Row(msgspec.Struct):
+    """The columns of a transaction that are typed. Others are in the raw change, and in the warehouse."""
+
+    transaction_id: int
+    account_id: int
+    type: Literal["credit", "debit"]
+    amount: str
+    currency: str
+    status: str
+    booked_at: str
+    channel: str | None = None
+    merchant_id: str | int | None = None
+    merchant_category: str | int | None = None
+    counterparty_account: str | int | None = None
+    country_code: str | None = None
+    latitude: str | int | float | None = None
+    longitude: str | int | float | None = None
+    device_id: str | int | None = None
+    description: str | None = None
+    created_at: str | None = None
+
+
+_rows: Final = msgspec.json.Decoder(_Row)
+
+Operation = Literal["created", "updated", "deleted"]
+
+
+def is_replay(passed: Passed, change: RowChange) -> bool:
+    """Whether this change, or a later one of the same row, was passed on already."""
+    if passed.lsn is None or change.lsn is None:
+        return False
+    if change.lsn == passed.lsn:
+        return change.operation == "r" or not passed.from_snapshot
+    return change.lsn < passed.lsn
+
+
+def step(
+    change: RowChange, passed: Passed | None, account: Account | None, source: Source
+) -> tuple[Passed | None, tuple[TransactionRecord, ...]]:
+    """Apply a change of a transaction. The new state (None: as it was), and the records to emit, in order.
+
+    `account` may be None for a delete only. A transaction whose account changed hands meanwhile is deleted for the customer it was
+    passed on to and created for the new one. Raises PoisonRecordError when the row is no transaction; nothing is to be kept then.
+    """
+    if passed is not None and is_replay(passed, change):
+        return None, ()
+    lsn = change.lsn if change.lsn is not None or passed is None else passed.lsn
+    if change.operation == "d":
+        if passed is None:
+            return Passed(False, lsn, from_snapshot=False, customer_id=0, digest=b""), ()
+        gone = Passed(False, lsn, from_snapshot=False, customer_id=passed.customer_id, digest=b"")
+        if not passed.alive:
+            return gone, ()
+        if not change.before:
+            raise _bad("no_row", "a deleted transaction came without `before`: set REPLICA IDENTITY FULL on the table")
+        return gone, (_record("deleted", change.before, passed.customer_id, account, source),)
+    assert change.after is not None
+    assert account is not None
+    digest = hashlib.blake2b(msgspec.json.encode(change.after), digest_size=DIGEST_BYTES).digest()
+    new = Passed(True, lsn, change.operation == "r", account.customer_id, digest)
+    if passed is None or not passed.alive:
+        return new, (_record("created", change.after, account.customer_id, account, source),)
+    if passed.customer_id != account.customer_id:
+        return new, (
+            _record("deleted", change.before or change.after, passed.customer_id, account, source),
+            _record("created", change.after, account.customer_id, account, source),
+        )
+    if passed.digest == digest:
+        return new, ()
+    return new, (_record("updated", change.after, account.customer_id, account, source),)
+
+
+def truncated(passed: Passed, lsn: int) -> Passed | None:
+    """The state after a TRUNCATE at this log position; None: the transaction is younger, or gone already."""
+    if not passed.alive or (passed.lsn is not None and passed.lsn >= lsn):
+        return None
+    return Passed(False, lsn, from_snapshot=False, customer_id=passed.customer_id, digest=b"")
+
+
+def _record(
+    operation: Operation, row: Row, customer_id: int, account: Account | None, source: Source
+) -> TransactionRecord:  # fmt: skip
+    try:
+        typed = _rows.decode(msgspec.json.encode(row))
+    except msgspec.ValidationError as error:
+        hint = (
+            ". Money must come as text: set decimal.handling.mode=string on the connector"
+            if "`str`" in str(error) and "amount" in str(error)
+            else ""
+        )
+        raise _bad("bad_row", f"the row is no transaction: {error}{hint}") from None
+    return TransactionRecord(
+        op=operation,
+        transaction_id=typed.transaction_id,
+        account_id=typed.account_id,
+        customer_id=customer_id,
+        type=typed.type,
+        amount=_checked("amount", "bad_amount", typed.amount, _amount),
+        currency=typed.currency,
+        status=typed.status,
+        channel=typed.channel,
+        merchant_id=_text(typed.merchant_id),
+        merchant_category=_text(typed.merchant_category),
+        counterparty_account=_text(typed.counterparty_account),
+        country_code=typed.country_code,
+        latitude=_coordinate("latitude", typed.latitude),
+        longitude=_coordinate("longitude", typed.longitude),
+        device_id=_text(typed.device_id),
+        description=typed.description,
+        booked_at=_checked("booked_at", "bad_time", typed.booked_at, _instant),
+        created_at=None if typed.created_at is None else _checked("created_at", "bad_time", typed.created_at, _instant),
+        account=account.attributes if account is not None else {},
+        source=source,
+    )
+
+
+def _checked(column: str, reason: str, text: str, read: Callable[[str], str]) -> str:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise _bad(reason, f"{column}: {error}") from None
+
+
+def _bad(reason: str, message: str) -> PoisonRecordError:
+    return PoisonRecordError(message, reason=reason, stage="apply")
+
+
+def _amount(text: str) -> str:
+    minor = to_minor(text)
+    if minor <= 0:
+        raise ValueError(f"{text!r} is not positive; whether money comes or goes is the transaction's type")
+    return to_decimal(minor)
+
+
+def _instant(text: str) -> str:
+    try:
+        return format_us(parse_us(text))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is not an instant in the years 1 to 9999") from None
+
+
+def _coordinate(column: str, value: str | float | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        raise _bad("bad_row", f"{column}: {value!r} is not a number") from None
+    if not number.is_finite():
+        raise _bad("bad_row", f"{column}: {value!r} is not a number")
+    return str(value)
+
+
+def _text(value: str | int | None) -> str | None:
+    return None if value is None else str(value)

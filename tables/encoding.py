@@ -1,0 +1,25 @@
+"""Keys of tables as bytes whose order is that of the numbers in them."""
+
+from typing import Final
+
+BIAS: Final = 1 << 63
+
+
+def number_key(*numbers: int) -> bytes:
+    """Signed 64-bit integers as 8 bytes each, ordered like the numbers. OverflowError beyond 64 bits.
+
+    >>> number_key(-1) < number_key(0) < number_key(1) < number_key(1, 0)
+    True
+    """
+    return b"".join((number + BIAS).to_bytes(8, "big") for number in numbers)
+
+
+def numbers(key: bytes) -> tuple[int, ...]:
+    """The numbers of a key made by `number_key`."""
+    return tuple(int.from_bytes(key[at : at + 8], "big") - BIAS for at in range(0, len(key), 8))
+
+
+def after_prefix(prefix: bytes) -> bytes | None:
+    """The first key after all keys with this prefix, as the end of a scan; None if there is none."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
