@@ -107,17 +107,6 @@ class SourceSettings(PostgresSettings):
     reader_password: SecretStr | None = None
 
 
-class PostgresReaderSettings(_Section):
-    """The role that may read every table of the source and change none: for `reconcile`."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_POSTGRES_READER_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
-
-    user: str = "bank_reader"
-    password: SecretStr | None = Field(None, description="unset: PGPASSFILE or a trusted connection")
-
-
 class S3Settings(_Section):
     """The lake."""
 
