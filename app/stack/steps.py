@@ -1,10 +1,18 @@
-"""What `up` sets up in the parts once they run, in this order. Every step may be run again at any time."""
+"""What `up` sets up in the parts once they run, in this order. Every step may be run again at any time.
 
+`bankstream provision` runs the same steps on parts that are not ours. A step imports what it needs when it runs: the agents behind the
+topics' step alone take longer to import than most commands take to run.
+"""
+
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from app.settings import ConnectSettings, EngineSettings, KafkaSettings, SourceSettings, read
 from app.stack.part import Part
+
+Variables = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +21,31 @@ class Step:
 
     name: str
     needs: frozenset[Part]
-    run: Callable[[Mapping[str, str]], None]
+    run: Callable[[Variables], None]
 
 
-DEFAULT: Final[tuple[Step, ...]] = ()
+def _source(variables: Variables) -> None:
+    from app.provision import source  # noqa: PLC0415 - see above
+
+    source.provision(read(SourceSettings, variables))
+
+
+def _topics(variables: Variables) -> None:
+    from app.groups import groups  # noqa: PLC0415 - see above
+    from app.provision import topics  # noqa: PLC0415
+
+    kafka = read(KafkaSettings, variables)
+    asyncio.run(topics.provision(groups(kafka), kafka, read(EngineSettings, variables)))
+
+
+def _connector(variables: Variables) -> None:
+    from app.provision import connector  # noqa: PLC0415 - see above
+
+    connector.provision(read(ConnectSettings, variables), read(SourceSettings, variables))
+
+
+SOURCE: Final = Step("source", frozenset({Part.POSTGRES}), _source)
+TOPICS: Final = Step("topics", frozenset({Part.KAFKA}), _topics)
+CONNECTOR: Final = Step("connector", frozenset({Part.POSTGRES, Part.KAFKA, Part.CONNECT}), _connector)
+
+DEFAULT: Final[tuple[Step, ...]] = (SOURCE, TOPICS, CONNECTOR)
