@@ -4,10 +4,10 @@ The scale of an amount is the one its column has (NUMERIC(18,2): two digits); it
 """
 
 import re
-from decimal import Decimal
 from typing import Final
 
 SCALE: Final = 2
+_UNIT: Final = 10**SCALE
 _AMOUNT: Final = re.compile(r"(-?)(\d{1,16})(?:\.(\d{1,12}))?", re.ASCII)
 
 
@@ -34,4 +34,5 @@ def to_decimal(minor: int) -> str:
     >>> to_decimal(1230), to_decimal(-1), to_decimal(0)
     ('12.30', '-0.01', '0.00')
     """
-    return str(Decimal(minor).scaleb(-SCALE)) if minor else "0.00"
+    whole, rest = divmod(abs(minor), _UNIT)
+    return f"{'-' if minor < 0 else ''}{whole}.{rest:0{SCALE}d}"
