@@ -5,6 +5,7 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
+from app.cdc.schema import to_text
 from app.domain.changes import Key, Operation, Row, RowChange
 from app.domain.times import MAX_US, MIN_US
 from app.errors import PoisonRecordError
@@ -43,7 +44,8 @@ _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]], table: str) -> RowChange | None:
     """The change that a record of this table's topic carries; None if it carries none (a tombstone, a logical message).
 
-    Raises PoisonRecordError: `not_json`, `not_an_envelope`, `unknown_operation`, `wrong_table`, `no_row` or `no_commit_time`.
+    Raises PoisonRecordError: `not_json`, `not_an_envelope`, `unknown_operation`, `wrong_table`, `no_row`, `no_commit_time`,
+    `bad_schema` or `bad_value`.
     """
     envelope = _open(value)
     if envelope is None or envelope.op == MESSAGE:
@@ -68,11 +70,15 @@ def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]], table: str
         )
     if operation in ("r", "c", "u") and envelope.after is None:
         raise PoisonRecordError(f"op {operation!r} has no row in `after`", reason="no_row")
+    before, after = envelope.before, envelope.after
+    if envelope.schema is not msgspec.UNSET:
+        schema = bytes(envelope.schema)
+        before, after = to_text(before, schema, "before"), to_text(after, schema, "after")
     return RowChange(
         table=table,
         operation=operation,
-        before=envelope.before,
-        after=envelope.after,
+        before=before,
+        after=after,
         lsn=source.lsn if source.lsn is not None and source.lsn >= 0 else None,
         tx_id=source.tx_id,
         commit_us=_commit_us(source),
@@ -128,7 +134,11 @@ def _open(value: bytes | None) -> _Envelope | None:
     if envelope.payload is msgspec.UNSET or envelope.schema is msgspec.UNSET:
         return envelope
     payload = bytes(envelope.payload)
-    return None if payload == b"null" else _parse(_envelopes.decode, payload, "the payload")
+    if payload == b"null":
+        return None
+    inner = _parse(_envelopes.decode, payload, "the payload")
+    inner.schema = envelope.schema
+    return inner
 
 
 def _parse(decode: Callable[[bytes], T], raw: bytes, what: Literal["the value", "the payload", "the key"]) -> T:
