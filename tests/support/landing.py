@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -41,7 +41,9 @@ class Landing:
 
     def create(self) -> None:
         """The database, its landing tables and the stage over the bucket."""
-        self._s3().create_bucket(Bucket=BUCKET)
+        s3 = self._s3()
+        with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+            s3.create_bucket(Bucket=BUCKET)
         self.run(f"CREATE DATABASE {self.name}")
         self.run(f"CREATE SCHEMA {self.name}.BRONZE")
         stage = f"URL = 's3://{BUCKET}/{self.name}/' FILE_FORMAT = (TYPE = JSON)"

@@ -1,0 +1,199 @@
+"""Waits until the warehouse has everything that was committed before now.
+
+A marker is committed to the source's heartbeat table. Debezium keeps the order of commits, so when the marker has come through Kafka,
+all that was committed before it is there too; the ends of the topics at that moment are then what the warehouse has to reach.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+import psycopg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.engine.kafka import KafkaLog, connection
+from app.reconcile.report import ReconcileError
+from app.reconcile.warehouse import Warehouse
+from app.settings import KafkaSettings, SourceSettings
+from app.topics import HEARTBEAT
+
+MARK_EVERY_S: Final = 5.0
+"""A marker that the connector's first snapshot swallowed never comes as a change: it is set again this often."""
+POLL_S: Final = 0.1
+TAIL_RECORDS: Final = 64
+"""How far before a log's end its last record is looked for first; transaction markers stand between."""
+
+Say = Callable[[str], None]
+Offsets = Mapping[TopicPartition, int]
+
+
+class _Row(msgspec.Struct):
+    marker: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    op: str | None = None
+    after: _Row | None = None
+    payload: "_Envelope | None" = None
+
+
+class Marker:
+    """Puts unique words into the source's log."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self._settings = settings
+        self._word = f"bankstream-{uuid4().hex}"
+
+    def set(self) -> None:
+        """Commit the word, once more if it was set before."""
+        settings = self._settings
+        try:
+            with psycopg.connect(
+                host=settings.host, port=settings.port, dbname=settings.dbname, sslmode=settings.sslmode, user=settings.user,
+                password=settings.password.get_secret_value() if settings.password else None,
+                connect_timeout=10, application_name="bankstream reconcile",
+            ) as session:  # fmt: skip
+                found = session.execute("UPDATE public.heartbeat SET marker = %s", [self._word]).rowcount
+        except psycopg.Error as error:
+            raise ReconcileError(
+                f"no marker can be set in PostgreSQL as {settings.user}: {' '.join(str(error).split())}"
+            ) from None
+        if found != 1:
+            raise ReconcileError(
+                f"table heartbeat has {found} rows instead of one. Put it right as the owner: let it have the row with id 1."
+            )
+
+    def is_in(self, value: bytes | None) -> bool:
+        """Whether this change of the heartbeat carries the word."""
+        if value is None or self._word.encode() not in value:
+            return False
+        envelope = msgspec.json.decode(value, type=_Envelope)
+        envelope = envelope.payload or envelope
+        return envelope.op in ("c", "u") and envelope.after is not None and envelope.after.marker == self._word
+
+
+def reader(settings: KafkaSettings) -> Any:
+    """A consumer of committed records that belongs to no group."""
+    return AIOKafkaConsumer(
+        **connection(settings),
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=50,
+    )
+
+
+async def everything_committed(
+    settings: KafkaSettings, source: SourceSettings, topics: Iterable[str], *, timeout_s: float, say: Say
+) -> dict[TopicPartition, int]:
+    """The offset of the last committed record of each partition of these topics, when all that was committed in the source by now is in
+    them; -1 where there is none. ReconcileError if the marker does not come in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    consumer = reader(settings)
+    try:
+        await consumer.start()
+        await _pass_marker(consumer, Marker(source), deadline, timeout_s, say)
+        return await last_records(consumer, await partitions_of(settings, topics), deadline)
+    except KafkaError as error:
+        raise ReconcileError(f"Kafka at {settings.bootstrap_servers} does not answer: {error!r}") from None
+    finally:
+        await consumer.stop()
+
+
+async def _pass_marker(consumer: Any, marker: Marker, deadline: float, timeout_s: float, say: Say) -> None:
+    say("waiting for a marker to come through Kafka")
+    heartbeat = TopicPartition(HEARTBEAT.name, 0)
+    consumer.assign([heartbeat])
+    consumer.seek(heartbeat, (await consumer.end_offsets([heartbeat]))[heartbeat])
+    marked = 0.0
+    while True:
+        if time.monotonic() - marked >= MARK_EVERY_S:
+            await asyncio.to_thread(marker.set)
+            marked = time.monotonic()
+        for records in (await consumer.getmany(timeout_ms=200)).values():
+            if any(marker.is_in(record.value) for record in records):
+                return
+        if time.monotonic() > deadline:
+            raise ReconcileError(
+                f"a marker committed in PostgreSQL has not come through topic {HEARTBEAT.name} within {timeout_s:.0f} s: the connector "
+                "stands still or is far behind. See its state (bankstream stack status) and its log, and try again."
+            )
+
+
+async def partitions_of(settings: KafkaSettings, topics: Iterable[str]) -> list[TopicPartition]:
+    """Every partition of these topics. ContinuityError when a topic does not exist."""
+    async with KafkaLog(settings) as log:
+        found = await log.require(topics)
+    return [TopicPartition(topic.name, index) for topic in found.values() for index in range(topic.partitions)]
+
+
+async def last_records(consumer: Any, partitions: list[TopicPartition], deadline: float) -> dict[TopicPartition, int]:
+    """The offset of the last committed record of each partition, -1 where there is none.
+
+    The end of a log is no answer: the markers of transactions, committed and aborted, take offsets too. So the last records are read.
+    """
+    ends, beginnings = await consumer.end_offsets(partitions), await consumer.beginning_offsets(partitions)
+    found = {partition: -1 for partition in partitions if ends[partition] == beginnings[partition]}
+    reach = TAIL_RECORDS
+    while missing := [partition for partition in partitions if partition not in found]:
+        consumer.assign(missing)
+        starts = {partition: max(beginnings[partition], ends[partition] - reach) for partition in missing}
+        for partition, start in starts.items():
+            consumer.seek(partition, start)
+        last = await _read_to(consumer, {partition: ends[partition] for partition in missing}, deadline)
+        found |= last
+        found |= {p: -1 for p in missing if p not in last and starts[p] == beginnings[p]}
+        reach *= 16
+    return found
+
+
+async def _read_to(consumer: Any, ends: Offsets, deadline: float) -> dict[TopicPartition, int]:
+    """Read until every partition is at its end; the last record below it of each that had one."""
+    last: dict[TopicPartition, int] = {}
+    waiting = set(ends)
+    while waiting:
+        for partition, records in (await consumer.getmany(*waiting, timeout_ms=100)).items():
+            below = [record.offset for record in records if record.offset < ends[partition]]
+            if below:
+                last[partition] = below[-1]
+        waiting = {partition for partition in waiting if await consumer.position(partition) < ends[partition]}
+        if waiting and time.monotonic() > deadline:
+            raise ReconcileError(f"the end of {', '.join(f'{p.topic}/{p.partition}' for p in waiting)} cannot be read")
+    return last
+
+
+async def incarnations(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
+    """The id of each topic: a topic made again under the same name has another, and its offsets begin anew."""
+    async with KafkaLog(settings) as log:
+        return {name: str(topic.id) for name, topic in (await log.require(topics)).items()}
+
+
+def wait_for_ledger(
+    warehouse: Warehouse, wanted: Offsets, ids: Mapping[str, str], *, timeout_s: float, say: Say
+) -> None:
+    """Until the warehouse has loaded all of these offsets. ReconcileError names what is behind when it has not in time."""
+    deadline = time.monotonic() + timeout_s
+    say("waiting until the warehouse has loaded it")
+    while True:
+        ledger = warehouse.ledger()
+        behind = {
+            partition: ledger.get((partition.topic, ids[partition.topic], partition.partition), -1)
+            for partition, offset in wanted.items()
+            if ledger.get((partition.topic, ids[partition.topic], partition.partition), -1) < offset
+        }
+        if not behind:
+            return
+        if time.monotonic() > deadline:
+            where = ", ".join(
+                f"{p.topic}/{p.partition} is at {at} of {wanted[p]}" for p, at in sorted(behind.items())[:5]
+            )
+            raise ReconcileError(
+                f"the warehouse has not loaded everything within {timeout_s:.0f} s: {where}. See the lake's and the loader's state "
+                "(bankstream stack status) and logs, and try again."
+            )
+        time.sleep(POLL_S)

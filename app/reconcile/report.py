@@ -1,0 +1,102 @@
+"""What a reconciliation came to: for programs as it is, for people as a table and a line for each key that differs."""
+
+from typing import Final, Literal
+
+import msgspec
+from rich.markup import escape
+from rich.table import Table
+
+from app.errors import BankstreamError
+
+MAX_DIFFERENCES: Final = 100
+"""How many keys of a table are named; the rest are counted."""
+
+
+class ReconcileError(BankstreamError):
+    """The comparison could not be made: something does not answer, or the way from source to warehouse stands still."""
+
+
+class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A key whose row is not the same on both sides. Column names only: a report may be read by people who may not see the values."""
+
+    key: int
+    kind: Literal["missing", "extra", "different"]
+    """missing: the warehouse lacks the row; extra: the source has no such row."""
+    columns: tuple[str, ...] = ()
+    """Which columns differ."""
+
+
+class Sums(msgspec.Struct, frozen=True):
+    """The exact sum of a money column on both sides, as decimal strings."""
+
+    source: str
+    warehouse: str
+
+
+class TableReport(msgspec.Struct, frozen=True):
+    """One table. The hashes are SHA-256 over all rows in the order of their keys, in one text form for both sides."""
+
+    source_rows: int
+    warehouse_rows: int
+    source_hash: str
+    warehouse_hash: str
+    sums: dict[str, Sums]
+    differences: tuple[Difference, ...]
+    """The first MAX_DIFFERENCES, in the order of the keys."""
+    more_differences: int = 0
+    """How many more there are."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether both sides hold the same rows."""
+        return self.source_hash == self.warehouse_hash and not self.differences
+
+
+class Position(msgspec.Struct, frozen=True):
+    """The instant that was compared: a snapshot of PostgreSQL, and the last change in Kafka that can belong to it."""
+
+    snapshot: str
+    """pg_current_snapshot(): xmin:xmax:transactions in progress."""
+    taken_at: str
+    lsn: str
+    offsets: dict[str, int]
+    """By topic/partition, the offset that the warehouse had to reach; empty if its landing tables were compared as they stood."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What `bankstream reconcile --json` prints."""
+
+    reconciled: bool
+    tables: dict[str, TableReport]
+    position: Position
+    seconds: float
+
+    def lines(self) -> list[str]:
+        """What differs, a line a key; empty if nothing does."""
+        found = []
+        for name, table in self.tables.items():
+            for difference in table.differences:
+                what = {
+                    "missing": "is missing in the warehouse",
+                    "extra": "is in the warehouse and not in the source",
+                    "different": f"differs in {', '.join(difference.columns)}",
+                }[difference.kind]
+                found.append(f"{name} {difference.key} {what}")
+            if table.more_differences:
+                found.append(f"{name}: {table.more_differences:,} more keys differ")
+        return found
+
+
+def summary_table(report: Report) -> Table:
+    """Counts, sums and verdict by table, at most 80 columns wide."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("table", "source rows", "warehouse rows", "sum", "content"):
+        table.add_column(column, justify="right" if "rows" in column or column == "sum" else "left")
+    for name, found in report.tables.items():
+        sums = "\n".join(
+            both.source if both.source == both.warehouse else f"{both.source} / {both.warehouse}"
+            for both in found.sums.values()
+        )
+        verdict = f"[green]equal[/] {found.source_hash[:8]}" if found.equal else "[bold red]different[/]"
+        table.add_row(escape(name), f"{found.source_rows:,}", f"{found.warehouse_rows:,}", sums, verdict)
+    return table
