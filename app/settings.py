@@ -159,6 +159,9 @@ class SnowflakeSettings(_Section):
     warehouse: str | None = None
     role: str | None = None
     stage: str = Field("LAKE", description="external stage over the lake's bucket, in schema BRONZE")
+    storage_integration: str | None = Field(
+        None, description="lets the stage read the bucket; unset: with the keys of BANKSTREAM_S3_*"
+    )
     login_timeout_s: Positive = 30
     network_timeout_s: Positive = 120
 
@@ -173,7 +176,12 @@ class WarehouseSettings(_Section):
     load_interval_ms: Annotated[int, Field(ge=0)] = Field(
         100, description="pause between two loads: more is fewer, larger COPYs"
     )
-    max_objects: Positive = Field(1_000, description="of one load (COPY takes at most 1,000 names)")
+    max_objects: Annotated[int, Field(gt=0, le=1_000)] = Field(
+        1_000, description="of one load (COPY takes at most 1,000 names)"
+    )
+    max_bytes: Positive = Field(
+        64 << 20, description="compressed, of the objects of one load; one object may be larger"
+    )
     sweep_interval_ms: Positive = Field(
         30_000, description="how often the lake is listed for objects whose announcement was lost"
     )
@@ -242,6 +250,7 @@ class WarehouseServerSettings(_Section):
         env_prefix="BANKSTREAM_WAREHOUSE_SERVER_", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 only inside a container's own network")
     port: Port
     directory: Path = Field(description="DuckDB files, one a database")
     user: str

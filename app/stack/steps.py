@@ -44,8 +44,22 @@ def _connector(variables: Variables) -> None:
     connector.provision(read(ConnectSettings, variables), read(SourceSettings, variables))
 
 
+def _lake(variables: Variables) -> None:
+    from app.provision import lake  # noqa: PLC0415 - see above
+
+    lake.run(variables)
+
+
+def _warehouse(variables: Variables) -> None:
+    from app.provision import warehouse  # noqa: PLC0415 - see above
+
+    warehouse.run(variables)
+
+
 SOURCE: Final = Step("source", frozenset({Part.POSTGRES}), _source)
 TOPICS: Final = Step("topics", frozenset({Part.KAFKA}), _topics)
 CONNECTOR: Final = Step("connector", frozenset({Part.POSTGRES, Part.KAFKA, Part.CONNECT}), _connector)
+LAKE: Final = Step("lake", frozenset({Part.S3}), _lake)
+WAREHOUSE: Final = Step("warehouse", frozenset({Part.S3, Part.WAREHOUSE}), _warehouse)
 
-DEFAULT: Final[tuple[Step, ...]] = (SOURCE, TOPICS, CONNECTOR)
+DEFAULT: Final[tuple[Step, ...]] = (SOURCE, TOPICS, CONNECTOR, LAKE, WAREHOUSE)

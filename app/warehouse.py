@@ -1,0 +1,42 @@
+"""The warehouse worker: `faust -A app.warehouse worker`, or `bankstream worker warehouse`. Composition only."""
+
+from agents.warehouse import Loading
+from app.engine.engine import Engine
+from app.engine.faust_hooks import App
+from app.settings import EngineSettings, KafkaSettings, S3Settings, SnowflakeSettings, WarehouseSettings, load
+from app.topics import LAKE_OBJECTS, partitions_of
+from sinks.s3 import S3Store
+from sinks.snowflake import SnowflakeWarehouse
+
+APP_ID = "bankstream-warehouse"
+
+
+class WarehouseApp(App):
+    """Lets go of S3 and the warehouse when the partitions are closed."""
+
+    def __init__(self, engine: Engine, loading: Loading, store: S3Store, warehouse: SnowflakeWarehouse) -> None:
+        super().__init__(APP_ID, engine)
+        self._loading, self._store, self._warehouse = loading, store, warehouse
+
+    async def on_stop(self) -> None:
+        """Partitions first."""
+        await super().on_stop()
+        await self._loading.close()
+        await self._warehouse.close()
+        await self._store.close()
+
+
+def make_app() -> App:
+    """The Faust app, with settings from the environment."""
+    kafka = load(KafkaSettings)
+    engine = Engine(kafka, load(EngineSettings))
+    store, warehouse = S3Store(load(S3Settings)), SnowflakeWarehouse(load(SnowflakeSettings))
+    loading = Loading(
+        engine, warehouse, store, load(WarehouseSettings), partitions_of(LAKE_OBJECTS.name, kafka.partitions)
+    )
+    made = WarehouseApp(engine, loading, store, warehouse)
+    made.dispatch(LAKE_OBJECTS.name, LAKE_OBJECTS.name)
+    return made
+
+
+app = make_app()

@@ -1,0 +1,168 @@
+"""A topic partition on its way into the lake: cut into segments, written as a chain of objects that admits no gap and no overlap.
+
+A writer only puts at the end of the chain as it knows it, and only if the name is free. When it is not, whoever has it was first: its
+records are dropped here and the rest goes on behind it. So two writers of one partition (a zombie and its successor) make one chain, and
+a put that was stored although its reply was lost is found to be our own.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from app.engine.exits import die
+from app.engine.unit import InputRecord
+from app.errors import ContinuityError
+from app.settings import LakeSettings
+from sinks import chain, metrics
+from sinks.base import ChainKey, LakeObject, ObjectStore
+from sinks.lines import liner
+from sinks.segment import Segment, digest
+
+logger = logging.getLogger(__name__)
+
+YIELD_RECORDS = 200
+"""Lines made between two looks at what else the event loop has to do."""
+
+
+class LakePartition:
+    """A sink partition (see sinks/base.py). Holds at most two segments: one being written, one being filled.
+
+    `slots` bounds the uploads of the whole worker. `incarnation` answers Kafka's id of the topic, `announce` must not block.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        *,
+        store: ObjectStore,
+        incarnation: Callable[[], Awaitable[str]],
+        announce: Callable[[LakeObject], None],
+        settings: LakeSettings,
+        slots: asyncio.Semaphore,
+        fail: Callable[[BaseException, str], None] = die,
+    ) -> None:
+        self._topic, self._partition = topic, partition
+        self._store, self._incarnation, self._announce = store, incarnation, announce
+        self._settings, self._slots, self._fail = settings, slots, fail
+        self._line = liner(topic, partition)
+        self._key = ChainKey(topic, "", partition)
+        self._tail: LakeObject | None = None
+        self._segment: Segment | None = None
+        self._begun, self._full, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def position(self) -> int | None:
+        """The offset behind the last object."""
+        return None if self._tail is None else self._tail.last_offset + 1
+
+    async def open(self) -> int | None:
+        """Find the newest object. It is announced again: whoever wrote it may have died before it could."""
+        self._key = self._key._replace(incarnation=await self._incarnation())
+        self._tail = await chain.newest(self._store, self._key)
+        if self._tail is not None:
+            self._announce(self._tail)
+        self._task = asyncio.create_task(self._run(), name=f"lake/{self._topic}/{self._partition}")
+        return self.position
+
+    async def process(self, records: Sequence[InputRecord]) -> None:
+        """Add to the segment; waits while it is full and the one before it is not written yet."""
+        if self._tail is None and self._segment is None and records[0].offset > 0:
+            logger.warning(
+                "%s/%d: the archive begins at offset %d; what was before it is not in Kafka any more",
+                self._topic, self._partition, records[0].offset,
+            )  # fmt: skip
+        for begin in range(0, len(records), YIELD_RECORDS):
+            for record in records[begin : begin + YIELD_RECORDS]:
+                await self._add(record)
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Stop. An upload under way may or may not be stored: the next owner finds out."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _add(self, record: InputRecord) -> None:
+        line = self._line(record)
+        while self._full.is_set():
+            await self._room.wait()
+        segment = self._segment
+        if segment is None:
+            deadline = asyncio.get_running_loop().time() + self._settings.max_age_ms / 1000
+            segment = self._segment = Segment(self._settings.compression_level, deadline)
+            self._begun.set()
+        segment.add(record.offset, line)
+        if len(segment.offsets) >= self._settings.max_rows or segment.size >= self._settings.max_bytes:
+            self._room.clear()
+            self._full.set()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._due()
+                async with self._slots:
+                    segment, self._segment = self._segment, None
+                    assert segment is not None, "_due returns when there is one"
+                    self._begun.clear()
+                    self._full.clear()
+                    self._room.set()
+                    await self._write(segment)
+        except Exception as error:  # noqa: BLE001 - whatever it is: nothing of this partition may be written behind it
+            self._fail(error, f"lake {self._topic}/{self._partition}, from offset {self.position}")
+
+    async def _due(self) -> None:
+        """Until there is a segment that is full or old enough."""
+        await self._begun.wait()
+        assert self._segment is not None, "set together"
+        try:
+            async with asyncio.timeout_at(self._segment.deadline):
+                await self._full.wait()
+        except TimeoutError:
+            pass
+
+    async def _write(self, segment: Segment) -> None:
+        """Until every record of the segment is in the lake, by us or by another."""
+        while (rest := segment.after(-1 if self._tail is None else self._tail.last_offset)).offsets:
+            segment = rest
+            ours = self._next(segment)
+            with metrics.UPLOAD_SECONDS.labels(self._topic).time():
+                stored = await self._store.put(ours.object, segment.body(), chain.metadata(ours))
+            self._tail = ours if stored else await self._taken(ours)
+            self._announce(self._tail)
+            if self._tail.sha256 == ours.sha256:
+                metrics.OBJECTS.labels(self._topic).inc()
+                metrics.ROWS.labels(self._topic).inc(ours.rows)
+                metrics.BYTES.labels(self._topic).inc(ours.bytes)
+
+    def _next(self, segment: Segment) -> LakeObject:
+        """The object that this segment becomes at the end of the chain."""
+        last, sha256 = (-1, "") if self._tail is None else (self._tail.last_offset, self._tail.sha256)
+        body = segment.body()
+        return LakeObject(
+            object=chain.name(self._key, last + 1),
+            topic=self._topic,
+            partition=self._partition,
+            first_offset=segment.offsets[0],
+            last_offset=segment.offsets[-1],
+            rows=len(segment.offsets),
+            bytes=len(body),
+            sha256=digest(body),
+            previous_last_offset=last,
+            previous_sha256=sha256,
+        )
+
+    async def _taken(self, ours: LakeObject) -> LakeObject:
+        """The object that has the name we wanted."""
+        metrics.TAKEN.labels(self._topic).inc()
+        stat = await self._store.stat(ours.object)
+        if stat is None:
+            raise ContinuityError(f"lake object {ours.object} was there and is gone. Objects must never be removed.")
+        found = chain.described(ours.object, stat)
+        if not chain.follows(found, ours.previous_last_offset, ours.previous_sha256):
+            raise ContinuityError(
+                f"lake object {ours.object} follows another object than the one before it ({found.previous_sha256}, not "
+                f"{ours.previous_sha256}): the chain was tampered with. Compare the objects around it."
+            )
+        return found

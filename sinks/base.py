@@ -1,0 +1,168 @@
+"""The contracts of this package: a partition that flows into a sink, a store of immutable objects, and a warehouse with a ledger.
+
+A sink is exactly once because it is asked: its effects are its position. Nothing here trusts an acknowledgement, an order of start or a
+group offset. What every implementation owes is tested by one suite, tests/integration/test_sinks_contract.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from app.engine.unit import InputRecord
+from app.errors import BankstreamError
+
+
+class SinkUnavailableError(BankstreamError, OSError):
+    """The destination did not answer, or failed by its own fault, as often as we were willing to try. What was asked may have happened."""
+
+
+class SinkRefusedError(BankstreamError):
+    """The destination answered, and the answer is no: trying the same again cannot help."""
+
+
+class LedgerConflictError(BankstreamError):
+    """The ledger is not where the load began: another loader was there. Nothing of the load took effect; read the ledger and go on."""
+
+
+class SinkPartition(Protocol):
+    """One partition of one topic on its way into a sink. The engine opens it, feeds it in offset order and closes it.
+
+    A failure that a retry cannot mend, or that outlasted the retries, ends the process (`app.engine.exits.die`): nothing that was taken and
+    not made durable is acknowledged anywhere, so the next owner gets it again.
+    """
+
+    async def open(self) -> int | None:
+        """Ask the destination how far it got: the offset to go on from; None: the earliest that Kafka has. Raises when it cannot tell."""
+        ...
+
+    @property
+    def position(self) -> int | None:
+        """The first offset whose effects are not durable yet; None while nothing is known."""
+        ...
+
+    async def process(self, records: Sequence[InputRecord]) -> None:
+        """Take records. They need not be durable on return: `position` says what is. Waiting here holds back this partition alone."""
+        ...
+
+    async def close(self) -> None:
+        """Stop. What is not durable is dropped, and taken again by the next owner; a write under way may still happen."""
+        ...
+
+
+class LakeObject(msgspec.Struct, frozen=True):
+    """An object of the lake: consecutive records of one partition. `bytes` and `sha256` are of the object as stored (compressed).
+
+    It begins right after `previous_last_offset`, whatever offset its first record has: holes are Kafka's. (-1, "") begins a chain.
+    """
+
+    object: str
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    rows: int
+    bytes: int
+    sha256: str
+    previous_last_offset: int
+    previous_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What a store says about one of its objects."""
+
+    size: int
+    metadata: Mapping[str, str]
+
+
+class ObjectStore(Protocol):
+    """Immutable named objects. Safe for any number of writers; an object is either absent or whole.
+
+    Every call raises SinkUnavailableError when its retries are used up, SinkRefusedError when they would be useless.
+    """
+
+    async def put(self, name: str, body: bytes, metadata: Mapping[str, str]) -> bool:
+        """Store unless the name is taken. True: stored by this call. False: taken, perhaps by an earlier try of this very call whose
+        reply was lost; read it to know."""
+        ...
+
+    async def stat(self, name: str) -> Stat | None:
+        """Size and metadata; None if there is no such object."""
+        ...
+
+    async def get(self, name: str) -> bytes:
+        """The content. SinkRefusedError if there is no such object."""
+        ...
+
+    async def names(self, prefix: str, *, after: str = "", limit: int = 1_000) -> list[str]:
+        """Up to `limit` (at most 1,000) names that begin with `prefix` and stand behind `after`, in order."""
+        ...
+
+    async def children(self, prefix: str) -> list[str]:
+        """The next parts of the names that begin with `prefix` and go on behind another slash: its folders, in order."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class ChainKey(NamedTuple):
+    """One chain of objects: a partition of one incarnation of a topic."""
+
+    topic: str
+    incarnation: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """How far a chain is loaded: through `last_offset`, which `last_object` ends with. (-1, "", "") is nothing yet."""
+
+    last_offset: int = -1
+    last_object: str = ""
+    last_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadStep:
+    """What a load does to one chain: from `previous`, through these objects in chain order, into the table `landing`."""
+
+    chain: ChainKey
+    previous: LedgerRow
+    objects: Sequence[LakeObject]
+    landing: str
+
+    @property
+    def end(self) -> LedgerRow:
+        """The ledger row afterwards."""
+        last = self.objects[-1]
+        return LedgerRow(last.last_offset, last.object, last.sha256)
+
+
+class Warehouse(Protocol):
+    """Landing tables and the ledger. Safe for any number of loaders.
+
+    Every call raises SinkUnavailableError when the warehouse did not answer; its effects are then unknown until `ledger` is read.
+    """
+
+    async def ledger(self) -> dict[ChainKey, LedgerRow]:
+        """Every row, as committed."""
+        ...
+
+    async def begin(self, chains: Sequence[ChainKey]) -> None:
+        """See that these chains have a ledger row. Those that have one keep it. LedgerConflictError when another loader did the same."""
+        ...
+
+    async def load(self, steps: Sequence[LoadStep]) -> None:
+        """All objects of all steps into their tables and every ledger row forward, or nothing at all.
+
+        LedgerConflictError: a row is not at `previous`. SinkRefusedError: an object cannot be loaded or has other rows than announced.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the session."""
+        ...

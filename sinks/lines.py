@@ -1,0 +1,123 @@
+"""One record as one line of NDJSON, its key and value spliced in as the bytes they are.
+
+What the warehouse's JSON parser would reject or change (NaN, duplicate names, numbers beyond its range, lone surrogates, deep nesting, raw
+line breaks) travels as base64 in `key_base64` / `value_base64`, with `key` / `value` null: one such record must not stop a load of
+thousands, and no byte of it may be lost. A tombstone has neither.
+"""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from app.engine.unit import InputRecord
+
+MAX_DEPTH: Final = 100
+"""Of nested objects and arrays. Parsers differ in what they bear; no sane record comes near."""
+MAX_DIGITS: Final = 38
+"""Of a plain number: the warehouse keeps these exactly."""
+MAX_FLOAT_DIGITS: Final = 17
+"""Of a number with an exponent, which becomes a double."""
+MAX_VARIANT_BYTES: Final = 15 << 20
+"""Of a value that is embedded; a VARIANT holds 16 MB and the line has other fields."""
+
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_DIGITS: Final = re.compile(r"\d")
+
+
+class _UnfitError(ValueError):
+    """JSON, but not such that every parser takes it for the same."""
+
+
+def liner(topic: str, partition: int) -> Callable[[InputRecord], bytes]:
+    """The encoder for records of one partition."""
+    head = b'{"topic":%s,"partition":%d,"offset":' % (json.dumps(topic).encode(), partition)
+
+    def line(record: InputRecord) -> bytes:
+        key, value = record.key, record.value
+        embedded_key, embedded_value = embedded(key), embedded(value)
+        return b'%s%d,"ts":%d,"key":%s,"value":%s%s%s}\n' % (
+            head,
+            record.offset,
+            record.timestamp,
+            embedded_key or b"null",
+            embedded_value or b"null",
+            b"" if embedded_key is not None or key is None else b',"key_base64":"%s"' % b64encode(key),
+            b"" if embedded_value is not None or value is None else b',"value_base64":"%s"' % b64encode(value),
+        )
+
+    return line
+
+
+def embedded(raw: bytes | None) -> bytes | None:
+    """The same bytes if they can stand inside a line as JSON, else None.
+
+    >>> embedded(b'{"amount":12.50}')
+    b'{"amount":12.50}'
+    >>> embedded(b'{"amount":NaN}') is embedded(b'{"a":1,"a":2}') is embedded(b"text") is None
+    True
+    """
+    if raw is None or len(raw) > MAX_VARIANT_BYTES or b"\n" in raw or b"\r" in raw or _NUL.search(raw):
+        return None
+    try:
+        found = _decoder.decode(raw.decode())
+        if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper(found, MAX_DEPTH):
+            return None
+        if b"\\u" in raw:
+            json.dumps(found, ensure_ascii=False).encode()  # a lone surrogate has no encoding
+    except (ValueError, RecursionError):
+        return None
+    return raw
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _UnfitError("duplicate name")
+    return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise _UnfitError("more digits than a NUMBER has")
+    return 0
+
+
+def _fraction(text: str) -> float:
+    mantissa, exponent, _ = text.replace("E", "e").partition("e")
+    digits = len(_DIGITS.findall(mantissa))
+    if not exponent:
+        if digits > MAX_DIGITS:
+            raise _UnfitError("more digits than a NUMBER has")
+        return 0.0
+    value = float(text)
+    if digits > MAX_FLOAT_DIGITS or value in (float("inf"), float("-inf")):
+        raise _UnfitError("beyond a double")
+    if value == 0.0 and mantissa.strip("-0.") != "":
+        raise _UnfitError("below a double")
+    return 0.0
+
+
+def _constant(text: str) -> None:
+    raise _UnfitError(f"{text} is no JSON")
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_fraction, parse_constant=_constant
+)
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [inner for outer in level for inner in _children(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

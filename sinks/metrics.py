@@ -1,0 +1,50 @@
+"""The sinks' Prometheus metrics: every name in one place."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+OBJECTS: Final = Counter("bankstream_lake_objects_total", "Objects written by this worker.", ["topic"])
+ROWS: Final = Counter("bankstream_lake_rows_total", "Records in the objects written.", ["topic"])
+BYTES: Final = Counter("bankstream_lake_bytes_total", "Compressed bytes of the objects written.", ["topic"])
+WRAPPED: Final = Counter(
+    "bankstream_lake_wrapped_total",
+    "Keys and values archived as base64, for no warehouse would take them as JSON.",
+    ["topic"],
+)
+UPLOAD_SECONDS: Final = Histogram(
+    "bankstream_lake_upload_seconds", "One object, retries included.", ["topic"], buckets=SECONDS
+)
+TAKEN: Final = Counter(
+    "bankstream_lake_names_taken_total",
+    "Puts that found the name taken: by another writer, or by an earlier try whose reply was lost.",
+    ["topic"],
+)
+STORE_RETRIES: Final = Counter(
+    "bankstream_store_retries_total", "Calls of the object store tried again.", ["operation"]
+)
+HINTS_DROPPED: Final = Counter(
+    "bankstream_lake_hints_dropped_total", "Announcements not sent; the loader finds the objects by listing."
+)
+
+LOAD_SECONDS: Final = Histogram(
+    "bankstream_warehouse_load_seconds", "One load: copies, ledger and commit.", buckets=SECONDS
+)
+LOAD_OBJECTS: Final = Histogram(
+    "bankstream_warehouse_load_objects", "Objects in one load.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+)
+LOADED_ROWS: Final = Counter("bankstream_warehouse_rows_total", "Rows loaded and committed.", ["landing"])
+CONFLICTS: Final = Counter(
+    "bankstream_warehouse_ledger_conflicts_total", "Loads undone because another loader had moved the ledger."
+)
+UNKNOWN: Final = Counter(
+    "bankstream_warehouse_unknown_outcomes_total", "Loads whose outcome had to be read from the ledger."
+)
+WAITING_OBJECTS: Final = Gauge(
+    "bankstream_warehouse_lag_objects", "Objects known to be in the lake and not loaded yet."
+)
+BROKEN_CHAINS: Final = Gauge(
+    "bankstream_warehouse_broken_chains", "Partitions whose loading stopped because something is wrong in the lake."
+)

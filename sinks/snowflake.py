@@ -1,0 +1,245 @@
+"""The warehouse by Snowflake's protocol: COPY INTO the landing tables and the ledger's step forward, in one transaction.
+
+The ledger is moved first, with compare-and-set: whoever moves it holds its lock, and a second loader with the same objects is turned away
+before it copies anything. COPY's own memory of file names is not relied on: names are never reused, so it can never disagree.
+The connector is synchronous; one thread serves one session.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import snowflake.connector
+from snowflake.connector import SnowflakeConnection, errors
+
+from app.errors import ContinuityError, SettingsError
+from app.settings import SnowflakeSettings
+from sinks import chain
+from sinks.base import (
+    ChainKey,
+    LakeObject,
+    LedgerConflictError,
+    LedgerRow,
+    LoadStep,
+    SinkRefusedError,
+    SinkUnavailableError,
+)
+from sinks.sql import identifier, literal
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+LEDGER: Final = "LAKE_LEDGER"
+CONFLICTS: Final = frozenset({625, 100072, 604, 606})
+"""Aborted by another transaction, duplicate key, and lock waits that were cancelled or took too long."""
+LOCK_TIMEOUT_S: Final = 600
+SESSION_ERRORS: Final = range(390_000, 391_000)
+"""Numbers of the login service: the session has ended or expired."""
+
+
+def connect(settings: SnowflakeSettings, *, database: bool = True) -> SnowflakeConnection:
+    """A session, by key pair if there is a key, else by password. Blocks; raises the connector's errors."""
+    if settings.private_key_path is None and settings.password is None:
+        raise SettingsError(
+            "the warehouse has no credentials. Set BANKSTREAM_SNOWFLAKE_PRIVATE_KEY_PATH (preferred) or BANKSTREAM_SNOWFLAKE_PASSWORD."
+        )
+    arguments: dict[str, Any] = {
+        "account": settings.account,
+        "user": settings.user,
+        "port": settings.port,
+        "protocol": settings.protocol,
+        "login_timeout": settings.login_timeout_s,
+        "network_timeout": settings.network_timeout_s,
+        "application": "bankstream",
+        "session_parameters": {
+            "CLIENT_TELEMETRY_ENABLED": False,
+            "LOCK_TIMEOUT": LOCK_TIMEOUT_S,
+            "QUERY_TAG": "bankstream",
+        },
+    }
+    if settings.host is not None:
+        arguments["host"] = settings.host
+    if settings.private_key_path is not None:
+        arguments["authenticator"] = "SNOWFLAKE_JWT"
+        arguments["private_key_file"] = str(settings.private_key_path)
+        if settings.private_key_passphrase is not None:
+            arguments["private_key_file_pwd"] = settings.private_key_passphrase.get_secret_value()
+    elif settings.password is not None:
+        arguments["password"] = settings.password.get_secret_value()
+    for name in ("warehouse", "role"):
+        if (value := getattr(settings, name)) is not None:
+            arguments[name] = value
+    if database:
+        arguments |= {"database": settings.database, "schema": "BRONZE"}
+    return snowflake.connector.connect(**arguments)
+
+
+class SnowflakeWarehouse:
+    """One session of a warehouse. Connects when first used, and anew after every failure."""
+
+    def __init__(self, settings: SnowflakeSettings) -> None:
+        self._settings = settings
+        self._schema = f"{identifier(settings.database)}.BRONZE"
+        self._stage = f"@{self._schema}.{identifier(settings.stage)}"
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="warehouse")
+        self._connection: SnowflakeConnection | None = None
+
+    async def ledger(self) -> dict[ChainKey, LedgerRow]:
+        """Every row."""
+        return await self._call(self._read_ledger)
+
+    async def begin(self, chains: Sequence[ChainKey]) -> None:
+        """Rows for chains that have none."""
+        if chains:
+            await self._call(lambda: self._run(self._begin_sql(chains)))
+
+    async def load(self, steps: Sequence[LoadStep]) -> None:
+        """One transaction."""
+        await self._call(lambda: self._load(steps))
+
+    async def close(self) -> None:
+        """End the session."""
+        with suppress(SinkUnavailableError):
+            await self._call(self._disconnect)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _call(self, work: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._guarded(work))
+
+    def _guarded(self, work: Callable[[], Answer]) -> Answer:
+        try:
+            return work()
+        except errors.Error as error:
+            number = error.errno or 0
+            if isinstance(error, errors.ProgrammingError | errors.IntegrityError) and number not in SESSION_ERRORS:
+                self._roll_back()
+                if number in CONFLICTS:
+                    raise LedgerConflictError(f"another transaction came first: {_reason(error)}") from None
+                raise SinkRefusedError(f"the warehouse refuses: {_reason(error)}") from None
+            self._disconnect()
+            raise SinkUnavailableError(
+                f"the warehouse at {self._settings.host or self._settings.account} failed: {_reason(error)}"
+            ) from None
+        except (LedgerConflictError, SinkRefusedError):
+            self._roll_back()
+            raise
+        except OSError as error:
+            self._disconnect()
+            raise SinkUnavailableError(
+                f"the warehouse at {self._settings.host or self._settings.account} failed: {error}"
+            ) from None
+
+    def _roll_back(self) -> None:
+        try:
+            self._run("ROLLBACK")
+        except errors.Error:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(errors.Error, OSError):
+                connection.close(retry=False)
+
+    def _run(self, sql: str) -> tuple[list[tuple[Any, ...]], int]:
+        """Rows and the number of rows changed."""
+        if self._connection is None:
+            self._connection = connect(self._settings)
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql)
+            return [tuple(row) for row in cursor.fetchall()], cursor.rowcount or 0
+
+    def _read_ledger(self) -> dict[ChainKey, LedgerRow]:
+        rows, _ = self._run(
+            "SELECT topic, incarnation, log_partition, last_offset, last_object, last_sha256 "  # noqa: S608 - an identifier
+            f"FROM {self._schema}.{LEDGER}"
+        )
+        found: dict[ChainKey, LedgerRow] = {}
+        for topic, incarnation, partition, offset, name, sha256 in rows:
+            key = ChainKey(topic, incarnation, int(partition))
+            if key in found:
+                raise ContinuityError(
+                    f"the ledger has two rows for {key}. Keep the one with the higher offset, remove the other."
+                )
+            found[key] = LedgerRow(int(offset), name or "", sha256 or "")
+        return found
+
+    def _begin_sql(self, chains: Iterable[ChainKey]) -> str:
+        values = ", ".join(f"({_key(key)})" for key in chains)
+        return f"""
+            MERGE INTO {self._schema}.{LEDGER} AS ledger
+            USING (SELECT column1 AS topic, column2 AS incarnation, column3 AS log_partition FROM VALUES {values}) AS chain
+            ON ledger.topic = chain.topic AND ledger.incarnation = chain.incarnation AND ledger.log_partition = chain.log_partition
+            WHEN NOT MATCHED THEN
+                INSERT (topic, incarnation, log_partition, last_offset, last_object, last_sha256, loaded_at)
+                VALUES (chain.topic, chain.incarnation, chain.log_partition, -1, '', '', SYSDATE())"""  # noqa: S608 - quoted
+
+    def _load(self, steps: Sequence[LoadStep]) -> None:
+        self._run("BEGIN")
+        _, moved = self._run(self._advance_sql(steps))
+        if moved != len(steps):
+            raise LedgerConflictError(f"{moved} of {len(steps)} ledger rows are where this load begins")
+        by_table: dict[str, list[LakeObject]] = defaultdict(list)
+        for step in steps:
+            by_table[step.landing] += step.objects
+        for table, objects in sorted(by_table.items()):
+            self._copy(table, objects)
+        try:
+            self._run("COMMIT")
+        except errors.Error as error:
+            if error.errno in CONFLICTS:
+                raise
+            self._disconnect()  # refused, done, or neither: only the ledger knows
+            raise SinkUnavailableError(f"the warehouse did not confirm a commit: {_reason(error)}") from None
+
+    def _advance_sql(self, steps: Sequence[LoadStep]) -> str:
+        values = ", ".join(
+            f"({_key(step.chain)}, {step.previous.last_offset}, {literal(step.previous.last_sha256)}, "
+            f"{step.end.last_offset}, {literal(step.end.last_object)}, {literal(step.end.last_sha256)})"
+            for step in steps
+        )
+        return f"""
+            UPDATE {self._schema}.{LEDGER} AS ledger
+            SET last_offset = step.last_offset, last_object = step.last_object, last_sha256 = step.last_sha256, loaded_at = SYSDATE()
+            FROM (
+                SELECT column1 AS topic, column2 AS incarnation, column3 AS log_partition, column4 AS previous_last_offset,
+                    column5 AS previous_sha256, column6 AS last_offset, column7 AS last_object, column8 AS last_sha256
+                FROM VALUES {values}
+            ) AS step
+            WHERE ledger.topic = step.topic AND ledger.incarnation = step.incarnation AND ledger.log_partition = step.log_partition
+                AND ledger.last_offset = step.previous_last_offset AND ledger.last_sha256 = step.previous_sha256"""  # noqa: S608 - quoted
+
+    def _copy(self, table: str, objects: Sequence[LakeObject]) -> None:
+        files = ", ".join(literal(found.object) for found in objects)
+        rows, _ = self._run(
+            f"COPY INTO {self._schema}.{identifier(table)} FROM {self._stage} FILES = ({files}) FILE_FORMAT = (TYPE = JSON)"
+        )
+        expected = {found.object: found.rows for found in objects}
+        loaded = {_name(str(row[0])): int(row[3]) for row in rows if len(row) > 3 and row[1] == "LOADED"}
+        if loaded != expected:
+            name = min(name for name in expected.keys() | loaded.keys() if loaded.get(name) != expected.get(name))
+            raise SinkRefusedError(
+                f"{name} did not load as announced: {loaded.get(name)} rows of {expected.get(name)} went into {table}"
+            )
+
+
+def _key(key: ChainKey) -> str:
+    return f"{literal(key.topic)}, {literal(key.incarnation)}, {key.partition:d}"
+
+
+def _name(file: str) -> str:
+    """The object's name in what COPY calls the file: a URL, or a path below the stage."""
+    name = "/".join(file.rsplit("/", 4)[-4:])
+    with suppress(ValueError):
+        chain.parse(name)
+        return name
+    return file
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
