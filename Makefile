@@ -11,10 +11,10 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint fmt dbt lock clean
+.PHONY: help install demo test lint fmt dbt compose-env lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo "  Arguments of demo and test go in ARGS, as in: make demo ARGS=\"--seconds 60 --rate 100\""
 
 install: $(VENV)/.installed ## virtual environment with everything, once per change of the requirements
@@ -39,10 +39,15 @@ dbt: install ## build and test the dbt project against the running stack (ARGS="
 	@settings="$$($(BIN)/bankstream stack env --export)" && eval "$$settings" && \
 		$(BIN)/dbt build --project-dir dbt --profiles-dir dbt $(ARGS)
 
+compose-env: ## random secrets for docker compose, in .env (once; needs no Python)
+	@ops/compose/make-env
+
 lock: $(VENV)/.bootstrapped ## pin all requirements anew, with hashes (UPGRADE=--upgrade takes newer versions)
 	$(COMPILE) $(UPGRADE) requirements/bootstrap.in -o requirements/bootstrap.txt
-	$(COMPILE) $(UPGRADE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) $(UPGRADE) pyproject.toml --all-extras -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(COMPILE) pyproject.toml --extra warehouse -c requirements/dev.txt -o requirements/warehouse.txt
+	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
 clean: ## remove what can be made again (not .bankstream: that is data, see bankstream stack down --wipe)
 	rm -rf $(VENV) dist dbt/target dbt/logs dbt/dbt_packages .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

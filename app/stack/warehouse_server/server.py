@@ -112,7 +112,7 @@ class Server:
         uvicorn.Server(
             uvicorn.Config(
                 self.app,
-                host="127.0.0.1",
+                host=self._settings.host,
                 port=self._settings.port,
                 http=Protocol,
                 access_log=False,
