@@ -9,3 +9,6 @@ CHANGES: Final = Counter(
 )
 VERSIONS: Final = Counter("bankstream_scd2_records_total", "SCD2 records emitted.", ["table", "op", "reason"])
 WAITING: Final = Gauge("bankstream_waiting_transactions", "Transactions whose account is not known yet.", ["partition"])
+RULES: Final = Counter(
+    "bankstream_rule_outcomes_total", "What rules said of transactions they looked at.", ["rule", "outcome"]
+)

@@ -59,11 +59,16 @@ class AmountTrack:
         count = len(self.times) - first
         if not count:
             return 0, 0, 0
-        return count, self._totals[-1] - self._totals[first], self._amounts[self._peaks[bisect_left(self._peaks, first)]]
+        return (
+            count,
+            self._totals[-1] - self._totals[first],
+            self._amounts[self._peaks[bisect_left(self._peaks, first)]],
+        )
 
-    def count(self, after_us: int) -> int:
-        """How many are later than `after_us`."""
-        return len(self.times) - bisect_right(self.times, after_us)
+    def latest(self, after_us: int, limit: int) -> list[Key]:
+        """The keys of what is later than `after_us`, the newest first, at most `limit`."""
+        first = max(bisect_right(self.times, after_us), len(self.times) - limit)
+        return self.keys[first:][::-1]
 
 
 class DistinctTrack:

@@ -11,10 +11,10 @@ transaction may be empty: count 0, amounts 0.00.
 Currency. count, declined_count and the distinct counts are over all currencies; sum, average and max over the transactions in the
 currency of the current one, which are those that average is the average of. Credits and debits both count.
 
-Horizon. Events are kept for `KEPT_US` (31 days, a day more than the longest window) before the customer's newest event. A date in
-the future does not count as newest before its day has come: the horizon never passes 31 days before the commit at hand. What is older is dropped at
-the customer's next change; a transaction that arrives with a time beyond the horizon has windows of itself alone, is not kept, and
-no rule is applied to it.
+Horizon. Events are kept for `KEPT_US` (31 days, a day more than the longest window) before the customer's newest event; but the
+horizon is never later than 31 days before the commit of the change at hand, so that a date in the far future drops nothing. What is
+older is dropped at the customer's next change. A transaction that comes with a time beyond the horizon has windows of itself alone, is
+not kept, and rules have insufficient history for it.
 """
 
 from bisect import bisect_left, bisect_right
@@ -162,7 +162,8 @@ class History:
         self._keys = [event.key for event in self._events]
         self._by_id = {(event.account_id, event.transaction_id): event for event in self._events}
         self._first = 0
-        self._floor_us = -(1 << 63)
+        self.floor_us = -(1 << 63)
+        """What is no later than this does not exist: it is beyond the horizon."""
         self._clear_tracks()
 
     def __len__(self) -> int:
@@ -173,9 +174,18 @@ class History:
         return iter(self._events[self._first :])
 
     @property
+    def size(self) -> int:
+        """What it takes in memory, in events; that of an empty history is that of some eight."""
+        return len(self._events) + 8
+
+    @property
     def newest_us(self) -> int | None:
         """Time of the newest event; None when there is none."""
         return self._keys[-1][0] if self._by_id else None
+
+    def of_key(self, key: Key) -> Event:
+        """The event that stands here in the order. KeyError if there is none."""
+        return self._by_id[key[1], key[2]]
 
     def find(self, account_id: int, transaction_id: int) -> Event | None:
         """The event of an identity."""
@@ -209,9 +219,9 @@ class History:
 
     def expire(self, horizon_us: int) -> list[Event]:
         """Drop the events before the horizon, and answer which they were."""
-        if horizon_us - 1 < self._floor_us:
+        if horizon_us - 1 < self.floor_us:
             self._compact()
-        self._floor_us = horizon_us - 1
+        self.floor_us = horizon_us - 1
         if self._first == len(self._keys) or self._keys[self._first][0] >= horizon_us:
             return []
         first = bisect_left(self._keys, (horizon_us,), self._first)
@@ -225,7 +235,7 @@ class History:
 
     def seek(self, time_us: int) -> None:
         """Move the cursor: the tracks then hold every event up to and including this instant, and none after it."""
-        keys = self._keys
+        keys, self._end_us = self._keys, time_us
         if self._reached == len(keys) - 1 and keys[-1][0] <= time_us:
             self._push(self._events[-1])
             self._reached += 1
@@ -234,18 +244,17 @@ class History:
 
     def after(self, length_us: int) -> int:
         """The open lower end of the window of this length that ends at the event last sought; never beyond the horizon."""
-        return max(self._end_us - length_us, self._floor_us)
+        return max(self._end_us - length_us, self.floor_us)
 
     def windows(self, event: Event) -> dict[str, Window]:
         """All windows of an event; it need not be in the history, but is counted only if it is. Moves the cursor to it."""
         self.seek(event.time_us)
-        self._end_us = event.time_us
         counted, declined = self._counted, self._declined
-        amounts = self._amounts.get((EVERYTHING, event.facts.currency))
+        amounts = self.amounts(EVERYTHING, event.facts.currency)
         windows: dict[str, Window] = {}
         known, window = (-1, -1), None
         for name, length_us in WINDOWS_US.items():
-            after_us = max(event.time_us - length_us, self._floor_us)
+            after_us = max(event.time_us - length_us, self.floor_us)
             counts = (count_after(counted, after_us), count_after(declined, after_us) if declined else 0)
             if window is None or counts != known:
                 count, total, largest = amounts.window(after_us) if amounts is not None else (0, 0, 0)

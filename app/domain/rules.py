@@ -1,0 +1,261 @@
+"""The fraud rules: what each kind looks at, and when it fires. Which rules there are, and their thresholds, is configuration (rules.toml).
+
+A rule looks at one transaction that counts (neither declined nor reversed) and at the history up to its instant. It does not look again
+when an older transaction arrives late. Thresholds of amounts are in the transaction's own currency.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, Final, Protocol
+
+from app.domain.money import to_decimal
+from app.domain.records import Window
+from app.domain.velocity import Event, History, Selection, half_even
+from app.domain.verdicts import EVIDENCE_MAX, Condition, Outcome, Severity, Verdict
+
+AMOUNT_WORDS: Final = frozenset({"amount", "currency"})
+
+
+class Rule(Protocol):
+    """What every rule is. `words` are the names that its sentence may use in braces."""
+
+    words: ClassVar[frozenset[str]]
+
+    @property
+    def id(self) -> str:
+        """Names the rule in alerts and metrics; changing it makes it another rule."""
+        ...
+
+    @property
+    def severity(self) -> Severity:
+        """How grave it is."""
+        ...
+
+    @property
+    def explanation(self) -> str:
+        """The sentence, with words in braces."""
+        ...
+
+    @property
+    def selections(self) -> tuple[Selection, ...]:
+        """The amounts that histories must be able to look up for it."""
+        ...
+
+    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+        """The verdict on a counted event that is in the history, with the history's cursor at it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """The rules in force, in the order of their file."""
+
+    rules: tuple[Rule, ...]
+
+    @property
+    def selections(self) -> tuple[Selection, ...]:
+        """What histories must be able to look up."""
+        return tuple(selection for rule in self.rules for selection in rule.selections)
+
+
+@dataclass(frozen=True, slots=True)
+class CardTesting:
+    """Probes, then a large amount: `probe_count` amounts of at most `probe_at_most_minor` within `probe_window_us`, the last of them
+    less than `window_us` before an amount of at least `at_least_minor`. With one probe it is probe-then-big.
+    """
+
+    id: str
+    severity: Severity
+    explanation: str
+    probes: Selection
+    probe_count: int
+    probe_window_us: int
+    at_least_minor: int
+    window_us: int
+
+    words: ClassVar = AMOUNT_WORDS | {"probes", "probe_at_most"}
+
+    @property
+    def selections(self) -> tuple[Selection, ...]:
+        """The probes."""
+        return (self.probes,)
+
+    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+        """Fires on the large amount. Costs no more than the probes in the window, which are few unless it fires."""
+        del windows
+        facts = event.facts
+        amount = Condition("amount", facts.amount_minor, self.at_least_minor, is_amount=True)
+        if not amount.holds or not _has_type(self.probes, event):
+            return Verdict("not_fired", (amount,), {})
+        probes = self._probes(event, history)
+        enough = Condition("probes", len(probes), self.probe_count)
+        if not enough.holds:
+            return Verdict("not_fired", (amount, enough), {})
+        return Verdict(
+            "fired",
+            (amount, enough),
+            {
+                **_amount_words(event),
+                "probes": str(len(probes)),
+                "probe_at_most": to_decimal(self.probes.at_most_minor),
+            },
+            probes[:EVIDENCE_MAX],
+        )
+
+    def _probes(self, event: Event, history: History) -> tuple[Event, ...]:
+        """The newest run of probes that is long enough, or else the longest; newest first."""
+        track = history.amounts(self.probes, event.facts.currency)
+        if track is None:
+            return ()
+        times, floor = track.times, history.floor_us
+        last, best = len(times) - 1, range(0)
+        earliest = max(event.time_us - self.window_us, floor)
+        while last >= 0 and times[last] > earliest:
+            first = bisect_right(times, max(times[last] - self.probe_window_us, floor), 0, last + 1)
+            if last + 1 - first > len(best):
+                best = range(first, last + 1)
+            if len(best) >= self.probe_count:
+                break
+            last -= 1
+        return tuple(history.of_key(track.keys[position]) for position in reversed(best))
+
+
+@dataclass(frozen=True, slots=True)
+class VelocityCount:
+    """Too many transactions: in any of the windows at least its limit."""
+
+    id: str
+    severity: Severity
+    explanation: str
+    limits: tuple[tuple[str, int, int], ...]
+    """(window, its length in microseconds, limit), the shortest first."""
+
+    words: ClassVar = AMOUNT_WORDS | {"count", "window", "limit"}
+    selections: ClassVar[tuple[Selection, ...]] = ()
+
+    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+        """Fires while a limit is reached; the sentence names the shortest such window."""
+        conditions = tuple(Condition(f"count {name}", windows[name].count, limit) for name, _, limit in self.limits)
+        for (name, length_us, limit), condition in zip(self.limits, conditions, strict=True):
+            if condition.holds:
+                words = {**_amount_words(event), "count": str(condition.value), "window": name, "limit": str(limit)}
+                evidence = history.latest_counted(event, history.after(length_us), EVIDENCE_MAX)
+                return Verdict("fired", conditions, words, tuple(evidence))
+        return Verdict("not_fired", conditions, {})
+
+
+@dataclass(frozen=True, slots=True)
+class LargeAmount:
+    """An amount far above the customer's own: at least `at_least_minor` and at least `factor` times the mean of the other amounts of
+    these types and this currency in the window. With fewer than `minimum_history` of them it cannot tell.
+    """
+
+    id: str
+    severity: Severity
+    explanation: str
+    own: Selection
+    factor: Fraction
+    at_least_minor: int
+    window_us: int
+    minimum_history: int
+
+    words: ClassVar = AMOUNT_WORDS | {"mean", "history"}
+
+    @property
+    def selections(self) -> tuple[Selection, ...]:
+        """The amounts to compare with."""
+        return (self.own,)
+
+    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+        """An amount below the minimum does not fire, whatever the history."""
+        del windows
+        facts = event.facts
+        amount = Condition("amount", facts.amount_minor, self.at_least_minor, is_amount=True)
+        if not amount.holds or not _has_type(self.own, event):
+            return Verdict("not_fired", (amount,), {})
+        track = history.amounts(self.own, facts.currency)
+        assert track is not None
+        after_us = history.after(self.window_us)
+        count, total, _ = track.window(after_us)
+        count, total = count - 1, total - facts.amount_minor
+        enough = Condition("history", count, self.minimum_history)
+        if not enough.holds:
+            return Verdict("insufficient_history", (amount, enough), {})
+        threshold = -(-(total * self.factor.numerator) // (count * self.factor.denominator))
+        against_own = Condition("amount against own mean", facts.amount_minor, threshold, is_amount=True)
+        conditions = (amount, against_own, enough)
+        if not against_own.holds:
+            return Verdict("not_fired", conditions, {})
+        words = {**_amount_words(event), "mean": to_decimal(half_even(total, count)), "history": str(count)}
+        evidence = [history.of_key(key) for key in track.latest(after_us, EVIDENCE_MAX)]
+        return Verdict("fired", (amount, against_own), words, tuple(evidence))
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """An amount of at least `amounts.at_least_minor`."""
+
+    id: str
+    severity: Severity
+    explanation: str
+    amounts: Selection
+
+    words: ClassVar = AMOUNT_WORDS
+    selections: ClassVar[tuple[Selection, ...]] = ()
+
+    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+        """Needs no history."""
+        del windows, history
+        amount = Condition("amount", event.facts.amount_minor, self.amounts.at_least_minor, is_amount=True)
+        fired = amount.holds and _has_type(self.amounts, event)
+        return Verdict(_outcome(fired), (amount,), _amount_words(event) if fired else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Structuring:
+    """Amounts kept just below a reporting threshold: at least `minimum_count` in the band within the window, this one among them."""
+
+    id: str
+    severity: Severity
+    explanation: str
+    band: Selection
+    minimum_count: int
+    window_us: int
+
+    words: ClassVar = AMOUNT_WORDS | {"count", "total"}
+
+    @property
+    def selections(self) -> tuple[Selection, ...]:
+        """The band."""
+        return (self.band,)
+
+    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+        """Fires on every transaction in the band once there are enough."""
+        del windows
+        if not self.band.takes(event.facts):
+            return Verdict("not_fired", (), {})
+        track = history.amounts(self.band, event.facts.currency)
+        assert track is not None
+        after_us = history.after(self.window_us)
+        count, total, _ = track.window(after_us)
+        enough = Condition("count in band", count, self.minimum_count)
+        if not enough.holds:
+            return Verdict("not_fired", (enough,), {})
+        words = {**_amount_words(event), "count": str(count), "total": to_decimal(total)}
+        return Verdict(
+            "fired", (enough,), words, tuple(history.of_key(key) for key in track.latest(after_us, EVIDENCE_MAX))
+        )
+
+
+def _has_type(selection: Selection, event: Event) -> bool:
+    return ("credit" if event.facts.credit else "debit") in selection.types
+
+
+def _amount_words(event: Event) -> dict[str, str]:
+    return {"amount": to_decimal(event.facts.amount_minor), "currency": event.facts.currency}
+
+
+def _outcome(fired: bool) -> Outcome:
+    return "fired" if fired else "not_fired"

@@ -1,0 +1,221 @@
+"""One change of a transaction: the new history of its customer, the windows, and the alerts that the rules give. Pure.
+
+What is known already changes nothing: a change older than what is kept (by lsn), and the same content again unless it is an update that
+is new. Rules look at a transaction when it is created and when its amount, status or time changes, only while it counts, and each fires
+on it once: what fired is kept with the event, and stays kept when the transaction is deleted. An update of a transaction that is not
+kept is beyond the horizon or was deleted: no rule looks at it, since nobody knows any more what has fired on it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec.structs import replace
+
+from app.domain.records import AlertRecord, Evidence, Source, TransactionRecord, VelocityRecord
+from app.domain.rules import Rule, RuleSet
+from app.domain.times import format_us
+from app.domain.velocity import KEPT_US, REMOVED, Event, History, event_of, instant_us
+from app.domain.verdicts import INSUFFICIENT_HISTORY, Outcome, Verdict, score
+
+
+@dataclass(slots=True)
+class Screening:
+    """What a change comes to. The history is changed already; the table has to follow: `gone` and `expired` out, then `kept` in."""
+
+    kept: Event | None = None
+    gone: Event | None = None
+    expired: list[Event] = field(default_factory=list)
+    velocity: VelocityRecord | None = None
+    alerts: list[AlertRecord] = field(default_factory=list)
+    outcomes: list[tuple[str, Outcome]] = field(default_factory=list)
+    """(rule, outcome) of every rule that looked."""
+
+
+def screen(
+    history: History, record: TransactionRecord, rules: RuleSet, *, now_us: int, truncated_lsn: int | None = None
+) -> Screening:
+    """Apply a change to its customer's history. `truncated_lsn`: a TRUNCATE took what is older, so it is not kept.
+
+    Raises ValueError, before anything is changed, for a record that cannot be placed in time or added up.
+    """
+    event, commit_us = event_of(record), instant_us("source.commit_time", record.source.commit_time)
+    result = Screening()
+    known = history.find(event.account_id, event.transaction_id)
+    newest_us = max(event.time_us, history.newest_us if history.newest_us is not None else event.time_us)
+    horizon_us = min(newest_us, commit_us) - KEPT_US
+    result.expired = history.expire(horizon_us)
+    if known is not None and known.time_us < horizon_us:
+        known = None
+    if known is not None and _is_stale(event, known):
+        return result
+    if record.op == "deleted":
+        if known is not None:
+            _forget(history, known, result)
+        return result
+    if known is not None and _is_repeated(record, event, known):
+        return result
+    _keep(history, record, event, known, horizon_us, result)
+    _judge(history, record, event, known, rules, result, now_us)
+    if result.kept is not None and is_truncated(result.kept, truncated_lsn):
+        kept, result.kept = result.kept, None
+        _forget(history, kept, result)
+    return result
+
+
+def husk_of(event: Event) -> Event | None:
+    """What stays of a transaction that is gone: the memory of the rules that fired on it; None if there is nothing to remember."""
+    if not event.facts.fired:
+        return None
+    return replace(event, facts=replace(event.facts, status=REMOVED, counterparty=0, country=None))
+
+
+def is_truncated(event: Event, truncated_lsn: int | None) -> bool:
+    """Whether a TRUNCATE at this log position took the event. One without a position counts as older."""
+    return truncated_lsn is not None and (event.facts.lsn is None or event.facts.lsn < truncated_lsn)
+
+
+def _is_stale(event: Event, known: Event) -> bool:
+    """PostgreSQL's positions grow with every change of one row: what is older than what is kept was there before."""
+    return event.facts.lsn is not None and known.facts.lsn is not None and event.facts.lsn < known.facts.lsn
+
+
+def _is_repeated(record: TransactionRecord, event: Event, known: Event) -> bool:
+    old, new = known.facts, event.facts
+    if known.time_us != event.time_us or old.status != new.status or old.weight != new.weight:
+        return False
+    if record.op == "created":
+        return True
+    if new.lsn is not None:
+        return new.lsn == old.lsn
+    return (new.partition, new.offset) == (old.partition, old.offset)
+
+
+def _forget(history: History, known: Event, result: Screening) -> None:
+    husk = husk_of(known)
+    if husk is None:
+        history.remove(known)
+        result.gone = known
+    else:
+        history.put(husk)
+        result.kept = husk
+
+
+def _keep(
+    history: History, record: TransactionRecord, event: Event, known: Event | None, horizon_us: int, result: Screening
+) -> None:
+    """Put the event in its place, and look at the windows from there."""
+    if event.time_us >= horizon_us:
+        if known is not None and known.facts.fired:
+            event = replace(event, facts=replace(event.facts, fired=known.facts.fired))
+        if known is not None and known.time_us != event.time_us:
+            result.gone = known
+        history.put(event)
+        result.kept = event
+        windows, previous = history.windows(event), history.previous(event)
+    else:
+        if known is not None:
+            history.remove(known)
+            result.gone = known
+        windows, previous = History(events=[event]).windows(event), None
+    result.velocity = VelocityRecord(
+        customer_id=record.customer_id,
+        account_id=record.account_id,
+        transaction_id=record.transaction_id,
+        event_time=format_us(event.time_us),
+        currency=record.currency,
+        windows=windows,
+        seconds_since_previous=None if previous is None else (event.time_us - previous.time_us) / 1_000_000,
+        source=record.source,
+    )
+
+
+def _judge(
+    history: History,
+    record: TransactionRecord,
+    event: Event,
+    known: Event | None,
+    rules: RuleSet,
+    result: Screening,
+    now_us: int,
+) -> None:
+    if not event.facts.counted or (known is not None and not _is_news(event, known)):
+        return
+    kept = result.kept
+    if kept is None or (known is None and record.op == "updated"):
+        result.outcomes = [(rule.id, INSUFFICIENT_HISTORY.outcome) for rule in rules.rules]
+        return
+    assert result.velocity is not None
+    before = kept.facts.fired
+    verdicts = {
+        rule.id: rule.judge(kept, result.velocity.windows, history) for rule in rules.rules if rule.id not in before
+    }
+    result.outcomes = [(rule_id, verdict.outcome) for rule_id, verdict in verdicts.items()]
+    fired = [rule for rule in rules.rules if rule.id in verdicts and verdicts[rule.id].outcome == "fired"]
+    if fired:
+        result.alerts = [_alert(rule, record, kept, verdicts, before, now_us) for rule in fired]
+        result.kept = replace(
+            kept, facts=replace(kept.facts, fired=(*before, *(rule.id for rule in fired)))
+        )  # fmt: skip
+        history.put(result.kept)
+
+
+def _is_news(event: Event, known: Event) -> bool:
+    """Whether the rules have to look again."""
+    old, new = known.facts, event.facts
+    return (known.time_us, old.amount_minor, old.currency, old.status) != (
+        event.time_us,
+        new.amount_minor,
+        new.currency,
+        new.status,
+    )
+
+
+def alert_id(rule_id: str, customer_id: int, account_id: int, transaction_id: int) -> str:
+    """The id of the one alert that a rule can give on a transaction.
+
+    >>> alert_id("threshold", 7, 31, 1001)
+    'threshold:7-31-1001'
+    """
+    return f"{rule_id}:{customer_id}-{account_id}-{transaction_id}"
+
+
+def _alert(
+    rule: Rule,
+    record: TransactionRecord,
+    event: Event,
+    verdicts: dict[str, Verdict],
+    before: Iterable[str],
+    now_us: int,
+) -> AlertRecord:
+    verdict = verdicts[rule.id]
+    features: dict[str, Any] = {
+        "amount": verdict.words["amount"],
+        "currency": record.currency,
+        "type": record.type,
+        "status": record.status,
+        "conditions": [condition.as_feature() for condition in verdict.conditions],
+        "other_rules": {name: other.as_feature() for name, other in verdicts.items() if name != rule.id},
+        "fired_before": list(before),
+    }
+    return AlertRecord(
+        alert_id=alert_id(rule.id, record.customer_id, record.account_id, record.transaction_id),
+        rule=rule.id,
+        severity=rule.severity,
+        score=score(rule.severity, verdict.conditions),
+        customer_id=record.customer_id,
+        account_id=record.account_id,
+        transaction_id=record.transaction_id,
+        event_time=format_us(event.time_us),
+        detected_at=format_us(now_us),
+        features=features,
+        explanation=rule.explanation.format(**verdict.words),
+        evidence=_evidence(event, verdict.evidence, record.source),
+        source=record.source,
+    )
+
+
+def _evidence(event: Event, others: Iterable[Event], source: Source) -> list[Evidence]:
+    """The raw changes: the transaction's own first. All transactions of a customer come from one topic."""
+    found = [event, *(other for other in others if other.key != event.key)]
+    return [Evidence(source.topic, it.facts.partition, it.facts.offset) for it in found]
