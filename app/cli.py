@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app import cli_provision, cli_reconcile, cli_stack
+from app import cli_provision, cli_reconcile, cli_simulate, cli_stack
 from app.errors import BankstreamError
 
 app = typer.Typer(
@@ -18,8 +18,10 @@ app = typer.Typer(
 )
 app.add_typer(cli_stack.app, name="stack", no_args_is_help=True)
 app.add_typer(cli_provision.app, name="provision", no_args_is_help=True)
+app.command()(cli_simulate.simulate)
 
 app.command()(cli_reconcile.reconcile)
+
 
 @app.command()
 def worker(kind: Annotated[str, typer.Argument(help="streams, lake or warehouse")]) -> None:

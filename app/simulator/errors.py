@@ -1,0 +1,7 @@
+"""What can go wrong with the simulated bank."""
+
+from app.errors import BankstreamError
+
+
+class SimulationError(BankstreamError):
+    """The simulated bank cannot go on."""
