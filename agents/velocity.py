@@ -9,7 +9,7 @@ import msgspec
 from agents import metrics, truncates
 from app.domain.records import ControlRecord, TransactionRecord, encode, key_bytes
 from app.domain.rules import RuleSet
-from app.domain.screening import Screening, husk_of, is_truncated, screen
+from app.domain.screening import Change, Screening, husk_of, is_truncated, screen
 from app.domain.velocity import Event
 from app.engine.group import Apply
 from app.engine.unit import InputRecord, Unit
@@ -37,12 +37,9 @@ def handler(rules: RuleSet, cached_events: int = CACHED_EVENTS) -> Apply:
     def apply(record: InputRecord, unit: Unit) -> None:
         change = _decode(record)
         events, histories = unit.table(EVENTS), _histories(unit, cached_events)
-        customer_id = change.customer_id
+        customer_id = change.record.customer_id
         history = histories.take(customer_id) or read_history(events, customer_id, selections)
-        try:
-            result = screen(history, change, rules, now_us=unit.now_us, truncated_lsn=histories.truncated_lsn)
-        except ValueError as error:
-            raise PoisonRecordError(str(error), reason="bad_transaction") from None
+        result = screen(history, change, rules, now_us=unit.now_us, truncated_lsn=histories.truncated_lsn)
         histories.keep(customer_id, history)
         _store(customer_id, result, unit)
         _emit(record.key, result, unit)
@@ -67,18 +64,21 @@ def truncated(order: ControlRecord, unit: Unit) -> None:
     unit.memory.pop(_MEMORY, None)
 
 
-def _decode(record: InputRecord) -> TransactionRecord:
+def _decode(record: InputRecord) -> Change:
     if record.value is None:
         raise PoisonRecordError("a transaction record without a value", reason="no_value")
     try:
-        change = _records.decode(record.value)
+        decoded = _records.decode(record.value)
     except msgspec.MsgspecError as error:
         raise PoisonRecordError(f"this is no transaction record: {error}", reason="not_a_transaction") from None
-    if record.key != key_bytes("customer_id", change.customer_id):
+    if record.key != key_bytes("customer_id", decoded.customer_id):
         raise PoisonRecordError(
-            f"the record's key is {record.key!r}, its customer {change.customer_id}", reason="key_mismatch"
+            f"the record's key is {record.key!r}, its customer {decoded.customer_id}", reason="key_mismatch"
         )
-    return change
+    try:
+        return Change.of(decoded)
+    except ValueError as error:
+        raise PoisonRecordError(str(error), reason="bad_transaction") from None
 
 
 def _histories(unit: Unit, cached_events: int) -> Histories:

@@ -32,18 +32,28 @@ class Screening:
     """(rule, outcome) of every rule that looked."""
 
 
-def screen(
-    history: History, record: TransactionRecord, rules: RuleSet, *, now_us: int, truncated_lsn: int | None = None
-) -> Screening:
-    """Apply a change to its customer's history. `truncated_lsn`: a TRUNCATE took what is older, so it is not kept.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A record that can be placed in time and added up."""
 
-    Raises ValueError, before anything is changed, for a record that cannot be placed in time or added up.
-    """
-    event, commit_us = event_of(record), instant_us("source.commit_time", record.source.commit_time)
-    result = Screening()
+    record: TransactionRecord
+    event: Event
+    commit_us: int
+
+    @classmethod
+    def of(cls, record: TransactionRecord) -> "Change":
+        """ValueError, naming the field, if it cannot."""
+        return cls(record, event_of(record), instant_us("source.commit_time", record.source.commit_time))
+
+
+def screen(
+    history: History, change: Change, rules: RuleSet, *, now_us: int, truncated_lsn: int | None = None
+) -> Screening:
+    """Apply a change to its customer's history. `truncated_lsn`: a TRUNCATE took what is older, so it is not kept."""
+    record, event, result = change.record, change.event, Screening()
     known = history.find(event.account_id, event.transaction_id)
     newest_us = max(event.time_us, history.newest_us if history.newest_us is not None else event.time_us)
-    horizon_us = min(newest_us, commit_us) - KEPT_US
+    horizon_us = min(newest_us, change.commit_us) - KEPT_US
     result.expired = history.expire(horizon_us)
     if known is not None and known.time_us < horizon_us:
         known = None

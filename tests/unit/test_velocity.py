@@ -1,6 +1,7 @@
 """Windows over a customer's history: exact to the microsecond, whatever comes late, twice, corrected or deleted."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from app.domain.records import TransactionRecord, VelocityRecord
 from app.domain.rules import RuleSet
-from app.domain.screening import Screening, screen
+from app.domain.screening import Change, Screening, screen
 from app.domain.velocity import KEPT_US, History, event_of, half_even
 from tests.support.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, naive_windows, transaction
 
@@ -18,7 +19,7 @@ NO_RULES = RuleSet(())
 
 
 def step(history: History, record: TransactionRecord) -> Screening:
-    return screen(history, record, NO_RULES, now_us=0)
+    return screen(history, Change.of(record), NO_RULES, now_us=0)
 
 
 def velocity(history: History, record: TransactionRecord) -> VelocityRecord:
@@ -198,8 +199,6 @@ def test_what_cannot_be_placed_or_added_up_is_refused_by_name(field: str, value:
 
 @given(st.integers(-10_000, 10_000), st.integers(1, 50))
 def test_half_even_is_what_python_rounds_fractions_to(total: int, count: int) -> None:
-    from fractions import Fraction
-
     assert half_even(total, count) == round(Fraction(total, count))
 
 
