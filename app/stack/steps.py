@@ -62,4 +62,5 @@ CONNECTOR: Final = Step("connector", frozenset({Part.POSTGRES, Part.KAFKA, Part.
 LAKE: Final = Step("lake", frozenset({Part.S3}), _lake)
 WAREHOUSE: Final = Step("warehouse", frozenset({Part.S3, Part.WAREHOUSE}), _warehouse)
 
-DEFAULT: Final[tuple[Step, ...]] = (SOURCE, TOPICS, CONNECTOR, LAKE, WAREHOUSE)
+DEFAULT: Final[tuple[Step, ...]] = (SOURCE, TOPICS, LAKE, WAREHOUSE, CONNECTOR)
+"""The connector last: Kafka Connect takes longest to start, and what comes before it is done meanwhile."""
