@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint fmt dbt compose-env lock clean
+.PHONY: help install demo test lint fmt dbt compose-env wheel audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -25,11 +25,15 @@ demo: install ## the whole bank on this machine until Ctrl-C (ARGS="--seconds 60
 test: install ## all tests (ARGS="tests/unit -k name")
 	$(BIN)/pytest $(ARGS)
 
-lint: install ## style, types, import layers
+lint: install ## style, types, import layers, workflows and Docker's files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 fmt: install ## format the code and apply safe fixes
 	$(BIN)/ruff check --fix .
@@ -41,6 +45,13 @@ dbt: install ## build and test the dbt project against the running stack (ARGS="
 
 compose-env: ## random secrets for docker compose, in .env (once; needs no Python)
 	@ops/compose/make-env
+
+wheel: install ## build the wheel, install it alone in a new environment, and run the unit tests against it
+	@rm -rf dist && $(BIN)/hatchling build --target wheel --directory dist
+	@PYTHON=$(abspath $(BIN))/python UV=$(abspath $(UV)) .ci/test-wheel dist/*.whl
+
+audit: install ## known vulnerabilities of everything in the locks
+	$(BIN)/pip-audit --require-hashes --disable-pip $(foreach lock,bootstrap build dev,--requirement requirements/$(lock).txt)
 
 lock: $(VENV)/.bootstrapped ## pin all requirements anew, with hashes (UPGRADE=--upgrade takes newer versions)
 	$(COMPILE) $(UPGRADE) requirements/bootstrap.in -o requirements/bootstrap.txt
