@@ -1,0 +1,29 @@
+"""The streams worker: `faust -A app.streams worker`, or `bankstream worker streams`. Its logic is in agents/."""
+
+from rocksdict import Cache
+
+from app.engine.engine import Engine
+from app.engine.faust_hooks import App
+from app.engine.instance import claim
+from app.engine.members import transactional
+from app.groups import STREAMS
+from app.settings import EngineSettings, KafkaSettings, WorkerSettings, load
+from app.streams_members import members
+
+
+def make_app() -> App:
+    """The Faust app, with settings from the environment."""
+    kafka, settings = load(KafkaSettings), load(EngineSettings)
+    engine = Engine(kafka, settings)
+    state, cache = claim(settings.state_dir), Cache(settings.block_cache_mb << 20)
+    composed = members(load(WorkerSettings), kafka)
+    for group, handlers in composed:
+        engine.add(transactional(group, handlers, engine, state=state, cache=cache))
+    made = App(STREAMS, engine)
+    for group, handlers in composed:
+        for topic in handlers:
+            made.dispatch(topic, group.name)
+    return made
+
+
+app = make_app()
