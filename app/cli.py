@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app import cli_provision, cli_reconcile, cli_simulate, cli_stack
+from app import cli_demo, cli_provision, cli_reconcile, cli_simulate, cli_stack
 from app.errors import BankstreamError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.add_typer(cli_stack.app, name="stack", no_args_is_help=True)
 app.add_typer(cli_provision.app, name="provision", no_args_is_help=True)
 app.command()(cli_simulate.simulate)
 
+app.command()(cli_demo.demo)
 app.command()(cli_reconcile.reconcile)
 
 

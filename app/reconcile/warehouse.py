@@ -10,7 +10,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
-import snowflake.connector
 from snowflake.connector.errors import Error
 
 from app.reconcile.canonical import Value
@@ -18,6 +17,7 @@ from app.reconcile.report import ReconcileError
 from app.reconcile.source import TABLES, Column, Snapshot
 from app.settings import SnowflakeSettings
 from app.topics import PREFIX
+from sinks.snowflake import LEDGER, connect
 
 PAGE_ROWS: Final = 10_000
 XID_MODULUS: Final = 1 << 32
@@ -101,11 +101,14 @@ Ledger = Mapping[tuple[str, str, int], int]
 
 
 class Warehouse:
-    """One session. A context manager; not for several threads."""
+    """One session, for one thread. ReconcileError if there is none to be had."""
 
     def __init__(self, settings: SnowflakeSettings) -> None:
         self._database = settings.database
-        self._connection = connect(settings)
+        try:
+            self._connection = connect(settings)
+        except Error as error:
+            raise ReconcileError(f"the warehouse does not let {settings.user} in: {error.msg or error}") from None
 
     def close(self) -> None:
         """End the session."""
@@ -114,7 +117,7 @@ class Warehouse:
     def ledger(self) -> Ledger:
         """How far the loader is."""
         rows = self._run(  # our own names, here and below
-            f"SELECT topic, incarnation, log_partition, last_offset FROM {self._database}.BRONZE.LAKE_LEDGER"  # noqa: S608
+            f"SELECT topic, incarnation, log_partition, last_offset FROM {self._database}.BRONZE.{LEDGER}"  # noqa: S608
         )
         return {(topic, incarnation, int(partition)): int(offset) for topic, incarnation, partition, offset in rows}
 
@@ -145,25 +148,6 @@ class Warehouse:
                 return [tuple(row) for row in cursor.execute(statement) or ()]
         except Error as error:
             raise ReconcileError(f"the warehouse refuses to answer: {error.msg or error}") from None
-
-
-def connect(settings: SnowflakeSettings) -> Any:
-    """A session of the warehouse. ReconcileError if there is none to be had."""
-    key = {
-        "private_key_file": str(settings.private_key_path),
-        "private_key_file_pwd": settings.private_key_passphrase.get_secret_value() if settings.private_key_passphrase else None,
-        "authenticator": "SNOWFLAKE_JWT",
-    } if settings.private_key_path else {}  # fmt: skip
-    password = {"password": settings.password.get_secret_value()} if settings.password and not key else {}
-    try:
-        return snowflake.connector.connect(
-            account=settings.account, user=settings.user, protocol=settings.protocol, port=settings.port,
-            host=settings.host or f"{settings.account}.snowflakecomputing.com",
-            warehouse=settings.warehouse, role=settings.role, database=settings.database,
-            login_timeout=settings.login_timeout_s, network_timeout=settings.network_timeout_s, **key, **password,
-        )  # fmt: skip
-    except Error as error:
-        raise ReconcileError(f"the warehouse does not let {settings.user} in: {error.msg or error}") from None
 
 
 def current_rows(database: str, table: str, snapshot: Snapshot) -> str:

@@ -1,0 +1,150 @@
+"""The live view: flow, latencies, alerts, a customer's history and the workers, at 80 columns by 24 lines and anything larger."""
+
+from rich.console import Group, RenderableType
+from rich.layout import Layout
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from app.demo.board import Board
+from app.demo.latency import Histogram
+from app.domain.records import AlertRecord
+
+SEVERITY: dict[str, str] = {"low": "cyan", "medium": "yellow", "high": "dark_orange", "critical": "bold red"}
+STATE: dict[str, str] = {"ready": "green", "starting": "yellow"}
+FLOW_LINES = 8
+HISTORY_LINES = 5
+WORKER_LINES = 3
+DEATH_SHOWN_S = 12.0
+DEATH_LINES = 9
+
+
+def render(board: Board, height: int) -> Layout:
+    """The whole screen, `height` lines of it."""
+    death = board.latest_death(DEATH_SHOWN_S)
+    layout = Layout()
+    layout.split_column(
+        Layout(_header(board), size=1),
+        Layout(name="flow", size=FLOW_LINES),
+        Layout(_alerts(board, height - 1 - FLOW_LINES - WORKER_LINES - _lower(board)), name="alerts", minimum_size=3),
+        Layout(_death(board) if death else _history(board), size=_lower(board)),
+        Layout(_workers(board), size=WORKER_LINES),
+    )
+    layout["flow"].split_row(Layout(_flow(board), ratio=5), Layout(_latencies(board), ratio=4))
+    return layout
+
+
+def _lower(board: Board) -> int:
+    return DEATH_LINES if board.latest_death(DEATH_SHOWN_S) else HISTORY_LINES
+
+
+def _header(board: Board) -> Text:
+    minutes, seconds = divmod(int(board.elapsed_s), 60)
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(" bankstream demo ", "bold reverse")
+    text.append(f"  {minutes:02d}:{seconds:02d}  ", "bold")
+    held = board.simulated.get("rate")
+    text.append(f"{board.rate}/s asked" + (f", {held:.1f}/s held" if held else ""))
+    text.append(f"  {board.doing}  ", "yellow")
+    text.append("Ctrl-C ends it", "dim")
+    return text
+
+
+def _flow(board: Board) -> Panel:
+    table = Table(box=None, expand=True, header_style="dim", pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("total", justify="right", no_wrap=True)
+    table.add_column("per s", justify="right", no_wrap=True)
+    for name, meter in board.stages.items():
+        table.add_row(name, f"{meter.total:,}", f"{meter.per_second:,.0f}")
+    return Panel(table, title="flow", title_align="left", border_style="blue")
+
+
+def _latencies(board: Board) -> Panel:
+    table = Table(box=None, expand=True, header_style="dim", pad_edge=False)
+    for column in ("from commit", "p50", "p99", "max"):
+        table.add_column(column, justify="left" if column == "from commit" else "right", no_wrap=True)
+    for name, histogram in (("to alert", board.commit_to_alert), ("to warehouse", board.commit_to_warehouse)):
+        table.add_row(name, *_three(histogram))
+    counted = Text(no_wrap=True, overflow="ellipsis")
+    counted.append(f"\n{sum(board.alerts_by_rule.values()):,} alerts", "bold")
+    counted.append(f", {board.duplicate_alerts} twice", "bold red" if board.duplicate_alerts else "dim")
+    counted.append(f"\n{board.dead_letters:,} dead letters", "bold red" if board.dead_letters else "dim")
+    return Panel(Group(table, counted), title="latency", title_align="left", border_style="blue")
+
+
+def _three(histogram: Histogram) -> tuple[str, str, str]:
+    if not histogram.count:
+        return "-", "-", "-"
+    return duration(histogram.percentile_us(50)), duration(histogram.percentile_us(99)), duration(histogram.max_us)
+
+
+def duration(latency_us: float | None) -> str:
+    """Milliseconds below ten seconds, seconds above; short enough for a column."""
+    if latency_us is None:
+        return "-"
+    return f"{latency_us / 1e3:,.0f} ms" if latency_us < 10e6 else f"{latency_us / 1e6:,.1f} s"
+
+
+def _alerts(board: Board, height: int) -> Panel:
+    table = Table(box=None, expand=True, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, width=8)
+    table.add_column(no_wrap=True, width=14)
+    table.add_column(no_wrap=True, width=9, justify="right")
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for alert in list(board.alerts)[: -max(height - 2, 1) - 1 : -1]:
+        table.add_row(*_alert(alert))
+    content: RenderableType = table if board.alerts else Text("none yet", "dim")
+    return Panel(content, title="last alerts", title_align="left", border_style="red")
+
+
+def _alert(alert: AlertRecord) -> tuple[Text, Text, Text, Text]:
+    return (
+        Text(alert.detected_at[11:19], "dim"),
+        Text(alert.rule, SEVERITY.get(alert.severity, "")),
+        Text(f"cust {alert.customer_id}"[:9], "dim"),
+        Text(alert.explanation),
+    )
+
+
+def _history(board: Board) -> Panel:
+    change = board.change
+    if change is None:
+        content: RenderableType = Text("none yet", "dim")
+    else:
+        heading = Text(f"customer {change.customer_id}  {change.name}", "bold", no_wrap=True, overflow="ellipsis")
+        heading.append(f"  valid from {change.valid_from}", "not bold dim")
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True, style="cyan")
+        table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+        table.add_column(no_wrap=True, overflow="ellipsis", style="green")
+        for column, old, new in change.columns[: HISTORY_LINES - 3]:
+            table.add_row(column, old, f"-> {new}")
+        content = Group(heading, table)
+    return Panel(content, title="a customer's history just grew", title_align="left", border_style="green")
+
+
+def _workers(board: Board) -> Panel:
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for worker in board.workers:
+        died = board.died[worker.name]
+        text.append(f"{worker.name} ")
+        text.append(worker.state, STATE.get(worker.state, "red"))
+        if died:
+            text.append(f" (died {died}x)", "red")
+        text.append("  ")
+    return Panel(text, title="processes", title_align="left", border_style="blue")
+
+
+def _death(board: Board) -> Panel:
+    """Who died, and the end of its log, for as long as it is news."""
+    found = board.latest_death(DEATH_SHOWN_S)
+    if found is None:
+        return _history(board)
+    ago, died = found
+    lines = died.tail.splitlines()[-(DEATH_LINES - 2) :]
+    title = f"{died.part} died {ago:.0f} s ago: {died.reason}; it is started again"
+    return Panel(
+        Text("\n".join(lines), no_wrap=True, overflow="ellipsis", style="dim"), title=title, title_align="left",
+        border_style="bold red",
+    )  # fmt: skip
