@@ -51,7 +51,7 @@ wheel: install ## build the wheel, install it alone in a new environment, and ru
 	@PYTHON=$(abspath $(BIN))/python UV=$(abspath $(UV)) .ci/test-wheel dist/*.whl
 
 audit: install ## known vulnerabilities of everything in the locks
-	$(BIN)/pip-audit --require-hashes --disable-pip $(foreach lock,bootstrap build dev,--requirement requirements/$(lock).txt)
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip $(foreach lock,bootstrap build dev,--requirement requirements/$(lock).txt)
 
 lock: $(VENV)/.bootstrapped ## pin all requirements anew, with hashes (UPGRADE=--upgrade takes newer versions)
 	$(COMPILE) $(UPGRADE) requirements/bootstrap.in -o requirements/bootstrap.txt
