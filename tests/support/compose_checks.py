@@ -10,6 +10,8 @@ Compose = dict[str, Any]
 SECRET: Final = re.compile(r"PASSWORD|PASSPHRASE|SECRET|ACCESS_KEY|SIGNING|TOKEN")
 REQUIRED: Final = re.compile(r"\$\{(?P<name>\w+):\?[^}]+\}")
 VARIABLE: Final = re.compile(r"(?<!\$)\$(?:\{(?P<name>\w+)(?P<rest>[^}]*)\}|(?P<bare>\w+))")
+DURATION: Final = re.compile(r"(\d+(ms|s|m|h))+")
+SIZE: Final = re.compile(r"\d+[kmg]")
 EXACT_TAG: Final = re.compile(r":v?\d+\.\d+[\w.-]*$|@sha256:[0-9a-f]{64}$")
 
 
@@ -18,13 +20,13 @@ def problems(compose: Compose, root: Path, made: set[str], settings: set[str]) -
     services: dict[str, Any] = compose["services"]
     found: list[str] = []
     for name, service in services.items():
-        for check in (_health, _hardening, _ports, _image):
+        for check in (_health, _units, _hardening, _ports, _image):
             found += [f"{name}: {problem}" for problem in check(service)]
         found += [f"{name}: {problem}" for problem in _dependencies(service, services)]
         found += [f"{name}: {problem}" for problem in _build(service, root)]
         found += [f"{name}: {problem}" for problem in _names(service, compose)]
         found += [f"{name}: {problem}" for problem in _environment(service, made, settings)]
-    return found + list(_local_images(services)) + list(_unused(compose))
+    return [*found, *_local_images(services), *_unused(compose), *_cycles(services)]
 
 
 def variables(value: Any) -> Iterator[tuple[str, str]]:
@@ -48,6 +50,16 @@ def _health(service: Compose) -> Iterator[str]:
         yield "runs for good with its health check turned off"
 
 
+def _units(service: Compose) -> Iterator[str]:
+    check = service.get("healthcheck") or {}
+    times = {key: check[key] for key in ("interval", "timeout", "start_period", "start_interval") if key in check}
+    for key, value in {**times, "stop_grace_period": service.get("stop_grace_period", "1s")}.items():
+        if not DURATION.fullmatch(value):
+            yield f"{key} {value} is no duration"
+    if not SIZE.fullmatch(service.get("mem_limit", "1g")):
+        yield f"mem_limit {service['mem_limit']} is no size"
+
+
 def _hardening(service: Compose) -> Iterator[str]:
     if "no-new-privileges:true" not in service.get("security_opt", []):
         yield "may gain privileges"
@@ -68,6 +80,8 @@ def _ports(service: Compose) -> Iterator[str]:
     for port in service.get("ports", []):
         if not isinstance(port, str) or not port.startswith("127.0.0.1:"):
             yield f"publishes {port} beyond loopback"
+        elif any(not 0 < int(number) < 65536 for number in re.findall(r"(?<=[:-])\d+", port)):
+            yield f"publishes {port}, which is no port"
 
 
 def _image(service: Compose) -> Iterator[str]:
@@ -153,3 +167,13 @@ def _unused(compose: Compose) -> Iterator[str]:
     for volume in compose.get("volumes", {}):
         if volume not in mounted:
             yield f"volume {volume} is used by nobody"
+
+
+def _cycles(services: dict[str, Any]) -> Iterator[str]:
+    """Services that wait for each other: what is left when all that can start have started."""
+    waiting = {name: set(service.get("depends_on", {})) & set(services) for name, service in services.items()}
+    while ready := [name for name, others in waiting.items() if not others & set(waiting)]:
+        for name in ready:
+            del waiting[name]
+    if waiting:
+        yield f"{', '.join(sorted(waiting))} wait for each other"

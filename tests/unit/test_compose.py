@@ -70,7 +70,7 @@ def found(compose: Compose, made: dict[str, str]) -> list[str]:
 
 
 def schema_accepts(file: Path) -> bool:
-    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", file]
+    command: list[str | Path] = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", file]
     return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
 
 
@@ -133,6 +133,10 @@ SEEDED: Final[list[tuple[str, Change, str]]] = [
     ("the Docker socket", lambda s: s["streams"].update(volumes=["/var/run/docker.sock:/s"]), "Docker socket"),
     ("a provisioner that restarts", lambda s: s["provision"].update(restart="always"), "which starts again"),
     ("an image that nobody builds", lambda s: s["streams"].update(image="bankstream-stream:local"), "built by nobody"),
+    ("no duration", lambda s: s["kafka"]["healthcheck"].update(interval="30sec"), "interval 30sec is no duration"),
+    ("no size", lambda s: s["kafka"].update(mem_limit="3gig"), "mem_limit 3gig is no size"),
+    ("no port", lambda s: s["s3"].update(ports=["127.0.0.1:83333:8333"]), "which is no port"),
+    ("a cycle", lambda s: s["s3"].update(depends_on={"lake": {"condition": "service_healthy"}}), "wait for each other"),
     ("a number for a string", lambda s: s["kafka"]["environment"].update(KAFKA_NODE_ID=1), "is no string"),
 ]
 

@@ -63,12 +63,19 @@ def _of_step(step: Workflow) -> Iterator[str]:
 
 
 def schema_accepts(file: Path) -> bool:
-    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", file]
+    command: list[str | Path] = [BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", file]
     return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
 
 
 def zizmor(path: Path) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "zizmor", "--offline", "--no-progress", "--color=never", "--persona=auditor", path]
+    command: list[str | Path] = [
+        BIN / "zizmor",
+        "--offline",
+        "--no-progress",
+        "--color=never",
+        "--persona=auditor",
+        path,
+    ]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
 
 
