@@ -9,13 +9,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+import zstandard
+
 from app.engine.exits import die
 from app.engine.unit import InputRecord
 from app.errors import ContinuityError
 from app.settings import LakeSettings
 from sinks import chain, metrics
 from sinks.base import ChainKey, LakeObject, ObjectStore
-from sinks.lines import liner
+from sinks.lines import is_large, large, liner
 from sinks.segment import Segment, digest
 
 logger = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class LakePartition:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _add(self, record: InputRecord) -> None:
-        line = self._line(record)
+        line = await self._aside(record) if is_large(record) else self._line(record)
         while self._full.is_set():
             await self._room.wait()
         segment = self._segment
@@ -97,6 +99,13 @@ class LakePartition:
         if len(segment.offsets) >= self._settings.max_rows or segment.size >= self._settings.max_bytes:
             self._room.clear()
             self._full.set()
+
+    async def _aside(self, record: InputRecord) -> bytes:
+        """Put a large record into an object of its own. Whoever else did so put the same content there."""
+        name = f"large/{chain.folder(self._key)}{record.offset:0{chain.WIDTH}d}.json.zst"
+        line, content = large(record, name)
+        await self._store.put(name, zstandard.compress(content), {})
+        return line
 
     async def _run(self) -> None:
         try:

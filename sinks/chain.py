@@ -78,6 +78,16 @@ def follows(found: LakeObject, last_offset: int, last_sha256: str) -> bool:
     return (found.previous_last_offset, found.previous_sha256) == (last_offset, last_sha256)
 
 
+async def chains(store: ObjectStore, topic: str) -> list[ChainKey]:
+    """Every chain of a topic, of all its incarnations."""
+    return [
+        ChainKey(topic, incarnation, int(number))
+        for incarnation in await store.children(f"{topic}/")
+        for number in await store.children(f"{topic}/{incarnation}/")
+        if number.isdecimal()
+    ]
+
+
 async def newest(store: ObjectStore, key: ChainKey) -> LakeObject | None:
     """The last object of a chain, None if there is none. About 2 log2(objects) small requests once they fill more than a page."""
     prefix = folder(key)

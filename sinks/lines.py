@@ -1,17 +1,23 @@
 """One record as one line of NDJSON, its key and value spliced in as the bytes they are.
 
-What the warehouse's JSON parser would reject or change (NaN, duplicate names, numbers beyond its range, lone surrogates, deep nesting, raw
-line breaks) travels as base64 in `key_base64` / `value_base64`, with `key` / `value` null: one such record must not stop a load of
-thousands, and no byte of it may be lost. A tombstone has neither.
+    {"topic":…,"partition":…,"offset":…,"ts":…,"key":…,"value":…}
+
+`ts` is Kafka's timestamp in milliseconds. What the warehouse's JSON parser would reject or change (NaN, duplicate names, numbers beyond its
+range, lone surrogates, deep nesting, raw line breaks) or what is no JSON at all travels as base64 in `key_base64` / `value_base64`, with
+`key` / `value` null: one such record must not stop a load of thousands, and no byte of it may be lost. A tombstone has neither. A record
+too large for a VARIANT is put into an object of its own, which `large_object` names.
 """
 
 import json
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
+
 from app.engine.unit import InputRecord
+from sinks import metrics
 
 MAX_DEPTH: Final = 100
 """Of nested objects and arrays. Parsers differ in what they bear; no sane record comes near."""
@@ -19,11 +25,37 @@ MAX_DIGITS: Final = 38
 """Of a plain number: the warehouse keeps these exactly."""
 MAX_FLOAT_DIGITS: Final = 17
 """Of a number with an exponent, which becomes a double."""
-MAX_VARIANT_BYTES: Final = 15 << 20
-"""Of a value that is embedded; a VARIANT holds 16 MB and the line has other fields."""
+MAX_INLINE_BYTES: Final = 11 << 20
+"""Of key and value together, so that they fit into a VARIANT of 16 MB even as base64."""
 
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _DIGITS: Final = re.compile(r"\d")
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line as it is read back."""
+
+    topic: str
+    partition: int
+    offset: int
+    ts: int
+    key: msgspec.Raw
+    value: msgspec.Raw
+    key_base64: str | None = None
+    value_base64: str | None = None
+    large_object: str | None = None
+
+    def key_bytes(self) -> bytes | None:
+        """The record's key; of a large record it is in its object."""
+        return _bytes(self.key, self.key_base64)
+
+    def value_bytes(self) -> bytes | None:
+        """The record's value; of a large record it is in its object."""
+        return _bytes(self.value, self.value_base64)
+
+
+read: Final = msgspec.json.Decoder(Line).decode
+"""A line's bytes to a Line."""
 
 
 class _UnfitError(ValueError):
@@ -31,8 +63,13 @@ class _UnfitError(ValueError):
 
 
 def liner(topic: str, partition: int) -> Callable[[InputRecord], bytes]:
-    """The encoder for records of one partition."""
-    head = b'{"topic":%s,"partition":%d,"offset":' % (json.dumps(topic).encode(), partition)
+    """The encoder for records of one partition, except large ones."""
+    head = _head(topic, partition)
+    wrapped = metrics.WRAPPED.labels(topic)
+
+    def field(name: bytes, raw: bytes) -> bytes:
+        wrapped.inc()
+        return b',"%s_base64":"%s"' % (name, b64encode(raw))
 
     def line(record: InputRecord) -> bytes:
         key, value = record.key, record.value
@@ -43,11 +80,42 @@ def liner(topic: str, partition: int) -> Callable[[InputRecord], bytes]:
             record.timestamp,
             embedded_key or b"null",
             embedded_value or b"null",
-            b"" if embedded_key is not None or key is None else b',"key_base64":"%s"' % b64encode(key),
-            b"" if embedded_value is not None or value is None else b',"value_base64":"%s"' % b64encode(value),
+            b"" if embedded_key is not None or key is None else field(b"key", key),
+            b"" if embedded_value is not None or value is None else field(b"value", value),
         )
 
     return line
+
+
+def is_large(record: InputRecord) -> bool:
+    """Whether the record needs an object of its own."""
+    return len(record.key or b"") + len(record.value or b"") > MAX_INLINE_BYTES
+
+
+def large(record: InputRecord, name: str) -> tuple[bytes, bytes]:
+    """The line of a large record, and the content of the object `name` that it refers to: the same line with key and value in base64."""
+    head = b'%s%d,"ts":%d,"key":null,"value":null' % (
+        _head(record.topic, record.partition),
+        record.offset,
+        record.timestamp,
+    )
+    content = b"".join(
+        b',"%s_base64":"%s"' % (part, b64encode(raw))
+        for part, raw in ((b"key", record.key), (b"value", record.value))
+        if raw is not None
+    )
+    return b'%s,"large_object":%s}\n' % (head, json.dumps(name).encode()), b"%s%s}\n" % (head, content)
+
+
+def _head(topic: str, partition: int) -> bytes:
+    return b'{"topic":%s,"partition":%d,"offset":' % (json.dumps(topic).encode(), partition)
+
+
+def _bytes(embedded_json: msgspec.Raw, base64: str | None) -> bytes | None:
+    if base64 is not None:
+        return b64decode(base64)
+    raw = bytes(embedded_json)
+    return None if raw == b"null" else raw
 
 
 def embedded(raw: bytes | None) -> bytes | None:
@@ -58,10 +126,12 @@ def embedded(raw: bytes | None) -> bytes | None:
     >>> embedded(b'{"amount":NaN}') is embedded(b'{"a":1,"a":2}') is embedded(b"text") is None
     True
     """
-    if raw is None or len(raw) > MAX_VARIANT_BYTES or b"\n" in raw or b"\r" in raw or _NUL.search(raw):
+    if raw is None or b"\n" in raw or b"\r" in raw or _NUL.search(raw):
         return None
     try:
         found = _decoder.decode(raw.decode())
+        if found is None:
+            return None  # the text `null` is not a tombstone
         if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper(found, MAX_DEPTH):
             return None
         if b"\\u" in raw:

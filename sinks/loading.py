@@ -258,7 +258,7 @@ class Loader:
 
     async def _sweep(self) -> None:
         """Find every chain of ours in the lake, and what is behind its ledger row. Broken chains get another chance."""
-        for found in await asyncio.gather(*(self._incarnations(topic) for topic in self._landing)):
+        for found in await asyncio.gather(*(self._chains_of(topic) for topic in self._landing)):
             for key in found:
                 self._chains.setdefault(key, Chain(LedgerRow()))
         ours = [key for key in self._chains if self._owns(key)]
@@ -272,15 +272,9 @@ class Loader:
             await self.room()
         metrics.BROKEN_CHAINS.set(sum(1 for known in self._chains.values() if known.broken))
 
-    async def _incarnations(self, topic: str) -> list[ChainKey]:
+    async def _chains_of(self, topic: str) -> list[ChainKey]:
         async with self._reads:
-            incarnations = await self._store.children(f"{topic}/")
-        found = []
-        for incarnation in incarnations:
-            async with self._reads:
-                numbers = await self._store.children(f"{topic}/{incarnation}/")
-            found += [ChainKey(topic, incarnation, int(number)) for number in numbers if number.isdecimal()]
-        return found
+            return await chain.chains(self._store, topic)
 
     async def _list_unlinked(self) -> None:
         """List the chains in which a hint has nothing to link to. What then still links to nothing was no hint of ours."""

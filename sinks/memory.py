@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import zstandard
+
 from sinks.base import (
     ChainKey,
     LakeObject,
@@ -84,7 +86,11 @@ class MemoryWarehouse:
         """Nothing to let go of."""
 
     async def _rows(self, found: LakeObject) -> list[bytes]:
-        rows = list(lines(await self._store.get(found.object)))
+        body = await self._store.get(found.object)
+        try:
+            rows = list(lines(body))
+        except zstandard.ZstdError as error:
+            raise SinkRefusedError(f"{found.object} cannot be decompressed: {error}") from None
         if len(rows) != found.rows:
             raise SinkRefusedError(f"{found.object} has {len(rows)} rows, {found.rows} were announced")
         return rows

@@ -6,6 +6,7 @@ reply finds its own name taken.
 
 import asyncio
 import base64
+import hashlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -67,7 +68,7 @@ class S3Store:
         try:
             await self._call(
                 "put_object", name, Key=self._prefix + name, Body=body, Metadata=dict(metadata), IfNoneMatch="*",
-                ChecksumSHA256=base64.b64encode(bytes.fromhex(metadata["sha256"])).decode(),
+                ChecksumSHA256=base64.b64encode(hashlib.sha256(body).digest()).decode(),
             )  # fmt: skip
         except ClientError as error:
             if _status(error) == 412:

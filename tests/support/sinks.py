@@ -1,0 +1,204 @@
+"""For tests of the sinks: records, the real and the in-memory lake and warehouse, and what the real ones hold at the end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import snowflake.connector
+
+from app.provision import lake, warehouse
+from app.settings import LakeSettings, S3Settings, SnowflakeSettings, WarehouseSettings
+from app.stack.stack import Stack
+from sinks.archive import LakePartition
+from sinks.audit import audit
+from sinks.base import ChainKey, LakeObject, ObjectStore, Warehouse
+from sinks.chain import chains
+from sinks.lines import Line, read
+from sinks.loading import Loader
+from sinks.memory import MemoryStore, MemoryWarehouse
+from sinks.s3 import S3Store
+from sinks.snowflake import LEDGER, SnowflakeWarehouse, connect
+from tests.support.stack import settings_of
+
+TOPIC, LANDING, INCARNATION = "bank.alerts", "ALERTS", "first"
+TABLES = {TOPIC: LANDING, "bank.velocity": "VELOCITY", "bank.transactions": "TRANSACTIONS"}
+BUCKET = "sinks-test"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A Kafka record."""
+
+    offset: int
+    value: bytes | None = b'{"amount":"1.50"}'
+    key: bytes | None = b'{"customer_id":1}'
+    topic: str = TOPIC
+    partition: int = 0
+    timestamp: int = 1_700_000_000_000
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+def records(*offsets: int, topic: str = TOPIC, partition: int = 0) -> list[Record]:
+    """Records with these offsets; the value tells which it is."""
+    return [Record(n, b'{"n":%d}' % n, topic=topic, partition=partition) for n in offsets]
+
+
+class WorkerDiedError(Exception):
+    """What a partition or a loader does instead of ending the process, in a test."""
+
+
+@dataclass
+class Deaths:
+    """Takes the place of `die`."""
+
+    causes: list[BaseException] = field(default_factory=list)
+
+    def __call__(self, error: BaseException, where: str) -> None:
+        self.causes.append(error)
+        raise WorkerDiedError(where) from error
+
+
+@dataclass
+class World:
+    """A lake and a warehouse over it. `rows` reads a landing table as lines."""
+
+    store: ObjectStore
+    warehouse: Warehouse
+    rows: Callable[[str], list[Line]]
+    second_store: Callable[[], ObjectStore]
+    empty_store: Callable[[], ObjectStore]
+    second_warehouse: Callable[[], Warehouse]
+    execute: Callable[[str], list[tuple[object, ...]]]
+    real: bool
+
+    def loader(self, *, deaths: Deaths | None = None, **settings: Any) -> Loader:
+        """A loader; sweeps are far apart unless asked for otherwise."""
+        chosen = WarehouseSettings(**({"load_interval_ms": 0, "sweep_interval_ms": 600_000} | settings))
+        return Loader(self.warehouse, self.store, TABLES, chosen, fail=deaths or Deaths())
+
+    async def lake(self, topic: str = TOPIC) -> dict[tuple[str, int], list[int]]:
+        """The offsets in the lake by incarnation and partition; raises unless every chain is sound."""
+        return {
+            (key.incarnation, key.partition): [row.offset async for _, rows in audit(self.store, key) for row in rows]
+            for key in await chains(self.store, topic)
+        }
+
+
+def partition(
+    store: ObjectStore,
+    *,
+    announce: Callable[[LakeObject], object] = lambda _: None,
+    number: int = 0,
+    topic: str = TOPIC,
+    incarnation: str = INCARNATION,
+    deaths: Deaths | None = None,
+    slots: int = 4,
+    **settings: Any,
+) -> LakePartition:
+    """A partition of the lake, with an age limit so high that only rows and bytes cut, unless told otherwise."""
+
+    async def topic_id() -> str:
+        return incarnation
+
+    def told(found: LakeObject) -> None:
+        announce(found)
+
+    return LakePartition(
+        topic,
+        number,
+        store=store,
+        incarnation=topic_id,
+        announce=told,
+        settings=LakeSettings(**({"max_age_ms": 600_000} | settings)),
+        slots=asyncio.Semaphore(slots),
+        fail=deaths or Deaths(),
+    )
+
+
+def chain_key(number: int = 0, topic: str = TOPIC) -> ChainKey:
+    """The chain of a partition of the tests' topic."""
+    return ChainKey(topic, INCARNATION, number)
+
+
+@asynccontextmanager
+async def memory_world() -> AsyncIterator[World]:
+    """In memory."""
+    store = MemoryStore()
+    tables = MemoryWarehouse(store)
+
+    def rows(table: str) -> list[Line]:
+        return [read(line) for line in tables.tables.get(table, ())]
+
+    def execute(_: str) -> list[tuple[object, ...]]:
+        raise NotImplementedError("there is no SQL in memory")
+
+    yield World(store, tables, rows, lambda: store, MemoryStore, lambda: tables, execute, real=False)
+
+
+@dataclass
+class Database:
+    """A provisioned database of the local warehouse, and settings for the lake beside it."""
+
+    s3: S3Settings
+    sql: SnowflakeSettings
+    connection: snowflake.connector.SnowflakeConnection
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """A statement and its rows."""
+        with self.connection.cursor() as cursor:
+            return [tuple(row) for row in cursor.execute(statement) or ()]
+
+    def empty(self) -> None:
+        """No rows, no ledger, and the stage over a folder that has never been used."""
+        self.s3 = self.s3.model_copy(update={"prefix": uuid4().hex})
+        for table in (*warehouse.landing_tables(), LEDGER):
+            self.execute(f"DELETE FROM BRONZE.{table}")  # noqa: S608 - our own
+        self.execute(warehouse.stage(self.sql, self.s3))
+
+
+@contextmanager
+def real_database(stack: Stack) -> Iterator[Database]:
+    """A database that is gone afterwards."""
+    name = f"T{uuid4().hex[:12].upper()}"
+    s3 = settings_of(stack, S3Settings, bucket=BUCKET, prefix=name, max_attempts=4)
+    sql = settings_of(stack, SnowflakeSettings, database=name)
+    lake.provision(s3)
+    warehouse.provision(sql, s3)
+    made = Database(s3, sql, connect(sql))
+    try:
+        yield made
+    finally:
+        made.execute(f"DROP DATABASE {name}")
+        made.connection.close()
+
+
+@asynccontextmanager
+async def real_world(database: Database) -> AsyncIterator[World]:
+    """On the local stack's S3 and warehouse, with nothing in them."""
+    database.empty()
+    opened: list[ObjectStore | Warehouse] = []
+
+    def rows(table: str) -> list[Line]:
+        return [read(str(row[0]).encode()) for row in database.execute(f"SELECT record FROM BRONZE.{table}")]  # noqa: S608 - our own
+
+    def store(folder: str = "") -> ObjectStore:
+        opened.append(S3Store(database.s3.model_copy(update={"prefix": database.s3.prefix + folder})))
+        return opened[-1]  # type: ignore[return-value]  # just put there
+
+    def tables() -> Warehouse:
+        opened.append(SnowflakeWarehouse(database.sql))
+        return opened[-1]  # type: ignore[return-value]  # just put there
+
+    try:
+        yield World(store(), tables(), rows, store, lambda: store("-other"), tables, database.execute, real=True)
+    finally:
+        for one in opened:
+            await one.close()
+
+
+def offsets(rows: Sequence[Line]) -> list[int]:
+    """Sorted offsets, doubles and all."""
+    return sorted(row.offset for row in rows)
