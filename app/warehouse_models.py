@@ -76,6 +76,7 @@ def build(
     *,
     settle_seconds: int | None = None,
     full_refresh: bool = False,
+    unit_tests: bool = False,
     select: Sequence[str] = (),
     project: Path = PROJECT,
     timeout_s: float = TIMEOUT_S,
@@ -84,8 +85,9 @@ def build(
     """Build every model and run every test against the warehouse that `environment` (BANKSTREAM_SNOWFLAKE_*) names.
 
     `settle_seconds` 0 says that the log is at rest: comparisons between stream and raw changes leave out nothing. Unset, the
-    project's default holds, for a warehouse that is being loaded. `select` narrows the build, in dbt's selection syntax. `show` passes
-    dbt's output on. Failed tests are a result; WarehouseModelsError is raised if there is none.
+    project's default holds, for a warehouse that is being loaded. `unit_tests` also runs those of the models' logic, which do not
+    look at the data and so belong to development (a third of the time on the local warehouse). `select` narrows the build, in
+    dbt's selection syntax. `show` passes dbt's output on. Failed tests are a result; WarehouseModelsError is raised if there is none.
     """
     if not (project / "dbt_project.yml").is_file():
         raise WarehouseModelsError(
@@ -99,8 +101,10 @@ def build(
         arguments += ["--vars", f"{{settle_seconds: {settle_seconds}}}"]
     if full_refresh:
         arguments += ["--full-refresh"]
+    if not unit_tests:
+        arguments += ["--exclude-resource-type", "unit_test"]
     if select:
-        arguments += ["--select", *select]
+        arguments += ["--select", *select, "--indirect-selection", "buildable"]  # a test needs all its tables
     with _alone(home):
         results = home / "target" / "run_results.json"
         results.unlink(missing_ok=True)

@@ -1,9 +1,10 @@
 {#-
     The row changes of one captured table, Debezium's envelope opened (plain, or inside {schema, payload}): one row for each
-    snapshot read, insert, update, delete and truncate. Tombstones and other messages change no row and are left out.
+    snapshot read, insert, update, delete and truncate. Tombstones and other messages change no row and are left out, and so is
+    what cannot be read as a change of a row: `refused_is_a_dead_letter` sees to it that those are dead letters.
     `row_image` is the row after the change; for a delete, the row that went (replica identity is FULL, so it is whole).
 -#}
-{% macro captured_changes(table) -%}
+{% macro captured_changes(table, key) -%}
     with landed as (
         {{ landed_records('cdc_events', 'bank.public.' ~ table, 'source_partition', 'source_offset') | indent(8) }}
     ),
@@ -17,14 +18,30 @@
         record_topic as source_topic,
         record_partition as source_partition,
         record_offset as source_offset,
-        envelope:source:lsn::number(38, 0) as source_lsn,
-        envelope:source:txId::number(38, 0) as source_tx_id,
-        to_timestamp_ntz(
-            coalesce(envelope:source:ts_us::number(38, 0), envelope:source:ts_ms::number(38, 0) * 1000), 6
-        ) as committed_at,
+        {{ integer('envelope:source:lsn') }} as source_lsn,
+        {{ integer('envelope:source:txId') }} as source_tx_id,
+        to_timestamp_ntz({{ commit_us('envelope') }}, 6) as committed_at,
         recorded_at,
         envelope:op::varchar as operation,
         iff(envelope:op::varchar = 'd', envelope:before, envelope:after) as row_image
     from opened
-    where envelope:op::varchar in ('r', 'c', 'u', 'd', 't')
+    where {{ is_row_change('envelope', key) }}
+{%- endmacro %}
+
+{#- The commit time of an envelope in microseconds. -#}
+{% macro commit_us(envelope) -%}
+    coalesce({{ integer(envelope ~ ':source:ts_us') }}, {{ integer(envelope ~ ':source:ts_ms') }} * 1000)
+{%- endmacro %}
+
+{#- Whether an envelope tells a change of a row, or of all rows, in a way that can be read. Never NULL. -#}
+{% macro is_row_change(envelope, key) -%}
+    coalesce(
+        (
+            {{ envelope }}:op::varchar = 't'
+            or ({{ envelope }}:op::varchar in ('r', 'c', 'u') and {{ integer(envelope ~ ':after:' ~ key) }} is not null)
+            or ({{ envelope }}:op::varchar = 'd' and {{ integer(envelope ~ ':before:' ~ key) }} is not null)
+        )
+        and {{ commit_us(envelope) }} between -62135596800000000 and 253402300799999999,
+        false
+    )
 {%- endmacro %}

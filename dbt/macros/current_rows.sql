@@ -7,11 +7,19 @@
       a row). Snapshot reads carry the lsn of the snapshot instead of the row's, so they never make a later change a replay;
     - a row whose message key changed lives on in another partition: deleted in the old one, created in the new one at the
       same lsn. Of the partitions' last changes the one with the highest lsn counts, and of equals the one that lives.
+    A change that the streams refused is among the dead letters and did not happen, here as there.
     A truncate takes every row whose change stands below it: the table lock makes that exact.
 -#}
 {% macro current_rows(changes, key) -%}
     with changes as (
-        select * from {{ changes }}
+        select changed.*
+        from {{ changes }} as changed
+        left join {{ ref('dead_letters') }} as refused
+            on
+                changed.source_topic = refused.topic
+                and changed.source_partition = refused.partition_number
+                and changed.source_offset = refused.offset_number
+        where refused.topic is null
     ),
 
     truncated as (

@@ -1,5 +1,6 @@
 {#-
-    The records of one topic in a landing table, each with its position in the log. In an incremental run only those after
+    The records of one topic in a landing table that have a value, each with its position in the log. A value that is not JSON lands as null
+    (with its bytes beside it) and is passed over here, as tombstones are: the streams have put it among the dead letters. In an incremental run only those after
     the last position that {{ this }} holds: a partition is loaded in offset order, object by object, so the highest offset
     says exactly what is there. `partition_column` and `offset_column` name that position in {{ this }}.
 -#}
@@ -19,7 +20,9 @@
     ) as held
         on landed.record:partition::number(38, 0) = held.held_partition
     {%- endif %}
-    where landed.record:topic::varchar = '{{ topic }}'
+    where
+        landed.record:topic::varchar = '{{ topic }}'
+        and coalesce(not is_null_value(landed.record:value), false)
     {%- if is_incremental() %}
         and landed.record:offset::number(38, 0) > coalesce(held.held_offset, -1)
     {%- endif %}

@@ -10,9 +10,19 @@
     try_cast(left({{ path }}::varchar, 10) as date)
 {%- endmacro %}
 
-{#- Money, exact: from the decimal's text, never through a binary float. -#}
+{#- A whole number of 64 bits and more. -#}
+{% macro integer(path) -%}
+    try_cast({{ path }}::varchar as number(38, 0))
+{%- endmacro %}
+
+{#-
+    Money, exact: from a decimal's text, never through a binary float. A JSON number has been a float on its way here, and a third digit
+    after the point would be rounded away: both become NULL.
+-#}
 {% macro money(path) -%}
-    try_cast({{ path }}::varchar as number(18, 2))
+    iff(
+        regexp_like(to_json({{ path }}), '"-?[0-9]+([.][0-9]{1,2}0*)?"'), try_cast({{ path }}::varchar as number(18, 2)), null
+    )
 {%- endmacro %}
 
 {#-

@@ -10,7 +10,7 @@
         recorded_at,
         record_value:op::varchar as operation,
         record_value:version_id::varchar as version_id,
-        record_value:key:{{ key }}::number(38, 0) as {{ key }},
+        {{ integer('record_value:key:' ~ key) }} as {{ key }},
         {{ utc('record_value:valid_from') }} as valid_from,
         {{ utc('record_value:valid_to') }} as valid_to,
         record_value:reason::varchar as reason,

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 MODELS = (
     "SILVER.CUSTOMER_CHANGES", "SILVER.ACCOUNT_CHANGES", "SILVER.TRANSACTION_CHANGES", "SILVER.CUSTOMERS", "SILVER.ACCOUNTS",
-    "SILVER.TRANSACTIONS", "SILVER.CUSTOMER_VERSION_RECORDS", "SILVER.ACCOUNT_VERSION_RECORDS", "GOLD.DIM_CUSTOMER",
+    "SILVER.TRANSACTIONS", "SILVER.DEAD_LETTERS", "SILVER.CUSTOMER_VERSION_RECORDS", "SILVER.ACCOUNT_VERSION_RECORDS", "GOLD.DIM_CUSTOMER",
     "GOLD.DIM_ACCOUNT", "GOLD.FCT_TRANSACTIONS", "GOLD.VOLUME_PER_MINUTE", "GOLD.FCT_ALERTS", "GOLD.FCT_VELOCITY",
 )  # fmt: skip
 
@@ -42,7 +42,7 @@ def day(tables: Landing) -> Day:
     log = BankLog()
     ordinary_day(log)
     tables.land(log.take())
-    return Day(log, tables, build(tables.environment, settle_seconds=0))
+    return Day(log, tables, build(tables.environment, settle_seconds=0, unit_tests=True))
 
 
 def test_an_ordinary_day_builds_and_passes_every_test(day: Day) -> None:
@@ -119,6 +119,20 @@ def test_every_gold_row_names_the_change_it_was_made_from(day: Day) -> None:
         positions = set(day.tables.rows(table, "source_topic", "source_partition", "source_offset"))
         assert positions
         assert positions <= known, table
+
+
+def test_a_build_with_nothing_new_changes_nothing(day: Day) -> None:
+    before = {model: day.tables.rows(model) for model in MODELS}
+    assert build(day.tables.environment, settle_seconds=0).ok
+    assert {model: day.tables.rows(model) for model in MODELS} == before
+
+
+def test_what_the_streams_refused_is_passed_over(day: Day) -> None:
+    assert len(day.tables.rows("SILVER.DEAD_LETTERS", "topic")) == 3
+    refused = set(day.tables.rows("SILVER.DEAD_LETTERS", "topic", "partition_number", "offset_number"))
+    for table in ("CUSTOMER", "ACCOUNT", "TRANSACTION"):
+        positions = day.tables.rows(f"SILVER.{table}_CHANGES", "source_topic", "source_partition", "source_offset")
+        assert not refused & set(positions)
 
 
 @pytest.fixture(scope="module")

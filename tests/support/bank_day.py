@@ -79,6 +79,9 @@ def ordinary_day(log: BankLog) -> None:
     log.delete("customers", 5)
     log.insert("transactions", **transaction(109, 40, iso(log.clock)))
     log.delete("transactions", 109)
+    log.refused("customers", None, base64="AAAB")
+    log.refused("accounts", "no envelope")
+    log.refused("transactions", {"op": "c", "after": {"transaction_id": "one"}, "source": {"ts_ms": 1e30}})
     log.snapshot("customers")
     log.replay(0)  # an old record of customer 1 once more: no effect
 

@@ -99,6 +99,16 @@ class BankLog:
         old = self.history["CDC_EVENTS"][index]
         self._append("CDC_EVENTS", old["topic"], old["partition"], old["key"], old["value"])
 
+    def refused(self, table: str, value: Any, *, base64: str | None = None, reason: str = "not_an_envelope") -> None:
+        """A record on the table's topic that the streams put among the dead letters. `base64`: it is no JSON, only bytes."""
+        topic, extra = f"bank.public.{table}", {} if base64 is None else {"value_base64": base64}
+        offset = self._append("CDC_EVENTS", topic, 0, None, value, **extra)
+        letter = {
+            "topic": topic, "partition": 0, "offset": offset, "key": None, "value": "AAAB", "reason": reason, "stage": "decode",
+            "error": "PoisonRecordError", "message": "the value is no change of a row", "failed_at": iso(self.clock),
+        }  # fmt: skip
+        self._append("DEAD_LETTERS", "bank.dead-letters", 0, None, letter)
+
     def alert(self, transaction_id: int, rule: str = "large-amount") -> None:
         """An alert of the fraud rules about a transaction."""
         row = self.rows["transactions"][transaction_id]
@@ -202,12 +212,12 @@ class BankLog:
         name = MESSAGE_KEYS[table]
         self._append("CDC_EVENTS", f"bank.public.{table}", self._partition(row[name]), {name: row[name]}, None)
 
-    def _append(self, landing: str, topic: str, partition: int, key: Row | None, value: Row | None) -> int:
+    def _append(self, landing: str, topic: str, partition: int, key: Row | None, value: Any, **extra: str) -> int:
         offset = self.offsets[topic, partition]
         self.offsets[topic, partition] += 1
         self.history[landing].append({
             "topic": topic, "partition": partition, "offset": offset, "ts": int(self.clock.timestamp() * 1000) + 30,
-            "key": key, "value": value,
+            "key": key, "value": value, **extra,
         })  # fmt: skip
         return offset
 

@@ -5,7 +5,7 @@ with versions as (
 select
     version_id as account_version_id,
     account_id,
-    attributes:customer_id::number(38, 0) as customer_id,
+    {{ integer('attributes:customer_id') }} as customer_id,
     version_number,
     attributes:type::varchar as type,
     attributes:currency::varchar as currency,

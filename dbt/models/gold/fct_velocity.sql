@@ -5,12 +5,12 @@ with landed as (
 )
 
 select
-    record_value:transaction_id::number(38, 0) as transaction_id,
-    record_value:customer_id::number(38, 0) as customer_id,
-    record_value:account_id::number(38, 0) as account_id,
+    {{ integer('record_value:transaction_id') }} as transaction_id,
+    {{ integer('record_value:customer_id') }} as customer_id,
+    {{ integer('record_value:account_id') }} as account_id,
     {{ utc('record_value:event_time') }} as event_time,
     windows.key::varchar as window_name,
-    windows.value:count::number(38, 0) as transaction_count,
+    {{ integer('windows.value:count') }} as transaction_count,
     try_cast(windows.value:sum::varchar as number(38, 2)) as amount_sum,
     try_cast(windows.value:average::varchar as number(38, 2)) as amount_average,
     {{ money('windows.value:max') }} as amount_max,

@@ -1,7 +1,7 @@
 {{ config(materialized='incremental', incremental_strategy='append', on_schema_change='fail') }}
 
 with changes as (
-    {{ captured_changes('accounts') | indent(4) }}
+    {{ captured_changes('accounts', 'account_id') | indent(4) }}
 )
 
 select
@@ -13,8 +13,8 @@ select
     committed_at,
     recorded_at,
     operation,
-    row_image:account_id::number(38, 0) as account_id,
-    row_image:customer_id::number(38, 0) as customer_id,
+    {{ integer('row_image:account_id') }} as account_id,
+    {{ integer('row_image:customer_id') }} as customer_id,
     row_image:type::varchar as type,
     row_image:currency::varchar as currency,
     row_image:status::varchar as status,

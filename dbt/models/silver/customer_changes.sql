@@ -1,7 +1,7 @@
 {{ config(materialized='incremental', incremental_strategy='append', on_schema_change='fail') }}
 
 with changes as (
-    {{ captured_changes('customers') | indent(4) }}
+    {{ captured_changes('customers', 'customer_id') | indent(4) }}
 )
 
 select
@@ -13,7 +13,7 @@ select
     committed_at,
     recorded_at,
     operation,
-    row_image:customer_id::number(38, 0) as customer_id,
+    {{ integer('row_image:customer_id') }} as customer_id,
     row_image:name::varchar as name,
     row_image:email::varchar as email,
     row_image:phone::varchar as phone,

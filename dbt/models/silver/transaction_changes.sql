@@ -1,7 +1,7 @@
 {{ config(materialized='incremental', incremental_strategy='append', on_schema_change='fail') }}
 
 with changes as (
-    {{ captured_changes('transactions') | indent(4) }}
+    {{ captured_changes('transactions', 'transaction_id') | indent(4) }}
 )
 
 select
@@ -13,8 +13,8 @@ select
     committed_at,
     recorded_at,
     operation,
-    row_image:transaction_id::number(38, 0) as transaction_id,
-    row_image:account_id::number(38, 0) as account_id,
+    {{ integer('row_image:transaction_id') }} as transaction_id,
+    {{ integer('row_image:account_id') }} as account_id,
     row_image:type::varchar as type,
     {{ money('row_image:amount') }} as amount,
     row_image:currency::varchar as currency,

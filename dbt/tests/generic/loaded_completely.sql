@@ -1,8 +1,9 @@
 {#-
     Every record of a landing table stands in the model that was loaded from it, step by step, up to the model's last position. It
-    catches what a position cannot: records that landed behind it, a topic that was made anew and counts from 0 again.
+    catches what a position cannot: records that landed behind it, a topic that was made anew and counts from 0 again. With a `key`,
+    the records are changes of rows with that key column.
 -#}
-{% test loaded_completely(model, landing, topic, condition='true', partition_column='record_partition', offset_column='record_offset') %}
+{% test loaded_completely(model, landing, topic, key=none, partition_column='record_partition', offset_column='record_offset') %}
     with held as (
         select
             {{ partition_column }} as log_partition,
@@ -17,7 +18,9 @@
             record:partition::number(38, 0) as log_partition,
             record:offset::number(38, 0) as log_offset
         from {{ source('bronze', landing) }}
-        where record:topic::varchar = '{{ topic }}' and {{ condition }}
+        where
+            record:topic::varchar = '{{ topic }}'
+            and {{ is_row_change('coalesce(record:value:payload, record:value)', key) if key else 'coalesce(not is_null_value(record:value), false)' }}
     ),
 
     landed_by_partition as (

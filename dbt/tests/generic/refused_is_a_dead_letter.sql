@@ -1,0 +1,42 @@
+{#-
+    A raw record that is no change of a row, and does not belong to those that are none by design (tombstones, logical messages), is
+    among the dead letters: nothing is passed over in silence. Records younger than `settle_seconds` are not judged. `keys`
+    has the key column of each topic.
+-#}
+{% test refused_is_a_dead_letter(model, keys) %}
+    with opened as (
+        select
+            record:topic::varchar as record_topic,
+            record:partition::number(38, 0) as record_partition,
+            record:offset::number(38, 0) as record_offset,
+            to_timestamp_ntz(record:ts::number(38, 0), 3) as recorded_at,
+            is_null_value(record:value) as no_value,
+            record:value_base64::varchar is not null as no_json,
+            is_null_value(record:value:payload) as no_payload,
+            coalesce(record:value:payload, record:value) as envelope
+        from {{ source('bronze', 'cdc_events') }}
+    ),
+
+    passed_over as (
+        select *
+        from opened
+        where
+            (
+                {%- for topic, key in keys.items() %}
+                {% if not loop.first %}or {% endif %}(record_topic = '{{ topic }}' and not {{ is_row_change('envelope', key) }})
+                {%- endfor %}
+            )
+            and (no_json or not (coalesce(no_value, true) or coalesce(no_payload, false) or equal_null(envelope:op::varchar, 'm')))
+    )
+
+    select passed_over.record_topic, passed_over.record_partition, passed_over.record_offset
+    from passed_over
+    left join {{ model }} as letters
+        on
+            passed_over.record_topic = letters.topic
+            and passed_over.record_partition = letters.partition_number
+            and passed_over.record_offset = letters.offset_number
+    where
+        letters.topic is null
+        and passed_over.recorded_at <= {{ settled_until() }}
+{% endtest %}

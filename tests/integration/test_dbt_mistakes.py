@@ -1,0 +1,192 @@
+"""Mistakes in what was landed, one at a time: the build fails, and the test that it names is the one for that mistake."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.stack.part import Part
+from app.warehouse_models import BuildResult, build
+from tests.support.bank_day import account, customer, transaction
+from tests.support.bank_log import BankLog, iso
+from tests.support.landing import landing
+from tests.support.stack import StackPool
+
+pytestmark = pytest.mark.integration
+
+Record = dict[str, Any]
+History = dict[str, list[Record]]
+
+
+@pytest.fixture(scope="module")
+def sound() -> History:
+    """Two customers with an account each, one of whom moves twice, and three transactions."""
+    log = BankLog()
+    for key in (1, 2):
+        log.insert("customers", **customer(key, iso(log.clock)))
+        log.insert("accounts", **account(key * 10, key, iso(log.clock)))
+    log.update("customers", 1, city="Bergen")
+    log.update("customers", 1, city="Oslo")
+    for key in (100, 101, 102):
+        log.insert("transactions", **transaction(key, 10, iso(log.clock)))
+        log.velocity(key)
+    log.alert(102)
+    return log.take()
+
+
+def versions(history: History, op: str, customer_id: int = 1) -> list[Record]:
+    """The landed opens or closes of a customer."""
+    return [
+        record
+        for record in history["SCD2_CUSTOMERS"]
+        if record["value"]["op"] == op and record["value"]["key"] == {"customer_id": customer_id}
+    ]
+
+
+def inserted(history: History, transaction_id: int) -> Record:
+    """The raw change that inserted a transaction; its row is there to be changed."""
+    (found,) = (
+        record
+        for record in history["CDC_EVENTS"]
+        if record["topic"] == "bank.public.transactions"
+        and record["value"]["after"]["transaction_id"] == transaction_id
+    )
+    row: Record = found["value"]["after"]
+    return row
+
+
+def again(history: History, landing_table: str, record: Record) -> None:
+    """A record once more, at the end of its partition."""
+    last = max(r["offset"] for r in history[landing_table] if r["partition"] == record["partition"])
+    history[landing_table].append(deepcopy(record) | {"offset": last + 1})
+
+
+def overlap(history: History) -> None:
+    versions(history, "close")[0]["value"]["valid_to"] = "2026-03-02T23:00:00.000000Z"
+
+
+def gap(history: History) -> None:
+    close = versions(history, "close")[0]["value"]
+    close["valid_to"] = close["valid_from"]
+
+
+def doubled_open(history: History) -> None:
+    again(history, "SCD2_CUSTOMERS", versions(history, "open")[1])
+
+
+def lost_close(history: History) -> None:
+    history["SCD2_CUSTOMERS"].remove(versions(history, "close")[0])
+
+
+def lost_open(history: History) -> None:
+    history["SCD2_CUSTOMERS"].remove(versions(history, "open")[0])
+
+
+def version_never_opened(history: History) -> None:
+    history["SCD2_CUSTOMERS"].remove(versions(history, "open", 2)[0])
+
+
+def wrong_attribute(history: History) -> None:
+    versions(history, "open")[-1]["value"]["attributes"]["city"] = "Elsewhere"
+
+
+def float_amount(history: History) -> None:
+    inserted(history, 101)["amount"] = 12.5
+
+
+def unknown_status(history: History) -> None:
+    inserted(history, 101)["status"] = "lost"
+
+
+def orphan_transaction(history: History) -> None:
+    inserted(history, 101)["account_id"] = 999
+
+
+def doubled_row(landing_table: str) -> Callable[[History], None]:
+    """The same line of the log twice."""
+
+    def change(history: History) -> None:
+        history[landing_table].append(deepcopy(history[landing_table][-1]))
+
+    return change
+
+
+def doubled_alert(history: History) -> None:
+    again(history, "ALERTS", history["ALERTS"][0])
+
+
+def refused_in_silence(history: History) -> None:
+    again(history, "CDC_EVENTS", history["CDC_EVENTS"][-1] | {"value": {"op": "?"}})
+
+
+CUSTOMERS = "+dim_customer +customers"
+TRANSACTIONS = "+transactions +accounts +customers"
+ALERTS = "+fct_alerts"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A change of a sound history, what to build, and the tests that must say so: no others."""
+
+    change: Callable[[History], None]
+    select: str
+    named: frozenset[str]
+
+
+def mistake(change: Callable[[History], None], select: str, *named: str, name: str = "") -> Any:
+    return pytest.param(Mistake(change, select, frozenset(named)), id=name or change.__name__)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        mistake(overlap, CUSTOMERS, "no_overlap_dim_customer", "no_gap_dim_customer"),
+        mistake(gap, CUSTOMERS, "no_gap_dim_customer"),
+        mistake(doubled_open, CUSTOMERS, "unique_together_customer_version_records_version_id__operation"),
+        mistake(
+            lost_close, CUSTOMERS, "no_overlap_dim_customer", "no_gap_dim_customer", "open_exactly_while_alive_dim_customer",
+        ),
+        mistake(lost_open, CUSTOMERS, "closes_an_open_version_customer_version_records"),
+        mistake(version_never_opened, CUSTOMERS, "open_exactly_while_alive_dim_customer"),
+        mistake(wrong_attribute, CUSTOMERS, "last_version_is_current_state_dim_customer"),
+        mistake(float_amount, TRANSACTIONS, "never_null_transactions", "holds_transactions_amount_0"),
+        mistake(unknown_status, TRANSACTIONS, "accepted_values_transactions_status"),
+        mistake(orphan_transaction, TRANSACTIONS, "refers_to_transactions_account_id"),
+        mistake(
+            doubled_row("CDC_EVENTS"), "transaction_changes", "unique_together_transaction_changes",
+            "loaded_completely_transaction_changes", name="doubled_raw_row",
+        ),
+        mistake(doubled_alert, ALERTS, "unique_fct_alerts_alert_id"),
+        mistake(refused_in_silence, "dead_letters", "refused_is_a_dead_letter_dead_letters"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_by_its_test(case: Mistake, sound: History, stack_pool: StackPool, dbt_home: Path) -> None:
+    history = deepcopy(sound)
+    case.change(history)
+    result = built(history, case.select, stack_pool, dbt_home)
+    assert not result.ok
+    failed = {problem.name for problem in result.problems}
+    missing = {name for name in case.named if not any(test.startswith(name) for test in failed)}
+    others = {test for test in failed if not any(test.startswith(name) for name in case.named)}
+    assert (missing, others) == (set(), set())
+    assert all(problem.status == "fail" for problem in result.problems)
+
+
+def test_without_a_mistake_the_same_history_passes(sound: History, stack_pool: StackPool, dbt_home: Path) -> None:
+    assert built(sound, "+gold", stack_pool, dbt_home).problems == ()
+
+
+@pytest.fixture(scope="module")
+def dbt_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """dbt's working directory, shared, so that it parses the project once."""
+    return tmp_path_factory.mktemp("home")
+
+
+def built(history: History, select: str, stack_pool: StackPool, home: Path) -> BuildResult:
+    """What a build says of this history in a database of its own."""
+    with landing(stack_pool.get(Part.S3, Part.WAREHOUSE), home) as tables:
+        tables.land(history)
+        return build(tables.environment, settle_seconds=0, select=select.split())
