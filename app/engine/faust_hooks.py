@@ -187,7 +187,7 @@ class Consumer(driver.Consumer):
         message.batch = batch
         await self.callback(message)
 
-    def verify_event_path(self, now: float, tp: TP) -> None:
+    async def verify_all_partitions_active(self) -> None:
         """Faust's livelock detector reasons from acknowledgements, which are not used here."""
 
 
@@ -217,6 +217,7 @@ class Recovery(FaustRecovery):
         self.tables.on_actives_ready()
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
+        metrics.READY.set(1)
         logger.info("ready with %d partitions", len(assignment))
 
 
@@ -290,6 +291,7 @@ class App(FaustApp):
 
     async def on_stop(self) -> None:
         """Close the partitions, then leave the group."""
+        metrics.READY.set(0)
         self.consumer.stop_flow()
         await self.engine.close()
         await super().on_stop()
@@ -308,6 +310,7 @@ class App(FaustApp):
         return self.agent(self.batches(topic), name=f"{member}:{topic}")(agent)
 
     async def _drain(self, *_: Any, **__: Any) -> None:
+        metrics.READY.set(0)
         await self.engine.drain()
 
     async def _punctuate(self, *_: Any) -> None:

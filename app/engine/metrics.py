@@ -27,6 +27,10 @@ LAG_RECORDS: Final = Gauge(
     "bankstream_lag_records", "Records that Kafka has beyond what is durable.", ["topic", "partition"]
 )
 OPEN_PARTITIONS: Final = Gauge("bankstream_open_partitions", "Partitions this worker owns and has open.", ["member"])
+READY: Final = Gauge(
+    "bankstream_ready",
+    "1 while this worker has all that it was assigned open and reads it; 0 before, and during a rebalance.",
+)
 RESTORED_RECORDS: Final = Counter(
     "bankstream_restored_records_total", "Changelog records replayed while opening.", ["group"]
 )

@@ -4,10 +4,15 @@ import os
 import sys
 from typing import Final
 
+import requests
+
 from app.stack.home import explained
-from app.stack.part import Context, Definition, Launch, Part
+from app.stack.http import loopback
+from app.stack.part import Context, Definition, Launch, NotReadyError, Part
 
 COMMANDS: Final = {Part.STREAMS: "streams", Part.LAKE: "lake", Part.LOADER: "warehouse"}
+READY: Final = "bankstream_ready 1.0"
+"""The line of a worker's metrics that says so."""
 DRAIN_S: Final = 40
 """Workers drain within 30 s of SIGTERM; what hangs longer is killed, and loses nothing by that."""
 
@@ -44,9 +49,17 @@ def definition(part: Part, name: str) -> Definition:
             stop_wait_s=DRAIN_S,
         )
 
-    return Definition(
-        part, (metrics_port(name),), prepare, launch, lambda _context: None, needs=frozenset({Part.KAFKA})
-    )
+    def check(context: Context) -> None:
+        url = f"http://127.0.0.1:{context.port(metrics_port(name))}/metrics"
+        try:
+            with loopback() as session:
+                found = session.get(url, timeout=(1, 5)).text
+        except requests.RequestException as error:
+            raise NotReadyError(f"{type(error).__name__}: {error}") from None
+        if READY not in found:
+            raise NotReadyError("it has not opened its partitions yet")
+
+    return Definition(part, (metrics_port(name),), prepare, launch, check, needs=frozenset({Part.KAFKA}))
 
 
 def metrics_port(name: str) -> str:
