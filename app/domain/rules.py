@@ -180,7 +180,7 @@ class LargeAmount:
         after_us = history.after(self.window_us)
         count, total, _ = track.window(after_us)
         count, total = count - 1, total - facts.amount_minor
-        enough = Condition("history", count, self.minimum_history)
+        enough = Condition("history", count, self.minimum_history, is_scored=False)
         if not enough.holds:
             return Verdict("insufficient_history", (amount, enough), {})
         threshold = -(-(total * self.factor.numerator) // (count * self.factor.denominator))
@@ -190,7 +190,7 @@ class LargeAmount:
             return Verdict("not_fired", conditions, {})
         words = {**_amount_words(event), "mean": to_decimal(half_even(total, count)), "history": str(count)}
         evidence = [history.of_key(key) for key in track.latest(after_us, EVIDENCE_MAX)]
-        return Verdict("fired", (amount, against_own), words, tuple(evidence))
+        return Verdict("fired", conditions, words, tuple(evidence))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ class Condition:
     value: int
     at_least: int
     is_amount: bool = False
+    is_scored: bool = True
+    """Whether passing it by far makes the rule surer."""
 
     @property
     def holds(self) -> bool:
@@ -70,13 +72,13 @@ INSUFFICIENT_HISTORY: Final = Verdict("insufficient_history", (), {})
 
 def score(severity: Severity, conditions: tuple[Condition, ...]) -> str:
     """How sure a rule is, from 0 to 1, four digits: the base of its severity, and from there towards 1 the further a threshold was
-    passed. `base + (1 - base) * (1 - 1 / excess)`, where excess is the largest value / threshold of the conditions that hold
-    and base is 0.25, 0.50, 0.75 or 0.90. Just at the threshold it is the base; at twice the threshold, half way from there to 1.
+    passed. `base + (1 - base) * (1 - 1 / excess)`, where excess is the largest value / threshold of the scored conditions
+    that hold, and base is 0.25, 0.50, 0.75 or 0.90. Just at the threshold it is the base; at twice the threshold, half way from there to 1.
 
     >>> score("high", (Condition("count", 10, 5),)), score("high", (Condition("count", 5, 5),))
     ('0.8750', '0.7500')
     """
-    excesses = [Fraction(it.value, it.at_least) for it in conditions if it.holds and it.at_least > 0]
+    excesses = [Fraction(it.value, it.at_least) for it in conditions if it.holds and it.is_scored and it.at_least > 0]
     base = _BASE[severity]
     value = base + (1 - base) * (1 - 1 / max(excesses, default=Fraction(1)))
     return str((Decimal(value.numerator) / Decimal(value.denominator)).quantize(Decimal("0.0001"), ROUND_HALF_EVEN))

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from agents import control, velocity
+from agents import control, metrics, velocity
 from app.domain.records import AlertRecord, ControlRecord, TransactionRecord, VelocityRecord, encode, key_bytes
 from app.domain.times import format_us
 from app.engine.group import Apply, Group
@@ -78,6 +78,10 @@ def alerts(outputs: Sequence[Output]) -> list[AlertRecord]:
 
 def velocities(outputs: Sequence[Output]) -> list[VelocityRecord]:
     return [msgspec.json.decode(it.value or b"", type=VelocityRecord) for it in outputs if it.topic == VELOCITY.name]
+
+
+def _bytes(output: Output) -> tuple[str, int, bytes]:
+    return output.topic, output.partition, output.value or b""
 
 
 def probes_then(transaction_id: int, **changes: Any) -> list[TransactionRecord]:
@@ -215,7 +219,7 @@ def test_expired_events_leave_the_table_without_a_word_to_the_changelog() -> Non
 
 def test_every_outcome_of_a_rule_is_counted() -> None:
     def counts() -> Counter[tuple[str, str]]:
-        samples = next(iter(velocity.metrics.RULES.collect())).samples
+        samples = next(iter(metrics.RULES.collect())).samples
         return Counter(
             {(it.labels["rule"], it.labels["outcome"]): int(it.value) for it in samples if it.name.endswith("_total")}
         )
@@ -247,8 +251,7 @@ def test_nothing_depends_on_what_is_in_memory_or_on_how_records_are_batched() ->
     at_once, one_by_one = Agent(), Agent(cached_events=1)
     together = at_once.send(*records)
     apart = [output for record in records for output in one_by_one.send(record)]
-    order = lambda outputs: sorted((it.topic, it.partition, it.value or b"") for it in outputs)  # noqa: E731
-    assert order(together) == order(apart)
+    assert sorted(map(_bytes, together)) == sorted(map(_bytes, apart))
     assert at_once.stored == one_by_one.stored
     assert len(alerts(together)) > 10
     assert max(Counter(alert.alert_id for alert in alerts(together)).values()) == 1
