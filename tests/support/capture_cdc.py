@@ -35,7 +35,6 @@ EVENTS: Final = DATA / "bank-cdc.ndjson.zst"
 FACTS: Final = DATA / "bank-cdc.facts.json"
 HARD: Final = DATA / "hard-changes.sql"
 TABLES: Final = ("customers", "accounts", "transactions")
-SEED: Final = 11
 CUSTOMERS: Final = 40
 MARKER: Final = "end of the capture"
 
@@ -43,9 +42,9 @@ MARKER: Final = "end of the capture"
 def main() -> None:
     """Capture and write both files."""
     with private_stack(Part.POSTGRES, Part.KAFKA, Part.CONNECT, steps=(SOURCE, TOPICS)) as stack:
-        simulate(stack, transactions=20, rate=20, fraud_rate=0)
+        simulate(stack, transactions=20, rate=20, seed=11, fraud_rate=0)
         Stack(stack.home.path, parts=stack.parts, steps=(CONNECTOR,)).up()
-        simulate(stack, transactions=240, rate=16, fraud_rate=0.02)
+        simulate(stack, transactions=240, rate=16, seed=28, fraud_rate=0.03)  # this one has every pattern complete
         with owner(stack) as connection:
             for step in HARD.read_text(encoding="utf-8").split("\n\n"):
                 connection.execute(step.encode())
@@ -61,9 +60,9 @@ def main() -> None:
     FACTS.write_text(json.dumps(facts, ensure_ascii=False, indent=1, default=plain) + "\n", encoding="utf-8")
 
 
-def simulate(stack: Stack, *, transactions: int, rate: float, fraud_rate: float) -> None:
+def simulate(stack: Stack, *, transactions: int, rate: float, seed: int, fraud_rate: float) -> None:
     """The simulated bank, for so many transactions."""
-    wishes = Wishes(rate, transactions, SEED, fraud_rate, CUSTOMERS)
+    wishes = Wishes(rate, transactions, seed, fraud_rate, CUSTOMERS)
     Simulation(settings_of(stack, PostgresSettings), wishes, threading.Event().wait, lambda _: None).run()
 
 
