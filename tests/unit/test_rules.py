@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,7 @@ def test_a_rule_that_cannot_be_used_is_refused_with_what_is_allowed(changes: dic
 
 
 SHIPPED_TABLES = {
-    table["id"]: table for table in tomllib.loads((Path(__file__).parents[2] / "app/rules.toml").read_text())["rule"]
+    table["id"]: table for table in tomllib.loads(files("app").joinpath("rules.toml").read_text())["rule"]
 }
 
 
