@@ -218,10 +218,14 @@ def digest(*parts: object) -> str:
 def _write(path: Path, content: bytes, mode: int) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(content)
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(content)
+        temporary.replace(path)
+    except OSError:  # a full disk: half a file helps nobody
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _load(path: Path, kind: type[Content]) -> Content | None:
