@@ -4,19 +4,24 @@ A row's number is known before the row is written. So one plan gives the same ro
 this one never gets the same numbers. Those left over at the end are gaps, as any sequence has them.
 """
 
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final, LiteralString
 
 import psycopg
+
+from app.simulator.writer import PATIENCE_S, RETRY_S
 
 BLOCK: Final = 500
 
 
 class SequenceIds:
-    """Numbers of all three tables. Not for several threads."""
+    """Numbers of all three tables. Not for several threads. A lost connection is made anew; a block lost with it is a gap."""
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+        self._connect = connect
+        self._connection: psycopg.Connection[Any] | None = None
         self._blocks: dict[LiteralString, deque[int]] = {}
 
     def customer(self) -> int:
@@ -34,8 +39,27 @@ class SequenceIds:
     def _next(self, sequence: LiteralString) -> int:
         block = self._blocks.setdefault(sequence, deque())
         if not block:
-            rows = self._connection.execute(
-                "SELECT nextval(%s::text::regclass) FROM generate_series(1, %s)", [sequence, BLOCK]
-            ).fetchall()
-            block.extend(number for (number,) in rows)
+            block.extend(self._fetch(sequence))
         return block.popleft()
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _fetch(self, sequence: LiteralString) -> list[int]:
+        """One block. psycopg.OperationalError when PostgreSQL stays away."""
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = self._connect()
+                    self._connection.autocommit = True
+                rows = self._connection.execute(
+                    "SELECT nextval(%s::text::regclass) FROM generate_series(1, %s)", [sequence, BLOCK]
+                ).fetchall()
+                return [number for (number,) in rows]
+            except psycopg.OperationalError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(RETRY_S)

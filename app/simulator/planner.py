@@ -18,8 +18,8 @@ SETTLEMENT_INTERVAL_S: Final = 1.0
 REVERSED: Final = 0.02
 REVERSES_AFTER_S: Final = (8.0, 40.0)
 ROLLED_BACK: Final = 0.01
-MISTAKES: Final = 0.002
-"""Share of ordinary transactions that are taken out again, as if they had never been booked."""
+MISTAKES: Final = 0.008
+"""Share of transfers, salaries and cash that are taken out again, as if they had never been booked."""
 MISTAKE_AFTER_S: Final = (3.0, 20.0)
 PAYDAY: Final = 0.01
 """Share of SQL transactions in which an employer pays several people."""

@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
@@ -68,12 +69,12 @@ class Simulation:
     def run(self) -> Statistics:
         """The whole run; answers its statistics. Stops early, after the SQL transactions under way, when `wait` says so."""
         try:
-            with connect(self._settings) as connection:
-                connection.autocommit = True
-                # S311: the randomness of a play, which has to be repeatable
-                random, ids = Random(self._wishes.seed), SequenceIds(connection)  # noqa: S311
-                self._bank = load(connection)
-                grow(connection, random, self._bank, ids, self._wishes.customers, lambda: self._wait(0))
+            with closing(SequenceIds(lambda: connect(self._settings))) as ids:
+                random = Random(self._wishes.seed)  # noqa: S311 - the randomness of a play, which has to be repeatable
+                with connect(self._settings) as connection:
+                    connection.autocommit = True
+                    self._bank = load(connection)
+                    grow(connection, random, self._bank, ids, self._wishes.customers, lambda: self._wait(0))
                 planner = Planner(random, self._bank, ids, rate=self._wishes.rate, fraud_rate=self._wishes.fraud_rate)
                 return self._run(planner)
         except psycopg.errors.UndefinedTable as error:
