@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
-# The images of bankstream. Targets: `worker` (the default: workers and the command line) and `warehouse` (the local Snowflake-protocol
-# server). What is installed is what the hashed locks in requirements/ say; nothing secret is in any layer: settings come from the environment.
+# The images of bankstream. Targets: `worker` (the default: workers and the command line), `warehouse` (the local Snowflake-protocol
+# server) and `dbt` (the dbt project, against whatever warehouse the settings name). What is installed is what the hashed locks in requirements/ say; nothing secret is in any layer: settings come from the environment.
 
 # 3.11 is the version that the locks are made for and that the tests run on. Update together with the other FROM.
 FROM python:3.11.15-slim-bookworm AS build
@@ -27,6 +27,10 @@ FROM build AS warehouse-build
 COPY requirements/warehouse.txt requirements/
 RUN /opt/build/bin/uv pip install --python /opt/bankstream/bin/python --require-hashes -r requirements/warehouse.txt
 
+FROM build AS dbt-build
+COPY requirements/dbt.txt requirements/
+RUN /opt/build/bin/uv pip install --python /opt/bankstream/bin/python --require-hashes -r requirements/dbt.txt
+
 FROM python:3.11.15-slim-bookworm AS runtime
 # The user's number is fixed: named volumes keep it. HOME is where a read-only root leaves room: libraries keep caches there.
 RUN groupadd --gid 10001 bankstream \
@@ -48,6 +52,19 @@ EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=6 \
     CMD ["python", "-m", "app.health", "warehouse-server"]
 ENTRYPOINT ["python", "-m", "app.stack.warehouse_server"]
+
+FROM runtime AS dbt
+COPY --from=dbt-build /opt/bankstream /opt/bankstream
+COPY dbt /opt/dbt
+ENV DBT_PROJECT_DIR=/opt/dbt \
+    DBT_PROFILES_DIR=/opt/dbt \
+    DBT_TARGET_PATH=/tmp/target \
+    DBT_LOG_PATH=/tmp/logs \
+    DBT_SEND_ANONYMOUS_USAGE_STATS=false
+# It ends when it is done: its exit code says how it went.
+HEALTHCHECK NONE
+ENTRYPOINT ["dbt"]
+CMD ["build"]
 
 FROM runtime AS worker
 COPY --from=build /opt/bankstream /opt/bankstream

@@ -145,7 +145,7 @@ def test_a_mistake_is_found(right: str, wrong: str, expected: str) -> None:
 def test_nothing_but_the_named_files_reaches_the_build() -> None:
     assert problems(DOCKERFILE.read_text(), IGNORE.read_text().replace("\n*\n", "\n"))
     allowed = [line[1:] for line in IGNORE.read_text().splitlines() if line.startswith("!")]
-    assert not [name for name in allowed if name.startswith((".", "tests", "dbt", "docs"))]
+    assert not [name for name in allowed if name.startswith((".", "tests", "docs"))]
 
 
 def test_every_package_of_the_wheel_is_copied() -> None:
@@ -163,12 +163,12 @@ def test_the_locks_agree_with_each_other() -> None:
     """Images are made from several locks in one environment: a package must have one version in all of them."""
     locked = {
         lock: dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / f"requirements/{lock}.txt").read_text(), re.MULTILINE))
-        for lock in ("dev", "runtime", "warehouse", "build")
+        for lock in ("dev", "runtime", "warehouse", "dbt", "build")
     }
-    for lock in ("runtime", "warehouse", "build"):
+    for lock in ("runtime", "warehouse", "dbt", "build"):
         assert locked[lock]
         assert {name: locked["dev"].get(name) for name in locked[lock]} == locked[lock]
-    assert set(locked["runtime"]) <= set(locked["warehouse"])
+    assert set(locked["runtime"]) <= set(locked["warehouse"]) & set(locked["dbt"])
 
 
 # --- python -m app.health -------------------------------------------------------------------------------------------------------
