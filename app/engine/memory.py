@@ -14,39 +14,92 @@ from app.engine.unit_of_work import BatchUnit
 MEMORY_ENTRIES = 10_000
 
 
-@dataclass
-class MemoryStore:
-    """Tables as dictionaries. Implements `Readable`; the keys are sorted when a scan first needs it."""
+PREFIX_BYTES = 8
+"""Keys are sorted within their first bytes, which in our tables are an id: inserting stays cheap with millions of keys."""
 
-    tables: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
-    _ordered: dict[str, list[bytes]] = field(default_factory=dict)
+
+@dataclass(slots=True)
+class _Entries:
+    """One table: the values, and the keys in order by prefix."""
+
+    values: dict[bytes, bytes] = field(default_factory=dict)
+    buckets: dict[bytes, list[bytes]] = field(default_factory=dict)
+    prefixes: list[bytes] | None = None
+    """In order; made by the first scan that needs it, None before."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        if key not in self.values:
+            prefix = key[:PREFIX_BYTES]
+            bucket = self.buckets.get(prefix)
+            if bucket is None:
+                self.buckets[prefix] = [key]
+                self.prefixes = None
+            elif bucket[-1] < key:
+                bucket.append(key)
+            else:
+                bisect.insort(bucket, key)
+        self.values[key] = value
+
+    def remove(self, key: bytes) -> None:
+        if self.values.pop(key, None) is None:
+            return
+        prefix = key[:PREFIX_BYTES]
+        bucket = self.buckets[prefix]
+        del bucket[bisect.bisect_left(bucket, key)]
+        if not bucket:
+            del self.buckets[prefix]
+            self.prefixes = None
+
+    def keys(self, start: bytes, end: bytes | None) -> list[bytes]:
+        first = start[:PREFIX_BYTES]
+        if end is not None and len(start) >= PREFIX_BYTES and (end[:PREFIX_BYTES] == first or _is_next(first, end)):
+            return _between(self.buckets.get(first, []), start, end)
+        if self.prefixes is None:
+            self.prefixes = sorted(self.buckets)
+        low = bisect.bisect_left(self.prefixes, first)
+        high = len(self.prefixes) if end is None else bisect.bisect_right(self.prefixes, end[:PREFIX_BYTES])
+        return [key for prefix in self.prefixes[low:high] for key in _between(self.buckets[prefix], start, end)]
+
+
+def _between(ordered: list[bytes], start: bytes, end: bytes | None) -> list[bytes]:
+    high = len(ordered) if end is None else bisect.bisect_left(ordered, end)
+    return ordered[bisect.bisect_left(ordered, start) : high]
+
+
+def _is_next(prefix: bytes, end: bytes) -> bool:
+    """Whether no key with another prefix lies between a prefix and this end."""
+    return len(end) == len(prefix) and int.from_bytes(end, "big") == int.from_bytes(prefix, "big") + 1
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """Tables as dictionaries. Implements `Readable`."""
+
+    tables: dict[str, _Entries] = field(default_factory=dict)
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value of a key, or None."""
-        return self.tables.get(table, {}).get(key)
+        entries = self.tables.get(table)
+        return None if entries is None else entries.values.get(key)
 
     def scan(self, table: str, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-        """Entries with start <= key < end in ascending order."""
-        entries = self.tables.get(table, {})
-        ordered = self._ordered.get(table)
-        if ordered is None:
-            ordered = self._ordered[table] = sorted(entries)
-        low = bisect.bisect_left(ordered, start)
-        high = len(ordered) if end is None else bisect.bisect_left(ordered, end)
-        for key in ordered[low:high]:
-            yield key, entries[key]
+        """Entries with start <= key < end in ascending order, as of now."""
+        entries = self.tables.get(table)
+        if entries is not None:
+            values = entries.values
+            for key in entries.keys(start, end):
+                yield key, values[key]
 
     def write(self, changes: Iterable[tuple[str, bytes, bytes | None, bool]]) -> None:
         """Apply what a unit came to."""
         for table, key, value, _ in changes:
-            entries, ordered = self.tables.setdefault(table, {}), self._ordered.get(table)
+            entries = self.tables.get(table)
+            if entries is None:
+                entries = self.tables[table] = _Entries()
             if value is None:
-                if entries.pop(key, None) is not None and ordered is not None:
-                    del ordered[bisect.bisect_left(ordered, key)]
-                continue
-            if key not in entries and ordered is not None:
-                bisect.insort(ordered, key)
-            entries[key] = value
+                entries.remove(key)
+            else:
+                entries.put(key, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +121,17 @@ class MemoryPartition:
         self.dead_letters: list[DeadLetter] = []
         self._memory: LruDict[Any, Any] = LruDict(MEMORY_ENTRIES)
 
-    def process(self, records: Iterable[InputRecord], handlers: Mapping[str, Apply], *, now_us: int) -> list[Output]:
-        """Apply records in order, each by the handler of its topic; answers what they emitted, in order per topic and partition."""
-        unit = self._unit(now_us)
+    def process(
+        self, records: Iterable[InputRecord], handlers: Mapping[str, Apply], *, now_us: int | None = None
+    ) -> list[Output]:
+        """Apply records in order, each by the handler of its topic; answers what they emitted, in order per topic and partition.
+
+        `now_us` None: the clock is each record's own timestamp.
+        """
+        unit = self._unit(now_us or 0)
         for record in records:
+            if now_us is None:
+                unit.now_us = record.timestamp * 1000
             apply_all(self._group.name, (record,), handlers[record.topic], unit)
         return self._commit(unit)
 

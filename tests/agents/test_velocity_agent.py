@@ -69,7 +69,7 @@ class Agent:
 
     @property
     def stored(self) -> dict[bytes, bytes]:
-        return self.partition.store.tables.get("velocity", {})
+        return dict(self.partition.store.scan("velocity"))
 
 
 def alerts(outputs: Sequence[Output]) -> list[AlertRecord]:

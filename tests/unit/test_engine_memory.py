@@ -1,0 +1,35 @@
+"""State in memory answers like state in RocksDB."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engine.memory import MemoryStore
+
+keys = st.binary(min_size=0, max_size=10).map(lambda raw: raw.replace(b"\x05", b"\x00\x00\x00\x00\x00\x00\x00\x01"))
+operations = st.lists(st.tuples(keys, st.none() | st.binary(max_size=2)), max_size=60)
+
+
+@given(operations, keys, st.none() | keys)
+def test_any_writes_are_found_again_in_order(
+    written: list[tuple[bytes, bytes | None]], start: bytes, end: bytes | None
+) -> None:
+    store, plain = MemoryStore(), dict[bytes, bytes]()
+    for key, value in written:
+        store.write([("t", key, value, True)])
+        if value is None:
+            plain.pop(key, None)
+        else:
+            plain[key] = value
+        assert store.get("t", key) == value
+    assert list(store.scan("t")) == sorted(plain.items())
+    expected = [(key, value) for key, value in sorted(plain.items()) if start <= key and (end is None or key < end)]
+    assert list(store.scan("t", start, end)) == expected
+
+
+@given(st.lists(st.integers(0, 300), max_size=30), st.integers(0, 300))
+def test_a_scan_of_one_id_finds_exactly_its_keys(ids: list[int], wanted: int) -> None:
+    store = MemoryStore()
+    for position, one in enumerate(ids):
+        store.write([("t", one.to_bytes(8, "big") + bytes([position]), b"", True)])
+    found = [key for key, _ in store.scan("t", wanted.to_bytes(8, "big"), (wanted + 1).to_bytes(8, "big"))]
+    assert found == [wanted.to_bytes(8, "big") + bytes([n]) for n, one in enumerate(ids) if one == wanted]
