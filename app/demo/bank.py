@@ -16,6 +16,8 @@ from app.stack.home import explained
 from app.stack.logs import tail
 
 STOP_TIMEOUT_S: Final = 20.0
+FRAUD_RATE: Final = 0.01
+"""Frauds begun per transaction: more than the simulator's own, so that a short demo has some to show."""
 
 
 class BankError(BankstreamError):
@@ -30,7 +32,7 @@ class Bank:
     ) -> None:
         """With `seconds` it ends by itself after so long, and that is no error."""
         self._environment, self._log, self._endless = environment, log, seconds is None
-        self._arguments = ["simulate", "--rate", str(rate), "--json"]
+        self._arguments = ["simulate", "--rate", str(rate), "--fraud-rate", str(FRAUD_RATE), "--json"]
         if seed is not None:
             self._arguments += ["--seed", str(seed)]
         if seconds is not None:

@@ -104,7 +104,7 @@ class Board:
     def sample(self) -> None:
         """Let the rates know that time has passed."""
         for meter in self.stages.values():
-            meter.sample(self.elapsed_s)
+            meter.sample(self._clock())
 
     def alert(self, alert: AlertRecord, latency_us: int | None) -> bool:
         """An alert has arrived; `latency_us` None if its change was committed before the demo. Answers whether it is new."""

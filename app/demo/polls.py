@@ -19,7 +19,7 @@ from app.stack.stack import ProcessStatus, Stack
 from sinks.snowflake import LEDGER, connect
 from sinks.sql import identifier
 
-LEDGER_INTERVAL_S: Final = 0.08
+LEDGER_INTERVAL_S: Final = 0.1
 COMMITS_INTERVAL_S: Final = 1.0
 STATUS_INTERVAL_S: Final = 5.0
 RETRY_S: Final = 1.0

@@ -1,5 +1,6 @@
 """The live view: flow, latencies, alerts, a customer's history and the workers, at 80 columns by 24 lines and anything larger."""
 
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.layout import Layout
 from rich.panel import Panel
@@ -14,9 +15,10 @@ SEVERITY: dict[str, str] = {"low": "cyan", "medium": "yellow", "high": "dark_ora
 STATE: dict[str, str] = {"ready": "green", "starting": "yellow"}
 FLOW_LINES = 8
 HISTORY_LINES = 5
-WORKER_LINES = 3
+WORKER_LINES = 4
 DEATH_SHOWN_S = 12.0
 DEATH_LINES = 9
+OURS = ("streams", "lake", "warehouse-loader")
 
 
 def render(board: Board, height: int) -> Layout:
@@ -30,7 +32,7 @@ def render(board: Board, height: int) -> Layout:
         Layout(_death(board) if death else _history(board), size=_lower(board)),
         Layout(_workers(board), size=WORKER_LINES),
     )
-    layout["flow"].split_row(Layout(_flow(board), ratio=5), Layout(_latencies(board), ratio=4))
+    layout["flow"].split_row(Layout(_flow(board)), Layout(_latencies(board)))
     return layout
 
 
@@ -62,9 +64,9 @@ def _flow(board: Board) -> Panel:
 
 def _latencies(board: Board) -> Panel:
     table = Table(box=None, expand=True, header_style="dim", pad_edge=False)
-    for column in ("from commit", "p50", "p99", "max"):
-        table.add_column(column, justify="left" if column == "from commit" else "right", no_wrap=True)
-    for name, histogram in (("to alert", board.commit_to_alert), ("to warehouse", board.commit_to_warehouse)):
+    for column in ("commit to", "p50", "p99", "max"):
+        table.add_column(column, justify="left" if column == "commit to" else "right", no_wrap=True)
+    for name, histogram in (("alert", board.commit_to_alert), ("warehouse", board.commit_to_warehouse)):
         table.add_row(name, *_three(histogram))
     counted = Text(no_wrap=True, overflow="ellipsis")
     counted.append(f"\n{sum(board.alerts_by_rule.values()):,} alerts", "bold")
@@ -80,10 +82,12 @@ def _three(histogram: Histogram) -> tuple[str, str, str]:
 
 
 def duration(latency_us: float | None) -> str:
-    """Milliseconds below ten seconds, seconds above; short enough for a column."""
+    """Milliseconds below a second, seconds above; short enough for a column."""
     if latency_us is None:
         return "-"
-    return f"{latency_us / 1e3:,.0f} ms" if latency_us < 10e6 else f"{latency_us / 1e6:,.1f} s"
+    if latency_us < 999_500:
+        return f"{latency_us / 1e3:.0f} ms"
+    return f"{latency_us / 1e6:.2f} s" if latency_us < 100e6 else f"{latency_us / 1e6:,.0f} s"
 
 
 def _alerts(board: Board, height: int) -> Panel:
@@ -125,15 +129,17 @@ def _history(board: Board) -> Panel:
 
 
 def _workers(board: Board) -> Panel:
-    text = Text(no_wrap=True, overflow="ellipsis")
-    for worker in board.workers:
-        died = board.died[worker.name]
-        text.append(f"{worker.name} ")
-        text.append(worker.state, STATE.get(worker.state, "red"))
-        if died:
+    """Our own workers first."""
+    names = []
+    for worker in sorted(board.workers, key=lambda worker: not worker.name.startswith(OURS)):
+        colour = STATE.get(worker.state, "red")
+        text = Text.assemble(("\u25cf ", colour), worker.name, no_wrap=True)
+        if worker.state != "ready":
+            text.append(f" {worker.state}", colour)
+        if died := board.died[worker.name]:
             text.append(f" (died {died}x)", "red")
-        text.append("  ")
-    return Panel(text, title="processes", title_align="left", border_style="blue")
+        names.append(text)
+    return Panel(Columns(names, padding=(0, 2)), title="processes", title_align="left", border_style="blue")
 
 
 def _death(board: Board) -> Panel:

@@ -38,7 +38,7 @@ class _Side:
             raise AssertionError(f"rows must come in the order of their keys, each once: {key} after {self.key}")
         self.key = key
         self.count += 1
-        self._digest.update(encoded(self.row))
+        self._digest.update(encoded((str(key), *self.row)))
         for index in self._money:
             value = self.row[index]
             if value is not None:
