@@ -58,7 +58,8 @@ class Simulation:
         self, settings: PostgresSettings, wishes: Wishes, wait: Wait, report: Callable[[Statistics], None]
     ) -> None:
         """`report` is called in the caller's thread about once a second."""
-        self._settings, self._wishes, self._wait, self._report = settings, wishes, wait, report
+        self._settings, self._wishes, self._report = settings, wishes, report
+        self._ask, self._asked = wait, False
         self._tally = Tally()
         self._lines = [Line() for _ in range(SHARDS)]
         self._stopping = threading.Event()
@@ -103,6 +104,11 @@ class Simulation:
         if self._failures:
             raise self._failures[0]
         return self._tally.report(time.monotonic() - self._start, len(self._bank), len(self._bank.accounts), final=True)
+
+    def _wait(self, seconds: float) -> bool:
+        """Whether the run shall stop. Once it shall, it shall."""
+        self._asked = self._asked or self._ask(seconds)
+        return self._asked
 
     def _pace(self, planner: Planner) -> bool:
         """Hand out the works when they are due; answers whether the run was stopped before its end."""
