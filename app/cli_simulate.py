@@ -1,6 +1,7 @@
 """`bankstream simulate`: the simulated bank from the command line."""
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -23,7 +24,7 @@ def simulate(
     seed: Annotated[
         int | None, typer.Option(help="the same seed on an equal database makes the same rows; unset: a new one")
     ] = None,
-    fraud_rate: Annotated[float, typer.Option(min=0, max=0.2, help="frauds begun per transaction")] = 0.002,
+    fraud_rate: Annotated[float, typer.Option(min=0, max=0.2, help="frauds begun per transaction")] = 0.003,
     customers: Annotated[
         int | None,
         typer.Option(
@@ -42,6 +43,7 @@ def simulate(
     from app.settings import PostgresSettings, load
     from app.simulator.simulation import Simulation, Wishes
 
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of pipelines that end by an error, which we handle
     signal.pthread_sigmask(
         signal.SIG_BLOCK, STOPS
     )  # taken by sigtimedwait below instead: no handler runs in the middle
