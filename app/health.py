@@ -1,7 +1,8 @@
 """Whether the process in this container answers: `python -m app.health worker|warehouse-server`. Exit code 0 if it does, 1 if not.
 
 For Docker's health checks, which run it every few seconds: it needs the standard library alone, so that asking costs next to nothing.
-A worker answers on its metrics port, the warehouse server on its own (a session without a token is refused, which is an answer).
+A worker is healthy once it has joined its group and opened its partitions (a stand-by has none), as its metrics say; the warehouse
+server once it refuses a session without a token.
 """
 
 import os
@@ -12,7 +13,7 @@ from typing import Final
 
 TIMEOUT_S: Final = 4
 QUESTIONS: Final = {
-    "worker": ("BANKSTREAM_METRICS_PORT", "GET", "/metrics", b"bankstream_open_partitions"),
+    "worker": ("BANKSTREAM_METRICS_PORT", "GET", "/metrics", b"\nbankstream_open_partitions{"),
     "warehouse-server": ("BANKSTREAM_WAREHOUSE_SERVER_PORT", "POST", "/session/heartbeat", b"390104"),
 }
 """By kind of process: the variable with its port, what to ask, and what a right answer contains."""

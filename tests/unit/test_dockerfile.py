@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from app import health
 from app.engine import metrics
@@ -174,13 +174,16 @@ def test_the_locks_agree_with_each_other() -> None:
 # --- python -m app.health -------------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_serves_the_engines_metrics_is_healthy() -> None:
-    server, thread = start_http_server(0, "127.0.0.1")
+def test_a_worker_is_healthy_once_it_has_joined_its_group() -> None:
+    name = metrics.OPEN_PARTITIONS.describe()[0].name
+    registry = CollectorRegistry()
+    gauge = Gauge(name, "", ["member"], registry=registry)
+    server, thread = start_http_server(0, "127.0.0.1", registry)
+    settings = {"BANKSTREAM_METRICS_PORT": str(server.server_port)}
     try:
-        assert metrics.OPEN_PARTITIONS is not None
-        assert health.problem("worker", {"BANKSTREAM_METRICS_PORT": str(server.server_port)}) is None
-        found = health.problem("warehouse-server", {"BANKSTREAM_WAREHOUSE_SERVER_PORT": str(server.server_port)})
-        assert found is not None
+        assert health.problem("worker", settings) is not None
+        gauge.labels("by-account")  # a stand-by: no partition is its own
+        assert health.problem("worker", settings) is None
     finally:
         server.shutdown()
         server.server_close()
