@@ -43,6 +43,10 @@ class Rule(Protocol):
         """The amounts that histories must be able to look up for it."""
         ...
 
+    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
+        """Whether `judge` has to be asked: False, quickly, for most of those on which it would say `not_fired`."""
+        ...
+
     def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
         """The verdict on a counted event that is in the history, with the history's cursor at it."""
         ...
@@ -81,6 +85,11 @@ class CardTesting:
     def selections(self) -> tuple[Selection, ...]:
         """The probes."""
         return (self.probes,)
+
+    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
+        """Only the amounts that it is about."""
+        del windows
+        return event.facts.amount_minor >= self.at_least_minor
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
         """Fires on the large amount. Costs no more than the probes in the window, which are few unless it fires."""
@@ -135,6 +144,11 @@ class VelocityCount:
     words: ClassVar = AMOUNT_WORDS | {"count", "window", "limit"}
     selections: ClassVar[tuple[Selection, ...]] = ()
 
+    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
+        """Only a limit that is reached."""
+        del event
+        return any(windows[name].count >= limit for name, _, limit in self.limits)
+
     def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
         """Fires while a limit is reached; the sentence names the shortest such window."""
         conditions = tuple(Condition(f"count {name}", windows[name].count, limit) for name, _, limit in self.limits)
@@ -167,6 +181,11 @@ class LargeAmount:
     def selections(self) -> tuple[Selection, ...]:
         """The amounts to compare with."""
         return (self.own,)
+
+    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
+        """Only the amounts that it is about."""
+        del windows
+        return event.facts.amount_minor >= self.at_least_minor
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
         """An amount below the minimum does not fire, whatever the history."""
@@ -205,6 +224,11 @@ class Threshold:
     words: ClassVar = AMOUNT_WORDS
     selections: ClassVar[tuple[Selection, ...]] = ()
 
+    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
+        """Only the amounts that it is about."""
+        del windows
+        return event.facts.amount_minor >= self.amounts.at_least_minor
+
     def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
         """Needs no history."""
         del windows, history
@@ -230,6 +254,11 @@ class Structuring:
     def selections(self) -> tuple[Selection, ...]:
         """The band."""
         return (self.band,)
+
+    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
+        """Only the amounts that it is about."""
+        del windows
+        return event.facts.amount_minor >= self.band.at_least_minor
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
         """Fires on every transaction in the band once there are enough."""

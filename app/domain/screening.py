@@ -156,17 +156,15 @@ def _judge(
         result.outcomes = [(rule.id, INSUFFICIENT_HISTORY.outcome) for rule in rules.rules]
         return
     assert result.velocity is not None
-    before = kept.facts.fired
-    verdicts = {
-        rule.id: rule.judge(kept, result.velocity.windows, history) for rule in rules.rules if rule.id not in before
-    }
-    result.outcomes = [(rule_id, verdict.outcome) for rule_id, verdict in verdicts.items()]
-    fired = [rule for rule in rules.rules if rule.id in verdicts and verdicts[rule.id].outcome == "fired"]
+    windows, before = result.velocity.windows, kept.facts.fired
+    asked = [rule for rule in rules.rules if rule.id not in before]
+    verdicts = {rule.id: rule.judge(kept, windows, history) for rule in asked if rule.concerns(kept, windows)}
+    result.outcomes = [(rule.id, verdicts[rule.id].outcome if rule.id in verdicts else "not_fired") for rule in asked]
+    fired = [rule for rule in asked if rule.id in verdicts and verdicts[rule.id].outcome == "fired"]
     if fired:
+        verdicts |= {rule.id: rule.judge(kept, windows, history) for rule in asked if rule.id not in verdicts}
         result.alerts = [_alert(rule, record, kept, verdicts, before, now_us) for rule in fired]
-        result.kept = replace(
-            kept, facts=replace(kept.facts, fired=(*before, *(rule.id for rule in fired)))
-        )  # fmt: skip
+        result.kept = replace(kept, facts=replace(kept.facts, fired=(*before, *(rule.id for rule in fired))))
         history.put(result.kept)
 
 

@@ -5,7 +5,6 @@ from one push to the next. Windows are (after, end], with the end where the curs
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
 from typing import Final
 
 Key = tuple[int, int, int]
@@ -103,8 +102,3 @@ class DistinctTrack:
     def count(self, after_us: int) -> int:
         """Different values later than `after_us`."""
         return len(self._last) - bisect_right(self._last, after_us)
-
-
-def count_after(times: Sequence[int], after_us: int) -> int:
-    """How many of the ordered times are later than `after_us`."""
-    return len(times) - bisect_right(times, after_us)

@@ -28,7 +28,7 @@ import msgspec
 from app.domain.money import to_decimal, to_minor
 from app.domain.records import WINDOWS_US, TransactionRecord, Window
 from app.domain.times import parse_us
-from app.domain.tracks import AmountTrack, DistinctTrack, Key, count_after
+from app.domain.tracks import AmountTrack, DistinctTrack, Key
 
 DAY_US: Final = 86_400_000_000
 KEPT_US: Final = 31 * DAY_US
@@ -255,17 +255,20 @@ class History:
         known, window = (-1, -1), None
         for name, length_us in WINDOWS_US.items():
             after_us = max(event.time_us - length_us, self.floor_us)
-            counts = (count_after(counted, after_us), count_after(declined, after_us) if declined else 0)
-            if window is None or counts != known:
+            counts = (
+                len(counted) - bisect_right(counted, after_us),
+                len(declined) - bisect_right(declined, after_us) if declined else 0,
+            )
+            if window is None or counts != known:  # a longer window with the same transactions is the same window
                 count, total, largest = amounts.window(after_us) if amounts is not None else (0, 0, 0)
                 window = Window(
-                    count=counts[0],
-                    sum=to_decimal(total),
-                    average=to_decimal(half_even(total, count)) if count else "0.00",
-                    max=to_decimal(largest),
-                    distinct_counterparties=self.counterparties.count(after_us),
-                    distinct_countries=self.countries.count(after_us),
-                    declined_count=counts[1],
+                    counts[0],
+                    to_decimal(total),
+                    to_decimal(half_even(total, count)) if count else "0.00",
+                    to_decimal(largest),
+                    self.counterparties.count(after_us),
+                    self.countries.count(after_us),
+                    counts[1],
                 )
                 known = counts
             windows[name] = window

@@ -50,9 +50,10 @@ def transaction(
 def naive_windows(rows: Iterable[TransactionRecord], current: TransactionRecord) -> dict[str, Window]:
     """The windows of one row among the rows that are there, with Decimal and sets."""
     end = parse_us(current.booked_at)
+    timed = [(parse_us(row.booked_at), row) for row in rows]
     windows = {}
     for name, length_us in WINDOWS_US.items():
-        inside = [row for row in rows if end - length_us < parse_us(row.booked_at) <= end]
+        inside = [row for time_us, row in timed if end - length_us < time_us <= end]
         counted = [row for row in inside if row.status not in ("declined", "reversed")]
         amounts = [Decimal(row.amount) for row in counted if row.currency == current.currency]
         total = sum(amounts, Decimal(0))
