@@ -27,3 +27,8 @@ class PoisonRecordError(BankstreamError):
         super().__init__(message)
         self.reason = reason
         self.stage = stage
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, as part of a sentence: without line breaks, and without a full stop or question mark at its end."""
+    return " ".join(str(error).split()).rstrip(".?") or type(error).__name__

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 import psycopg
 import requests
 
+from app.errors import one_line
 from app.provision.errors import ConnectorError
 from app.settings import ConnectSettings, SourceSettings
 
@@ -105,7 +106,7 @@ class Client:
             reply = self._session.request(method, self._base + path, json=body, timeout=REQUEST_TIMEOUT_S)
         except requests.RequestException as error:
             raise ConnectorError(
-                f"Kafka Connect at {self.settings.url} does not answer: {error}. Check BANKSTREAM_CONNECT_URL, and that it runs."
+                f"Kafka Connect at {self.settings.url} does not answer: {_reason(error)}. Check BANKSTREAM_CONNECT_URL, and that it runs."
             ) from None
         if reply.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and method == "GET":
             raise ConnectorError(f"Kafka Connect at {self.settings.url} failed: {_message(reply)}")
@@ -117,6 +118,16 @@ class Status:
 
     def __init__(self, state: str, trace: str) -> None:
         self.state, self.trace = state, trace
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Of a request that failed: the innermost reason, as requests wraps it several times."""
+    inner: BaseException = error
+    while isinstance(
+        reason := getattr(inner, "reason", None) or (inner.args[0] if inner.args else None), BaseException
+    ):
+        inner = reason
+    return one_line(inner)
 
 
 def _message(reply: requests.Response) -> str:
@@ -170,7 +181,7 @@ def _slot_problem(source: SourceSettings, slot: str) -> str:
             ).fetchone()
     except psycopg.OperationalError as error:
         raise ConnectorError(
-            f"replication slot {slot} cannot be looked at as {source.reader_user}: {str(error).strip()}. Check "
+            f"replication slot {slot} cannot be looked at as {source.reader_user}: {one_line(error)}. Check "
             "BANKSTREAM_POSTGRES_READER_*."
         ) from None
     if row is None:

@@ -13,3 +13,7 @@ class MigrationError(SourceError):
 
 class ConnectorError(BankstreamError):
     """Kafka Connect refuses the connector, or the connector does not stream."""
+
+
+class TopicsError(BankstreamError):
+    """Kafka cannot be reached, or does not create a topic."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import psycopg
 
+from app.errors import one_line
 from app.provision.errors import MigrationError
 
 DIRECTORY: Final[Traversable] = files("app.provision") / "migrations"
@@ -104,5 +105,5 @@ def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
             )
     except psycopg.Error as error:
         raise MigrationError(
-            f"{migration.name} failed in database {connection.info.dbname} and was rolled back: {error}".rstrip()
+            f"{migration.name} failed in database {connection.info.dbname} and was rolled back: {one_line(error)}"
         ) from error

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
+from app.errors import one_line
 from app.provision.errors import SourceError
 from app.provision.migrations import lock, migrate, shipped
 from app.settings import PostgresSettings, SourceSettings
@@ -68,7 +69,7 @@ def _connect(settings: PostgresSettings, user: str, password: SecretStr | None, 
         )
     except psycopg.OperationalError as error:
         raise SourceError(
-            f"PostgreSQL at {settings.host}:{settings.port}, database {dbname}, does not let {user} in: {str(error).strip()}. Check "
+            f"PostgreSQL at {settings.host}:{settings.port}, database {dbname}, does not let {user} in: {one_line(error)}. Check "
             "BANKSTREAM_POSTGRES_*; roles and database have to exist unless BANKSTREAM_POSTGRES_ADMIN_USER is set to make them."
         ) from None
     with connection:

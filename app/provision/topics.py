@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable
 
+from aiokafka.errors import KafkaError
+
 from app.engine.group import Group
 from app.engine.topic_admin import TopicSpec, ensure_topics, policy
+from app.errors import one_line
+from app.provision.errors import TopicsError
 from app.settings import EngineSettings, KafkaSettings
 from app.topics import CATALOGUE, partitions_of
 
@@ -36,5 +40,14 @@ def specs(groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings)
 
 
 async def provision(groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings) -> list[str]:
-    """Create what is missing; answers the names created. ContinuityError when one exists with another partition count."""
-    return await ensure_topics(specs(groups, kafka, engine), kafka)
+    """Create what is missing; answers the names created. ContinuityError when one exists with another partition count.
+
+    TopicsError when Kafka cannot be reached or refuses.
+    """
+    try:
+        return await ensure_topics(specs(groups, kafka, engine), kafka)
+    except KafkaError as error:
+        raise TopicsError(
+            f"Kafka at {kafka.bootstrap_servers} does not do as asked: {one_line(error)}. Check BANKSTREAM_KAFKA_*, and that it runs; its "
+            "log says more."
+        ) from error

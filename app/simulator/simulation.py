@@ -15,6 +15,7 @@ from typing import Final
 
 import psycopg
 
+from app.errors import one_line
 from app.settings import PostgresSettings
 from app.simulator.bank import SHARDS, Bank
 from app.simulator.errors import SimulationError
@@ -84,7 +85,7 @@ class Simulation:
             ) from None
         except psycopg.OperationalError as error:
             raise SimulationError(
-                f"PostgreSQL at {self._settings.host}:{self._settings.port} does not serve {self._settings.user}: {str(error).strip()}. "
+                f"PostgreSQL at {self._settings.host}:{self._settings.port} does not serve {self._settings.user}: {one_line(error)}. "
                 "Check BANKSTREAM_POSTGRES_*, and that it runs."
             ) from None
 

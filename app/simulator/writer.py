@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import psycopg
 
+from app.errors import one_line
 from app.settings import PostgresSettings
 from app.simulator.errors import SimulationError
 from app.simulator.statements import Counted, Work
@@ -133,6 +134,6 @@ class Writer:
         if self._stopping() or time.monotonic() - lost_s > PATIENCE_S:
             raise SimulationError(
                 f"PostgreSQL at {self._settings.host}:{self._settings.port} has failed for {time.monotonic() - lost_s:.0f} s: "
-                f"{str(error).strip()}"
+                f"{one_line(error)}"
             ) from error
         time.sleep(RETRY_S)
