@@ -112,9 +112,7 @@ class Engine:
         await asyncio.gather(*(self._close(key) for key in self._open.keys() - wanted.keys()))
         await asyncio.gather(*(self._open_one(key, wanted[key]) for key in wanted.keys() - self._open.keys()))
         for member in self._members:
-            metrics.OPEN_PARTITIONS.labels(
-                member.name
-            )  # 0 if it got none: shown from now on, as a worker that has joined
+            metrics.OPEN_PARTITIONS.labels(member.name)  # shown from now on, if only as 0: it has joined its group
 
     async def drain(self) -> None:
         """Make everything fetched stale and wait until nothing is being processed. For the moment before a rebalance.

@@ -175,7 +175,7 @@ def test_the_locks_agree_with_each_other() -> None:
 
 
 def test_a_worker_is_healthy_once_it_has_joined_its_group() -> None:
-    name = metrics.OPEN_PARTITIONS.describe()[0].name
+    name = next(iter(metrics.OPEN_PARTITIONS.describe())).name
     registry = CollectorRegistry()
     gauge = Gauge(name, "", ["member"], registry=registry)
     server, thread = start_http_server(0, "127.0.0.1", registry)
