@@ -104,12 +104,13 @@ class MemoryStore:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A record that a unit emitted. `partition` is that of the topic it goes to."""
+    """A record that a unit emitted. `partition` is that of the topic it goes to, `timestamp` (ms) that of the record it came of."""
 
     topic: str
     partition: int
     key: bytes | None
     value: bytes | None
+    timestamp: int
 
 
 class MemoryPartition:
@@ -124,22 +125,26 @@ class MemoryPartition:
     def process(
         self, records: Iterable[InputRecord], handlers: Mapping[str, Apply], *, now_us: int | None = None
     ) -> list[Output]:
-        """Apply records in order, each by the handler of its topic; answers what they emitted, in order per topic and partition.
+        """Apply records in order, each by the handler of its topic; answers what they emitted, in order.
 
         `now_us` None: the clock is each record's own timestamp.
         """
-        unit = self._unit(now_us or 0)
+        unit, outputs, seen = self._unit(now_us or 0), list[Output](), dict[tuple[str, int], int]()
         for record in records:
             if now_us is None:
                 unit.now_us = record.timestamp * 1000
             apply_all(self._group.name, (record,), handlers[record.topic], unit)
-        return self._commit(unit)
+            _collect(unit, seen, record.timestamp, outputs)
+        self._commit(unit)
+        return outputs
 
     def punctuate(self, punctuate: Punctuate, *, now_us: int) -> list[Output]:
         """Do what time made due."""
-        unit = self._unit(now_us)
+        unit, outputs = self._unit(now_us), list[Output]()
         punctuate(unit)
-        return self._commit(unit)
+        _collect(unit, {}, now_us // 1000, outputs)
+        self._commit(unit)
+        return outputs
 
     def _unit(self, now_us: int) -> BatchUnit:
         return BatchUnit(
@@ -153,11 +158,15 @@ class MemoryPartition:
             now_us=now_us,
         )
 
-    def _commit(self, unit: BatchUnit) -> list[Output]:
+    def _commit(self, unit: BatchUnit) -> None:
         self.store.write(unit.changes())
         self.dead_letters += unit.dead_letters
-        return [
-            Output(topic, partition, key, value)
-            for (topic, partition), pairs in unit.records.items()
-            for key, value in pairs
-        ]
+
+
+def _collect(unit: BatchUnit, seen: dict[tuple[str, int], int], timestamp: int, outputs: list[Output]) -> None:
+    """Add what the unit has emitted since the last call. `seen`: how many records of each target were there then."""
+    for target, pairs in unit.records.items():
+        start = seen.get(target, 0)
+        if len(pairs) > start:
+            outputs += [Output(*target, key, value, timestamp) for key, value in pairs[start:]]
+            seen[target] = len(pairs)

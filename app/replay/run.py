@@ -1,0 +1,111 @@
+"""A replay: both groups of the streams worker on memory, fed in the order of the files; their clock is each record's own timestamp.
+
+One partition a group is enough: records are applied in file order anyway, and order within a key is all that the logic asks for.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from app.engine.group import Group
+from app.engine.memory import MemoryPartition, Output
+from app.replay.outputs import Outputs
+from app.replay.recording import Recorded
+from app.settings import KafkaSettings, WorkerSettings
+from app.streams_members import Handlers, members
+from app.topics import CDC, CONTROL, CUSTOMERS, DERIVED, TRANSACTIONS
+
+INPUTS: Final = frozenset(topic.name for topic in CDC)
+OUTPUTS: Final = tuple(topic.name for topic in DERIVED)
+CHUNK: Final = 1_000
+"""Input records per unit of work. It is part of what makes a replay deterministic: waiting records expire between two."""
+
+
+@dataclass
+class _Member:
+    group: Group
+    handlers: Handlers
+    partition: MemoryPartition
+
+
+@dataclass
+class Summary:
+    """What a replay came to."""
+
+    records: int = 0
+    outputs: dict[str, int] = field(default_factory=dict)
+    dead_letters: dict[str, int] = field(default_factory=dict)
+    """By reason."""
+    waiting: int = 0
+    """Transactions whose account never came."""
+
+
+class Replay:
+    """One run. Feed it with `run`."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        single = KafkaSettings().model_copy(update={"partitions": 1})
+        self._accounts, self._customers = (
+            _Member(group, handlers, MemoryPartition(group, 0)) for group, handlers in members(settings, single)
+        )
+        self._derived = 0
+
+    def run(self, records: Iterable[Recorded], outputs: Outputs) -> Summary:
+        """Process everything, write what it emits."""
+        summary = Summary()
+        for chunk in _chunks(records):
+            summary.records += len(chunk)
+            self._process(chunk, outputs)
+        for member in (self._accounts, self._customers):
+            for letter in member.partition.dead_letters:
+                summary.dead_letters[letter.reason] = summary.dead_letters.get(letter.reason, 0) + 1
+        summary.waiting = sum(1 for _ in self._accounts.partition.store.scan("waiting"))
+        summary.outputs = dict(outputs.counts)
+        return summary
+
+    def _process(self, chunk: list[Recorded], outputs: Outputs) -> None:
+        latest_us = max(record.timestamp for record in chunk) * 1000
+        for run in _runs(chunk):
+            customers = run[0].topic in self._customers.group.topics
+            member = self._customers if customers else self._accounts
+            self._emitted(member.partition.process(run, member.handlers), outputs)
+        if self._accounts.group.punctuate is not None:
+            expired = self._accounts.partition.punctuate(self._accounts.group.punctuate, now_us=latest_us)
+            self._emitted(expired, outputs)
+
+    def _emitted(self, emitted: list[Output], outputs: Outputs) -> None:
+        """Write what is for the outside, hand on what is for a group: control orders to both, transactions to the customers'."""
+        orders = [self._recorded(output) for output in emitted if output.topic == CONTROL.name]
+        passed = [self._recorded(output) for output in emitted if output.topic == TRANSACTIONS.name]
+        for output in emitted:
+            if output.topic != CONTROL.name:
+                outputs.write(output.topic, output.key, output.value)
+        if passed:
+            self._emitted(self._customers.partition.process(passed, self._customers.handlers), outputs)
+        for member in (self._accounts, self._customers) if orders else ():
+            self._emitted(member.partition.process(orders, member.handlers), outputs)
+
+    def _recorded(self, output: Output) -> Recorded:
+        self._derived += 1
+        return Recorded(output.topic, 0, self._derived, output.timestamp, output.key, output.value, ())
+
+
+def _chunks(records: Iterable[Recorded]) -> Iterator[list[Recorded]]:
+    iterator = iter(records)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk
+
+
+def _runs(chunk: list[Recorded]) -> Iterator[list[Recorded]]:
+    """Consecutive records of one group. A truncate, the only change without a key, stands alone: it is obeyed before what follows."""
+    run: list[Recorded] = []
+    for record in chunk:
+        customers = record.topic == CUSTOMERS.name
+        alone = record.key is None
+        if run and (alone or run[-1].key is None or (run[-1].topic == CUSTOMERS.name) != customers):
+            yield run
+            run = []
+        run.append(record)
+    if run:
+        yield run

@@ -1,0 +1,92 @@
+"""Replay: the same input gives the same bytes, and a log that came twice adds nothing."""
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from typer.testing import CliRunner
+
+from app.cli import app
+from app.replay.outputs import Outputs
+from app.replay.recording import RecordingError, read
+from app.replay.run import INPUTS, OUTPUTS, Replay, Summary
+from app.settings import WorkerSettings
+
+CAPTURED = Path(__file__).resolve().parents[1] / "data" / "bank-cdc.ndjson.zst"
+
+
+def replay(out: Path, *files: Path) -> Summary:
+    with Outputs(out, OUTPUTS) as outputs:
+        return Replay(WorkerSettings()).run(read(files, INPUTS, lambda _: None), outputs)
+
+
+def digests(directory: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
+
+
+def lines() -> list[dict[str, Any]]:
+    text = zstandard.ZstdDecompressor().stream_reader(CAPTURED.read_bytes(), read_across_frames=True).read()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = replay(tmp_path / "1", CAPTURED), replay(tmp_path / "2", CAPTURED)
+    assert first == second
+    assert digests(tmp_path / "1") == digests(tmp_path / "2")
+    assert set(digests(tmp_path / "1")) == {f"{topic}.ndjson" for topic in OUTPUTS}
+    assert min(first.outputs[topic] for topic in OUTPUTS if topic != "bank.dead-letters") > 10
+
+
+def test_a_log_that_came_twice_at_later_offsets_adds_nothing(tmp_path: Path) -> None:
+    again = [{**line, "offset": line["offset"] + 1_000_000} for line in lines()]
+    later = tmp_path / "later.ndjson"
+    later.write_text("".join(json.dumps(line) + "\n" for line in again))
+    replay(tmp_path / "once", CAPTURED)
+    replay(tmp_path / "twice", CAPTURED, later)
+    once, twice = digests(tmp_path / "once"), digests(tmp_path / "twice")
+    once.pop("bank.dead-letters.ndjson")  # what cannot be read cannot be known again either
+    twice.pop("bank.dead-letters.ndjson")
+    assert once == twice
+
+
+def test_plain_gzip_and_zstd_are_read_alike(tmp_path: Path) -> None:
+    text = "".join(json.dumps(line) + "\n" for line in lines()).encode()
+    plain, packed = tmp_path / "a.ndjson", tmp_path / "a.ndjson.gz"
+    plain.write_bytes(text)
+    packed.write_bytes(gzip.compress(text))
+    found = []
+    for number, path in enumerate((plain, packed, CAPTURED)):
+        replay(tmp_path / str(number), path)
+        found.append(digests(tmp_path / str(number)))
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_line_that_is_none_is_named_and_earlier_output_stays(tmp_path: Path) -> None:
+    replay(tmp_path / "out", CAPTURED)
+    before = digests(tmp_path / "out")
+    bad = tmp_path / "bad.ndjson"
+    bad.write_text(json.dumps(lines()[0]) + "\nno json\n")
+    with pytest.raises(RecordingError, match=r"bad\.ndjson, line 2"):
+        replay(tmp_path / "out", bad)
+    assert digests(tmp_path / "out") == before
+
+
+def test_a_file_cut_short_is_an_error_and_not_a_short_replay(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.ndjson.gz"
+    cut.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines()).encode())[:-2000])
+    with pytest.raises(RecordingError, match="cut short"):
+        replay(tmp_path / "out", cut)
+
+
+def test_the_command_prints_what_it_did(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["replay", str(CAPTURED), "--out", str(tmp_path), "--json"])
+    assert result.exit_code == 0
+    summary = json.loads(result.stdout)
+    assert summary["records"] > 500
+    first = json.loads((tmp_path / "bank.scd2.customers.ndjson").read_text().splitlines()[0])
+    assert first["value"]["op"] == "open"
+    assert first["key"] == first["value"]["key"]
