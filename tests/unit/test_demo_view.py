@@ -63,7 +63,7 @@ def screen(board: Board, width: int, height: int) -> list[str]:
 def test_the_view_fills_the_terminal_and_no_more(width: int, height: int, dying: bool) -> None:
     board = busy_board(Clock())
     if dying:
-        board.death(Died("streams-1", "killed by signal 9", "line\n" * 25))
+        board.death(Died("streams-1", "terminated by SIGKILL", "line\n" * 25))
     lines = screen(board, width, height)
     assert len(lines) == height
     assert max(map(len, lines)) <= width
@@ -97,9 +97,9 @@ def test_a_higher_terminal_shows_more_alerts() -> None:
 def test_a_worker_that_died_is_named_with_the_end_of_its_log_while_it_is_news() -> None:
     clock = Clock()
     board = busy_board(clock)
-    board.death(Died("streams-1", "killed by signal 9", "first\nlast words of its log"))
+    board.death(Died("streams-1", "terminated by SIGKILL", "first\nlast words of its log"))
     text = "\n".join(screen(board, 80, 24))
-    assert "streams-1 died 0 s ago: killed by signal 9" in text
+    assert "streams-1 died 0 s ago: terminated by SIGKILL" in text
     assert "last words of its log" in text
     clock.now += 60
     text = "\n".join(screen(board, 80, 24))
