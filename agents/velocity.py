@@ -7,10 +7,10 @@ deleted one leaves the windows. So does what a TRUNCATE took, whichever of the t
 import msgspec
 
 from agents import metrics, truncates
+from app.domain.events import Event
 from app.domain.records import ControlRecord, TransactionRecord, encode, key_bytes
 from app.domain.rules import RuleSet
 from app.domain.screening import Change, Screening, husk_of, is_truncated, screen
-from app.domain.velocity import Event
 from app.engine.group import Apply
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError

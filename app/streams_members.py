@@ -25,7 +25,7 @@ def logic(settings: WorkerSettings) -> tuple[Handlers, Handlers]:
     }
     by_customer: Handlers = {
         CUSTOMERS.name: customers.handler(untracked),
-        TRANSACTIONS.name: velocity.handler(load_rules(settings.rules_file)),
+        TRANSACTIONS.name: velocity.handler(load_rules(settings.rules_file), settings.velocity_cached_events),
         CONTROL.name: control.handler(
             {"customers": partial(versions.truncate, customers.DECLARATION), "transactions": velocity.truncated}
         ),

@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from app.domain.velocity import Event, Facts, History, Selection
+from app.domain.events import Event, Facts, Selection
+from app.domain.velocity import History
 from app.engine.table import DAY_MS, Table, View
 from tables.encoding import BIAS, after_prefix, number_key
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
+from app.domain.events import Selection
 from app.domain.money import to_minor
 from app.domain.records import WINDOWS_US
 from app.domain.rules import CardTesting, LargeAmount, Rule, RuleSet, Structuring, Threshold, VelocityCount
-from app.domain.velocity import Selection
 from app.domain.verdicts import SEVERITIES
 from app.errors import SettingsError
 

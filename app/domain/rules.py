@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Final, Protocol
 
+from app.domain.events import Event, Selection
 from app.domain.money import to_decimal
 from app.domain.records import Window
-from app.domain.velocity import Event, History, Selection, half_even
+from app.domain.velocity import History, half_even
 from app.domain.verdicts import EVIDENCE_MAX, Condition, Outcome, Severity, Verdict
 
 AMOUNT_WORDS: Final = frozenset({"amount", "currency"})

@@ -12,10 +12,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from app.domain.events import REMOVED, Event, event_of, instant_us
 from app.domain.records import AlertRecord, Evidence, Source, TransactionRecord, VelocityRecord
 from app.domain.rules import Rule, RuleSet
 from app.domain.times import format_us
-from app.domain.velocity import KEPT_US, REMOVED, Event, History, event_of, instant_us
+from app.domain.velocity import KEPT_US, History
 from app.domain.verdicts import INSUFFICIENT_HISTORY, Outcome, Verdict, score
 
 

@@ -4,9 +4,8 @@ Order and ties. A customer's events are ordered by (event time, account, transac
 transaction at t is every known event with time in (t - length, t]: the transaction itself, and others of the same instant whatever
 their ids. One that arrives later is of course not in the windows that were already given out; it is in all that follow.
 
-Status. Pending and posted transactions count (so does a status this version does not know: money is moving). A declined one counts
-in `declined_count` and nowhere else. A reversed one counts nowhere, nor does a deleted one. So the windows of a declined
-transaction may be empty: count 0, amounts 0.00.
+Status. What is pending or posted counts; what is declined counts in `declined_count` and nowhere else; what is reversed or deleted
+counts nowhere (`app.domain.events`). So the windows of a declined transaction may be empty: count 0, amounts 0.00.
 
 Currency. count, declined_count and the distinct counts are over all currencies; sum, average and max over the transactions in the
 currency of the current one, which are those that average is the average of. Credits and debits both count.
@@ -19,132 +18,18 @@ not kept, and rules have insufficient history for it.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Final
 
-import msgspec
-
-from app.domain.money import to_decimal, to_minor
-from app.domain.records import WINDOWS_US, TransactionRecord, Window
-from app.domain.times import parse_us
+from app.domain.events import DECLINED, EVERYTHING, REMOVED, Event, Selection
+from app.domain.money import to_decimal
+from app.domain.records import WINDOWS_US, Window
 from app.domain.tracks import AmountTrack, DistinctTrack, Key
 
 DAY_US: Final = 86_400_000_000
 KEPT_US: Final = 31 * DAY_US
 
-PENDING, POSTED, REVERSED, DECLINED, OTHER, REMOVED = range(6)
-"""Codes of `Facts.status`. REMOVED: the transaction is gone, but what rules fired on it must not be forgotten."""
-STATUSES: Final = {"pending": PENDING, "posted": POSTED, "reversed": REVERSED, "declined": DECLINED}
-COUNTED: Final = frozenset({PENDING, POSTED, OTHER})
-
-_INT64: Final = range(-(1 << 63), 1 << 63)
 _COMPACT_AT: Final = 64
-
-
-class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is kept of a transaction beside its key. Append fields only at the end, with a default: old entries lack them."""
-
-    amount_minor: int
-    currency: str
-    credit: bool
-    status: int
-    counterparty: int
-    """A 64-bit hash of the counterparty's account; 0 for none. That two of a customer's counterparties share one is beyond 1 in 10^9."""
-    country: str | None
-    lsn: int | None
-    partition: int
-    offset: int
-    """Partition and offset of the raw change that this state comes from."""
-    fired: tuple[str, ...] = ()
-    """Ids of the rules that have fired on this transaction."""
-
-    @property
-    def counted(self) -> bool:
-        """Whether it has a part in counts and sums."""
-        return self.status in COUNTED
-
-    @property
-    def weight(self) -> tuple[object, ...]:
-        """What the windows see of it: two events of equal time and weight are the same to them."""
-        status = POSTED if self.status in COUNTED else self.status
-        return self.amount_minor, self.currency, self.credit, status, self.counterparty, self.country
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """A transaction in a customer's history. Its identity is (account, transaction); its time may be corrected."""
-
-    time_us: int
-    account_id: int
-    transaction_id: int
-    facts: Facts
-
-    @property
-    def key(self) -> Key:
-        """Where it stands in the customer's order."""
-        return self.time_us, self.account_id, self.transaction_id
-
-
-def event_of(record: TransactionRecord) -> Event:
-    """The compact event of a transaction. ValueError, naming the field, for one that cannot be placed in time or added up."""
-    source = record.source
-    for name, number in (
-        ("customer_id", record.customer_id), ("account_id", record.account_id), ("transaction_id", record.transaction_id),
-        ("source.lsn", source.lsn or 0), ("source.partition", source.partition), ("source.offset", source.offset),
-    ):  # fmt: skip
-        if number not in _INT64:
-            raise ValueError(f"{name} {number} does not fit in 64 bits")
-    counterparty = record.counterparty_account
-    return Event(
-        time_us=instant_us("booked_at", record.booked_at),
-        account_id=record.account_id,
-        transaction_id=record.transaction_id,
-        facts=Facts(
-            amount_minor=to_minor(record.amount),
-            currency=record.currency,
-            credit=record.type == "credit",
-            status=STATUSES.get(record.status, OTHER),
-            counterparty=_hash(counterparty) if counterparty else 0,
-            country=record.country_code or None,
-            lsn=source.lsn,
-            partition=source.partition,
-            offset=source.offset,
-        ),
-    )
-
-
-def instant_us(name: str, text: str) -> int:
-    """An instant in microseconds. ValueError that names the field."""
-    try:
-        return parse_us(text)
-    except ValueError as error:
-        raise ValueError(f"{name} {text!r} is not an instant: {error}") from None
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") or 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Selection:
-    """Amounts that a rule wants to look up quickly: of these types, in [at_least, at_most] (minor units). Of counted events only.
-
-    Known by identity: hashing it is then as fast as can be.
-    """
-
-    types: frozenset[str]
-    at_least_minor: int = -(1 << 62)
-    at_most_minor: int = 1 << 62
-
-    def takes(self, facts: Facts) -> bool:
-        """Whether an event's amount belongs to it."""
-        return (
-            self.at_least_minor <= facts.amount_minor <= self.at_most_minor
-            and ("credit" if facts.credit else "debit") in self.types
-        )
-
-
-EVERYTHING: Final = Selection(frozenset({"credit", "debit"}))
+"""So many expired events stay in memory before it is worth letting them go."""
 
 
 class History:

@@ -5,8 +5,8 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import Any, Final, Literal
 
+from app.domain.events import Event
 from app.domain.money import to_decimal
-from app.domain.velocity import Event
 
 Outcome = Literal["fired", "not_fired", "insufficient_history"]
 Severity = Literal["low", "medium", "high", "critical"]

@@ -1,6 +1,6 @@
 """Windows over a customer's history: exact to the microsecond, whatever comes late, twice, corrected or deleted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -9,13 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from app.domain.events import event_of
 from app.domain.records import TransactionRecord, VelocityRecord
 from app.domain.rules import RuleSet
 from app.domain.screening import Change, Screening, screen
-from app.domain.velocity import KEPT_US, History, event_of, half_even
+from app.domain.velocity import KEPT_US, History, half_even
 from tests.support.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, naive_windows, transaction
 
 NO_RULES = RuleSet(())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compacting_at_once() -> Iterator[None]:
+    """Histories let go of expired events as soon as these are the most, so that short histories see it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.domain.velocity._COMPACT_AT", 0)
+        yield
 
 
 def step(history: History, record: TransactionRecord) -> Screening:

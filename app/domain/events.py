@@ -1,0 +1,128 @@
+"""What is kept of a transaction for windows and rules: a compact event, and what its status counts for.
+
+Pending and posted transactions count (so does a status this version does not know: money is moving). A declined one counts in
+`declined_count` and nowhere else. A reversed one counts nowhere, nor does a deleted one.
+"""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from app.domain.money import to_minor
+from app.domain.records import TransactionRecord
+from app.domain.times import parse_us
+from app.domain.tracks import Key
+
+PENDING, POSTED, REVERSED, DECLINED, OTHER, REMOVED = range(6)
+"""Codes of `Facts.status`. REMOVED: the transaction is gone, but what rules fired on it must not be forgotten."""
+STATUSES: Final = {"pending": PENDING, "posted": POSTED, "reversed": REVERSED, "declined": DECLINED}
+COUNTED: Final = frozenset({PENDING, POSTED, OTHER})
+
+_INT64: Final = range(-(1 << 63), 1 << 63)
+
+
+class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is kept of a transaction beside its key. Append fields only at the end, with a default: old entries lack them."""
+
+    amount_minor: int
+    currency: str
+    credit: bool
+    status: int
+    counterparty: int
+    """A 64-bit hash of the counterparty's account; 0 for none. That two of a customer's counterparties share one is beyond 1 in 10^9."""
+    country: str | None
+    lsn: int | None
+    partition: int
+    offset: int
+    """Partition and offset of the raw change that this state comes from."""
+    fired: tuple[str, ...] = ()
+    """Ids of the rules that have fired on this transaction."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether it has a part in counts and sums."""
+        return self.status in COUNTED
+
+    @property
+    def weight(self) -> tuple[object, ...]:
+        """What the windows see of it: two events of equal time and weight are the same to them."""
+        status = POSTED if self.status in COUNTED else self.status
+        return self.amount_minor, self.currency, self.credit, status, self.counterparty, self.country
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """A transaction in a customer's history. Its identity is (account, transaction); its time may be corrected."""
+
+    time_us: int
+    account_id: int
+    transaction_id: int
+    facts: Facts
+
+    @property
+    def key(self) -> Key:
+        """Where it stands in the customer's order."""
+        return self.time_us, self.account_id, self.transaction_id
+
+
+def event_of(record: TransactionRecord) -> Event:
+    """The compact event of a transaction. ValueError, naming the field, for one that cannot be placed in time or added up."""
+    source = record.source
+    for name, number in (
+        ("customer_id", record.customer_id), ("account_id", record.account_id), ("transaction_id", record.transaction_id),
+        ("source.lsn", source.lsn or 0), ("source.partition", source.partition), ("source.offset", source.offset),
+    ):  # fmt: skip
+        if number not in _INT64:
+            raise ValueError(f"{name} {number} does not fit in 64 bits")
+    counterparty = record.counterparty_account
+    return Event(
+        time_us=instant_us("booked_at", record.booked_at),
+        account_id=record.account_id,
+        transaction_id=record.transaction_id,
+        facts=Facts(
+            amount_minor=to_minor(record.amount),
+            currency=record.currency,
+            credit=record.type == "credit",
+            status=STATUSES.get(record.status, OTHER),
+            counterparty=_hash(counterparty) if counterparty else 0,
+            country=record.country_code or None,
+            lsn=source.lsn,
+            partition=source.partition,
+            offset=source.offset,
+        ),
+    )
+
+
+def instant_us(name: str, text: str) -> int:
+    """An instant in microseconds. ValueError that names the field."""
+    try:
+        return parse_us(text)
+    except ValueError as error:
+        raise ValueError(f"{name} {text!r} is not an instant: {error}") from None
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") or 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """Amounts that a rule wants to look up quickly: of these types, in [at_least, at_most] (minor units). Of counted events only.
+
+    Known by identity: hashing it is then as fast as can be.
+    """
+
+    types: frozenset[str]
+    at_least_minor: int = -(1 << 62)
+    at_most_minor: int = 1 << 62
+
+    def takes(self, facts: Facts) -> bool:
+        """Whether an event's amount belongs to it."""
+        return (
+            self.at_least_minor <= facts.amount_minor <= self.at_most_minor
+            and ("credit" if facts.credit else "debit") in self.types
+        )
+
+
+EVERYTHING: Final = Selection(frozenset({"credit", "debit"}))

@@ -1,0 +1,42 @@
+"""Tracks against plain lists: pushed and taken back in any order, they answer for every window that ends at their end."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.tracks import AmountTrack, DistinctTrack
+
+STEPS = st.lists(st.one_of(st.none(), st.tuples(st.integers(0, 3), st.integers(1, 5))), max_size=80)
+"""None takes the last one back; else (time passed since the last one, amount or value)."""
+
+
+@given(STEPS)
+def test_amounts_have_the_count_sum_and_maximum_of_a_list(steps: Sequence[tuple[int, int] | None]) -> None:
+    track, plain = AmountTrack(), list[tuple[int, int]]()
+    for step in steps:
+        if step is not None:
+            plain.append((step[0] + (plain[-1][0] if plain else 0), step[1]))
+            track.push((plain[-1][0], 0, len(plain)), step[1])
+        elif plain:
+            plain.pop()
+            track.pop()
+        for after in {-1, *(time for time, _ in plain)}:
+            inside = [amount for time, amount in plain if time > after]
+            assert track.window(after) == (len(inside), sum(inside), max(inside, default=0))
+            assert [key[2] for key in track.latest(after, 2)] == list(range(len(plain), len(plain) - len(inside), -1))[
+                :2
+            ]
+
+
+@given(STEPS)
+def test_distinct_values_are_those_of_a_set(steps: Sequence[tuple[int, int] | None]) -> None:
+    track, plain = DistinctTrack(), list[tuple[int, int]]()
+    for step in steps:
+        if step is not None:
+            plain.append((step[0] + (plain[-1][0] if plain else 0), step[1]))
+            track.push(step[1], plain[-1][0])
+        elif plain:
+            track.pop(plain.pop()[1])
+        for after in {-1, *(time for time, _ in plain)}:
+            assert track.count(after) == len({value for time, value in plain if time > after})
