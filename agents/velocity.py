@@ -19,7 +19,7 @@ from tables.truncations import TRUNCATIONS
 from tables.velocity import EVENTS, EventKey, Histories, event_at, read_history
 
 NAME = "transactions"
-CACHED_EVENTS = 200_000
+CACHED_EVENTS = 100_000
 
 _MEMORY = "velocity"
 _records = msgspec.json.Decoder(TransactionRecord)

@@ -216,7 +216,7 @@ class WorkerSettings(_Section):
         3_600, description="a transaction whose account has not come after this long becomes a dead letter"
     )
     velocity_cached_events: Positive = Field(
-        200_000, description="transactions whose customers' histories a partition keeps in memory; more are read again"
+        100_000, description="transactions whose customers' histories a partition keeps in memory; more are read again"
     )
     untracked_columns: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
         ("balance", "updated_at"), description="comma separated; a change to these alone opens no SCD2 version"
