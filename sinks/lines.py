@@ -126,8 +126,8 @@ def embedded(raw: bytes | None) -> bytes | None:
     >>> embedded(b'{"amount":NaN}') is embedded(b'{"a":1,"a":2}') is embedded(b"text") is None
     True
     """
-    if raw is None or b"\n" in raw or b"\r" in raw or _NUL.search(raw):
-        return None
+    if raw is None or raw != raw.strip() or b"\n" in raw or b"\r" in raw or _NUL.search(raw):
+        return None  # spaces around a value would not come back
     try:
         found = _decoder.decode(raw.decode())
         if found is None:

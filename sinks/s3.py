@@ -17,6 +17,7 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.handlers import add_expect_header
 
 from app.settings import S3Settings
 from sinks import metrics
@@ -169,6 +170,8 @@ class S3Store:
                         ),
                     )
                 )
+                # asking first whether a body is welcome costs a round trip, and the answer is always yes
+                self._client.meta.events.unregister("before-call.s3", add_expect_header)
             return self._client
 
     def _refused(self, error: ClientError, verb: str, name: str) -> SinkRefusedError:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from app.engine.kafka import connection
-from app.engine.topic_admin import ensure_topics
-from app.provision import topics
-from app.settings import EngineSettings, KafkaSettings, S3Settings, SnowflakeSettings
-from app.stack.part import Part
-from app.stack.stack import Stack
-from app.stack.steps import LAKE, WAREHOUSE
+from app.settings import KafkaSettings, S3Settings, SnowflakeSettings
 from app.topics import ALERTS, BY_NAME, LANDED, TRANSACTIONS, TRANSACTIONS_CDC, VELOCITY
 from sinks.audit import audit
 from sinks.chain import chains
 from sinks.s3 import S3Store
 from sinks.snowflake import connect
-from tests.support.stack import private_stack, settings_of
+from tests.support.stack import settings_of
 from tests.support.workers import Workers
 
 pytestmark = pytest.mark.integration
@@ -41,19 +36,6 @@ HOSTILE = (
     b'{"d":' + b"[" * 500 + b"]" * 500 + b"}",
 )
 """Values among the ordinary ones, so that what must not stop anything is always there."""
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with private_stack(Part.KAFKA, Part.S3, Part.WAREHOUSE, steps=(LAKE, WAREHOUSE)) as made:
-        yield made
-
-
-@pytest.fixture
-async def kafka(stack: Stack) -> KafkaSettings:
-    settings = settings_of(stack, KafkaSettings)
-    await ensure_topics(topics.specs((), settings, EngineSettings()), settings)
-    return settings
 
 
 class Feed:
@@ -163,12 +145,13 @@ async def reached(reader: Reader, expected: Contents, workers: Workers, timeout_
 
 
 async def test_every_record_is_archived_and_loaded_once_though_workers_are_killed_under_load(
-    stack: Stack, kafka: KafkaSettings, tmp_path: Path
+    environment: dict[str, str], tmp_path: Path
 ) -> None:
+    kafka = settings_of(environment, KafkaSettings)
     chance = random.Random(1)
-    reader = Reader(settings_of(stack, SnowflakeSettings))
+    reader = Reader(settings_of(environment, SnowflakeSettings))
     feed = Feed(kafka, seed=2)
-    with Workers(stack.environment(), tmp_path) as workers:
+    with Workers(environment, tmp_path) as workers:
         running = {
             "lake": workers.start("lake", by_faust=True),
             "second lake": workers.start("lake"),
@@ -183,7 +166,7 @@ async def test_every_record_is_archived_and_loaded_once_though_workers_are_kille
         expected = await in_kafka(kafka)
         assert sum(map(len, expected.values())) > 10_000
         await reached(reader, expected, workers)
-        assert await in_lake(settings_of(stack, S3Settings)) == expected
+        assert await in_lake(settings_of(environment, S3Settings)) == expected
         landed = reader.landed()
         assert landed == Counter({(*tp, row[0]): 1 for tp, rows in expected.items() for row in rows})
         assert [workers.stop(worker) for worker in list(workers.alive)] == [0, 0, 0]

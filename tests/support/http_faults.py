@@ -1,6 +1,7 @@
 """An HTTP proxy for one upstream that breaks chosen exchanges, each once: what a network and an overloaded server do to a client.
 
 reset       the connection is reset before the upstream sees the request
+pass        nothing happens
 unavailable the upstream does not see the request, the client gets a 503
 lost        the upstream carries the request out, its reply is not delivered
 """
@@ -10,7 +11,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Literal, Self
 
-Fault = Literal["reset", "unavailable", "lost"]
+Fault = Literal["pass", "reset", "unavailable", "lost"]
 
 UNAVAILABLE = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 

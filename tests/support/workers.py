@@ -1,13 +1,24 @@
 """Our own worker processes in tests: started as people start them, killed as bad days kill them."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+from uuid import uuid4
+
+import pytest
+
+from app.engine.topic_admin import ensure_topics
+from app.provision import lake, topics, warehouse
+from app.settings import EngineSettings, KafkaSettings
+from app.stack.part import Part
+from app.stack.stack import Stack
+from tests.support.stack import private_stack, settings_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 SESSION_TIMEOUT_MS = 6_000
@@ -81,3 +92,25 @@ class Workers:
         return "\n".join(
             f"--- {log.name}\n{log.read_text(errors='replace')[-2_000:]}" for log in sorted(self.home.glob("*.log"))
         )
+
+
+@pytest.fixture(scope="session")
+def workers_stack() -> Iterator[Stack]:
+    """Kafka, S3 and the warehouse for our own workers, which know their topics by fixed names."""
+    with private_stack(Part.KAFKA, Part.S3, Part.WAREHOUSE) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def environment(workers_stack: Stack) -> dict[str, str]:
+    """Variables for workers: all topics, and a folder of the lake and a database that are this test's own."""
+    name = f"T{uuid4().hex[:12].upper()}"
+    variables = workers_stack.environment() | {
+        "BANKSTREAM_S3_PREFIX": name,
+        "BANKSTREAM_SNOWFLAKE_DATABASE": name,
+    }
+    kafka = settings_of(variables, KafkaSettings)
+    await ensure_topics(topics.specs((), kafka, EngineSettings()), kafka)
+    await asyncio.to_thread(lake.run, variables)
+    await asyncio.to_thread(warehouse.run, variables)
+    return variables

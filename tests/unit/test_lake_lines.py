@@ -12,7 +12,7 @@ from tests.support.sinks import TOPIC, Record
 
 AS_THEY_ARE = [
     b'{"amount":12.50,"note":"\xc3\xa9"}',
-    b" [1, 2.0, -3e5, true, null] ",
+    b"[1, 2.0, -3e5, true, null]",
     b'"text"',
     b"0",
     b"-0.0",
@@ -30,6 +30,8 @@ WRAPPED = [
     (b"text", "no JSON"),
     (b"null", "would look like a tombstone"),
     (b" null ", "the same with spaces"),
+    (b' {"a":1}', "a space in front"),
+    (b'{"a":1}\t', "a tab behind"),
     (b'{"a":NaN}', "NaN"),
     (b'{"a":-Infinity}', "infinity"),
     (b'{"a":1e400}', "beyond a double"),
