@@ -77,7 +77,7 @@ def bury(record: WaitingRecord, unit: Unit, *, reason: str, stage: str, message:
     """A waiting record becomes a dead letter."""
     unit.dead_letter(
         topic=record.topic, partition=record.partition, offset=record.offset, key=record.key, value=record.value,
-        reason=reason, stage=stage, message=message,
+        reason=reason, stage=stage, message=message, headers=record.headers,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app import cli_demo, cli_provision, cli_reconcile, cli_replay, cli_simulate, cli_stack
+from app import cli_dead_letters, cli_demo, cli_provision, cli_reconcile, cli_replay, cli_simulate, cli_stack
 from app.errors import BankstreamError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(cli_stack.app, name="stack", no_args_is_help=True)
+app.add_typer(cli_dead_letters.app, name="dead-letters", no_args_is_help=True)
 app.add_typer(cli_provision.app, name="provision", no_args_is_help=True)
 app.command()(cli_simulate.simulate)
 

@@ -1,6 +1,7 @@
 """Dead letters: a record that could not be processed, kept byte for byte with where it came from and why."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +23,7 @@ class DeadLetter:
     stage: str
     error: str
     message: str
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def encode_dead_letter(letter: DeadLetter, now_us: int) -> bytes:
@@ -33,6 +35,7 @@ def encode_dead_letter(letter: DeadLetter, now_us: int) -> bytes:
             "offset": letter.offset,
             "key": _base64(letter.key),
             "value": _base64(letter.value),
+            "headers": [[name, _base64(value)] for name, value in letter.headers],
             "reason": letter.reason,
             "stage": letter.stage,
             "error": letter.error,

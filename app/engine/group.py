@@ -227,6 +227,7 @@ def _bury(unit: BatchUnit, record: InputRecord, error: PoisonRecordError) -> Non
         stage=error.stage,
         message=str(error),
         error=type(error).__name__,
+        headers=record.headers,
     )
 
 

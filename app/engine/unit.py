@@ -99,6 +99,7 @@ class Unit(Protocol):
         reason: str,
         stage: str,
         message: str,
+        headers: Headers = (),
     ) -> None:
         """Bury an earlier record that turned out to be hopeless (it waited for something that never came). For the record at hand,
         raise `PoisonRecordError` instead."""

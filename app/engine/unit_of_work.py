@@ -9,6 +9,7 @@ from app.engine.dead_letters import DeadLetter, encode_dead_letter
 from app.engine.keys import partition_for
 from app.engine.store import Readable
 from app.engine.table import Table, View
+from app.engine.unit import Headers
 from app.errors import PoisonRecordError
 
 K = TypeVar("K")
@@ -173,9 +174,10 @@ class BatchUnit:
         stage: str,
         message: str,
         error: str = PoisonRecordError.__name__,
+        headers: Headers = (),
     ) -> None:
         """Bury a record in this very transaction."""
-        letter = DeadLetter(topic, partition, offset, key, value, reason, stage, error, message)
+        letter = DeadLetter(topic, partition, offset, key, value, reason, stage, error, message, tuple(headers))
         self.dead_letters.append(letter)
         self._undo_log.append(lambda: _drop_last(self.dead_letters))
         self.emit(self._dead_letter_topic, key=key, value=encode_dead_letter(letter, self.now_us))

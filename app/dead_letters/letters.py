@@ -1,0 +1,90 @@
+"""Reading the dead-letter topic."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from app.engine.kafka import KafkaLog, connection
+from app.errors import BankstreamError
+from app.settings import KafkaSettings
+from app.topics import DEAD_LETTERS
+
+FETCH_MS: Final = 200
+
+
+class DeadLetterError(BankstreamError):
+    """A dead letter that is not there, or cannot be sent again."""
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A dead letter as it stands on its topic. `key`, `value` and the values of `headers` are the refused record's bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    reason: str
+    stage: str
+    error: str
+    message: str
+    failed_at: str
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where the refused record stands: topic/partition/offset."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A letter and its own position on the dead-letter topic, by which people name it: `partition/offset`."""
+
+    name: str
+    letter: Letter
+
+
+_letters = msgspec.json.Decoder(Letter)
+
+
+async def find(kafka: KafkaSettings, *, topic: str | None = None, reason: str | None = None) -> list[Found]:
+    """The dead letters, oldest first within a partition. `topic` is that of the refused record."""
+    found: list[Found] = []
+    async with KafkaLog(kafka) as log:
+        infos = await log.require([DEAD_LETTERS.name])
+    tps = [TopicPartition(DEAD_LETTERS.name, number) for number in range(infos[DEAD_LETTERS.name].partitions)]
+    consumer = AIOKafkaConsumer(**connection(kafka), isolation_level="read_committed", fetch_max_wait_ms=FETCH_MS)
+    await consumer.start()
+    try:
+        consumer.assign(tps)
+        await consumer.seek_to_beginning()
+        ends = await consumer.end_offsets(tps)
+        while any([await consumer.position(tp) < ends[tp] for tp in tps]):
+            for tp, records in (await consumer.getmany(timeout_ms=FETCH_MS)).items():
+                found += [
+                    Found(f"{tp.partition}/{record.offset}", letter)
+                    for record in records
+                    if record.value is not None
+                    and (letter := _letters.decode(record.value)).topic == (topic or letter.topic)
+                    and letter.reason == (reason or letter.reason)
+                ]
+    finally:
+        await consumer.stop()
+    return sorted(found, key=_position)
+
+
+def named(found: Iterable[Found], name: str) -> Found:
+    """The letter with this name. DeadLetterError if there is none."""
+    for one in found:
+        if one.name == name:
+            return one
+    raise DeadLetterError(f"there is no dead letter {name!r}. `bankstream dead-letters list` names those there are")
+
+
+def _position(found: Found) -> tuple[int, int]:
+    partition, offset = found.name.split("/")
+    return int(partition), int(offset)
