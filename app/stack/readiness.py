@@ -1,11 +1,13 @@
 """Waits until a process of the stack answers, and says why it does not when it does not."""
 
+import re
 import shutil
 import time
 from collections.abc import Callable
 from typing import Final
 
 from app.stack.errors import PartFailedError
+from app.stack.home import Home
 from app.stack.logs import tail
 from app.stack.part import Context, Definition, NotReadyError
 from app.stack.supervisor import ProcessInfo, Supervisor
@@ -14,6 +16,7 @@ POLL_S: Final = 0.05
 SUPERVISOR_POLL_S: Final = 0.3
 DEATHS: Final = 3
 """A part that dies so often before it is ready will not become ready."""
+SUPERVISOR_LINES: Final = 1_000
 LITTLE_SPACE_BYTES: Final = 64 << 20
 
 
@@ -51,16 +54,18 @@ def _watch(context: Context, process: ProcessInfo, deaths: set[int]) -> None:
     if process.state == "BACKOFF" or (process.state == "STARTING" and process.stopped):
         deaths.add(process.stopped)
     if process.given_up or len(deaths) >= DEATHS or process.state == "STOPPED":
-        raise failed(context, process.name, f"ended while it was starting ({ending(process)})")
+        raise failed(context, process.name, f"ended while it was starting ({ending(process, context.home)})")
 
 
-def ending(process: ProcessInfo) -> str:
-    """How a process ended, for people."""
+def ending(process: ProcessInfo, home: Home) -> str:
+    """How a process ended, for people: `exit status 1`, `terminated by SIGKILL`.
+
+    Supervisor keeps neither the signal nor, of a process that had just started, the status: only its log has them.
+    """
     if process.state == "STOPPED":
         return "it was stopped"
-    if process.exit_status < 0:
-        return f"killed by signal {-process.exit_status}"
-    return process.spawn_error or f"exit status {process.exit_status}"
+    said = re.findall(rf"exited: {re.escape(process.name)} \((.+?);", tail(home.log("supervisord"), SUPERVISOR_LINES))
+    return said[-1] if said else process.spawn_error or f"exit status {process.exit_status}"
 
 
 def failed(context: Context, name: str, problem: str) -> PartFailedError:

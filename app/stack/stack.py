@@ -205,7 +205,9 @@ class Stack:
             info = known[name]
             if not info.alive:
                 failed = info.state in ("FATAL", "BACKOFF")
-                problem = f"{ending(info)}. Its log {self.home.log(name)} ends with:\n{tail(self.home.log(name))}"
+                problem = (
+                    f"{ending(info, self.home)}. Its log {self.home.log(name)} ends with:\n{tail(self.home.log(name))}"
+                )
                 result.append(
                     ProcessStatus(name, "failed" if failed else "stopped", None, None, None, problem if failed else "")
                 )
@@ -228,7 +230,7 @@ class Stack:
             now = supervisor.processes()
             for name, info in now.items():
                 if name in before and info.stopped > before[name].stopped and info.state != "STOPPED":
-                    yield Died(name, ending(info), tail(self.home.log(name)))
+                    yield Died(name, ending(info, self.home), tail(self.home.log(name)))
             before = now
 
     # -- single processes -------------------------------------------------------------------------------------------

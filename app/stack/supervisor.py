@@ -44,7 +44,7 @@ class ProcessInfo:
     stopped: int
     """Unix time of its last end; 0 if it never ended."""
     exit_status: int
-    """Of the last end; minus the signal's number if a signal ended it."""
+    """Of the last end; -1 if a signal ended it, 0 if it had only just started."""
     spawn_error: str
 
     @property

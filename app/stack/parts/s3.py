@@ -6,7 +6,9 @@ keys that only this process has (`WEED_JWT_…`), so that nobody reads or writes
 
 import hashlib
 import hmac
+import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 from typing import Final
@@ -27,6 +29,7 @@ OFF: Final = (
     "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-s3.autoCreateBucket=false",
     "-master.telemetry=false", "-volume.preStopSeconds=0",
 )  # fmt: skip
+SOCKETS: Final = "/tmp"  # noqa: S108 - SeaweedFS decides that
 VOLUME_MB: Final = 256
 
 
@@ -46,6 +49,10 @@ def endpoint(context: Context) -> str:
 
 
 def _prepare(context: Context) -> None:
+    if not os.access(SOCKETS, os.W_OK | os.X_OK):
+        raise StackError(
+            f"the S3 server keeps its sockets in {SOCKETS}, which this user cannot write. Open it as usual: chmod 1777 {SOCKETS}"
+        )
     directory = context.home.data("s3")
     with explained(directory):
         directory.mkdir(exist_ok=True, mode=0o700)
@@ -77,6 +84,10 @@ def _launch(context: Context) -> Launch:
 
 
 def _check(context: Context) -> None:
+    try:  # a client costs a third of a second of processor time: only for a server that listens
+        socket.create_connection(("127.0.0.1", context.port("s3")), timeout=1).close()
+    except OSError as error:
+        raise NotReadyError(str(error)) from None
     client = boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint(context),
