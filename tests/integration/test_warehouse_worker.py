@@ -3,7 +3,9 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,18 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from app.engine.kafka import connection
+from app.errors import ContinuityError
+from app.provision import lake, warehouse
 from app.settings import KafkaSettings, S3Settings, SnowflakeSettings
+from app.stack.stack import Stack
 from app.topics import ALERTS, BY_NAME, LANDED, TRANSACTIONS, TRANSACTIONS_CDC, VELOCITY
 from sinks.audit import audit
+from sinks.base import LakeObject, LedgerConflictError, LedgerRow, LoadStep, SinkUnavailableError
 from sinks.chain import chains
 from sinks.s3 import S3Store
-from sinks.snowflake import connect
+from sinks.snowflake import SnowflakeWarehouse, connect
+from tests.support.http_faults import Fault, HttpFaults
+from tests.support.sinks import LANDING, Database, chain_key, offsets, partition, real_database, real_world, records
 from tests.support.stack import settings_of
 from tests.support.workers import Workers
 
@@ -73,6 +81,12 @@ class Feed:
             topic, key=b'{"id":%d}' % self.sent, value=value, partition=self._chance.randrange(PARTITIONS)
         )
         self.sent += 1
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 async def in_kafka(kafka: KafkaSettings) -> Contents:
@@ -171,3 +185,109 @@ async def test_every_record_is_archived_and_loaded_once_though_workers_are_kille
         assert landed == Counter({(*tp, row[0]): 1 for tp, rows in expected.items() for row in rows})
         assert [workers.stop(worker) for worker in list(workers.alive)] == [0, 0, 0]
     reader.close()
+
+
+# the warehouse's session
+
+
+@pytest.fixture(scope="module")
+def database(workers_stack: Stack) -> Iterator[Database]:
+    with real_database(workers_stack) as made:
+        yield made
+
+
+BEGIN, ADVANCE, COPY, COMMIT = range(4)
+"""The requests of a load, after the login, the ledger and the new rows of the ledger."""
+
+
+@pytest.mark.parametrize("fault", ["lost", "reset"])
+@pytest.mark.parametrize("request_number", [BEGIN, ADVANCE, COPY, COMMIT], ids=["begin", "advance", "copy", "commit"])
+async def test_a_reply_lost_at_any_statement_of_a_load_neither_loses_nor_doubles(
+    database: Database, fault: Fault, request_number: int
+) -> None:
+    async with real_world(database) as world, HttpFaults(database.sql.host or "", database.sql.port) as faults:
+        announced: list[LakeObject] = []
+        one = partition(world.store, announce=announced.append, max_rows=2)
+        await one.open()
+        await one.process(records(*range(6)))
+        await until(lambda: one.position == 6)
+        await one.close()
+        through = SnowflakeWarehouse(
+            database.sql.model_copy(update={"host": "127.0.0.1", "port": faults.port, "network_timeout_s": 10})
+        )
+        try:
+            await through.begin([chain_key()])
+            armed: list[Fault] = ["pass"] * request_number
+            faults.arm("POST", *armed, fault)
+            step = LoadStep(chain_key(), LedgerRow(), announced, LANDING)
+            with suppress(LedgerConflictError, SinkUnavailableError):
+                await through.load([step])
+            assert fault in faults.fired
+            ledger = (await through.ledger())[chain_key()]
+            assert ledger in (step.previous, step.end)
+            assert len(world.rows(LANDING)) == (6 if ledger == step.end else 0)
+            loader = replace(world, warehouse=through).loader()
+            task = asyncio.create_task(loader.run())
+            await until(lambda: loader.loaded(chain_key(), 5))
+            task.cancel()
+        finally:
+            await through.close()
+        assert offsets(world.rows(LANDING)) == [*range(6)]
+
+
+async def test_a_ledger_with_two_rows_for_a_chain_is_refused(database: Database) -> None:
+    async with real_world(database) as world:
+        await world.warehouse.begin([chain_key()])
+        world.execute("ALTER TABLE BRONZE.LAKE_LEDGER RENAME TO BRONZE.KEPT")
+        try:
+            world.execute(
+                "CREATE TABLE BRONZE.LAKE_LEDGER AS SELECT * FROM BRONZE.KEPT UNION ALL SELECT * FROM BRONZE.KEPT"
+            )
+            with pytest.raises(ContinuityError, match="two rows"):
+                await world.warehouse.ledger()
+        finally:
+            world.execute("DROP TABLE BRONZE.LAKE_LEDGER")
+            world.execute("ALTER TABLE BRONZE.KEPT RENAME TO BRONZE.LAKE_LEDGER")
+
+
+# setting it up
+
+
+def test_provisioning_again_changes_nothing(database: Database) -> None:
+    database.empty()
+    database.execute("INSERT INTO BRONZE.ALERTS SELECT parse_json('1')")
+    assert warehouse.provision(database.sql, database.s3) == 0
+    assert not lake.provision(database.s3)
+    assert database.execute("SELECT count(*) FROM BRONZE.ALERTS") == [(1,)]
+    assert database.execute("SELECT max(version) FROM BRONZE.SCHEMA_VERSIONS") == [(len(warehouse.MIGRATIONS),)]
+
+
+def test_a_schema_from_the_future_is_refused(database: Database) -> None:
+    database.execute("INSERT INTO BRONZE.SCHEMA_VERSIONS SELECT 1000, SYSDATE()")
+    try:
+        with pytest.raises(warehouse.WarehouseError, match="newer program"):
+            warehouse.provision(database.sql, database.s3)
+    finally:
+        database.execute("DELETE FROM BRONZE.SCHEMA_VERSIONS WHERE version = 1000")
+
+
+def test_no_key_shows_in_what_a_refused_stage_says(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = database.s3.secret_access_key
+    assert secret is not None
+    assert secret.get_secret_value() in warehouse.stage(database.sql, database.s3)
+    statement = warehouse.stage(database.sql, database.s3).replace("STAGE", "STAGES")
+    monkeypatch.setattr(warehouse, "stage", lambda *_: statement)
+    with pytest.raises(warehouse.WarehouseError) as refused:
+        warehouse.provision(database.sql, database.s3)
+    assert secret.get_secret_value() not in str(refused.value)
+
+
+def test_a_storage_integration_takes_the_place_of_keys(database: Database) -> None:
+    statement = warehouse.stage(database.sql.model_copy(update={"storage_integration": "LAKE_ACCESS"}), database.s3)
+    assert "STORAGE_INTEGRATION = LAKE_ACCESS" in statement
+    assert "CREDENTIALS" not in statement
+
+
+def test_a_bucket_that_s3_refuses_is_named(workers_stack: Stack) -> None:
+    with pytest.raises(lake.LakeError, match="BANKSTREAM_S3_BUCKET"):
+        lake.provision(settings_of(workers_stack, S3Settings, access_key_id="nobody", max_attempts=1))
