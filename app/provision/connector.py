@@ -53,7 +53,8 @@ class Client:
 
     def __init__(self, settings: ConnectSettings) -> None:
         self.settings = settings
-        self._base = f"{settings.url.rstrip('/')}/connectors/{settings.connector}"
+        self._root = settings.url.rstrip("/")
+        self._base = f"{self._root}/connectors/{settings.connector}"
         self._session = requests.Session()
         self._session.trust_env = False
 
@@ -76,10 +77,21 @@ class Client:
             if reply.ok:
                 return
             if reply.status_code != HTTPStatus.CONFLICT or time.monotonic() > deadline:
+                problems = self._problems(configuration) or _message(reply)
                 raise ConnectorError(
-                    f"Kafka Connect at {self.settings.url} refuses connector {self.settings.connector}: {_message(reply)}"
+                    f"Kafka Connect at {self.settings.url} refuses connector {self.settings.connector}: {problems}. Its log says more; the "
+                    "values behind ${env:…} are in its environment, BANKSTREAM_CONNECTOR_DATABASE_*."
                 )
             time.sleep(POLL_S)
+
+    def _problems(self, configuration: Mapping[str, str]) -> str:
+        """What is wrong with a configuration. Asked for apart: Connect 4.2 answers a PUT of a wrong one with a fault of its own."""
+        plugin = configuration.get("connector.class", "")
+        reply = self._send("PUT", f"{self._root}/connector-plugins/{plugin}/config/validate", dict(configuration))
+        if not reply.ok:
+            return ""
+        values = [entry["value"] for entry in reply.json()["configs"] if entry["value"]]
+        return "; ".join(dict.fromkeys(error.rstrip(".") for value in values for error in value["errors"]))
 
     def status(self) -> "Status":
         """The state of the connector and its task."""
@@ -101,16 +113,19 @@ class Client:
         self._request("POST", "/restart?includeTasks=true&onlyFailed=true")
 
     def _request(self, method: str, path: str, body: Any = None) -> requests.Response:
-        """One request; errors that pass by themselves, such as 409 and 404, are for the caller. ConnectorError otherwise."""
+        """About the connector; answers that pass by themselves, such as 409 and 404, are for the caller. ConnectorError otherwise."""
+        reply = self._send(method, self._base + path, body)
+        if reply.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and method == "GET":
+            raise ConnectorError(f"Kafka Connect at {self.settings.url} failed: {_message(reply)}")
+        return reply
+
+    def _send(self, method: str, url: str, body: Any) -> requests.Response:
         try:
-            reply = self._session.request(method, self._base + path, json=body, timeout=REQUEST_TIMEOUT_S)
+            return self._session.request(method, url, json=body, timeout=REQUEST_TIMEOUT_S)
         except requests.RequestException as error:
             raise ConnectorError(
                 f"Kafka Connect at {self.settings.url} does not answer: {_reason(error)}. Check BANKSTREAM_CONNECT_URL, and that it runs."
             ) from None
-        if reply.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and method == "GET":
-            raise ConnectorError(f"Kafka Connect at {self.settings.url} failed: {_message(reply)}")
-        return reply
 
 
 class Status:
