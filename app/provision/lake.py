@@ -34,6 +34,7 @@ def provision(settings: S3Settings) -> bool:
             connect_timeout=5,
             read_timeout=settings.timeout_s,
             retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
+            proxies={} if settings.endpoint_url else None,  # none between us and a server of our own
             s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
         ),
     )

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from app.provision import connector
+from app.provision.connect import Client
 from app.provision.errors import ConnectorError
 from app.settings import ConnectSettings, KafkaSettings, PostgresSettings, SourceSettings
 from app.simulator.simulation import Simulation, Wishes
@@ -146,7 +147,7 @@ def test_a_slot_that_is_gone_is_made_anew_and_every_row_is_read_again(stack: Sta
 
 def test_a_configuration_that_connect_refuses_is_reported_in_its_words(stack: Stack) -> None:
     settings = settings_of(stack, ConnectSettings).model_copy(update={"connector": "other"})
-    with connector.Client(settings) as client:
+    with Client(settings) as client:
         with pytest.raises(ConnectorError, match=r"refuses connector other: .*resolved from the config provider"):
             client.put({**connector.configuration(), "database.password": "not this one"}, deadline=0)
         assert client.configuration() is None

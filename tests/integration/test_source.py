@@ -15,6 +15,7 @@ from app.engine.kafka import connection as kafka_connection
 from app.errors import ContinuityError
 from app.groups import groups
 from app.provision import connector, source, topics
+from app.provision.connect import Client
 from app.provision.errors import MigrationError, SourceError
 from app.provision.migrations import Migration, lock, migrate, shipped
 from app.settings import ConnectSettings, EngineSettings, KafkaSettings, SourceSettings
@@ -380,7 +381,7 @@ def test_a_truncate_comes_without_a_key(stack: Stack, app: psycopg.Connection[An
 def test_the_connector_is_put_once_and_put_right_when_it_was_changed(stack: Stack) -> None:
     settings, database = settings_of(stack, ConnectSettings), settings_of(stack, SourceSettings)
     assert connector.provision(settings, database) is False
-    with connector.Client(settings) as client:
+    with Client(settings) as client:
         client.put({**connector.configuration(), "poll.interval.ms": "500"}, deadline=0)
         assert connector.provision(settings, database) is True
         assert client.configuration() == {**connector.configuration(), "name": "bank"}
