@@ -42,7 +42,7 @@ def _as_ordinary_user(command: Sequence[str], scratch: Path) -> subprocess.Compl
     closed = [folder for folder in python.parents if not folder.stat().st_mode & 0o001]
     shelter = scratch / "python"
     shelter.mkdir()
-    steps: list[list[object]] = [["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/tmp"]]
+    steps: list[list[str | Path]] = [["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/tmp"]]
     if closed:
         steps += [
             ["mount", "--bind", python, shelter],
