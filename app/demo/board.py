@@ -16,6 +16,9 @@ REMEMBERED_ALERTS: Final = 200_000
 RECENT_DEATHS: Final = 20
 RATE_WINDOW_S: Final = 5.0
 
+RUNNING: Final = "running"
+"""What the demo is doing while the bank's day lasts."""
+
 POSTGRES: Final = "PostgreSQL commits"
 CDC: Final = "Kafka changes"
 DERIVED: Final = "Kafka derived"
@@ -75,6 +78,7 @@ class Board:
         self._began = clock()
         self.stages = {name: Meter() for name in STAGES}
         self.commit_to_alert = Histogram()
+        self.commit_to_lake = Histogram()
         self.commit_to_warehouse = Histogram()
         self.alerts: deque[AlertRecord] = deque(maxlen=RECENT_ALERTS)
         self.alerts_by_rule: Counter[str] = Counter()

@@ -61,6 +61,7 @@ class LogObserver:
         self, settings: KafkaSettings, board: Board, coverage: Coverage, on_alert: Callable[[AlertRecord], None]
     ) -> None:
         self._settings, self._board, self._coverage, self._on_alert = settings, board, coverage, on_alert
+        self._archived = Coverage(board.commit_to_lake)
         self._consumer = reader(settings)
         self._since_us: float = math.inf
         self._rows: OrderedDict[tuple[int, int], Mapping[str, Any]] = OrderedDict()
@@ -124,7 +125,9 @@ class LogObserver:
         found = found.payload or found
         commit_us = _commit_us(found.source)
         if commit_us is not None and commit_us >= self._since_us and found.op in ("c", "u", "d"):
-            self._coverage.changed((record.topic, record.partition), record.offset, commit_us, now_us)
+            place = (record.topic, record.partition)
+            self._archived.changed(place, record.offset, commit_us, now_us)
+            self._coverage.changed(place, record.offset, commit_us, now_us)
 
     def _customer(self, record: Any, _now_us: int) -> None:
         found = self._envelopes.decode(record.value)
@@ -150,9 +153,11 @@ class LogObserver:
     def _dead_letter(self, _record: Any, _now_us: int) -> None:
         self._board.dead_letters += 1
 
-    def _object(self, record: Any, _now_us: int) -> None:
+    def _object(self, record: Any, now_us: int) -> None:
         found = self._announcements.decode(record.value)
-        if self._coverage.announced((found.topic, found.partition), found.last_offset, found.rows):
+        place = (found.topic, found.partition)
+        self._archived.ledger({place: found.last_offset}, now_us)
+        if self._coverage.announced(place, found.last_offset, found.rows):
             self._board.stages[OBJECTS].total += 1
             self._board.object_bytes += found.bytes
 

@@ -35,7 +35,11 @@ class Lines:
         flow = " · ".join(f"{name} {meter.total:,} ({meter.per_second:,.0f}/s)" for name, meter in board.stages.items())
         latency = " · ".join(
             f"commit to {name} p50 {duration(histogram.percentile_us(50))} p99 {duration(histogram.percentile_us(99))}"
-            for name, histogram in (("alert", board.commit_to_alert), ("warehouse", board.commit_to_warehouse))
+            for name, histogram in (
+                ("alert", board.commit_to_alert),
+                ("S3", board.commit_to_lake),
+                ("warehouse", board.commit_to_warehouse),
+            )
         )
         more = f" · {self._hidden} more alerts" if self._hidden else ""
         self._print(f"{board.elapsed_s:4.0f} s  {flow}\n        {latency}{more}")

@@ -18,7 +18,7 @@ from app import warehouse_models
 from app.console import StackConsole
 from app.demo import polls
 from app.demo.bank import Bank
-from app.demo.board import POSTGRES, WAREHOUSE, Board, WorkerState
+from app.demo.board import POSTGRES, RUNNING, WAREHOUSE, Board, WorkerState
 from app.demo.coverage import Coverage
 from app.demo.log_observer import LogObserver
 from app.demo.plain import Lines
@@ -132,7 +132,7 @@ class Demo:
         """Transactions until the time is over, somebody ends it, or the bank does."""
         self._board.restart_clock()
         self._lines.restart()
-        self._doing("running")
+        self._doing(RUNNING)
         began = time.monotonic()
         try:
             await self._run_bank(stack, environment, None)
@@ -274,7 +274,7 @@ class Demo:
         self._board.doing = text
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, markup=False, soft_wrap=not self._console.is_terminal)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ class Summary(msgspec.Struct, frozen=True):
     alerts: int
     commit_to_alert_ms: Percentiles
     commit_to_warehouse_ms: Percentiles
+    commit_to_lake_ms: Percentiles
     seconds: float
     """How long transactions were made."""
     rate: float
@@ -75,6 +76,7 @@ def summarise(
         alerts=sum(board.alerts_by_rule.values()),
         commit_to_alert_ms=board.commit_to_alert.percentiles,
         commit_to_warehouse_ms=board.commit_to_warehouse.percentiles,
+        commit_to_lake_ms=board.commit_to_lake.percentiles,
         seconds=round(seconds, 1),
         rate=board.rate,
         rate_held=None if held is None else round(held, 2),
@@ -93,13 +95,17 @@ def show(summary: Summary, board: Board, report: Report | None, console: Console
     """The text for people."""
 
     def line(text: str, style: str = "") -> None:
-        console.print(text, style=style, markup=False, soft_wrap=True)
+        console.print(text, style=style, markup=False, soft_wrap=not console.is_terminal)
 
     console.print()
     held = f", {summary.rate_held:g}/s held" if summary.rate_held is not None else ""
     line(f"{summary.transactions:,} transactions in {summary.seconds:.0f} s ({summary.rate:g}/s asked{held})", "bold")
     line("  " + ", ".join(f"{meter.total:,} {name}" for name, meter in board.stages.items()))
-    for name, histogram in (("alert", board.commit_to_alert), ("warehouse row", board.commit_to_warehouse)):
+    for name, histogram in (
+        ("alert", board.commit_to_alert),
+        ("S3 object", board.commit_to_lake),
+        ("warehouse row", board.commit_to_warehouse),
+    ):
         if histogram.count:
             line(
                 f"  commit to {name}: p50 {duration(histogram.percentile_us(50))}, p99 {duration(histogram.percentile_us(99))}, "

@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from app.demo.board import Board
+from app.demo.board import RUNNING, Board
 from app.demo.latency import Histogram
 from app.domain.records import AlertRecord
 
@@ -45,10 +45,12 @@ def _header(board: Board) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(" bankstream demo ", "bold reverse")
     text.append(f"  {minutes:02d}:{seconds:02d}  ", "bold")
+    if board.doing != RUNNING:
+        text.append(board.doing, "yellow")
+        return text
     held = board.simulated.get("rate")
-    text.append(f"{board.rate}/s asked" + (f", {held:.1f}/s held" if held else ""))
-    text.append(f"  {board.doing}  ", "yellow")
-    text.append("Ctrl-C ends it", "dim")
+    text.append(f"{board.rate} transactions/s asked" + (f", {held:.1f} held" if held else ""))
+    text.append("   Ctrl-C ends it", "dim")
     return text
 
 
@@ -66,10 +68,14 @@ def _latencies(board: Board) -> Panel:
     table = Table(box=None, expand=True, header_style="dim", pad_edge=False)
     for column in ("commit to", "p50", "p99", "max"):
         table.add_column(column, justify="left" if column == "commit to" else "right", no_wrap=True)
-    for name, histogram in (("alert", board.commit_to_alert), ("warehouse", board.commit_to_warehouse)):
+    for name, histogram in (
+        ("alert", board.commit_to_alert),
+        ("S3 object", board.commit_to_lake),
+        ("warehouse", board.commit_to_warehouse),
+    ):
         table.add_row(name, *_three(histogram))
     counted = Text(no_wrap=True, overflow="ellipsis")
-    counted.append(f"\n{sum(board.alerts_by_rule.values()):,} alerts", "bold")
+    counted.append(f"{sum(board.alerts_by_rule.values()):,} alerts", "bold")
     counted.append(f", {board.duplicate_alerts} twice", "bold red" if board.duplicate_alerts else "dim")
     counted.append(f"\n{board.dead_letters:,} dead letters", "bold red" if board.dead_letters else "dim")
     return Panel(Group(table, counted), title="latency", title_align="left", border_style="blue")
@@ -91,23 +97,24 @@ def duration(latency_us: float | None) -> str:
 
 
 def _alerts(board: Board, height: int) -> Panel:
-    table = Table(box=None, expand=True, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True, width=8)
-    table.add_column(no_wrap=True, width=14)
-    table.add_column(no_wrap=True, width=9, justify="right")
-    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-    for alert in list(board.alerts)[: -max(height - 2, 1) - 1 : -1]:
-        table.add_row(*_alert(alert))
-    content: RenderableType = table if board.alerts else Text("none yet", "dim")
+    """The newest with its whole reason, the others a line each."""
+    if not board.alerts:
+        content: RenderableType = Text("none yet", "dim")
+    else:
+        newest, *others = list(board.alerts)[: -max(height - 3, 1) - 1 : -1]
+        title = Text.assemble(*_alert(newest), (f"  account {newest.account_id}", "dim"), no_wrap=True)
+        lines = [Text.assemble(*_alert(alert), "  ", alert.explanation, no_wrap=True) for alert in others]
+        for line in lines:
+            line.overflow = "ellipsis"
+        content = Group(title, Text(f"  {newest.explanation}", "bold"), *lines)
     return Panel(content, title="last alerts", title_align="left", border_style="red")
 
 
-def _alert(alert: AlertRecord) -> tuple[Text, Text, Text, Text]:
+def _alert(alert: AlertRecord) -> tuple[tuple[str, str], ...]:
     return (
-        Text(alert.detected_at[11:19], "dim"),
-        Text(alert.rule, SEVERITY.get(alert.severity, "")),
-        Text(f"cust {alert.customer_id}"[:9], "dim"),
-        Text(alert.explanation),
+        (f"{alert.detected_at[11:19]}  ", "dim"),
+        (f"{alert.rule:<14}", SEVERITY.get(alert.severity, "")),
+        (f"  customer {alert.customer_id}", "dim"),
     )
 
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from app.demo.board import Board, WorkerState
+from app.demo.board import RUNNING, Board, WorkerState
 from app.demo.plain import MAX_ALERTS, Lines
 from app.demo.summary import show, summarise
 from app.demo.view import duration, render
@@ -33,11 +33,12 @@ def alert(number: int, explanation: str = "12 transactions in 1m, where 10 are a
 
 def busy_board(clock: Clock) -> Board:
     board = Board(50, clock)
+    board.doing = RUNNING
     for meter in board.stages.values():
         meter.total = 1_234_567
     board.simulated = {"rate": 50.04, "transactions": 60_000}
     for number in range(60):
-        board.alert(alert(number, "An amount [red]far[/red] above this customer's mean. " * 3), 38_000 + number)
+        board.alert(alert(number, "An amount [red]far[/red] above this customer's mean. "), 38_000 + number)
     board.commit_to_warehouse.record(1_234_000)
     board.version(
         Scd2Open(
@@ -72,8 +73,8 @@ def test_the_view_fills_the_terminal_and_no_more(width: int, height: int, dying:
 def test_eighty_columns_show_every_stage_both_latencies_an_alert_and_a_change() -> None:
     text = "\n".join(screen(busy_board(Clock()), 80, 24))
     for expected in (
-        "PostgreSQL commits", "Kafka changes", "Kafka derived", "S3 objects", "warehouse rows", "1,234,567", "50/s asked",
-        "50.0/s held", "38 ms", "1.23 s", "0 twice", "60 alerts", "velocity_count", "cust 59", "An amount [red]far[/red] above",
+        "PostgreSQL commits", "Kafka changes", "Kafka derived", "S3 objects", "warehouse rows", "1,234,567", "50 transactions/s asked",
+        "50.0 held", "38 ms", "1.23 s", "0 twice", "60 alerts", "velocity_count", "customer 59", "An amount [red]far[/red] above this customer's mean",
         "customer 4711", "München", "-> Bergen", "none", "-> zoe@example.org", "warehouse-loader", "connect",
     ):  # fmt: skip
         assert expected in text
@@ -90,8 +91,7 @@ def test_durations_are_short(latency_us: float | None, text: str) -> None:
 def test_a_higher_terminal_shows_more_alerts() -> None:
     board = busy_board(Clock())
     few, many = ("\n".join(screen(board, 100, height)).count("velocity_count") for height in (24, 50))
-    assert few == 4
-    assert many == 30
+    assert (few, many) == (3, 29)
 
 
 def test_a_worker_that_died_is_named_with_the_end_of_its_log_while_it_is_news() -> None:
