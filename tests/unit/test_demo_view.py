@@ -74,7 +74,8 @@ def test_eighty_columns_show_every_stage_both_latencies_an_alert_and_a_change() 
     text = "\n".join(screen(busy_board(Clock()), 80, 24))
     for expected in (
         "PostgreSQL commits", "Kafka changes", "Kafka derived", "S3 objects", "warehouse rows", "1,234,567", "50 transactions/s asked",
-        "50.0 held", "38 ms", "1.23 s", "0 twice", "60 alerts", "velocity_count", "customer 59", "An amount [red]far[/red] above this customer's mean",
+        "50.0 held", "38 ms", "1.23 s", "0 twice", "60 alerts", "velocity_count", "customer 59",
+        "An amount [red]far[/red] above this customer's mean",
         "customer 4711", "München", "-> Bergen", "none", "-> zoe@example.org", "warehouse-loader", "connect",
     ):  # fmt: skip
         assert expected in text
