@@ -254,6 +254,7 @@ class Loader:
         """Set a chain aside until the next sweep, loudly; the others go on."""
         logger.critical("nothing of %s/%d is loaded until this is mended: %s", key.topic, key.partition, reason)
         self._chains[key].broken = reason
+        self._chains[key].waiting.clear()
         metrics.BROKEN_CHAINS.set(sum(1 for known in self._chains.values() if known.broken))
 
     async def _sweep(self) -> None:
@@ -318,6 +319,8 @@ class Loader:
             names = await self._store.names(chain.folder(key), after=end.last_object, limit=limit)
         for found in await asyncio.gather(*(self._stat(name) for name in names)):
             if found is None or not chain.follows(found, end.last_offset, end.last_sha256):
+                if known.waiting:
+                    return False  # what is sound is loaded first; then this stands at the front
                 raise ContinuityError(
                     f"the chain of {key.topic}/{key.partition} is broken behind offset {end.last_offset}: {found}"
                 )

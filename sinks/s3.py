@@ -166,6 +166,9 @@ class S3Store:
                             max_pool_connections=CONNECTIONS,
                             request_checksum_calculation="when_required",
                             response_checksum_validation="when_required",
+                            proxies={}
+                            if self._settings.endpoint_url
+                            else None,  # none between us and a server of our own
                             s3={"addressing_style": "path" if self._settings.endpoint_url else "auto"},
                         ),
                     )

@@ -37,7 +37,7 @@ Answer = TypeVar("Answer")
 LEDGER: Final = "LAKE_LEDGER"
 CONFLICTS: Final = frozenset({625, 100072, 604, 606})
 """Aborted by another transaction, duplicate key, and lock waits that were cancelled or took too long."""
-LOCK_TIMEOUT_S: Final = 600
+LOCK_TIMEOUT_S: Final = 60
 SESSION_ERRORS: Final = range(390_000, 391_000)
 """Numbers of the login service: the session has ended or expired."""
 

@@ -389,6 +389,18 @@ async def test_a_chain_that_cannot_be_loaded_does_not_stop_the_others(world: Wor
     assert offsets(world.rows(LANDING)) == [0, 0, 0, 1, 1]
 
 
+async def test_what_is_sound_before_a_break_in_the_chain_is_loaded(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    *_, last = await write(world, 0, 1, 2)
+    gap = {"first-offset": "3", "last-offset": "3", "previous-last-offset": "2", "previous-sha256": "0" * 64}
+    await world.store.put(chain.name(chain_key(), 3), b"strange", chain.metadata(last) | gap)
+    loader = world.loader(sweep_interval_ms=50)
+    async with Running(loader):
+        await until(lambda: "is broken behind offset 2" in caplog.text)
+    assert offsets(world.rows(LANDING)) == [0, 1, 2]
+
+
 async def test_a_lake_that_was_exchanged_under_the_ledger_is_noticed(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
