@@ -50,7 +50,8 @@ def _as_ordinary_user(command: Sequence[str], scratch: Path) -> subprocess.Compl
             ["mkdir", "-p", python],
             ["mount", "--bind", shelter, python],
         ]
-    script = " && ".join(shlex.join(map(str, step)) for step in [*steps, ["exec", *drop]])
+    exec_step: list[str | Path] = ["exec", *drop]
+    script = " && ".join(shlex.join([str(word) for word in step]) for step in (*steps, exec_step))
     if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine does not let root make a mount namespace")
     return _run(["unshare", "--mount", "sh", "-c", script], environment)
