@@ -9,12 +9,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from app.engine.exits import die
 from app.errors import ContinuityError
 from app.settings import WarehouseSettings
 from sinks import chain, metrics
+from sinks.backlog import Chain
 from sinks.base import (
     ChainKey,
     LakeObject,
@@ -35,35 +35,6 @@ CONCURRENT_READS = 16
 MAX_FAILURES = 10
 """In a row, of a warehouse that does not answer, before the worker leaves and lets its supervisor decide."""
 MAX_BACKOFF_S = 5.0
-
-
-@dataclass(slots=True)
-class Chain:
-    """What is known of one chain: where its ledger row is, and the objects behind it, by the offset that each follows."""
-
-    row: LedgerRow
-    waiting: dict[int, LakeObject] = field(default_factory=dict)
-    broken: str = ""
-    """Why nothing of it is loaded until the next sweep."""
-
-    def linked(self) -> Iterable[LakeObject]:
-        """The waiting objects that follow the ledger's, in order."""
-        last, sha256 = self.row.last_offset, self.row.last_sha256
-        while (found := self.waiting.get(last)) is not None and found.previous_sha256 == sha256:
-            yield found
-            last, sha256 = found.last_offset, found.sha256
-
-    def end(self) -> LedgerRow:
-        """Where the ledger will be when all that is linked is loaded."""
-        row = self.row
-        for found in self.linked():
-            row = LedgerRow(found.last_offset, found.object, found.sha256)
-        return row
-
-    def moved(self, row: LedgerRow) -> None:
-        """The ledger is here now."""
-        self.row = row
-        self.waiting = {last: found for last, found in self.waiting.items() if last >= row.last_offset}
 
 
 class Loader:

@@ -1,7 +1,7 @@
 """The lake on a real S3 that fails, and the lake worker on a real broker whose topics change."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,6 +33,7 @@ from tests.support.sinks import (
     real_database,
     real_world,
     records,
+    until,
 )
 from tests.support.stack import settings_of
 from tests.support.workers import Workers
@@ -41,12 +42,6 @@ from tests.unit.test_lake_lines import AS_THEY_ARE, WRAPPED
 pytestmark = pytest.mark.integration
 
 ATTEMPTS = 4
-
-
-async def until(condition: Callable[[], object], timeout_s: float = 30) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

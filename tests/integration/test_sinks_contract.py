@@ -2,107 +2,38 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
-import msgspec
 import pytest
 
-from app.stack.stack import Stack
 from sinks import chain
-from sinks.archive import LakePartition
 from sinks.base import (
     LakeObject,
     LedgerConflictError,
     LedgerRow,
     LoadStep,
-    ObjectStore,
     SinkRefusedError,
-    SinkUnavailableError,
-    Warehouse,
 )
-from sinks.hints import HintPartition
 from sinks.loading import Loader
 from tests.support.sinks import (
     LANDING,
     TOPIC,
-    Database,
     Deaths,
-    Record,
+    Running,
     World,
+    archived,
     chain_key,
+    load_all,
     memory_world,
     offsets,
     partition,
-    real_database,
-    real_world,
     records,
+    until,
+    write,
 )
 
 pytestmark = pytest.mark.integration
-
-TIMEOUT_S = 30
-
-
-@pytest.fixture(scope="module")
-def database(lake_stack: Stack) -> Iterator[Database]:
-    with real_database(lake_stack) as made:
-        yield made
-
-
-@pytest.fixture(params=["memory", "real"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    if request.param == "memory":
-        async with memory_world() as made:
-            yield made
-    else:
-        async with real_world(request.getfixturevalue("database")) as made:
-            yield made
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-async def archived(one: LakePartition, position: int) -> None:
-    await until(lambda: one.position == position)
-
-
-async def write(world: World, *numbers: int, number: int = 0, topic: str = TOPIC, rows: int = 1) -> list[LakeObject]:
-    """These offsets into the lake, `rows` to an object; answers what was announced."""
-    announced: list[LakeObject] = []
-    one = partition(world.store, announce=announced.append, number=number, topic=topic, max_rows=rows)
-    await one.open()
-    announced.clear()
-    await one.process(records(*numbers, topic=topic, partition=number))
-    await archived(one, numbers[-1] + 1)
-    await one.close()
-    return announced
-
-
-class Running:
-    """A loader at work; `async with`."""
-
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
-
-    async def __aenter__(self) -> Loader:
-        self._task = asyncio.create_task(self.loader.run())
-        return self.loader
-
-    async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-
-async def load_all(loader: Loader, last: int) -> None:
-    """Run a loader until the tests' partition is loaded through this offset."""
-    async with Running(loader):
-        await until(lambda: loader.loaded(chain_key(), last))
-
 
 # the lake
 
@@ -412,141 +343,3 @@ async def test_a_lake_that_was_exchanged_under_the_ledger_is_noticed(
     async with Running(other.loader()):
         await until(lambda: "which the lake does not have so" in caplog.text)
     assert offsets(world.rows(LANDING)) == [0, 1]
-
-
-# deaths and lost replies
-
-
-class Breaking:
-    """A store or a warehouse that calls `fault` before or after the real operation of that name, once."""
-
-    def __init__(self, inner: Any, operation: str, when: str, fault: Callable[[], Any]) -> None:
-        self._inner, self._operation, self._when, self._fault = inner, operation, when, fault
-        self.fired = False
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._inner, name)
-        if name != self._operation or self.fired:
-            return real
-
-        async def broken(*args: Any, **kwargs: Any) -> Any:
-            if self.fired:
-                return await real(*args, **kwargs)
-            self.fired = True
-            if self._when == "before":
-                await self._fault()
-            answer = await real(*args, **kwargs)
-            await self._fault()
-            return answer
-
-        return broken
-
-
-async def stop_for_ever() -> None:
-    """What a killed process does next."""
-    await asyncio.Event().wait()
-
-
-async def no_answer() -> None:
-    raise SinkUnavailableError("the connection was cut")
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_writer_killed_around_its_upload_leaves_a_sound_chain(world: World, when: str) -> None:
-    await write(world, 0)
-    store = Breaking(world.store, "put", when, stop_for_ever)
-    killed = partition(cast("ObjectStore", store), max_rows=2)
-    await killed.open()
-    await killed.process(records(1, 2))
-    await until(lambda: store.fired)
-    await killed.close()
-    announced: list[LakeObject] = []
-    successor = partition(world.store, announce=announced.append, max_rows=3)
-    position = await successor.open()
-    assert position in (1, 3)
-    await successor.process(records(*range(position, position + 3)))
-    await archived(successor, position + 3)
-    await successor.close()
-    assert await world.lake() == {("first", 0): [*range(position + 3)]}
-    assert announced[0].last_offset == position - 1, "whatever was not announced is announced now"
-
-
-async def test_an_upload_that_was_stored_after_the_successor_opened_is_built_upon(world: World) -> None:
-    late = partition(world.store, max_rows=2)
-    await late.open()
-    successor = partition(world.store, max_rows=3)
-    await successor.open()
-    await late.process(records(0, 1))
-    await archived(late, 2)
-    await successor.process(records(0, 1, 2))
-    await archived(successor, 3)
-    await late.close()
-    await successor.close()
-    assert await world.lake() == {("first", 0): [0, 1, 2]}
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_loader_killed_around_its_commit_loads_everything_once(world: World, when: str) -> None:
-    await write(world, 0, 1, 2)
-    tables = Breaking(world.warehouse, "load", when, stop_for_ever)
-    async with Running(replace(world, warehouse=cast("Warehouse", tables)).loader()):
-        await until(lambda: tables.fired)
-        if when == "after":
-            await until(lambda: len(world.rows(LANDING)) == 3)
-    await write(world, 3)
-    await load_all(world.loader(), 3)
-    assert offsets(world.rows(LANDING)) == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_load_without_an_answer_is_settled_by_the_ledger(world: World, when: str) -> None:
-    await write(world, 0, 1, 2)
-    tables = Breaking(world.warehouse, "load", when, no_answer)
-    await load_all(replace(world, warehouse=cast("Warehouse", tables)).loader(), 2)
-    assert tables.fired
-    assert offsets(world.rows(LANDING)) == [0, 1, 2]
-
-
-async def test_a_hint_is_durable_when_its_object_is_loaded(world: World) -> None:
-    found = [*await write(world, 0), *await write(world, 1)]
-    loader = world.loader()
-
-    async def end() -> int:
-        return 7
-
-    hints = HintPartition(loader, end)
-    assert await hints.open() == 7
-    values = [msgspec.json.encode(one) for one in found]
-    await hints.process([Record(7, values[0]), Record(8, b"no hint"), Record(9, values[1])])
-    assert hints.position == 7
-    async with Running(loader):
-        await until(lambda: hints.position == 10)
-    await hints.process([Record(10, values[0])])
-    assert hints.position == 11, "an old hint has nothing to wait for"
-    assert offsets(world.rows(LANDING)) == [0, 1]
-
-
-async def test_a_writer_whose_store_refuses_ends_the_worker(world: World) -> None:
-    async def refuse() -> None:
-        raise SinkRefusedError("no such bucket")
-
-    deaths = Deaths()
-    one = partition(cast("ObjectStore", Breaking(world.store, "put", "before", refuse)), deaths=deaths, max_rows=1)
-    await one.open()
-    await one.process(records(0))
-    await until(lambda: deaths.causes)
-    await one.close()
-    assert one.position is None
-
-
-async def test_memory_is_bounded_while_the_store_is_away(world: World) -> None:
-    one = partition(cast("ObjectStore", Breaking(world.store, "put", "before", stop_for_ever)), max_rows=10)
-    await one.open()
-    feeding = asyncio.create_task(one.process(records(*range(1_000))))
-    done, _ = await asyncio.wait([feeding], timeout=0.2)
-    assert not done, "process waits: that is the backpressure"
-    assert one._segment is not None
-    assert len(one._segment.offsets) == 10
-    feeding.cancel()
-    await asyncio.gather(feeding, return_exceptions=True)
-    await one.close()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,17 @@ from sinks.chain import chains
 from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse, connect
 from tests.support.http_faults import Fault, HttpFaults
-from tests.support.sinks import LANDING, Database, chain_key, offsets, partition, real_database, real_world, records
+from tests.support.sinks import (
+    LANDING,
+    Database,
+    chain_key,
+    offsets,
+    partition,
+    real_database,
+    real_world,
+    records,
+    until,
+)
 from tests.support.stack import settings_of
 from tests.support.workers import Workers
 
@@ -81,12 +91,6 @@ class Feed:
             topic, key=b'{"id":%d}' % self.sent, value=value, partition=self._chance.randrange(PARTITIONS)
         )
         self.sent += 1
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def in_kafka(kafka: KafkaSettings) -> Contents:

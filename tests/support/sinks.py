@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import pytest
 import snowflake.connector
 
 from app.provision import lake, warehouse
@@ -26,6 +27,7 @@ from tests.support.stack import settings_of
 TOPIC, LANDING, INCARNATION = "bank.alerts", "ALERTS", "first"
 TABLES = {TOPIC: LANDING, "bank.velocity": "VELOCITY", "bank.transactions": "TRANSACTIONS"}
 BUCKET = "sinks-test"
+TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -202,3 +204,62 @@ async def real_world(database: Database) -> AsyncIterator[World]:
 def offsets(rows: Sequence[Line]) -> list[int]:
     """Sorted offsets, doubles and all."""
     return sorted(row.offset for row in rows)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def archived(one: LakePartition, position: int) -> None:
+    await until(lambda: one.position == position)
+
+
+async def write(world: World, *numbers: int, number: int = 0, topic: str = TOPIC, rows: int = 1) -> list[LakeObject]:
+    """These offsets into the lake, `rows` to an object; answers what was announced."""
+    announced: list[LakeObject] = []
+    one = partition(world.store, announce=announced.append, number=number, topic=topic, max_rows=rows)
+    await one.open()
+    announced.clear()
+    await one.process(records(*numbers, topic=topic, partition=number))
+    await archived(one, numbers[-1] + 1)
+    await one.close()
+    return announced
+
+
+class Running:
+    """A loader at work; `async with`."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    async def __aenter__(self) -> Loader:
+        self._task = asyncio.create_task(self.loader.run())
+        return self.loader
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def load_all(loader: Loader, last: int) -> None:
+    """Run a loader until the tests' partition is loaded through this offset."""
+    async with Running(loader):
+        await until(lambda: loader.loaded(chain_key(), last))
+
+
+@pytest.fixture(scope="session")
+def sinks_database(lake_stack: Stack) -> Iterator[Database]:
+    with real_database(lake_stack) as made:
+        yield made
+
+
+@pytest.fixture(params=["memory", "real"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    if request.param == "memory":
+        async with memory_world() as made:
+            yield made
+    else:
+        async with real_world(request.getfixturevalue("sinks_database")) as made:
+            yield made
