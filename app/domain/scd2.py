@@ -6,7 +6,7 @@ Commit times of one key that run backwards (a clock was set) are lifted to the l
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -24,9 +24,9 @@ class RowState(msgspec.Struct, frozen=True, array_like=True):
     attributes: Row
     """As of the last change; of a deleted row, what it had."""
     lsn: int | None
-    """The highest that was applied."""
-    from_snapshot: bool
-    """Whether the last change was a snapshot read: its lsn is the snapshot's, and the next change may have the very same."""
+    """Of the last change that was applied. Snapshot reads do not count: see `is_replay`."""
+    snapshot_lsn: int | None
+    """Of the last snapshot in which the row was read."""
     version_id: str
     """Of the open version; of a deleted row, its last one. Empty for a row that was deleted before anything else was known of it."""
     since_us: int
@@ -69,13 +69,49 @@ def version_id(table: str, key: Key, change: RowChange, source: Source) -> str:
     return hashlib.blake2b(text, digest_size=ID_BYTES).hexdigest()
 
 
-def is_replay(state: RowState, change: RowChange) -> bool:
-    """Whether the state has this change, or a later one of the same row, already."""
-    if state.lsn is None or change.lsn is None:
+class Positions(Protocol):
+    """How far the changes of a row, and the snapshots of it, have been applied."""
+
+    @property
+    def lsn(self) -> int | None:
+        """Of the last change."""
+        ...
+
+    @property
+    def snapshot_lsn(self) -> int | None:
+        """Of the last snapshot read."""
+        ...
+
+
+def is_replay(state: Positions, change: RowChange) -> bool:
+    """Whether the state has this change, or a later one of the same row, already.
+
+    A snapshot read carries the lsn at which the snapshot was taken. A transaction that was under way then is not in it, although its
+    changes have lower positions: they come later and count. So changes are compared with changes only; a snapshot read is old
+    if that snapshot, or a change beyond it, was seen.
+    """
+    if change.lsn is None:
         return False
-    if change.lsn == state.lsn:
-        return change.operation == "r" or not state.from_snapshot
-    return change.lsn < state.lsn
+    if change.operation == "r":
+        return change.lsn <= max(_known(state.lsn), _known(state.snapshot_lsn))
+    return change.lsn <= _known(state.lsn)
+
+
+def next_positions(state: Positions | None, change: RowChange) -> tuple[int | None, int | None]:
+    """`lsn` and `snapshot_lsn` after a change."""
+    lsn, snapshot_lsn = (None, None) if state is None else (state.lsn, state.snapshot_lsn)
+    if change.lsn is None:
+        return lsn, snapshot_lsn
+    return (lsn, change.lsn) if change.operation == "r" else (change.lsn, snapshot_lsn)
+
+
+def is_older(state: Positions, lsn: int) -> bool:
+    """Whether what is known of a row is older than a TRUNCATE at this position. A row without a position is."""
+    return max(_known(state.lsn), _known(state.snapshot_lsn)) < lsn
+
+
+def _known(lsn: int | None) -> int:
+    return -1 if lsn is None else lsn
 
 
 def step(
@@ -91,13 +127,12 @@ def step(
         return _delete(change, key, state, source)
     assert change.after is not None
     after = change.after
-    lsn = change.lsn if change.lsn is not None or state is None else state.lsn
-    from_snapshot = change.operation == "r"
+    lsn, snapshot_lsn = next_positions(state, change)
     if state is not None and state.alive:
         changed = differing(state.attributes, after)
         if not (set(changed) - untracked):
             kept = RowState(
-                alive=True, attributes=after, lsn=lsn, from_snapshot=from_snapshot,
+                alive=True, attributes=after, lsn=lsn, snapshot_lsn=snapshot_lsn,
                 version_id=state.version_id, since_us=state.since_us,
             )  # fmt: skip
             return Step(kept, effect="applied" if changed else "unchanged")
@@ -115,30 +150,28 @@ def step(
         previous_key=change.previous_key,
     )
     closed = _close(key, state, valid_from_us, "superseded", source) if state is not None and state.alive else ()
-    return Step(RowState(True, after, lsn, from_snapshot, opened.version_id, valid_from_us), (*closed, opened))
+    return Step(RowState(True, after, lsn, snapshot_lsn, opened.version_id, valid_from_us), (*closed, opened))
 
 
 def truncate(key: Key, state: RowState, truncation: Truncation) -> Step:
     """Close the open version of a row that the TRUNCATE took. A row written after it, or already gone, stays as it is."""
-    if not state.alive or (state.lsn is not None and state.lsn >= truncation.lsn):
+    if not state.alive or not is_older(state, truncation.lsn):
         return Step(state, effect="unchanged")
     ended_us = max(truncation.commit_us, state.since_us)
     gone = RowState(
-        False, state.attributes, truncation.lsn, from_snapshot=False, version_id=state.version_id, since_us=ended_us
+        False, state.attributes, truncation.lsn, state.snapshot_lsn, version_id=state.version_id, since_us=ended_us
     )
     return Step(gone, _close(key, state, ended_us, "truncated", truncation.source))
 
 
 def _delete(change: RowChange, key: Key, state: RowState | None, source: Source) -> Step:
     if state is None:
-        gone = RowState(
-            False, change.before or {}, change.lsn, from_snapshot=False, version_id="", since_us=change.commit_us
-        )
+        gone = RowState(False, change.before or {}, change.lsn, None, version_id="", since_us=change.commit_us)
         return Step(gone, effect="unchanged")
-    lsn = change.lsn if change.lsn is not None else state.lsn
+    lsn, snapshot_lsn = next_positions(state, change)
     attributes = change.before if change.before and len(change.before) >= len(state.attributes) else state.attributes
     ended_us = max(change.commit_us, state.since_us)
-    gone = RowState(False, attributes, lsn, from_snapshot=False, version_id=state.version_id, since_us=ended_us)
+    gone = RowState(False, attributes, lsn, snapshot_lsn, version_id=state.version_id, since_us=ended_us)
     if not state.alive:
         return Step(gone, effect="unchanged")
     return Step(

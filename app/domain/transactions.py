@@ -10,6 +10,7 @@ import msgspec
 from app.domain.changes import Row, RowChange
 from app.domain.money import to_decimal, to_minor
 from app.domain.records import Attributes, Source, TransactionRecord
+from app.domain.scd2 import is_older, is_replay, next_positions
 from app.domain.times import format_us, parse_us
 from app.errors import PoisonRecordError
 
@@ -21,7 +22,7 @@ class Passed(msgspec.Struct, frozen=True, array_like=True):
 
     alive: bool
     lsn: int | None
-    from_snapshot: bool
+    snapshot_lsn: int | None
     customer_id: int
     digest: bytes
     """Of the row that was passed on last: a repeated row adds nothing."""
@@ -61,15 +62,6 @@ _rows: Final = msgspec.json.Decoder(_Row)
 Operation = Literal["created", "updated", "deleted"]
 
 
-def is_replay(passed: Passed, change: RowChange) -> bool:
-    """Whether this change, or a later one of the same row, was passed on already."""
-    if passed.lsn is None or change.lsn is None:
-        return False
-    if change.lsn == passed.lsn:
-        return change.operation == "r" or not passed.from_snapshot
-    return change.lsn < passed.lsn
-
-
 def step(
     change: RowChange, passed: Passed | None, account: Account | None, source: Source
 ) -> tuple[Passed | None, tuple[TransactionRecord, ...]]:
@@ -80,11 +72,11 @@ def step(
     """
     if passed is not None and is_replay(passed, change):
         return None, ()
-    lsn = change.lsn if change.lsn is not None or passed is None else passed.lsn
+    lsn, snapshot_lsn = next_positions(passed, change)
     if change.operation == "d":
         if passed is None:
-            return Passed(False, lsn, from_snapshot=False, customer_id=0, digest=b""), ()
-        gone = Passed(False, lsn, from_snapshot=False, customer_id=passed.customer_id, digest=b"")
+            return Passed(False, lsn, snapshot_lsn, customer_id=0, digest=b""), ()
+        gone = Passed(False, lsn, snapshot_lsn, customer_id=passed.customer_id, digest=b"")
         if not passed.alive:
             return gone, ()
         if not change.before:
@@ -93,7 +85,7 @@ def step(
     assert change.after is not None
     assert account is not None
     digest = hashlib.blake2b(msgspec.json.encode(change.after), digest_size=DIGEST_BYTES).digest()
-    new = Passed(True, lsn, change.operation == "r", account.customer_id, digest)
+    new = Passed(True, lsn, snapshot_lsn, account.customer_id, digest)
     if passed is None or not passed.alive:
         return new, (_record("created", change.after, account.customer_id, account, source),)
     if passed.customer_id != account.customer_id:
@@ -108,9 +100,9 @@ def step(
 
 def truncated(passed: Passed, lsn: int) -> Passed | None:
     """The state after a TRUNCATE at this log position; None: the transaction is younger, or gone already."""
-    if not passed.alive or (passed.lsn is not None and passed.lsn >= lsn):
+    if not passed.alive or not is_older(passed, lsn):
         return None
-    return Passed(False, lsn, from_snapshot=False, customer_id=passed.customer_id, digest=b"")
+    return Passed(False, lsn, passed.snapshot_lsn, customer_id=passed.customer_id, digest=b"")
 
 
 def _record(

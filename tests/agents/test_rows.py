@@ -185,6 +185,19 @@ def test_a_re_snapshot_passes_on_only_what_changed() -> None:
     ]  # fmt: skip
 
 
+def test_a_transaction_under_way_at_a_snapshot_is_passed_on_after_it() -> None:
+    streams, money, moves = Streams(), accounts(), transactions()
+    streams.take(
+        money.change("c", after=ACCOUNT),
+        moves.change("r", after=transaction(status="pending"), lsn=9_000),
+        moves.change("u", after=transaction(), lsn=8_900),
+        moves.change("r", after=transaction(status="pending"), lsn=9_000),
+    )
+    assert [(r["op"], r["status"]) for r in streams.values("bank.transactions")] == [
+        ("created", "pending"), ("updated", "posted"),
+    ]  # fmt: skip
+
+
 def test_a_truncate_closes_what_it_took_and_leaves_what_came_after() -> None:
     streams, log = Streams(), customers()
     streams.take(log.change("c", after=CUSTOMER), log.change("c", after=CUSTOMER | {"customer_id": 2}))

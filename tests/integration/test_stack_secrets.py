@@ -85,7 +85,7 @@ def test_every_listener_is_on_loopback(stack: Stack, processes: list[psutil.Proc
     listeners = [
         connection.laddr
         for connection in psutil.net_connections("inet")
-        if connection.pid in ids and connection.status == psutil.CONN_LISTEN
+        if connection.pid in ids and connection.status == psutil.CONN_LISTEN and connection.laddr
     ]
     state = stack.home.load_state()
     assert state is not None

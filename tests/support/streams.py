@@ -36,7 +36,9 @@ class Streams:
     def values(self, topic: str) -> list[dict[str, Any]]:
         """What was emitted to a topic so far."""
         return [
-            json.loads(output.value) for output in self.outputs if output.topic == topic and output.value is not None
+            json.loads(output.value, parse_int=_integer)
+            for output in self.outputs
+            if output.topic == topic and output.value is not None
         ]
 
     @property
@@ -54,3 +56,8 @@ class Streams:
             self.outputs.append(output)
             offset = self.offsets[output.topic] = self.offsets.get(output.topic, -1) + 1
             self._take(Record(output.topic, output.value, output.key, output.partition, offset), now_us)
+
+
+def _integer(text: str) -> int | str:
+    """Python refuses to read integers beyond some thousand digits; JSON has no such bound."""
+    return int(text) if len(text) < 1_000 else text

@@ -109,6 +109,16 @@ def kinds(dimension: Dimension) -> list[tuple[str, str]]:
             "and the snapshot once more is a replay",
         ),
         (
+            [change("r", 100, 1, a=1), change("u", 95, 2, a=2), change("r", 100, 1, a=1), change("u", 95, 2, a=2)],
+            [("open", "created"), ("close", "superseded"), ("open", "updated")],
+            "a transaction that was under way at the snapshot wrote before it and committed after it",
+        ),
+        (
+            [change("c", 10, 1, a=1), change("r", 100, 2, a=1), change("d", 95, 3, a=1), change("r", 100, 2, a=1)],
+            [("open", "created"), ("close", "deleted")],
+            "so did a delete, and the snapshot once more does not bring the row back",
+        ),
+        (
             [change("c", None, 1, a=1), change("u", None, 2, a=2)],
             [("open", "created"), ("close", "superseded"), ("open", "updated")],
             "without positions, Kafka's order counts",
@@ -226,16 +236,24 @@ def deliveries(draw: st.DrawFn) -> tuple[Past, list[RowChange]]:
     """A past, and how it was delivered: with repeated suffixes, snapshots in between, and the whole log once more."""
     past = draw(pasts())
     delivered: list[RowChange] = []
+    snapshots: list[RowChange] = []
 
     def deliver(part: Past) -> None:
         delivered.extend(change(op, lsn, at, **(image or {})) for op, lsn, at, image in part)  # type: ignore[arg-type]
 
     for position, entry in enumerate(past):
+        before = past[position - 1] if position else None
+        if before is not None and before[0] != "d" and draw(st.integers(0, 5)) == 0:
+            # a snapshot while the transaction of this entry was under way: taken beyond its position, without what it did
+            snapshots.append(change("r", entry[1] + 1, before[2], **(before[3] or {})))
+            delivered.append(snapshots[-1])
         deliver([entry])
         if draw(st.integers(0, 5)) == 0:
             deliver(past[draw(st.integers(0, position)) : position + 1])
+            delivered.extend(snapshots)
         if entry[0] != "d" and draw(st.integers(0, 5)) == 0:
-            delivered.append(change("r", entry[1] + 1, entry[2] + 1, **(entry[3] or {})))
+            snapshots.append(change("r", entry[1] + 1, entry[2] + 1, **(entry[3] or {})))
+            delivered.append(snapshots[-1])
     if draw(st.booleans()):
         deliver(past)
     return past, delivered

@@ -1,0 +1,45 @@
+"""Whatever comes, it gives the right answer or a dead letter with a reason, and what stands around it is not harmed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.cdc import Log
+from tests.support.hostile import ACCOUNT, CASES, CUSTOMER, Case, outcome, page
+from tests.support.streams import Streams
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "HOSTILE_INPUT.md"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
+def test_hostile_input_gives_what_the_table_says(case: Case) -> None:
+    assert outcome(case.records()) == case.gives
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "dead letter" in case.gives], ids=lambda case: case.what)
+def test_a_dead_letter_harms_no_neighbour(case: Case) -> None:
+    streams, others, more = (
+        Streams(),
+        Log("customers", "customer_id", lsn=10**6),
+        Log("accounts", "account_id", lsn=10**6),
+    )
+    hostile = case.records()
+    streams.take(
+        others.change("c", after=CUSTOMER | {"customer_id": 77}),
+        *hostile,
+        others.change("u", after=CUSTOMER | {"customer_id": 77, "name": "Eve"}),
+        more.change("c", after=ACCOUNT | {"account_id": 78, "customer_id": 77}),
+    )
+    neighbours = [
+        r["reason"]
+        for topic in ("customers", "accounts")
+        for r in streams.values(f"bank.scd2.{topic}")
+        if {77, 78} & set(r["key"].values())
+    ]
+    assert neighbours == ["created", "superseded", "updated", "created"]
+
+
+def test_the_page_says_what_the_tests_check() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), (
+        "make it again: python -m tests.support.hostile > docs/HOSTILE_INPUT.md"
+    )
