@@ -15,10 +15,10 @@ MAX_ALERTS: Final = 5
 
 
 class Lines:
-    """Prints to `console`."""
+    """Prints to `console`, or nothing if `quiet`: a live view shows it all."""
 
-    def __init__(self, board: Board, console: Console) -> None:
-        self._board, self._console = board, console
+    def __init__(self, board: Board, console: Console, *, quiet: bool = False) -> None:
+        self._board, self._console, self._quiet = board, console, quiet
         self._shown = self._hidden = 0
         self._next_s = EVERY_S
 
@@ -63,4 +63,5 @@ class Lines:
         self._print(died.tail)
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if not self._quiet:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,22 +16,16 @@ from rich.live import Live
 
 from app import warehouse_models
 from app.console import StackConsole
-from app.demo import polls
 from app.demo.bank import Bank
-from app.demo.board import POSTGRES, RUNNING, WAREHOUSE, Board, WorkerState
-from app.demo.coverage import Coverage
-from app.demo.log_observer import LogObserver
+from app.demo.board import RUNNING, Board
 from app.demo.plain import Lines
 from app.demo.settling import settle
 from app.demo.summary import Summary, show, summarise
 from app.demo.view import render
-from app.domain.records import AlertRecord
+from app.demo.watching import observed
 from app.errors import BankstreamError
-from app.reconcile import Report, fence, reconcile
-from app.settings import KafkaSettings, SnowflakeSettings, SourceSettings, read
-from app.stack.events import Died
-from app.stack.stack import ProcessStatus, Stack
-from app.topics import LANDED
+from app.reconcile import Report, reconcile
+from app.stack.stack import Stack
 
 TICK_S: Final = 0.5
 OPENING_S: Final = 0.1
@@ -61,13 +55,11 @@ class Demo:
         self._console = Console(stderr=options.json, highlight=False)
         self._live = options.dashboard and self._console.is_terminal
         self._board = Board(options.rate)
-        self._lines = Lines(self._board, self._console)
-        self._coverage = Coverage(self._board.commit_to_warehouse)
+        self._lines = Lines(self._board, self._console, quiet=self._live)
         self._end = asyncio.Event()
         self._bank: Bank | None = None
         self._problems: list[str] = []
         self._seconds = 0.0
-        self._committed = self._commits_seen = 0
 
     def run(self) -> Summary:
         """The whole demo. Raises what `Stack.up` raises if there is nothing to show; all later trouble is in the summary."""
@@ -95,10 +87,12 @@ class Demo:
         stack = Stack(streams_workers=self._options.workers)
         if stack.running():
             state = stack.home.load_state()
-            if all(process.state == "ready" for process in stack.status()):
+            had = state.streams_workers if state else None
+            wanted = self._options.workers or had
+            if wanted == had and all(process.state == "ready" for process in stack.status()):
                 self._say(f"the stack in {stack.home.path} is running already: it is used, and left running")
             else:
-                kept = Stack(streams_workers=self._options.workers or (state.streams_workers if state else None))
+                kept = Stack(streams_workers=wanted)
                 with StackConsole(self._console) as console:
                     kept.up(console)
             return stack, False
@@ -111,7 +105,10 @@ class Demo:
     async def _main(self, stack: Stack) -> tuple[Report | None, warehouse_models.BuildResult | None]:
         environment = stack.environment()
         with self._signals():
-            async with self._observed(stack) as log, self._shown():
+            async with (
+                observed(stack, self._board, self._lines.alert, self._lines.died) as log,
+                self._shown(),
+            ):
                 try:
                     if await self._opened(stack, environment):
                         log.begin()
@@ -188,38 +185,7 @@ class Demo:
             self._problems.append(str(error))
         return report, build
 
-    # -- watching ---------------------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _observed(self, stack: Stack) -> AsyncIterator[LogObserver]:
-        """With every observer at work."""
-        environment = stack.environment()
-        kafka = read(KafkaSettings, environment)
-        loop = asyncio.get_running_loop()
-        incarnations = await fence.incarnations(kafka, [topic.name for topic in LANDED])
-        log = LogObserver(kafka, self._board, self._coverage, self._alert)
-        await log.start()
-        watching = asyncio.create_task(log.run())
-        pollers = [
-            polls.ledger(
-                read(SnowflakeSettings, environment), incarnations,
-                lambda positions, now_us: loop.call_soon_threadsafe(self._ledger, positions, now_us),
-            ),
-            polls.commits(
-                read(SourceSettings, environment), lambda count: loop.call_soon_threadsafe(self._commits, count)
-            ),
-            polls.statuses(stack, lambda found: loop.call_soon_threadsafe(self._statuses, found)),
-            polls.deaths(stack, lambda died: loop.call_soon_threadsafe(self._died, died)),
-        ]  # fmt: skip
-        try:
-            yield log
-        finally:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
-            await log.stop()
-            for poller in pollers:
-                await asyncio.to_thread(poller.close)
+    # -- showing ----------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def _shown(self) -> AsyncIterator[None]:
@@ -242,28 +208,6 @@ class Demo:
             else:
                 self._lines.tick()
             await asyncio.sleep(TICK_S)
-
-    def _alert(self, alert: AlertRecord) -> None:
-        if not self._live:
-            self._lines.alert(alert)
-
-    def _died(self, died: Died) -> None:
-        self._board.death(died)
-        if not self._live:
-            self._lines.died(died)
-
-    def _ledger(self, positions: Mapping[tuple[str, int], int], now_us: int) -> None:
-        self._coverage.ledger(positions, now_us)
-        self._board.stages[WAREHOUSE].total = self._coverage.loaded_rows
-
-    def _commits(self, count: int) -> None:
-        """PostgreSQL's own count goes back to zero when it crashes."""
-        if self._commits_seen:
-            self._board.stages[POSTGRES].total += count - self._commits_seen if count >= self._commits_seen else count
-        self._commits_seen = count
-
-    def _statuses(self, found: tuple[ProcessStatus, ...]) -> None:
-        self._board.workers = tuple(WorkerState(process.name, process.state, process.memory_mb) for process in found)
 
     # -- saying and ending ------------------------------------------------------------------------------------------
 

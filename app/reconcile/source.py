@@ -114,10 +114,15 @@ def opened(settings: SourceSettings) -> Iterator[Source]:
         raise ReconcileError(
             f"PostgreSQL does not let {settings.reader_user} in: {' '.join(str(error).split())}"
         ) from None
-    with connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.read_only = True
-        yield Source(connection)
+    try:
+        with connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            yield Source(connection)
+    except psycopg.Error as error:
+        raise ReconcileError(
+            f"PostgreSQL does not answer {settings.reader_user}: {' '.join(str(error).split())}"
+        ) from None
 
 
 def _one(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:

@@ -46,6 +46,8 @@ class Run:
     summary: dict[str, Any]
     told: str
     """What it wrote for people."""
+    meanwhile: dict[str, Any]
+    """What `bankstream reconcile --json` said while transactions were made and a worker was down."""
 
 
 class Demo:
@@ -66,11 +68,11 @@ class Demo:
         )
         assert self.process.poll() is None, self.told()
 
-    def end(self, timeout_s: float) -> Run:
+    def end(self, timeout_s: float, meanwhile: dict[str, Any]) -> Run:
         code = self.process.wait(timeout_s)
         lines = self._out.read_text().splitlines()
         assert lines, self.told()
-        return Run(code, json.loads(lines[-1]), self.told())
+        return Run(code, json.loads(lines[-1]), self.told(), meanwhile)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,11 @@ def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Run:
         demo.wait_for("\nrunning\n", 240)
         eventually(lambda: " alert " in demo.told().partition("\nrunning\n")[2], timeout_s=SECONDS)
         stack.kill("streams-1")
-        return demo.end(300)
+        reconcile = subprocess.run(
+            [sys.executable, "-m", "app.cli", "reconcile", "--json"],
+            env={**os.environ, **stack.environment()}, check=False, capture_output=True, timeout=200,
+        )  # fmt: skip
+        return demo.end(300, json.loads(reconcile.stdout or b'{"reconciled": null}'))
     finally:
         if demo.process.poll() is None:
             demo.process.kill()
@@ -123,6 +129,15 @@ def test_the_rate_was_held_and_every_change_was_timed(run: Run) -> None:
     assert run.summary["changes_timed"] >= run.summary["transactions"]
     for name in ("commit_to_alert_ms", "commit_to_warehouse_ms"):
         assert 0 < run.summary[name]["p50"] <= run.summary[name]["p99"]
+
+
+def test_reconcile_is_exact_while_transactions_are_made_and_a_worker_is_down(run: Run) -> None:
+    assert run.meanwhile["reconciled"] is True
+    for table, end in run.summary["source_rows"].items():
+        assert run.meanwhile["tables"][table]["source_rows"] == run.meanwhile["tables"][table]["warehouse_rows"]
+        assert run.meanwhile["tables"][table]["source_rows"] <= end + 50  # a few are deleted
+    assert run.meanwhile["tables"]["transactions"]["source_rows"] < run.summary["source_rows"]["transactions"]
+    assert len(run.meanwhile["position"]["offsets"]) >= len(TABLES)
 
 
 def test_every_change_of_a_transaction_was_passed_on_once(run: Run, stack: Stack) -> None:
@@ -166,7 +181,7 @@ def test_large_transactions_all_have_their_alert_by_a_rule_that_a_person_can_che
 
 
 def test_a_second_demo_goes_on_where_the_first_stopped(run: Run, stack: Stack, tmp_path: Path) -> None:
-    again = Demo(stack.environment(), tmp_path, "--seconds", "5", "--rate", str(RATE)).end(300)
+    again = Demo(stack.environment(), tmp_path, "--seconds", "5", "--rate", str(RATE)).end(300, {})
     assert again.code == 0, again.told
     assert again.summary["source_rows"] == again.summary["warehouse_rows"]
     assert again.summary["source_rows"]["transactions"] > run.summary["source_rows"]["transactions"]

@@ -305,6 +305,20 @@ def test_rows_of_the_connectors_own_snapshot_count(bank: Bank) -> None:
     assert bank.reconcile().reconciled
 
 
+def test_rows_that_the_connector_is_still_reading_in_a_snapshot_of_its_own_count_too(bank: Bank) -> None:
+    row = bank.change(
+        "customers", "INSERT INTO customers (name, country_code) VALUES ('Before capture', 'DE')", land=False
+    )
+    with bank.connect() as connector:
+        found = connector.execute("SELECT pg_current_xact_id()::text AS xid").fetchone()
+        assert found is not None
+        bank.customer("Later than the connector's transaction")
+        with bank.snapshot() as source:
+            assert int(found["xid"]) in source.snapshot.in_progress
+            bank.land(bank.event("customers", "r", int(found["xid"]), row))
+            assert bank.compare(source).reconciled
+
+
 def test_many_rows_are_read_page_by_page_and_many_differences_are_counted(bank: Bank) -> None:
     rows = bank.connection.execute(
         "INSERT INTO customers (name, country_code) SELECT 'Many', 'DE' FROM generate_series(1, %s) "
