@@ -19,12 +19,19 @@ What is overridden, and the loss or doubling that each override prevents (seen w
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import aiokafka
 import faust
 from aiokafka import TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from faust.app import App as FaustApp
 from faust.app.base import BootStrategy
@@ -176,8 +183,14 @@ class Consumer(driver.Consumer):
 
     async def _deliver(self, tp: TopicPartition, cursors: Mapping[TopicPartition, Cursor], records: list[Any]) -> None:
         cursor = self.engine.cursors.get(tp)
-        if cursor is None or cursor is not cursors.get(tp) or not records:
-            return  # sought since the fetch began: aiokafka is reading from the new place already
+        if cursor is None or not records:
+            return  # not sought yet since it was drained: it will be
+        if cursor is not cursors.get(tp):
+            # Sought since the fetch began. A fetch waits through a rebalance, so these may be the first records of the new place, and
+            # aiokafka has gone on behind them: back to where the cursor is.
+            with suppress(IllegalStateError):  # taken away by now
+                await self.seek(TP(tp.topic, tp.partition), cursor.next)
+            return
         batch = self.engine.fetched(tp, cursor, records)
         last = records[-1]
         message = BatchMessage(
