@@ -6,7 +6,6 @@ a put that was stored although its reply was lost is found to be our own.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import zstandard
@@ -19,8 +18,6 @@ from sinks import chain, metrics
 from sinks.base import ChainKey, LakeObject, ObjectStore
 from sinks.lines import is_large, large, liner
 from sinks.segment import Segment, digest
-
-logger = logging.getLogger(__name__)
 
 YIELD_RECORDS = 200
 """Lines made between two looks at what else the event loop has to do."""
@@ -70,11 +67,6 @@ class LakePartition:
 
     async def process(self, records: Sequence[InputRecord]) -> None:
         """Add to the segment; waits while it is full and the one before it is not written yet."""
-        if self._tail is None and self._segment is None and records[0].offset > 0:
-            logger.warning(
-                "%s/%d: the archive begins at offset %d; what was before it is not in Kafka any more",
-                self._topic, self._partition, records[0].offset,
-            )  # fmt: skip
         for begin in range(0, len(records), YIELD_RECORDS):
             for record in records[begin : begin + YIELD_RECORDS]:
                 await self._add(record)

@@ -152,6 +152,8 @@ class Engine:
                     )
                     + ". Nothing is skipped silently: see docs/ARCHITECTURE.md, continuity."
                 )
+            if target > 0 and None in positions:
+                logger.warning("%s/%d is read from offset %d on: Kafka does not have what was before", *tp, target)
             targets[tp] = target
             self.cursors[tp] = Cursor(target)
         return targets

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from app.stack.steps import TOPICS
 from tests.support.cdc import COMMIT_US, Log, Record
 from tests.support.stack import private_stack, settings_of
 from tests.support.streams import Streams
-from tests.support.worker import Workers
+from tests.support.workers import Workers
 
 pytestmark = pytest.mark.integration
 
@@ -108,16 +107,14 @@ async def collect(
         await consumer.seek_to_beginning()
         async with asyncio.timeout(deadline_s):
             while any(found[topic].total() < expected[topic].total() for topic in expected):
-                assert workers.alive(), workers.log(len(workers.processes) - 1)[-3000:]
+                workers.check()
                 await _read(consumer, found)
             ends = await consumer.end_offsets(tps)
             while any([await consumer.position(tp) < ends[tp] for tp in tps]):
                 await _read(consumer, found)
     except TimeoutError:
         counts = {topic: (found[topic].total(), expected[topic].total()) for topic in expected}
-        raise AssertionError(
-            f"not complete after {deadline_s} s: {counts}\n{workers.log(len(workers.processes) - 1)[-3000:]}"
-        ) from None
+        raise AssertionError(f"not complete after {deadline_s} s: {counts}\n{workers.logs()}") from None
     finally:
         await consumer.stop()
     return found
@@ -158,16 +155,16 @@ async def test_two_workers_killed_under_load_emit_every_record_once(stack: Stack
     assert expected["bank.alerts"].total() > 0
     rnd = random.Random(SEED)
     with Workers(stack.environment(), tmp_path) as workers:
-        workers.bankstream("streams")
-        workers.faust("streams")
+        workers.start("streams")
+        workers.start("streams", by_faust=True)
         await send(kafka, base)
         versions = {topic: expected[topic] for topic in DERIVED[:2]}
         assert await collect(kafka, versions, workers, deadline_s=90) == versions
         load = asyncio.create_task(send(kafka, moves, pause_s=1.0))
         for _ in range(KILLS):
             await asyncio.sleep(rnd.uniform(1, 3))
-            rnd.choice(workers.alive()).kill()
-            workers.bankstream("streams")
+            workers.kill(rnd.choice(workers.alive))
+            workers.start("streams")
         await load
         found = await collect(kafka, expected, workers, deadline_s=120)
         for topic in DERIVED:
@@ -175,15 +172,13 @@ async def test_two_workers_killed_under_load_emit_every_record_once(stack: Stack
             where = f"seed {SEED}, {topic}"
             assert not lost, f"{where}: lost {lost.total()}, such as {list(lost)[:2]}"
             assert not doubled, f"{where}: doubled or wrong {doubled.total()}, such as {list(doubled)[:2]}"
-        assert sum(process.poll() == -signal.SIGKILL for process in workers.processes) == KILLS
 
 
 async def test_a_worker_stops_within_seconds_of_sigterm(stack: Stack, tmp_path: Path) -> None:
     with Workers(stack.environment(), tmp_path) as workers:
-        process = workers.faust("streams")
+        worker = workers.start("streams", by_faust=True)
         async with asyncio.timeout(60):
-            while "ready with" not in workers.log(0):
-                assert process.poll() is None, workers.log(0)[-3000:]
+            while "ready with" not in workers.logs():
+                workers.check()
                 await asyncio.sleep(0.05)
-        process.terminate()
-        assert await asyncio.to_thread(process.wait, 30) == 0, workers.log(0)[-3000:]
+        assert await asyncio.to_thread(workers.stop, worker) == 0, workers.logs()

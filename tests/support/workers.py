@@ -48,7 +48,7 @@ class Workers:
         """One more worker, by `bankstream worker` or by `faust -A`."""
         self.started += 1
         command = (
-            ["-m", "faust", "-A", f"app.{kind}", "worker", "--without-web"]
+            ["-m", "faust", "-A", f"app.{kind}", "worker", "--without-web", "-l", "info"]
             if by_faust
             else ["-m", "app.cli", "worker", kind]
         )
