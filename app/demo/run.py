@@ -169,11 +169,12 @@ class Demo:
         report: Report | None = None
         build: warehouse_models.BuildResult | None = None
         try:
-            await settle(environment, timeout_s=SETTLE_TIMEOUT_S, say=self._doing)
-            await asyncio.sleep(2 * TICK_S)  # the observers' last look
-            self._board.resting = True
+            if not self._problems:  # what has not come through by now will not
+                await settle(environment, timeout_s=SETTLE_TIMEOUT_S, say=self._doing)
+                await asyncio.sleep(2 * TICK_S)  # the observers' last look
         except BankstreamError as error:
             self._problems.append(str(error))
+        self._board.resting = True
         try:
             report = await asyncio.to_thread(reconcile, environment, say=self._doing)
         except BankstreamError as error:
