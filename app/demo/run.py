@@ -77,7 +77,9 @@ class Demo:
             f"data and logs: {stack.home.path}. Another run goes on from here; bankstream stack down --wipe removes it."
         )
         if ours:
-            self._say("to look around in it: bankstream stack up, then bankstream stack status")
+            self._say(
+                'to look around in it: bankstream stack up, then eval "$(bankstream stack env --export)" and your own tools'
+            )
         else:
             self._say("the stack was running before and has been left running")
         return summary
