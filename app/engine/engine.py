@@ -227,28 +227,36 @@ class Engine:
         logger.info("closed %s/%d", *key)
 
     async def _run(self, key: tuple[str, int], one: _Open) -> None:
+        """Process what is queued, as much of it at a time as a batch may be large."""
         while True:
-            batch = await one.queue.get()
+            batches = [await one.queue.get()]
+            while not one.queue.empty() and sum(len(b.records) for b in batches) < self.settings.max_batch_records:
+                batches.append(one.queue.get_nowait())
             try:
-                if self.cursors.get(batch.tp) is batch.cursor:
-                    await self._process(one.processor, batch)
+                current = [batch for batch in batches if self.cursors.get(batch.tp) is batch.cursor]
+                if current:
+                    _check_continuity(one.processor, current)
+                    await one.processor.process([(batch.tp.topic, batch.records) for batch in current])
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever it is: nothing may go on behind it
-                last = batch.records[-1]
-                die(
-                    error,
-                    f"{key[0]}/{key[1]}: {batch.tp.topic}/{batch.tp.partition} offsets {batch.begin} to {last.offset}",
-                )
+                die(error, f"{key[0]}/{key[1]}: {', '.join(map(_range, batches))}")
             finally:
-                batch.done()
+                for batch in batches:
+                    batch.done()
                 if one.queue.empty():
                     one.idle.set()
 
-    async def _process(self, processor: Processor, batch: Batch) -> None:
-        position = processor.position(batch.tp.topic)
+
+def _check_continuity(processor: Processor, batches: Sequence[Batch]) -> None:
+    """ContinuityError when something would be skipped between what was processed and these batches, or between two of them."""
+    reached: dict[str, int] = {}
+    for batch in batches:
+        position = reached.get(batch.tp.topic, processor.position(batch.tp.topic))
         if position is not None and batch.begin > position:
-            raise ContinuityError(
-                f"{batch.tp.topic}/{batch.tp.partition}: a batch from offset {batch.begin} came, but {position} is next"
-            )
-        await processor.process(batch.tp.topic, batch.records)
+            raise ContinuityError(f"{_range(batch)} came, but {position} is next")
+        reached[batch.tp.topic] = batch.records[-1].offset + 1
+
+
+def _range(batch: Batch) -> str:
+    return f"{batch.tp.topic}/{batch.tp.partition} offsets {batch.begin} to {batch.records[-1].offset}"

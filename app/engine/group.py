@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 Apply = Callable[[InputRecord, Unit], None]
 Punctuate = Callable[[Unit], None]
 
+TopicRecords = tuple[str, Sequence[InputRecord]]
+"""Records of one topic, in offset order."""
+
 POSITIONS = "positions"
 """The table every group has: how far each input topic has been processed. It travels in the same transaction as the effects."""
 
@@ -125,19 +128,26 @@ class GroupPartition:
         """The next offset of an input topic to process; None when none was processed yet."""
         return self._positions.get(topic)
 
-    async def process(self, topic: str, records: Sequence[InputRecord], apply: Apply) -> int:
-        """Apply records of one topic, in order, and commit them with everything they led to. Answers how many were new."""
+    async def process(self, batches: Sequence[TopicRecords], handlers: Mapping[str, Apply]) -> int:
+        """Apply batches in order, each by the handler of its topic, and commit all of them with everything they led to in one transaction.
+
+        Records that were processed before are passed over. Answers how many were new.
+        """
         async with self._lock:
-            position = self._positions.get(topic, 0)
-            fresh = [record for record in records if record.offset >= position]
+            started = time.monotonic()
+            unit, reached = self._unit(), dict[str, int]()
+            fresh: list[TopicRecords] = []
+            for topic, records in batches:
+                position = reached.get(topic, self._positions.get(topic, 0))
+                if new := [record for record in records if record.offset >= position]:
+                    apply_all(self.group.name, new, handlers[topic], unit)
+                    reached[topic] = new[-1].offset + 1
+                    fresh.append((topic, new))
             if not fresh:
                 return 0
-            started = time.monotonic()
-            unit = self._unit()
-            apply_all(self.group.name, fresh, apply, unit)
-            await self._commit(unit, {topic: fresh[-1].offset + 1})
-            self._measure(topic, fresh, time.monotonic() - started)
-            return len(fresh)
+            await self._commit(unit, reached)
+            self._measure(fresh, time.monotonic() - started)
+            return sum(len(records) for _, records in fresh)
 
     async def punctuate(self) -> None:
         """Do what time made due, if it is time for it."""
@@ -173,11 +183,12 @@ class GroupPartition:
             now_us=time.time_ns() // 1000,
         )
 
-    def _measure(self, topic: str, records: Sequence[InputRecord], seconds: float) -> None:
-        metrics.RECORDS.labels(topic).inc(len(records))
+    def _measure(self, batches: Sequence[TopicRecords], seconds: float) -> None:
         metrics.TRANSACTION_SECONDS.labels(self.group.name).observe(seconds)
-        metrics.BATCH_RECORDS.labels(self.group.name).observe(len(records))
-        metrics.RECORD_AGE_SECONDS.labels(topic).observe(max(0.0, time.time() - records[-1].timestamp / 1000))
+        metrics.BATCH_RECORDS.labels(self.group.name).observe(sum(len(records) for _, records in batches))
+        for topic, records in batches:
+            metrics.RECORDS.labels(topic).inc(len(records))
+            metrics.RECORD_AGE_SECONDS.labels(topic).observe(max(0.0, time.time() - records[-1].timestamp / 1000))
 
     async def _commit(self, unit: BatchUnit, positions: Mapping[str, int]) -> None:
         """Outputs, changelog and positions in one transaction; then the store, which so is never ahead of Kafka."""

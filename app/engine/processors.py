@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from app.engine import metrics
-from app.engine.group import Apply, GroupPartition
+from app.engine.group import Apply, GroupPartition, TopicRecords
 from app.engine.unit import InputRecord
 from app.errors import BankstreamError
 
@@ -27,8 +27,8 @@ class Processor(Protocol):
         """The first offset whose effects could still be lost by a crash; for lag monitoring."""
         ...
 
-    async def process(self, topic: str, records: Sequence[InputRecord]) -> None:
-        """Process records of one topic in offset order. May take as long as backpressure demands."""
+    async def process(self, batches: Sequence[TopicRecords]) -> None:
+        """Process batches, in this order. May take as long as backpressure demands."""
         ...
 
     async def punctuate(self) -> None:
@@ -56,9 +56,9 @@ class TransactionalProcessor:
 
     durable = position
 
-    async def process(self, topic: str, records: Sequence[InputRecord]) -> None:
-        """One transaction."""
-        await self._partition.process(topic, records, self._handlers[topic])
+    async def process(self, batches: Sequence[TopicRecords]) -> None:
+        """One transaction for all of them: at a trickle, most of its time is the broker's."""
+        await self._partition.process(batches, self._handlers)
 
     async def punctuate(self) -> None:
         """The group's own punctuation."""
@@ -111,14 +111,15 @@ class SinkProcessor:
         self._check(topic)
         return self._partition.position
 
-    async def process(self, topic: str, records: Sequence[InputRecord]) -> None:
+    async def process(self, batches: Sequence[TopicRecords]) -> None:
         """Hand over what is new."""
-        self._check(topic)
-        fresh = [record for record in records if self._taken is None or record.offset >= self._taken]
-        if fresh:
-            await self._partition.process(fresh)
-            self._taken = fresh[-1].offset + 1
-            metrics.RECORDS.labels(topic).inc(len(fresh))
+        for topic, records in batches:
+            self._check(topic)
+            fresh = [record for record in records if self._taken is None or record.offset >= self._taken]
+            if fresh:
+                await self._partition.process(fresh)
+                self._taken = fresh[-1].offset + 1
+                metrics.RECORDS.labels(topic).inc(len(fresh))
 
     async def punctuate(self) -> None:
         """Sinks keep their own time."""
