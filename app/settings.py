@@ -174,7 +174,7 @@ class WarehouseSettings(_Section):
     )
 
     load_interval_ms: Annotated[int, Field(ge=0)] = Field(
-        100, description="pause between two loads: more is fewer, larger COPYs"
+        250, description="pause between two loads: more is fewer, larger COPYs"
     )
     max_objects: Annotated[int, Field(gt=0, le=1_000)] = Field(
         1_000, description="of one load (COPY takes at most 1,000 names)"
