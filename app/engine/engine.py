@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -77,6 +77,7 @@ class Engine:
         self.cursors: dict[TopicPartition, Cursor] = {}
         self._members: list[Member] = []
         self._open: dict[tuple[str, int], _Open] = {}
+        self._opening: set[asyncio.Task[None]] = set()
         self._closing = False
 
     def add(self, member: Member) -> None:
@@ -87,6 +88,11 @@ class Engine:
     def topics(self) -> tuple[str, ...]:
         """Every input topic, once."""
         return tuple(dict.fromkeys(chain.from_iterable(member.topics for member in self._members)))
+
+    @property
+    def closing(self) -> bool:
+        """Whether `close` has begun: what fails from then on fails because of it."""
+        return self._closing
 
     async def check(self) -> None:
         """ContinuityError unless all input topics exist and the topics of each member have equal partition counts."""
@@ -110,7 +116,7 @@ class Engine:
                 raise ContinuityError(f"the assignment is not co-partitioned for {member.name}: {numbers}")
             wanted |= {(member.name, number): member for number in shared[0]}
         await asyncio.gather(*(self._close(key) for key in self._open.keys() - wanted.keys()))
-        await asyncio.gather(*(self._open_one(key, wanted[key]) for key in wanted.keys() - self._open.keys()))
+        await self._open_all({key: wanted[key] for key in wanted.keys() - self._open.keys()})
         for member in self._members:
             metrics.OPEN_PARTITIONS.labels(member.name)  # shown from now on, if only as 0: it has joined its group
 
@@ -126,6 +132,9 @@ class Engine:
     async def close(self) -> None:
         """Finish what is under way, close everything."""
         self._closing = True
+        for task in self._opening:
+            task.cancel()  # restoring a large state may take minutes, and nothing of it is needed any more
+        await asyncio.gather(*self._opening, return_exceptions=True)
         await self.drain()
         await asyncio.gather(*(self._close(key) for key in list(self._open)))
         await self.log.stop()
@@ -136,6 +145,8 @@ class Engine:
         ContinuityError when Kafka no longer has the next record, or never had it: something would be skipped.
         """
         tps = [tp for tp in tps if self._owners(tp)]
+        if not tps:
+            return {}
         first, end = await self.log.beginning(tps), await self.log.end(tps)
         targets: dict[TopicPartition, int] = {}
         for tp in tps:
@@ -196,6 +207,20 @@ class Engine:
             for member in self._members
             if tp.topic in member.topics and (one := self._open.get((member.name, tp.partition))) is not None
         ]
+
+    async def _open_all(self, wanted: Mapping[tuple[str, int], Member]) -> None:
+        """Open these side by side. A stop meanwhile ends it: what is open by then is closed, the rest is left as it was."""
+        if self._closing:
+            return
+        tasks = [asyncio.create_task(self._open_one(key, member)) for key, member in wanted.items()]
+        self._opening.update(tasks)
+        try:
+            await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
+        finally:
+            self._opening.difference_update(tasks)
 
     async def _open_one(self, key: tuple[str, int], member: Member) -> None:
         await self.log.start()

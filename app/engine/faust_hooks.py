@@ -253,7 +253,10 @@ class TableManager(FaustTableManager):
         try:
             await self.app.engine.assign({TopicPartition(*tp) for tp in assigned})
         except Exception as error:  # noqa: BLE001 - Faust would only log it
-            die(error, "opening partitions")
+            if not self.app.engine.closing:
+                die(error, "opening partitions")
+            logger.info("stopped while opening partitions: %r", error)
+            return
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
 
