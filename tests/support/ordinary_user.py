@@ -38,18 +38,24 @@ def _as_ordinary_user(command: Sequence[str], scratch: Path) -> subprocess.Compl
         return _run([*command, stack], environment)
     os.chown(home, *_ids())
     drop = ["setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups", "--no-new-privs", *command, stack]
-    python = Path(sys.base_prefix).resolve()
+    python, project = Path(sys.base_prefix).resolve(), Path(__file__).resolve().parents[2]
     closed = [folder for folder in python.parents if not folder.stat().st_mode & 0o001]
-    shelter = scratch / "python"
-    shelter.mkdir()
-    steps: list[list[str | Path]] = [["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/tmp"]]
-    if closed:
-        steps += [
-            ["mount", "--bind", python, shelter],
-            ["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", closed[-1]],
-            ["mkdir", "-p", python],
-            ["mount", "--bind", shelter, python],
-        ]
+    hidden = [Path("/tmp"), *closed[-1:]]
+    needed = [
+        path
+        for path in (python, project, *([] if Path(sys.prefix).is_relative_to(project) else [Path(sys.prefix)]))
+        if any(path.is_relative_to(folder) for folder in hidden)
+    ]
+    shelters = {path: scratch / f"shelter-{number}" for number, path in enumerate(needed)}
+    for shelter in shelters.values():
+        shelter.mkdir()
+    steps: list[list[str | Path]] = [["mount", "--bind", path, shelter] for path, shelter in shelters.items()]
+    steps += [
+        ["mount", "-t", "tmpfs", "-o", "mode=1777" if folder == hidden[0] else "mode=755", "tmpfs", folder]
+        for folder in hidden
+    ]
+    for path, shelter in shelters.items():
+        steps += [["mkdir", "-p", path], ["mount", "--bind", shelter, path]]
     exec_step: list[str | Path] = ["exec", *drop]
     script = " && ".join(shlex.join([str(word) for word in step]) for step in (*steps, exec_step))
     if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
