@@ -33,7 +33,7 @@ from app.stack.supervisor import Supervisor
 PLATFORMS: Final = {("Linux", "x86_64"), ("Linux", "aarch64")}
 ALL: Final = BACKENDS | WORKERS
 OWN_FILES: Final = (
-    "run", "logs", "postgres", "kafka", "connect", "s3", "warehouse", "state", "state.json", "secrets.json", ".lock"
+    "run", "logs", "postgres", "kafka", "connect", "s3", "warehouse", "state", "dbt", "state.json", "secrets.json", ".lock"
 )  # fmt: skip
 """All that a stack ever makes in its home, and so all that `wipe` removes."""
 WATCH_INTERVAL_S: Final = 0.5
