@@ -7,7 +7,7 @@ from typing import Final
 from agents import metrics
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
-from tables.encoding import after_prefix, number_key
+from tables.encoding import after_prefix, number_key, numbers
 from tables.waiting import WAITING, WaitingRecord
 
 REASON: Final = "unknown_account"
@@ -62,7 +62,8 @@ def expire(limits: Limits, unit: Unit) -> None:
     late: dict[int, list[WaitingRecord]] = {}
     for key, record in unit.table(WAITING).scan():
         if record.timestamp < oldest_ms:
-            late.setdefault(int.from_bytes(key[:8], "big") - (1 << 63), []).append(record)
+            account_id, *_ = numbers(key)
+            late.setdefault(account_id, []).append(record)
     for account_id, records in late.items():
         _remove(account_id, records, unit)
         for record in records:

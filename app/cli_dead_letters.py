@@ -93,11 +93,7 @@ def redrive(
     chosen = (
         [named(known, name) for name in dict.fromkeys(names)]
         if names
-        else [
-            one
-            for one in known
-            if one.letter.topic == (topic or one.letter.topic) and one.letter.reason == (reason or one.letter.reason)
-        ]
+        else [one for one in known if one.letter.is_of(topic, reason)]
     )
     verdicts = asyncio.run(judge(chosen, known, kafka))
     sent = [verdict for verdict in verdicts if force or verdict.obstacle is None]

@@ -39,6 +39,10 @@ class Letter(msgspec.Struct, frozen=True):
         """Where the refused record stands: topic/partition/offset."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
+    def is_of(self, topic: str | None, reason: str | None) -> bool:
+        """Whether it was refused on this topic for this reason; None: on any, for any."""
+        return (not topic or topic == self.topic) and (not reason or reason == self.reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -68,9 +72,7 @@ async def find(kafka: KafkaSettings, *, topic: str | None = None, reason: str | 
                 found += [
                     Found(f"{tp.partition}/{record.offset}", letter)
                     for record in records
-                    if record.value is not None
-                    and (letter := _letters.decode(record.value)).topic == (topic or letter.topic)
-                    and letter.reason == (reason or letter.reason)
+                    if record.value is not None and (letter := _letters.decode(record.value)).is_of(topic, reason)
                 ]
     finally:
         await consumer.stop()
