@@ -1,30 +1,131 @@
-"""An HTTP proxy for one upstream that breaks chosen exchanges, each once: what a network and an overloaded server do to a client.
+"""An HTTP proxy for one upstream that breaks chosen exchanges: what a network and an overloaded server do to a client.
 
-reset       the connection is reset before the upstream sees the request
-pass        nothing happens
-unavailable the upstream does not see the request, the client gets a 503
-lost        the upstream carries the request out, its reply is not delivered
+Faults by name, each for one exchange:
+pass         nothing happens
+reset        the connection is reset before the upstream sees the request
+partial      the upstream sees the head and half of the body, then its connection is reset, and the client's too
+unavailable  the upstream does not see the request, the client gets a 503; throttled: a 429; broken: a 500
+lost         the upstream carries the request out, its reply is not delivered
+mistaken     the upstream carries the request out, the client gets a 500
+cut          the upstream carries the request out, half of its reply is delivered
+slow         the reply comes two seconds late
 """
 
 import asyncio
-from collections import deque
+import gzip
+import json
+import socket
+import struct
+from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal, Self
+from dataclasses import dataclass, field
+from typing import Final, Literal, Self
 
-Fault = Literal["pass", "reset", "unavailable", "lost"]
+Named = Literal[
+    "pass", "reset", "partial", "unavailable", "throttled", "broken", "lost", "mistaken", "cut", "slow"
+]  # fmt: skip
+SLOW_S: Final = 2.0
 
-UNAVAILABLE = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the client gets without the upstream's knowing."""
+
+    status: str
+    body: bytes = b""
+    content_type: str = "application/xml"
+    name: str = "reply"
+
+    def encode(self, *, head_only: bool = False) -> bytes:
+        """The message."""
+        head = f"HTTP/1.1 {self.status}\r\nContent-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
+        return head.encode() + b"Connection: close\r\n\r\n" + (b"" if head_only else self.body)
 
 
+def json_reply(content: object, name: str) -> Reply:
+    """A 200 with this content."""
+    return Reply("200 OK", json.dumps(content).encode(), "application/json", name)
+
+
+def _s3_error(code: str, message: str) -> bytes:
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'.encode()
+    )
+
+
+REPLIES: Final[dict[str, Reply]] = {
+    "unavailable": Reply("503 Slow Down", _s3_error("SlowDown", "Please reduce your request rate.")),
+    "throttled": Reply("429 Too Many Requests", _s3_error("TooManyRequests", "Please reduce your request rate.")),
+    "broken": Reply("500 Internal Server Error", _s3_error("InternalError", "We encountered an internal error.")),
+}
+
+Fault = Named | Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it came."""
+
+    head: bytes
+    body: bytes
+
+    @property
+    def method(self) -> str:
+        """GET, PUT, …"""
+        return self.head.split(b" ", 1)[0].decode()
+
+    @property
+    def target(self) -> str:
+        """Path and query."""
+        return self.head.split(b" ", 2)[1].decode()
+
+    @property
+    def text(self) -> str:
+        """The body, unpacked."""
+        packed = self.body.startswith(b"\x1f\x8b")
+        return (gzip.decompress(self.body) if packed else self.body).decode(errors="replace")
+
+
+Matcher = Callable[[Request], bool]
+
+
+@dataclass(slots=True)
+class _Armed:
+    """Faults for the requests that match: these one after the other, then, if there is one, the last for as long as it stays."""
+
+    matches: Matcher
+    faults: deque[Fault]
+    standing: Fault | None = None
+
+
+@dataclass(slots=True)
+class _Broken(Exception):  # noqa: N818 - no error: the end of a connection
+    """Nothing more comes over this connection."""
+
+    last: bytes = b""
+    reset: bool = True
+
+
+@dataclass(eq=False, slots=True)
+class _Ends:
+    client: asyncio.StreamReader
+    answer: asyncio.StreamWriter
+    upstream: asyncio.StreamReader
+    onward: asyncio.StreamWriter
+
+
+@dataclass(eq=False)
 class HttpFaults:
-    """Use as an async context manager; `port` is where it listens. `arm` faults for requests whose first line begins with `method`."""
+    """Use as an async context manager; `port` is where it listens."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._upstream = (host, port)
-        self._armed: dict[bytes, deque[Fault]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.fired: list[Fault] = []
-        self.port = 0
+    host: str
+    upstream_port: int
+    fired: list[str] = field(default_factory=list)
+    """The faults that happened, by name."""
+    port: int = 0
+    _armed: list[_Armed] = field(default_factory=list)
+    _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -37,55 +138,106 @@ class HttpFaults:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def arm(self, method: str, *faults: Fault) -> None:
-        """Break the next requests of this method so, one after the other."""
-        self._armed.setdefault(method.encode(), deque()).extend(faults)
+    def arm(self, requests: str | Matcher, *faults: Fault) -> None:
+        """Break the next requests of this method, or those that match, so, one after the other."""
+        self._armed.append(_Armed(_matcher(requests), deque(faults)))
+
+    def stand(self, requests: str | Matcher, fault: Fault) -> Callable[[], None]:
+        """Break every such request, until what this answers is called."""
+        armed = _Armed(_matcher(requests), deque(), fault)
+        self._armed.append(armed)
+        return lambda: self._armed.remove(armed)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often each fault happened."""
+        return Counter(self.fired)
 
     async def _serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            upstream, onward = await asyncio.open_connection(*self._upstream)
+            ends = _Ends(client, answer, *await asyncio.open_connection(self.host, self.upstream_port))
             try:
-                with suppress(asyncio.IncompleteReadError, ConnectionError):
-                    while await self._exchange(client, answer, upstream, onward):
-                        pass
+                while await self._exchange(ends):
+                    pass
+            except (asyncio.IncompleteReadError, ConnectionError):
+                pass
+            except _Broken as broken:
+                answer.write(broken.last)
+                with suppress(ConnectionError):
+                    await answer.drain()
+                if broken.reset:
+                    _reset(answer)
             finally:
-                onward.close()
+                ends.onward.close()
+        except OSError:  # the upstream is away: so is the proxy
+            _reset(answer)
+        except asyncio.CancelledError:
+            pass  # of the proxy's own end; asyncio's streams would log it as an error
         finally:
             answer.close()
             self._tasks.discard(task)
 
-    async def _exchange(
-        self,
-        client: asyncio.StreamReader,
-        answer: asyncio.StreamWriter,
-        upstream: asyncio.StreamReader,
-        onward: asyncio.StreamWriter,
-    ) -> bool:
-        request, _ = await _message(client)
-        method = request.split(b" ", 1)[0]
-        armed = self._armed.get(method)
-        fault = armed.popleft() if armed else None
+    async def _exchange(self, ends: _Ends) -> bool:
+        """One request and its reply; False when the connection ends with them."""
+        request = await _request(ends.client)
+        fault = self._fault(request)
         if fault is not None:
-            self.fired.append(fault)
+            self.fired.append(fault.name if isinstance(fault, Reply) else fault)
+        head_only = request.method == "HEAD"
+        if isinstance(fault, str) and fault in REPLIES:
+            fault = REPLIES[fault]
+        if isinstance(fault, Reply):
+            raise _Broken(fault.encode(head_only=head_only), reset=False)
         if fault == "reset":
-            answer.transport.abort()
-            return False
-        if fault == "unavailable":
-            answer.write(UNAVAILABLE)
-            await answer.drain()
-            return False
-        onward.write(request)
-        await onward.drain()
-        reply, more = await _message(upstream, head_only=method == b"HEAD")
-        if fault == "lost":
-            answer.transport.abort()
-            return False
-        answer.write(reply)
-        await answer.drain()
+            raise _Broken
+        ends.onward.write(request.head)
+        if fault == "partial":
+            ends.onward.write(request.body[: len(request.body) // 2])
+            await ends.onward.drain()
+            _reset(ends.onward)
+            raise _Broken
+        ends.onward.write(request.body)
+        await ends.onward.drain()
+        reply, more = await _message(ends.upstream, head_only=head_only)
+        await self._deliver(ends, reply, fault, head_only=head_only)
         return more
+
+    async def _deliver(self, ends: _Ends, reply: bytes, fault: Fault | None, *, head_only: bool) -> None:
+        if fault == "lost":
+            raise _Broken
+        if fault == "mistaken":
+            raise _Broken(REPLIES["broken"].encode(head_only=head_only), reset=False)
+        if fault == "cut":
+            raise _Broken(reply[: len(reply) // 2])
+        if fault == "slow":
+            await asyncio.sleep(SLOW_S)
+        ends.answer.write(reply)
+        await ends.answer.drain()
+
+    def _fault(self, request: Request) -> Fault | None:
+        for armed in self._armed:
+            if (armed.faults or armed.standing is not None) and armed.matches(request):
+                return armed.faults.popleft() if armed.faults else armed.standing
+        return None
+
+
+def _matcher(requests: str | Matcher) -> Matcher:
+    return requests if callable(requests) else lambda request: request.method == requests
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def _request(stream: asyncio.StreamReader) -> Request:
+    message, _ = await _message(stream)
+    end = message.index(b"\r\n\r\n") + 4
+    return Request(message[:end], message[end:])
 
 
 async def _message(stream: asyncio.StreamReader, *, head_only: bool = False) -> tuple[bytes, bool]:

@@ -1,0 +1,40 @@
+"""An event loop in a thread of its own, so that a proxy goes on whatever the test is doing, and tests of either kind can use it."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Self, TypeVar
+
+Answer = TypeVar("Answer")
+
+CALL_TIMEOUT_S = 30
+
+
+class Background:
+    """Use as a context manager. What `enter` has opened is closed at its end, last first."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="instruments", daemon=True)
+        self._opened = AsyncExitStack()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.call(self._opened.aclose())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(CALL_TIMEOUT_S)
+            self._loop.close()
+
+    def enter(self, instrument: AbstractAsyncContextManager[Answer]) -> Answer:
+        """Open an instrument in here."""
+        return self.call(self._opened.enter_async_context(instrument))
+
+    def call(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """Run something in here and wait for its answer."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_TIMEOUT_S)
