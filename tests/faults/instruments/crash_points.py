@@ -64,7 +64,7 @@ def install() -> None:
     POINTS[point].install(Fuse(point, int(os.environ.get(NTH, "1")), proof))
 
 
-def _wrap(owner: Any, name: str, make: Callable[[Async], Async]) -> None:
+def _wrap(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     setattr(owner, name, make(getattr(owner, name)))
 
 
@@ -91,7 +91,7 @@ def _after_outputs(fuse: Fuse) -> None:
 
 
 def _around_commit(fuse: Fuse, *, after: bool) -> None:
-    from app.engine.transactions import AIOKafkaProducer  # noqa: PLC0415 - see above
+    from aiokafka import AIOKafkaProducer  # noqa: PLC0415 - see above
 
     def wrapped(commit: Async) -> Async:
         async def dying(self: Any) -> Any:
@@ -114,7 +114,6 @@ def _during_restore(fuse: Fuse) -> None:
     from app.engine.store import Store  # noqa: PLC0415
 
     restoring: ContextVar[bool] = ContextVar("restoring", default=False)
-    write = Store.write
 
     def wrapped(replay: Async) -> Async:
         async def marked(*args: Any, **kwargs: Any) -> Any:
@@ -126,13 +125,16 @@ def _during_restore(fuse: Fuse) -> None:
 
         return marked
 
-    def dying(self: Store, changes: Any, offsets: Any) -> None:
-        write(self, changes, offsets)
-        if changes and restoring.get():
-            fuse.reach(f"with {len(changes)} records of a changelog written")
+    def counted(write: Callable[..., None]) -> Callable[..., None]:
+        def dying(self: Any, changes: Any, offsets: Any) -> None:
+            write(self, changes, offsets)
+            if changes and restoring.get():
+                fuse.reach(f"with {len(changes)} records of a changelog written")
+
+        return dying
 
     _wrap(restore, "_replay", wrapped)
-    Store.write = dying  # type: ignore[method-assign]  # that is the point
+    _wrap(Store, "write", counted)
 
 
 def _mid_upload(fuse: Fuse) -> None:
@@ -189,17 +191,18 @@ def _after_upload(fuse: Fuse) -> None:
 def _around_load_commit(fuse: Fuse, *, after: bool) -> None:
     from sinks.snowflake import SnowflakeWarehouse  # noqa: PLC0415 - see above
 
-    run = SnowflakeWarehouse._run
+    def wrapped(run: Callable[..., Any]) -> Callable[..., Any]:
+        def dying(self: Any, sql: str) -> Any:
+            if sql == "COMMIT" and not after:
+                fuse.reach()
+            answer = run(self, sql)
+            if sql == "COMMIT" and after:
+                fuse.reach()
+            return answer
 
-    def dying(self: SnowflakeWarehouse, sql: str) -> Any:
-        if sql == "COMMIT" and not after:
-            fuse.reach()
-        answer = run(self, sql)
-        if sql == "COMMIT" and after:
-            fuse.reach()
-        return answer
+        return dying
 
-    SnowflakeWarehouse._run = dying  # type: ignore[method-assign]  # that is the point
+    _wrap(SnowflakeWarehouse, "_run", wrapped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,11 @@ class Wire:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return len(self._links)
+
     async def reset(self) -> int:
         """Reset every connection that is open now; answers how many there were."""
         links = list(self._links)
