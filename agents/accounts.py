@@ -1,22 +1,20 @@
 """Accounts. Rule: current state and SCD2 versions follow every change of an account's row; its first row releases what waits for it."""
 
-from typing import Final
-
 from agents import transactions, versions
-from app.engine.group import Apply
-from app.engine.unit import InputRecord, Unit
+from app.domain.captured import CapturedTable
+from app.engine.unit import Unit
 from app.topics import SCD2_ACCOUNTS
 from tables.accounts import ACCOUNTS
+from tables.rows import RowKey
 
-DECLARATION: Final = versions.Versioned("accounts", "account_id", ACCOUNTS, SCD2_ACCOUNTS.name)
+
+def declaration(table: CapturedTable, untracked: frozenset[str]) -> versions.Versioned:
+    """Accounts, as they are declared."""
+    return versions.Versioned(table, ACCOUNTS, SCD2_ACCOUNTS.name, untracked)
 
 
-def handler(untracked: frozenset[str]) -> Apply:
-    """The logic for the accounts' CDC topic."""
-
-    def apply(record: InputRecord, unit: Unit) -> None:
-        changed = versions.apply(DECLARATION, untracked, record, unit)
-        if changed is not None:
-            transactions.release(changed[0], unit)
-
-    return apply
+def release(key: RowKey, unit: Unit) -> None:
+    """Let go what waits for the account with this key."""
+    (account_id,) = key
+    assert isinstance(account_id, int)
+    transactions.release(account_id, unit)

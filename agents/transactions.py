@@ -103,7 +103,7 @@ def _apply(record: InputRecord, unit: Unit) -> bool:
 
 def _account(account_id: int, unit: Unit) -> Account | None:
     """The account as its last row has it, also when that row is gone: its transactions may come later than its deletion."""
-    state = unit.table(ACCOUNTS).get(account_id)
+    state = unit.table(ACCOUNTS).get((account_id,))
     if state is None or "customer_id" not in state.attributes:
         return None
     cached = unit.memory.get(("account", account_id))

@@ -187,6 +187,14 @@ class WarehouseSettings(_Section):
     )
 
 
+class CaptureSettings(_Section):
+    """Which tables of the source are captured."""
+
+    model_config = SettingsConfigDict(env_prefix="BANKSTREAM_", extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    tables_file: Path | None = Field(None, description="captured.toml; unset: the one shipped with the application")
+
+
 class ConnectSettings(_Section):
     """Kafka Connect's REST interface."""
 

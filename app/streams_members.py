@@ -1,36 +1,61 @@
-"""What the streams worker is composed of: the logic for each topic of its two groups. Importing it starts and claims nothing."""
+"""What the streams worker is composed of: the logic for each topic of its groups. Importing it starts and claims nothing."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from agents import accounts, control, customers, transactions, velocity, versions, waiting
+from agents import accounts, control, customers, snapshots, transactions, velocity, versions, waiting
+from agents.control import Obey
+from agents.versions import Versioned
+from app.captured import captured_tables
+from app.domain.captured import CapturedTable
 from app.engine.group import Apply, Group
-from app.groups import groups
+from app.engine.settling import Settling
+from app.groups import groups, versioned_others
 from app.rules import load_rules
 from app.settings import KafkaSettings, WorkerSettings
-from app.topics import ACCOUNTS, CONTROL, CUSTOMERS, TRANSACTIONS, TRANSACTIONS_CDC
+from app.topics import ACCOUNTS, CONTROL, CUSTOMERS, TRANSACTIONS, TRANSACTIONS_CDC, cdc_topic, scd2_topic
+from tables.rows import rows_of
 
 Handlers = dict[str, Apply]
+Member = tuple[Group, Handlers]
 
 
-def logic(settings: WorkerSettings) -> tuple[Handlers, Handlers]:
-    """The agents' logic by topic, for each of the two groups. Raises SettingsError for rules that cannot be used."""
-    untracked = frozenset(settings.untracked_columns)
-    by_account: Handlers = {
-        ACCOUNTS.name: accounts.handler(untracked),
-        TRANSACTIONS_CDC.name: transactions.handler(limits(settings)),
-        CONTROL.name: control.handler(
-            {"accounts": partial(versions.truncate, accounts.DECLARATION), "transactions": transactions.truncate}
-        ),
+def members(
+    settings: WorkerSettings, kafka: KafkaSettings, tables: Iterable[CapturedTable] | None = None
+) -> tuple[Member, ...]:
+    """Every group with its logic, what time makes due in it, and what it waits for. `tables`: None means those of the settings.
+
+    Raises SettingsError for rules or tables that cannot be used.
+    """
+    declared = captured_tables() if tables is None else tuple(tables)
+    by_name = {table.name: table for table in declared}
+    account = accounts.declaration(by_name["accounts"], _untracked(by_name["accounts"], settings))
+    customer = customers.declaration(by_name["customers"], _untracked(by_name["customers"], settings))
+    rest = [
+        Versioned(table, rows_of(table), scd2_topic(table).name, _untracked(table, settings))
+        for table in versioned_others(declared)
+    ]
+    bounds = limits(settings)
+    of_accounts: Handlers = {
+        ACCOUNTS.name: versions.handler(account, accounts.release),
+        TRANSACTIONS_CDC.name: transactions.handler(bounds),
+        CONTROL.name: _control([account], {transactions.NAME: transactions.truncate}),
     }
-    by_customer: Handlers = {
-        CUSTOMERS.name: customers.handler(untracked),
+    of_customers: Handlers = {
+        CUSTOMERS.name: versions.handler(customer),
         TRANSACTIONS.name: velocity.handler(load_rules(settings.rules_file), settings.velocity_cached_events),
-        CONTROL.name: control.handler(
-            {"customers": partial(versions.truncate, customers.DECLARATION), "transactions": velocity.truncated}
-        ),
+        CONTROL.name: _control([customer], {velocity.NAME: velocity.truncated}),
     }
-    return by_account, by_customer
+    by_account, by_customer, *by_key = groups(kafka, declared)
+    composed: list[Member] = [
+        (replace(by_account, punctuate=partial(waiting.expire, bounds), settling=_settling([account])), of_accounts),
+        (replace(by_customer, settling=_settling([customer])), of_customers),
+    ]
+    for group in by_key:
+        handlers = {cdc_topic(one.table).name: versions.handler(one) for one in rest}
+        composed.append((replace(group, settling=_settling(rest)), {**handlers, CONTROL.name: _control(rest, {})}))
+    return tuple(composed)
 
 
 def limits(settings: WorkerSettings) -> waiting.Limits:
@@ -38,9 +63,16 @@ def limits(settings: WorkerSettings) -> waiting.Limits:
     return waiting.Limits(settings.waiting_max_records, settings.waiting_max_age_s)
 
 
-def members(settings: WorkerSettings, kafka: KafkaSettings) -> tuple[tuple[Group, Handlers], tuple[Group, Handlers]]:
-    """Both groups with their logic and what time makes due in them."""
-    by_account, by_customer = groups(kafka)
-    expiring = replace(by_account, punctuate=partial(waiting.expire, limits(settings)))
-    of_accounts, of_customers = logic(settings)
-    return (expiring, of_accounts), (by_customer, of_customers)
+def _untracked(table: CapturedTable, settings: WorkerSettings) -> frozenset[str]:
+    return frozenset(settings.untracked_columns) if table.untracked is None else table.untracked
+
+
+def _control(versioned: Iterable[Versioned], others: dict[str, Obey]) -> Apply:
+    own = {one.name: partial(versions.truncate, one) for one in versioned}
+    return control.handler({**own, **others}, frozenset(own))
+
+
+def _settling(versioned: Iterable[Versioned]) -> Settling:
+    return snapshots.settling({
+        one.name: (cdc_topic(one.table).name, partial(versions.vanish, one)) for one in versioned
+    })  # fmt: skip

@@ -2,12 +2,6 @@
 
 from typing import Final
 
-import msgspec
+from tables.rows import Rows, integers
 
-from app.domain.scd2 import RowState
-from app.engine.table import Table
-from tables.encoding import number_key
-
-ACCOUNTS: Final[Table[int, RowState]] = Table(
-    "accounts", number_key, msgspec.json.encode, msgspec.json.Decoder(RowState).decode
-)
+ACCOUNTS: Final[Rows] = integers("accounts")

@@ -2,12 +2,6 @@
 
 from typing import Final
 
-import msgspec
+from tables.rows import Rows, integers
 
-from app.domain.scd2 import RowState
-from app.engine.table import Table
-from tables.encoding import number_key
-
-CUSTOMERS: Final[Table[int, RowState]] = Table(
-    "customers", number_key, msgspec.json.encode, msgspec.json.Decoder(RowState).decode
-)
+CUSTOMERS: Final[Rows] = integers("customers")

@@ -1,18 +1,29 @@
 """Debezium's JSON envelope, plain or inside {schema, payload}, to one RowChange. What cannot be understood is poison, with a reason."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from app.cdc.schema import to_text
-from app.domain.changes import Key, Operation, Row, RowChange
+from app.domain.captured import KeyType
+from app.domain.changes import Key, Operation, Row, RowChange, same
 from app.domain.times import MAX_US, MIN_US
 from app.errors import PoisonRecordError
 
 OPERATIONS: Final[dict[str, Operation]] = {"r": "r", "c": "c", "u": "u", "d": "d", "t": "t"}
 MESSAGE: Final = "m"
 """A logical message (pg_logical_emit_message): it changes no row."""
+
+SNAPSHOT: Final[dict[str | bool | None, Literal["row", "last_row"]]] = {
+    True: "row",
+    "true": "row",
+    "first": "row",
+    "first_in_data_collection": "row",
+    "last_in_data_collection": "last_row",
+    "last": "last_row",
+}
+"""What `source.snapshot` says of a row. `incremental` is not among them: such a snapshot is read in pieces, at many positions."""
 
 NEW_KEY: Final = "__debezium.newkey"
 OLD_KEY: Final = "__debezium.oldkey"
@@ -26,6 +37,7 @@ class _Source(msgspec.Struct, rename={"tx_id": "txId"}):
     tx_id: int | None = None
     ts_us: int | None = None
     ts_ms: int | None = None
+    snapshot: str | bool | None = None
 
 
 class _Envelope(msgspec.Struct):
@@ -84,6 +96,7 @@ def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]], table: str
         commit_us=_commit_us(source),
         previous_key=_header_key(headers, OLD_KEY) if operation == "c" else None,
         next_key=_header_key(headers, NEW_KEY) if operation == "d" else None,
+        snapshot=SNAPSHOT.get(source.snapshot, "none") if operation == "r" else "none",
     )
 
 
@@ -99,19 +112,23 @@ def decode_key(key: bytes | None) -> dict[str, msgspec.Raw]:
     return columns
 
 
-def primary_key(change: RowChange, key: bytes | None, column: str) -> int:
-    """The row's primary key, one 64-bit column, which is the message key too. Raises PoisonRecordError `no_key` or `key_mismatch`."""
+def primary_key(change: RowChange, key: bytes | None, columns: Mapping[str, KeyType]) -> dict[str, int | str]:
+    """The row's primary key, which is in the message key. Raises PoisonRecordError `no_key`, `key_mismatch` or `bad_key`."""
     row = change.after if change.after is not None else change.before
-    in_key = decode_key(key).get(column)
-    in_row = None if row is None else row.get(column)
+    in_key = decode_key(key)
+    return {column: _key_value(in_key.get(column), row or {}, column, kind) for column, kind in columns.items()}
+
+
+def _key_value(in_key: msgspec.Raw | None, row: Row, column: str, kind: KeyType) -> int | str:
+    in_row = row.get(column)
     if in_key is None:
         raise PoisonRecordError(f"the record's key has no column {column!r}", reason="no_key")
-    if in_row is not None and in_row != in_key:
+    if in_row is not None and not same(in_row, in_key):
         raise PoisonRecordError(
             f"the record's key says {column} {bytes(in_key)[:40]!r}, its row {bytes(in_row)[:40]!r}",
             reason="key_mismatch",
         )
-    return integer(in_key, column)
+    return integer(in_key, column) if kind == "integer" else text(in_key, column)
 
 
 def integer(value: msgspec.Raw, column: str) -> int:
@@ -125,6 +142,17 @@ def integer(value: msgspec.Raw, column: str) -> int:
     if not -(1 << 63) <= number < 1 << 63:
         raise PoisonRecordError(f"{column} {number} does not fit 64 bits", reason="bad_key")
     return number
+
+
+def text(value: msgspec.Raw, column: str) -> str:
+    """A key column that is written as a string. Raises PoisonRecordError `bad_key`."""
+    try:
+        return msgspec.json.decode(value, type=str)
+    except msgspec.MsgspecError as error:
+        raise PoisonRecordError(
+            f"{column} {bytes(value)[:40]!r} is not a text: {error}. Declare it as an integer, if it is one",
+            reason="bad_key",
+        ) from None
 
 
 def _open(value: bytes | None) -> _Envelope | None:

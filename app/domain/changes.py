@@ -34,6 +34,9 @@ class RowChange:
     """Of a row created by a change of its primary key: the key it had."""
     next_key: Key | None = None
     """Of a row deleted by a change of its primary key: the key it has now."""
+    snapshot: Literal["none", "row", "last_row"] = "none"
+    """Whether this is a row of a snapshot of the whole table, and the last one. Not so for rows that are read beside the stream
+    (incremental snapshots)."""
 
 
 def same(one: msgspec.Raw | None, other: msgspec.Raw | None) -> bool:

@@ -1,5 +1,6 @@
 """The records of the derived topics. Field names are a contract with consumers; money is decimal strings, times are RFC 3339 UTC."""
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -20,7 +21,8 @@ class Source(msgspec.Struct, frozen=True):
 
 
 OpenReason = Literal["created", "updated", "revived", "key_changed", "resnapshot"]
-CloseReason = Literal["superseded", "deleted", "key_changed", "truncated"]
+CloseReason = Literal["superseded", "deleted", "key_changed", "truncated", "vanished"]
+"""`vanished`: found to be gone, by a snapshot or by an insert of its key, without a word in the log of when it went."""
 
 
 class Scd2Open(msgspec.Struct, frozen=True, tag_field="op", tag="open"):
@@ -146,16 +148,31 @@ class AlertRecord(msgspec.Struct, frozen=True):
 
 
 class ControlRecord(msgspec.Struct, frozen=True):
-    """An order to every partition. `truncate`: close the versions of `table` whose lsn is below that of the source."""
+    """An order to every partition.
 
-    order: Literal["truncate"]
+    `truncate`: close the versions of `table` whose lsn is below that of the source. `snapshot`: the source is the last row of a snapshot
+    of `table`; close the versions of rows that it did not have, when all of it has been read.
+    """
+
+    order: Literal["truncate", "snapshot"]
     table: str
     source: Source
+    recorded_ms: int = 0
+    """Kafka's timestamp of the record at `source`."""
 
 
 def encode(record: msgspec.Struct) -> bytes:
     """The record's JSON."""
     return msgspec.json.encode(record)
+
+
+def key_of(columns: Mapping[str, Any]) -> bytes:
+    """The bytes of a key of any columns, likewise.
+
+    >>> key_of({"branch": "Zürich", "number": 7}).decode()
+    '{"branch":"Zürich","number":7}'
+    """
+    return msgspec.json.encode(columns)
 
 
 def key_bytes(column: str, value: int) -> bytes:

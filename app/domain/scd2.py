@@ -31,6 +31,8 @@ class RowState(msgspec.Struct, frozen=True, array_like=True):
     """Of the open version; of a deleted row, its last one. Empty for a row that was deleted before anything else was known of it."""
     since_us: int
     """When the open version became valid; of a deleted row, when its last one ended."""
+    recorded_ms: int = 0
+    """Kafka's timestamp of the last change that was applied, snapshot reads not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,20 @@ class Truncation:
     lsn: int
     commit_us: int
     source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A reading of a whole table: rows that it does not have and that were not written after it are gone."""
+
+    lsn: int
+    """The log position at which it was taken."""
+    taken_us: int
+    """When, by the source's clock."""
+    recorded_ms: int
+    """Kafka's timestamp of one of its records. What was recorded later was committed after it."""
+    source: Source
+    """That record's."""
 
 
 Effect = Literal["applied", "unchanged", "replayed"]
@@ -110,34 +126,52 @@ def is_older(state: Positions, lsn: int) -> bool:
     return max(_known(state.lsn), _known(state.snapshot_lsn)) < lsn
 
 
+def is_missing(state: RowState, snapshot: Snapshot) -> bool:
+    """Whether a snapshot that was read to its end shows that this row is gone: it lived, and neither was read nor has changed since.
+
+    The log position alone does not tell: a transaction that was under way at the snapshot wrote below its position, and is recorded
+    after it.
+    """
+    return state.alive and is_older(state, snapshot.lsn) and state.recorded_ms < snapshot.recorded_ms
+
+
 def _known(lsn: int | None) -> int:
     return -1 if lsn is None else lsn
 
 
 def step(
-    change: RowChange, key: Key, state: RowState | None, *, untracked: frozenset[str], source: Source
-) -> Step:  # fmt: skip
+    change: RowChange,
+    key: Key,
+    state: RowState | None,
+    *,
+    untracked: frozenset[str],
+    source: Source,
+    recorded_ms: int = 0,
+) -> Step:
     """Apply a change of the row with this key. `change` is not a truncate; `untracked` columns open no version.
 
     An update needs its `after`, and a delete may come without `before` (then the attributes stay what they were).
+    `recorded_ms` is Kafka's timestamp of the change.
     """
     if state is not None and is_replay(state, change):
         return Step(state, effect="replayed")
+    if state is not None and change.operation == "r":
+        recorded_ms = state.recorded_ms
     if change.operation == "d":
-        return _delete(change, key, state, source)
+        return _delete(change, key, state, source, recorded_ms)
     assert change.after is not None
     after = change.after
     lsn, snapshot_lsn = next_positions(state, change)
-    if state is not None and state.alive:
+    changed: list[str] = []
+    vanished = state is not None and state.alive and _was_gone(change, state)
+    if state is not None and state.alive and not vanished:
         changed = differing(state.attributes, after)
         if not (set(changed) - untracked):
             kept = RowState(
                 alive=True, attributes=after, lsn=lsn, snapshot_lsn=snapshot_lsn,
-                version_id=state.version_id, since_us=state.since_us,
+                version_id=state.version_id, since_us=state.since_us, recorded_ms=recorded_ms,
             )  # fmt: skip
             return Step(kept, effect="applied" if changed else "unchanged")
-    else:
-        changed = []
     valid_from_us = change.commit_us if state is None else max(change.commit_us, state.since_us)
     opened = Scd2Open(
         version_id=version_id(change.table, key, change, source),
@@ -145,12 +179,15 @@ def step(
         valid_from=format_us(valid_from_us),
         attributes=after,
         changed=changed,
-        reason=_open_reason(change, state),
+        reason=_open_reason(change, state, vanished=vanished),
         source=source,
         previous_key=change.previous_key,
     )
-    closed = _close(key, state, valid_from_us, "superseded", source) if state is not None and state.alive else ()
-    return Step(RowState(True, after, lsn, snapshot_lsn, opened.version_id, valid_from_us), (*closed, opened))
+    closed: tuple[Scd2Close, ...] = ()
+    if state is not None and state.alive:
+        closed = _close(key, state, valid_from_us, "vanished" if vanished else "superseded", source)
+    new = RowState(True, after, lsn, snapshot_lsn, opened.version_id, valid_from_us, recorded_ms)
+    return Step(new, (*closed, opened))
 
 
 def truncate(key: Key, state: RowState, truncation: Truncation) -> Step:
@@ -159,19 +196,36 @@ def truncate(key: Key, state: RowState, truncation: Truncation) -> Step:
         return Step(state, effect="unchanged")
     ended_us = max(truncation.commit_us, state.since_us)
     gone = RowState(
-        False, state.attributes, truncation.lsn, state.snapshot_lsn, version_id=state.version_id, since_us=ended_us
+        False, state.attributes, truncation.lsn, state.snapshot_lsn, state.version_id, ended_us, state.recorded_ms
     )
     return Step(gone, _close(key, state, ended_us, "truncated", truncation.source))
 
 
-def _delete(change: RowChange, key: Key, state: RowState | None, source: Source) -> Step:
+def vanish(key: Key, state: RowState, snapshot: Snapshot) -> Step:
+    """Close the open version of a row that a snapshot shows to be gone. It ends when the snapshot was taken: nobody knows when it went."""
+    if not is_missing(state, snapshot):
+        return Step(state, effect="unchanged")
+    ended_us = max(snapshot.taken_us, state.since_us)
+    gone = RowState(
+        False, state.attributes, state.lsn, snapshot.lsn, state.version_id, ended_us, state.recorded_ms
+    )  # fmt: skip
+    return Step(gone, _close(key, state, ended_us, "vanished", snapshot.source))
+
+
+def _was_gone(change: RowChange, state: RowState) -> bool:
+    """Whether an insert shows that the row that lives, as far as is known, was gone before: beyond all that is known of it, as a key is
+    free when it is inserted. Its deletion was not seen, or has yet to be heard of (a TRUNCATE, a snapshot)."""
+    return change.operation == "c" and change.lsn is not None and is_older(state, change.lsn)
+
+
+def _delete(change: RowChange, key: Key, state: RowState | None, source: Source, recorded_ms: int) -> Step:
     if state is None:
-        gone = RowState(False, change.before or {}, change.lsn, None, version_id="", since_us=change.commit_us)
+        gone = RowState(False, change.before or {}, change.lsn, None, "", change.commit_us, recorded_ms)
         return Step(gone, effect="unchanged")
     lsn, snapshot_lsn = next_positions(state, change)
     attributes = change.before if change.before and len(change.before) >= len(state.attributes) else state.attributes
     ended_us = max(change.commit_us, state.since_us)
-    gone = RowState(False, attributes, lsn, snapshot_lsn, version_id=state.version_id, since_us=ended_us)
+    gone = RowState(False, attributes, lsn, snapshot_lsn, state.version_id, ended_us, recorded_ms)
     if not state.alive:
         return Step(gone, effect="unchanged")
     return Step(
@@ -196,11 +250,11 @@ def _close(
     )
 
 
-def _open_reason(change: RowChange, state: RowState | None) -> OpenReason:
+def _open_reason(change: RowChange, state: RowState | None, *, vanished: bool) -> OpenReason:
     if change.previous_key is not None:
         return "key_changed"
     if state is None or not state.version_id:
         return "created"
-    if not state.alive:
+    if vanished or not state.alive:
         return "revived"
     return "resnapshot" if change.operation == "r" else "updated"

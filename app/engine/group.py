@@ -15,6 +15,7 @@ from app.engine.dead_letters import DeadLetter
 from app.engine.kafka import KafkaLog
 from app.engine.lru import LruDict
 from app.engine.restore import Changelog, restore
+from app.engine.settling import Settler, Settling
 from app.engine.store import Store
 from app.engine.table import Table
 from app.engine.transactions import Transactions
@@ -51,6 +52,8 @@ class Group:
     partitions_of: Callable[[str], int]
     dead_letter_topic: str
     punctuate: Punctuate | None = None
+    settling: Settling | None = None
+    """What has to wait until a partition has processed all that a topic has; looked at as often as `punctuate` is."""
 
     def changelog(self, table: str) -> str:
         """The changelog topic of a table of this group."""
@@ -97,6 +100,7 @@ class GroupPartition:
         self._positions: dict[str, int] = {}
         self._punctuated = 0.0
         self._transactions = Transactions(f"{group.app_id}.{group.name}.{number}", kafka, engine)
+        self._settler = Settler(number, kafka, log)
         self._store: Store | None = None
 
     async def open(self) -> None:
@@ -150,16 +154,33 @@ class GroupPartition:
             return sum(len(records) for _, records in fresh)
 
     async def punctuate(self) -> None:
-        """Do what time made due, if it is time for it."""
+        """Do what time made due, and what waited for the end of a topic, if it is time for it."""
         now = time.monotonic()
-        if self.group.punctuate is None or now - self._punctuated < self._engine.punctuate_interval_ms / 1000:
+        if now - self._punctuated < self._engine.punctuate_interval_ms / 1000:
             return
         self._punctuated = now
+        if self.group.punctuate is not None:
+            async with self._lock:
+                unit = self._unit()
+                self.group.punctuate(unit)
+                if not unit.empty:
+                    await self._commit(unit, {})
+        if self.group.settling is not None:
+            await self._settle(self.group.settling)
+
+    async def _settle(self, settling: Settling) -> None:
+        """Kafka is asked without the lock: records are processed meanwhile, and a partition that is closed by then is left alone."""
         async with self._lock:
-            unit = self._unit()
-            self.group.punctuate(unit)
-            if not unit.empty:
-                await self._commit(unit, {})
+            awaited = settling(self._unit()) if self._store is not None else {}
+        for wish in await self._settler.reached(awaited, self.position):
+            async with self._lock:
+                if self._store is None:
+                    return
+                unit = self._unit()
+                settle = settling(unit).get(wish)
+                if settle is not None:
+                    settle(unit)
+                    await self._commit(unit, {})
 
     async def close(self) -> None:
         """Wait for the transaction under way, then let go. Closing twice is allowed."""

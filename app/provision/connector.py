@@ -12,10 +12,12 @@ from typing import Final
 
 import psycopg
 
+from app.captured import captured_tables
 from app.errors import one_line
 from app.provision.connect import Client
 from app.provision.errors import ConnectorError
 from app.settings import ConnectSettings, SourceSettings
+from app.topics import others
 
 POLL_S: Final = 0.1
 MAX_RESTARTS: Final = 5
@@ -24,8 +26,14 @@ RESTART_PAUSE_S: Final = 1.0
 
 
 def configuration() -> dict[str, str]:
-    """The connector's configuration as Connect stores it."""
+    """The connector's configuration as Connect stores it: the file's, with the tables that are declared beside the bank's own.
+
+    Snapshots read tables in this order. The heartbeat stays last: it is never empty, and so always bears the mark of the end.
+    """
     found: dict[str, str] = json.loads((files("app.provision") / "connector.json").read_text(encoding="utf-8"))
+    *bank, heartbeat = found["table.include.list"].split(",")
+    declared = [f"public.{table.name}" for table in others(captured_tables())]
+    found["table.include.list"] = ",".join((*bank, *declared, heartbeat))
     return found
 
 

@@ -21,15 +21,16 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
+from app.captured import captured_tables
 from app.errors import one_line
 from app.provision.errors import SourceError
 from app.provision.migrations import lock, migrate, shipped
 from app.settings import PostgresSettings, SourceSettings
+from app.topics import others
 
-CAPTURED: Final = ("accounts", "customers", "heartbeat", "transactions")
-"""What the publication has, no more and no less."""
-FULL_IDENTITY: Final = ("accounts", "customers", "transactions")
 PUBLICATION: Final = "bank"
+HEARTBEAT: Final = "heartbeat"
+"""Published beside the captured tables; its identity need not be full."""
 APPLICATION: Final = "bankstream provision"
 CONNECT_TIMEOUT_S: Final = 10
 
@@ -48,6 +49,7 @@ def provision(settings: SourceSettings) -> list[str]:
         _check_roles(connection, settings)
         applied = migrate(connection, shipped())
         _grant(connection, settings)
+        _capture_others(connection, settings)
         _check_capture(connection)
     return applied
 
@@ -148,20 +150,49 @@ def _grant(connection: Connection, settings: SourceSettings) -> None:
         connection.execute(text.encode())
 
 
+def _capture_others(connection: Connection, settings: SourceSettings) -> None:
+    """Let Debezium have the tables that are declared beside the bank's own. The bank makes them; here they become captured."""
+    for table in others(captured_tables()):
+        name = sql.Identifier("public", table.name)
+        if connection.execute("SELECT to_regclass(%s)", [f"public.{table.name}"]).fetchone() == (None,):
+            raise SourceError(
+                f"table {table.name} is declared as captured, but database {settings.dbname} has none in schema public that "
+                f"{settings.owner_user} can see. Make it, or take it out of the file that BANKSTREAM_TABLES_FILE names."
+            )
+        readers = sql.SQL(", ").join(map(sql.Identifier, (settings.replication_user, settings.reader_user)))
+        published = connection.execute(
+            "SELECT FROM pg_publication_tables WHERE pubname = %s AND schemaname = 'public' AND tablename = %s",
+            [PUBLICATION, table.name],
+        ).fetchone()
+        try:
+            with connection.transaction():
+                connection.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(name))
+                connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(name, readers))
+                if published is None:
+                    publication = sql.Identifier(PUBLICATION)
+                    connection.execute(sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(publication, name))
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise SourceError(
+                f"{settings.owner_user} may not let table {table.name} be captured: {error.diag.message_primary}. It has to own it."
+            ) from None
+
+
 def _check_capture(connection: Connection) -> None:
     """Someone may have changed by hand what the migrations made; capture would then lose changes without a word."""
     rows = connection.execute(
         "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s ORDER BY 1", [PUBLICATION]
     ).fetchall()
     published = [name for (name,) in rows]
-    if published != [f"public.{table}" for table in CAPTURED]:
+    tables = sorted(table.name for table in captured_tables())
+    captured = ", ".join(sorted((*tables, HEARTBEAT)))
+    if published != [f"public.{table}" for table in captured.split(", ")]:
         raise SourceError(
-            f"publication {PUBLICATION} has {', '.join(published) or 'no tables'} instead of {', '.join(CAPTURED)}. Put it right: "
-            f"ALTER PUBLICATION {PUBLICATION} SET TABLE {', '.join(CAPTURED)}"
+            f"publication {PUBLICATION} has {', '.join(published) or 'no tables'} instead of {captured}. Put it right: "
+            f"ALTER PUBLICATION {PUBLICATION} SET TABLE {captured}"
         )
     rows = connection.execute(
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s) AND relreplident <> 'f'",
-        [list(FULL_IDENTITY)],
+        [tables],
     ).fetchall()
     if rows:
         table = rows[0][0]

@@ -1,9 +1,9 @@
-"""A replay: both groups of the streams worker on memory, fed in the order of the files; their clock is each record's own timestamp.
+"""A replay: the groups of the streams worker on memory, fed in the order of the files; their clock is each record's own timestamp.
 
 One partition a group is enough: records are applied in file order anyway, and order within a key is all that the logic asks for.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -14,7 +14,7 @@ from app.replay.outputs import Outputs
 from app.replay.recording import Recorded
 from app.settings import KafkaSettings, WorkerSettings
 from app.streams_members import Handlers, members
-from app.topics import CDC, CONTROL, CUSTOMERS, DERIVED, TRANSACTIONS
+from app.topics import CDC, CONTROL, DERIVED, TRANSACTIONS
 
 INPUTS: Final = frozenset(topic.name for topic in CDC)
 OUTPUTS: Final = tuple(topic.name for topic in DERIVED)
@@ -46,18 +46,26 @@ class Replay:
 
     def __init__(self, settings: WorkerSettings) -> None:
         single = KafkaSettings().model_copy(update={"partitions": 1})
-        self._accounts, self._customers = (
+        self._members = [
             _Member(group, handlers, MemoryPartition(group, 0)) for group, handlers in members(settings, single)
-        )
+        ]
+        self._accounts, self._customers, *_ = self._members
+        self._of_topic = {topic: member for member in self._members for topic in member.group.topics}
         self._derived = 0
 
     def run(self, records: Iterable[Recorded], outputs: Outputs) -> Summary:
         """Process everything, write what it emits."""
         summary = Summary()
+        latest_ms = 0
         for chunk in _chunks(records):
             summary.records += len(chunk)
+            latest_ms = max(latest_ms, *(record.timestamp for record in chunk))
             self._process(chunk, outputs)
-        for member in (self._accounts, self._customers):
+        for (
+            member
+        ) in self._members:  # a file may have its partitions one after another: what it lacks is known at its end
+            self._emitted(member.partition.settle(now_us=latest_ms * 1000), outputs)
+        for member in self._members:
             for letter in member.partition.dead_letters:
                 summary.dead_letters[letter.reason] = summary.dead_letters.get(letter.reason, 0) + 1
         summary.waiting = sum(1 for _ in self._accounts.partition.store.scan("waiting"))
@@ -66,9 +74,8 @@ class Replay:
 
     def _process(self, chunk: list[Recorded], outputs: Outputs) -> None:
         latest_us = max(record.timestamp for record in chunk) * 1000
-        for run in _runs(chunk):
-            customers = run[0].topic in self._customers.group.topics
-            member = self._customers if customers else self._accounts
+        for run in _runs(chunk, lambda record: self._of_topic[record.topic].group.name):
+            member = self._of_topic[run[0].topic]
             self._emitted(member.partition.process(run, member.handlers), outputs)
         if self._accounts.group.punctuate is not None:
             expired = self._accounts.partition.punctuate(self._accounts.group.punctuate, now_us=latest_us)
@@ -83,7 +90,7 @@ class Replay:
                 outputs.write(output.topic, output.key, output.value)
         if passed:
             self._emitted(self._customers.partition.process(passed, self._customers.handlers), outputs)
-        for member in (self._accounts, self._customers) if orders else ():
+        for member in self._members if orders else ():
             self._emitted(member.partition.process(orders, member.handlers), outputs)
 
     def _recorded(self, output: Output) -> Recorded:
@@ -97,13 +104,12 @@ def _chunks(records: Iterable[Recorded]) -> Iterator[list[Recorded]]:
         yield chunk
 
 
-def _runs(chunk: list[Recorded]) -> Iterator[list[Recorded]]:
+def _runs(chunk: list[Recorded], group: Callable[[Recorded], str]) -> Iterator[list[Recorded]]:
     """Consecutive records of one group. A truncate, the only change without a key, stands alone: it is obeyed before what follows."""
     run: list[Recorded] = []
     for record in chunk:
-        customers = record.topic == CUSTOMERS.name
         alone = record.key is None
-        if run and (alone or run[-1].key is None or (run[-1].topic == CUSTOMERS.name) != customers):
+        if run and (alone or run[-1].key is None or group(run[-1]) != group(record)):
             yield run
             run = []
         run.append(record)

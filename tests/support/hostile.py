@@ -136,8 +136,8 @@ CASES = (
         ENVELOPE,
         "an insert of a key that lives",
         lambda: changes(("c", CUSTOMER), ("c", TWICE)),
-        UPDATED,
-        "a change like any other",
+        "open (created), close (vanished), open (revived)",
+        "its key was free: a deletion was not seen",
     ),
     Case(ENVELOPE, "an update of an unknown key", lambda: changes(("u", CUSTOMER)), CREATED),
     Case(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from app.domain.captured import CapturedTable
 from app.engine.memory import MemoryPartition, Output
 from app.settings import KafkaSettings, WorkerSettings
 from app.streams_members import members
@@ -11,11 +12,12 @@ from tests.support.cdc import Record
 
 
 class Streams:
-    """Both groups. Outputs that are inputs (transactions, control) are handed on at once, as Kafka would."""
+    """Every group. Outputs that are inputs (transactions, control) are handed on at once, as Kafka would."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, tables: Iterable[CapturedTable] | None = None, **settings: Any) -> None:
+        """`tables`: the captured ones; None: those shipped with the application."""
         kafka = KafkaSettings().model_copy(update={"partitions": 1})
-        composed = members(WorkerSettings(**settings), kafka)
+        composed = members(WorkerSettings(**settings), kafka, tables)
         self.members = [(group, handlers, MemoryPartition(group, 0)) for group, handlers in composed]
         self.outputs: list[Output] = []
         self.offsets: dict[str, int] = {}
@@ -32,6 +34,13 @@ class Streams:
         for group, _, partition in self.members:
             if group.punctuate is not None:
                 self._emitted(partition.punctuate(group.punctuate, now_us=now_us), now_us)
+
+    def settle(self) -> list[Output]:
+        """Do what waited until everything was processed; answers what that emitted."""
+        before = len(self.outputs)
+        for _, _, partition in self.members:
+            self._emitted(partition.settle(now_us=0), 0)
+        return self.outputs[before:]
 
     def values(self, topic: str) -> list[dict[str, Any]]:
         """What was emitted to a topic so far."""

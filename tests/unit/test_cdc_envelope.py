@@ -113,7 +113,7 @@ def test_a_key_unlike_its_row_is_refused(key: bytes | None, reason: str) -> None
     change = decode(envelope("customers", "c", after=ROW), (), "customers")
     assert change is not None
     with pytest.raises(PoisonRecordError) as refused:
-        primary_key(change, key, "customer_id")
+        primary_key(change, key, {"customer_id": "integer"})
     assert refused.value.reason == reason
 
 

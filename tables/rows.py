@@ -1,0 +1,36 @@
+"""Current rows of a captured table. Key: its primary key. Value: the row as the source sent it, its open version and its log position."""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from app.domain.captured import CapturedTable
+from app.domain.scd2 import RowState
+from app.engine.table import Table
+from tables.encoding import number_key, numbers
+
+RowKey = tuple[int | str, ...]
+"""The values of a primary key, in the key's order."""
+
+Rows = Table[RowKey, RowState]
+
+_decode_row: Final = msgspec.json.Decoder(RowState).decode
+
+
+def integers(name: str) -> Rows:
+    """A table whose keys are integers."""
+    return Table(name, lambda key: number_key(*key), msgspec.json.encode, _decode_row)
+
+
+def rows_of(table: CapturedTable) -> Rows:
+    """The state of a table that is known by its declaration only."""
+    name = f"rows-{table.name}"
+    return integers(name) if table.integer_key else Table(name, msgspec.json.encode, msgspec.json.encode, _decode_row)
+
+
+def key_reader(table: CapturedTable) -> Callable[[bytes], RowKey]:
+    """How to read the keys that a scan of the table's state gives."""
+    if table.integer_key:
+        return numbers
+    return lambda raw: tuple(msgspec.json.decode(raw))
