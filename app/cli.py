@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app import cli_dead_letters, cli_demo, cli_provision, cli_reconcile, cli_replay, cli_simulate, cli_stack
+from app import cli_dead_letters, cli_demo, cli_provision, cli_reconcile, cli_replay, cli_simulate, cli_stack, cli_trace
 from app.errors import BankstreamError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(cli_simulate.simulate)
 app.command()(cli_demo.demo)
 app.command()(cli_reconcile.reconcile)
 app.command()(cli_replay.replay)
+app.command()(cli_trace.trace)
 
 
 @app.command()

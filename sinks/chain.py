@@ -116,3 +116,28 @@ async def _search(store: ObjectStore, key: ChainKey, known: str) -> str:
         else:
             clear = probe
     return known
+
+
+async def holding(store: ObjectStore, key: ChainKey, offset: int) -> LakeObject | None:
+    """The object whose range has this offset; None if the chain ends before it. A few small requests.
+
+    An object has at least one offset, so a page of names reaches back over at least as many offsets as it has names.
+    """
+    wanted, reach = name(key, offset), PAGE
+    found = None
+    while found is None:
+        after = name(key, offset - reach) if reach <= offset else ""
+        while page := await store.names(folder(key), after=after, limit=PAGE):
+            before = [one for one in page if one <= wanted]
+            if before:
+                found = after = before[-1]
+            if len(before) < PAGE:
+                break
+        if reach > offset:
+            break
+        reach *= 4
+    stat = None if found is None else await store.stat(found)
+    if found is None or stat is None:
+        return None
+    held = described(found, stat)
+    return held if offset <= held.last_offset else None
