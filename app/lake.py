@@ -3,6 +3,7 @@
 from agents.lake import archive
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
+from app.engine.instance import claim
 from app.settings import EngineSettings, KafkaSettings, LakeSettings, S3Settings, load
 from app.topics import LAKE_OBJECTS
 from sinks.hints import Announcer
@@ -15,7 +16,7 @@ class LakeApp(App):
     """Lets go of S3 and Kafka when the partitions are closed."""
 
     def __init__(self, engine: Engine, store: S3Store, announcer: Announcer) -> None:
-        super().__init__(APP_ID, engine)
+        super().__init__(APP_ID, engine, claim(engine.settings.state_dir / APP_ID))
         self._store, self._announcer = store, announcer
 
     async def on_stop(self) -> None:

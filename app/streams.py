@@ -15,11 +15,11 @@ def make_app() -> App:
     """The Faust app, with settings from the environment."""
     kafka, settings = load(KafkaSettings), load(EngineSettings)
     engine = Engine(kafka, settings)
-    state, cache = claim(settings.state_dir), Cache(settings.block_cache_mb << 20)
+    instance, cache = claim(settings.state_dir), Cache(settings.block_cache_mb << 20)
     composed = members(load(WorkerSettings), kafka)
     for group, handlers in composed:
-        engine.add(transactional(group, handlers, engine, state=state, cache=cache))
-    made = App(STREAMS, engine)
+        engine.add(transactional(group, handlers, engine, state=instance.directory, cache=cache))
+    made = App(STREAMS, engine, instance)
     for group, handlers in composed:
         for topic in handlers:
             made.dispatch(topic, group.name)

@@ -3,6 +3,7 @@
 from agents.warehouse import Loading
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
+from app.engine.instance import claim
 from app.settings import EngineSettings, KafkaSettings, S3Settings, SnowflakeSettings, WarehouseSettings, load
 from app.topics import LAKE_OBJECTS, partitions_of
 from sinks.s3 import S3Store
@@ -15,7 +16,7 @@ class WarehouseApp(App):
     """Lets go of S3 and the warehouse when the partitions are closed."""
 
     def __init__(self, engine: Engine, loading: Loading, store: S3Store, warehouse: SnowflakeWarehouse) -> None:
-        super().__init__(APP_ID, engine)
+        super().__init__(APP_ID, engine, claim(engine.settings.state_dir / APP_ID))
         self._loading, self._store, self._warehouse = loading, store, warehouse
 
     async def on_stop(self) -> None:

@@ -64,13 +64,27 @@ class Transactions:
                 target: [(await future).offset + count for future, count in batches] for target, batches in sent.items()
             }
             await self._producer.commit_transaction()
-        except ProducerFenced as error:
-            raise FencedError(f"transactional id {self.transactional_id} was taken over by another worker") from error
-        except KafkaError as error:
-            raise TransactionFailedError(
-                f"the transaction of {self.transactional_id} failed ({error!r}); the partition is restored from its changelog"
-            ) from error
+        except Exception as error:
+            reason = self._failure() or error
+            if isinstance(reason, ProducerFenced):
+                raise FencedError(
+                    f"transactional id {self.transactional_id} was taken over by another worker"
+                ) from reason
+            if isinstance(reason, KafkaError):
+                raise TransactionFailedError(
+                    f"the transaction of {self.transactional_id} failed ({reason!r}); the partition is restored from its changelog"
+                ) from reason
+            raise
         return {target: ends[-1] for target, ends in written.items()}
+
+    def _failure(self) -> BaseException | None:
+        """What ended the transaction in aiokafka's sender, if it has ended that way.
+
+        The sender works beside us. When it learns of a fencing between two of our calls, the next call is refused as made in a wrong
+        state (IllegalOperation, AssertionError), which says nothing of why.
+        """
+        waiter: asyncio.Future[None] | None = self._producer._txn_manager._transaction_waiter  # noqa: SLF001
+        return waiter.exception() if waiter is not None and waiter.done() and not waiter.cancelled() else None
 
     async def _send(self, target: tuple[str, int], pairs: Sequence[Pair]) -> list[SentBatch]:
         topic, partition = target
@@ -91,4 +105,11 @@ class Transactions:
         count: int = builder.record_count()
         builder.close()
         future: asyncio.Future[RecordMetadata] = await self._producer.send_batch(builder, topic, partition=partition)
+        future.add_done_callback(_seen)
         return future, count
+
+
+def _seen(future: asyncio.Future[RecordMetadata]) -> None:
+    """A transaction that fails is told of once: asyncio need not tell of every batch that nobody waited for any more."""
+    if not future.cancelled():
+        future.exception()

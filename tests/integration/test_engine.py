@@ -1,6 +1,7 @@
 """The engine on a real broker: what holds when workers are killed, frozen, moved or given bad state."""
 
 import asyncio
+import gc
 import random
 import shutil
 import signal
@@ -14,8 +15,9 @@ from aiokafka import AIOKafkaProducer
 from app.engine.exits import CONTINUITY, DEFECT, FENCED
 from app.engine.kafka import KafkaLog, connection
 from app.engine.topic_admin import TopicSpec, ensure_topics
-from app.errors import ContinuityError
-from app.settings import KafkaSettings
+from app.engine.transactions import SentBatch, Transactions
+from app.errors import ContinuityError, FencedError
+from app.settings import EngineSettings, KafkaSettings
 from app.stack.stack import Stack
 from tests.support import counting_app as counting
 from tests.support.counting import SESSION_TIMEOUT_MS, CountingRun, Outcome
@@ -83,6 +85,43 @@ async def test_a_worker_frozen_past_its_session_is_fenced_when_it_wakes(kafka: K
         if zombie.poll() is not None:
             assert zombie.returncode == FENCED, run.log(0).read_text()[-2000:]
         assert heir.poll() is None
+
+
+async def test_a_transaction_fenced_in_the_middle_says_so(kafka: KafkaSettings) -> None:
+    """aiokafka's sender learns of it beside us, and refuses what comes next for a reason that does not speak of fencing."""
+    await _fence_in_the_middle(kafka)
+    gc.collect()  # aiokafka leaves a failed future to the collector, which tells of it wherever it happens to run: here, not later
+
+
+async def _fence_in_the_middle(kafka: KafkaSettings) -> None:
+    await ensure_topics([TopicSpec("fenced-between", 3, {})], kafka)
+    first, heir = (Transactions("fenced-between", kafka, EngineSettings()) for _ in range(2))
+    await first.start()
+    flush, flushed = first._flush, 0
+
+    async def flush_and_be_fenced(builder: object, topic: str, partition: int) -> SentBatch:
+        nonlocal flushed
+        flushed += 1
+        if flushed == 2:
+            await heir.start()
+        future, count = await flush(builder, topic, partition)
+        if flushed == 2:
+            done, _ = await asyncio.wait([first._producer._txn_manager.wait_for_transaction_end()], timeout=30)
+            assert done, "its sender has learned of it"
+        else:
+            await future
+        return future, count
+
+    first._flush = flush_and_be_fenced  # type: ignore[method-assign]
+    records = {("fenced-between", number): [(b"k", b"v")] for number in range(3)}
+    try:
+        with pytest.raises(FencedError, match="fenced-between was taken over by another worker"):
+            await first.commit(records)
+        assert flushed == 3, "the third was refused"
+        assert await heir.commit(records)
+    finally:
+        await first.stop()
+        await heir.stop()
 
 
 async def test_state_comes_back_warm_cold_and_from_damaged_files(kafka: KafkaSettings, tmp_path: Path) -> None:

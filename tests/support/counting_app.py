@@ -71,12 +71,12 @@ def make_app() -> App:
     """The app, with settings from the environment."""
     kafka, settings = load(KafkaSettings), load(EngineSettings)
     engine = Engine(kafka, settings)
-    state, cache = claim(settings.state_dir), Cache(8 << 20)
+    instance, cache = claim(settings.state_dir), Cache(8 << 20)
     by_key, by_step = groups()
 
-    engine.add(transactional(by_key, {LEFT: count, RIGHT: count}, engine, state=state, cache=cache))
-    engine.add(transactional(by_step, {STEPS: step}, engine, state=state, cache=cache))
-    app = App(APP_ID, engine)
+    engine.add(transactional(by_key, {LEFT: count, RIGHT: count}, engine, state=instance.directory, cache=cache))
+    engine.add(transactional(by_step, {STEPS: step}, engine, state=instance.directory, cache=cache))
+    app = App(APP_ID, engine, instance)
     for group in (by_key, by_step):
         for topic in group.topics:
             app.dispatch(topic, group.name)

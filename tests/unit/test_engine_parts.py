@@ -2,13 +2,14 @@
 
 import base64
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from app.engine import exits
+from app.engine import exits, instance
 from app.engine.dead_letters import DeadLetter, encode_dead_letter
 from app.engine.keys import partition_for
 from app.engine.lru import LruDict
@@ -43,7 +44,7 @@ def test_the_cache_forgets_what_was_used_least_recently() -> None:
 def test_two_workers_with_one_state_directory_get_one_each_and_a_dead_ones_is_free_again(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from app.engine.instance import claim; "
-        "print(claim(Path(sys.argv[1])).name, flush=True); sys.stdin.read()"
+        "mine = claim(Path(sys.argv[1])); print(mine.directory.name, mine.group_instance_id, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
 
@@ -64,7 +65,24 @@ def test_two_workers_with_one_state_directory_get_one_each_and_a_dead_ones_is_fr
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             pipe.close()
-    assert (name, other, again) == ("0", "1", "0")
+    assert name.split()[0] == "0"
+    assert other.split()[0] == "1"
+    assert name != other
+    assert again == name, "whoever takes the state over has its name in the group too"
+
+
+def test_a_copy_of_a_state_directory_on_another_machine_has_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    monkeypatch.setattr(instance, "_held", held)
+    first = instance.claim(tmp_path).group_instance_id
+    os.close(held.pop())
+    assert instance.claim(tmp_path).group_instance_id == first
+    os.close(held.pop())
+    monkeypatch.setattr("platform.node", lambda: "elsewhere")
+    assert instance.claim(tmp_path).group_instance_id.startswith("elsewhere-")
+    os.close(held.pop())
 
 
 @pytest.mark.parametrize(
