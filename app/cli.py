@@ -6,7 +6,17 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app import cli_dead_letters, cli_demo, cli_provision, cli_reconcile, cli_replay, cli_simulate, cli_stack, cli_trace
+from app import (
+    cli_dead_letters,
+    cli_demo,
+    cli_provision,
+    cli_rebuild,
+    cli_reconcile,
+    cli_replay,
+    cli_simulate,
+    cli_stack,
+    cli_trace,
+)
 from app.errors import BankstreamError
 
 app = typer.Typer(
@@ -25,6 +35,7 @@ app.command()(cli_demo.demo)
 app.command()(cli_reconcile.reconcile)
 app.command()(cli_replay.replay)
 app.command()(cli_trace.trace)
+app.command()(cli_rebuild.rebuild)
 
 
 @app.command()

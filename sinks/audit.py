@@ -21,11 +21,12 @@ async def audit(store: ObjectStore, key: ChainKey) -> AsyncIterator[tuple[LakeOb
             found = chain.described(name, stat)
             if not chain.follows(found, last, sha256):
                 raise ContinuityError(f"lake object {name} follows {found.previous_last_offset}, not {last}")
-            yield found, _content(found, await store.get(name))
+            yield found, content(found, await store.get(name))
             last, sha256, after = found.last_offset, found.sha256, name
 
 
-def _content(found: LakeObject, body: bytes) -> list[lines.Line]:
+def content(found: LakeObject, body: bytes) -> list[lines.Line]:
+    """The lines of an object's content. ContinuityError if it is not what the object says it is."""
     if digest(body) != found.sha256:
         raise ContinuityError(f"lake object {found.object} is not the one that was written: its hash differs")
     rows = [lines.read(line) for line in split(body)]

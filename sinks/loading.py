@@ -87,6 +87,15 @@ class Loader:
         known = self._chains.get(key)
         return known is not None and known.row.last_offset >= last_offset
 
+    def reached(self, key: ChainKey) -> int:
+        """The offset that the ledger has passed, as far as is known here; -1: none."""
+        known = self._chains.get(key)
+        return -1 if known is None else known.row.last_offset
+
+    def broken(self) -> dict[ChainKey, str]:
+        """The chains that are set aside, and why."""
+        return {key: known.broken for key, known in self._chains.items() if known.broken}
+
     async def room(self) -> None:
         """Wait while too many objects wait already."""
         async with self._changed:
