@@ -1,0 +1,108 @@
+"""A bank under test: a private real stack, workers that are kept alive, a load with known ids, and who watches what comes out."""
+
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+
+from app.settings import KafkaSettings, PostgresSettings, SourceSettings
+from app.stack.part import BACKENDS
+from app.stack.stack import Stack
+from app.stack.steps import DEFAULT
+from tests.faults.keeper import Keeper, tail
+from tests.faults.ledger import Ledger
+from tests.faults.load import Load
+from tests.faults.recovery import Recovery
+from tests.support.stack import private_stack, settings_of
+from tests.support.workers import SESSION_TIMEOUT_MS
+
+HISTORY_DAYS = 20
+"""Payments are booked a second apart from so long ago on: rules see days of history, not a burst."""
+TUNING: Mapping[str, str] = {
+    "BANKSTREAM_ENGINE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
+    "BANKSTREAM_LAKE_MAX_AGE_MS": "2000",  # fewer, larger objects: two cores run everything
+    "BANKSTREAM_WAREHOUSE_LOAD_INTERVAL_MS": "1000",
+    "BANKSTREAM_WAREHOUSE_SWEEP_INTERVAL_MS": "10000",
+}
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Everything that a fault can get hold of. `environment` is what workers and tools run with."""
+
+    stack: Stack
+    environment: Mapping[str, str]
+    home: Path
+    keeper: Keeper
+    load: Load
+    ledger: Ledger
+    recovery: Recovery
+    chance: random.Random
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        """How to reach Kafka, past any proxy."""
+        return settings_of(self.environment, KafkaSettings)
+
+    def query(self, statement: str, *values: object) -> list[tuple[object, ...]]:
+        """A statement in PostgreSQL as the administrator, and its rows."""
+        settings = settings_of(self.environment, SourceSettings)
+        assert settings.admin_password is not None
+        with psycopg.connect(
+            host=settings.host, port=settings.port, dbname=settings.dbname, user=settings.admin_user,
+            password=settings.admin_password.get_secret_value(), autocommit=True, connect_timeout=5,
+        ) as connection:  # fmt: skip
+            cursor = connection.execute(statement.encode(), values)
+            return cursor.fetchall() if cursor.description else []
+
+    def part_pid(self, part: str) -> int:
+        """The process of a part of the stack."""
+        pid = self.stack.pid(part)
+        assert pid is not None, f"{part} does not run"
+        return pid
+
+    def logs(self) -> str:
+        """The ends of the workers' logs."""
+        return "\n".join(f"--- {name}\n{tail(self.keeper.log(name))}" for name in self.keeper.names())
+
+
+@contextmanager
+def bank(*, seed: int, streams_workers: int, environment: Mapping[str, str] | None = None) -> Iterator[Bank]:
+    """A running, populated bank, wiped afterwards. `environment` has settings on top of those of the stack and of TUNING."""
+    with private_stack(*BACKENDS, steps=DEFAULT) as stack:
+        variables = {**stack.environment(), **TUNING, **(environment or {})}
+        home = stack.home.path / "faults"
+        home.mkdir(mode=0o700)
+        ledger = Ledger()
+        load = Load(settings_of(variables, PostgresSettings), ledger, seed)
+        with (
+            Keeper(variables, home) as keeper,
+            Recovery(settings_of(variables, KafkaSettings)) as recovery,
+        ):
+            try:
+                for number in range(1, streams_workers + 1):
+                    keeper.add(f"streams-{number}", "streams")
+                keeper.add("lake-1", "lake")
+                keeper.add("warehouse-1", "warehouse")
+                load.populate((datetime.now(UTC) - timedelta(days=HISTORY_DAYS)).isoformat())
+                keeper.ready()
+                yield Bank(stack, variables, home, keeper, load, ledger, recovery, random.Random(seed))
+            finally:
+                load.close()
+                _keep_logs(home)
+
+
+def _keep_logs(home: Path) -> None:
+    """Copy the workers' logs where BANKSTREAM_FAULTS_LOGS says: the bank's own directory is gone when it ends."""
+    kept = os.environ.get("BANKSTREAM_FAULTS_LOGS")
+    if kept:
+        target = Path(kept) / time.strftime("%H%M%S")
+        target.mkdir(parents=True, exist_ok=True)
+        for log in home.glob("*.log"):
+            (target / log.name).write_bytes(log.read_bytes())

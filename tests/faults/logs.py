@@ -1,0 +1,69 @@
+"""Reading Kafka for the verifier: committed records only, each partition on from where it was left, up to an end that was fixed before."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack
+from hashlib import blake2b
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from app.engine.kafka import connection
+from app.settings import KafkaSettings
+
+PAGE = 2_000
+
+
+def digest(key: bytes | None, value: bytes | None) -> int:
+    """64 bits that stand for a record."""
+    return int.from_bytes(blake2b(b"%b\0%b" % (key or b"-", value or b"-"), digest_size=8).digest())
+
+
+class Reader:
+    """One consumer over some partitions. Use as an async context manager for one verification; positions are kept by the caller."""
+
+    def __init__(self, kafka: KafkaSettings, positions: dict[TopicPartition, int]) -> None:
+        self._kafka, self._positions = kafka, positions
+        self._buffers: dict[TopicPartition, deque[Any]] = {tp: deque() for tp in positions}
+        self.ends: Mapping[TopicPartition, int] = {}
+        """One past the last offset to be read of each partition."""
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._consumer = AIOKafkaConsumer(
+            **connection(self._kafka), isolation_level="read_committed", enable_auto_commit=False,
+            auto_offset_reset="none", fetch_max_wait_ms=20, max_partition_fetch_bytes=2 << 20,
+        )  # fmt: skip
+        await self._consumer.start()
+        self._consumer.assign(list(self._positions))
+        for tp, position in self._positions.items():
+            self._consumer.seek(tp, position)
+        self.ends = await self._consumer.end_offsets(list(self._positions))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._consumer.stop()
+
+    async def take(self, tp: TopicPartition, limit: int) -> list[Any]:
+        """The next records of a partition, `limit` of them unless its end comes first."""
+        buffer = self._buffers[tp]
+        while len(buffer) < limit and await self._consumer.position(tp) < self.ends[tp]:
+            fetched = await self._consumer.getmany(tp, timeout_ms=200, max_records=PAGE)
+            buffer.extend(record for record in fetched.get(tp, ()) if record.offset < self.ends[tp])
+        taken = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
+        if taken:
+            self._positions[tp] = taken[-1].offset + 1
+        return taken
+
+    async def pages(self, tp: TopicPartition) -> AsyncIterator[list[Any]]:
+        """Everything up to the end, a page at a time."""
+        while page := await self.take(tp, PAGE):
+            yield page
+
+
+def beginning(tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """Positions of logs of which nothing has been read: no log of a bank under test ever expires."""
+    return dict.fromkeys(tps, 0)

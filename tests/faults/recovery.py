@@ -1,0 +1,80 @@
+"""How long the bank stood still: reads `bank.velocity` all the time and knows how recent its newest record is, partition by partition.
+
+Recovery from a fault is the time from the fault until every partition has given a record of a change that was committed in PostgreSQL
+after the fault, readable by a consumer of committed records. It ends at the slowest partition, and includes capture and broker.
+"""
+
+import asyncio
+import re
+import threading
+import time
+from datetime import datetime
+from typing import Any, Final, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.engine.kafka import connection
+from app.settings import KafkaSettings
+from app.topics import VELOCITY
+
+COMMITTED: Final = re.compile(rb'"commit_time":"([^"]+)"')
+RECONNECT_S: Final = 0.2
+
+
+class Recovery:
+    """Use as a context manager; `since` answers at any time."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._partitions = [TopicPartition(VELOCITY.name, number) for number in range(kafka.partitions)]
+        self._newest = dict.fromkeys(self._partitions, 0.0)
+        self._positions: dict[TopicPartition, int] = {}
+        self._reached: list[tuple[float, float]] = []
+        """(when, commit time that every partition had passed by then), both rising."""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="recovery", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(30)
+
+    def since(self, at: float) -> float | None:
+        """Seconds from that moment (Unix time) until every partition had given a record younger than it; None: not yet."""
+        for when, committed in list(self._reached):
+            if committed > at:
+                return max(0.0, when - at)
+        return None
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            consumer = AIOKafkaConsumer(
+                **connection(self._kafka), isolation_level="read_committed", enable_auto_commit=False,
+                auto_offset_reset="earliest", fetch_max_wait_ms=50,
+            )  # fmt: skip
+            try:
+                await consumer.start()
+                consumer.assign(self._partitions)
+                for tp, position in self._positions.items():
+                    consumer.seek(tp, position)
+                while not self._stopping.is_set():
+                    self._seen(await consumer.getmany(timeout_ms=200))
+            except KafkaError:
+                await asyncio.sleep(RECONNECT_S)
+            finally:
+                await consumer.stop()
+
+    def _seen(self, fetched: dict[TopicPartition, list[Any]]) -> None:
+        for tp, records in fetched.items():
+            self._positions[tp] = records[-1].offset + 1
+            found = COMMITTED.search(records[-1].value)
+            if found is not None:
+                moment = datetime.fromisoformat(found[1].decode()).timestamp()
+                self._newest[tp] = max(self._newest[tp], moment)
+        oldest = min(self._newest.values())
+        if fetched and (not self._reached or oldest > self._reached[-1][1]):
+            self._reached.append((time.time(), oldest))

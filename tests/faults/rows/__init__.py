@@ -1,0 +1,16 @@
+"""The table of faults. A module with rows names them in ROWS and is listed here."""
+
+from importlib import import_module
+
+from tests.faults.fault import Fault
+
+MODULES = ("tests.faults.rows.processes",)
+
+
+def table() -> dict[str, Fault]:
+    """Every row by name, in the order of the matrix."""
+    rows = [row for module in MODULES for row in import_module(module).ROWS]
+    found = {row.name: row for row in sorted(rows, key=lambda row: row.number)}
+    if len(found) != len(rows):
+        raise ValueError("two rows of the table of faults have the same name")
+    return found

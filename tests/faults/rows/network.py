@@ -1,0 +1,207 @@
+"""Faults of the network, peer by peer: connections reset, black-holed, delayed, and cut in the middle of an answer (matrix 9)."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from app.settings import S3Settings, SnowflakeSettings, SourceSettings
+from tests.faults.bank import Bank
+from tests.faults.fault import Fault, Firing, NotFiredError
+from tests.faults.instruments.background import Background
+from tests.faults.instruments.kafka_wire import KafkaWire
+from tests.faults.instruments.wire import HOST, Wire
+from tests.faults.rows import routes
+from tests.support.stack import settings_of
+from tests.support.waiting import eventually
+
+FIRE_TIMEOUT_S: Final = 30.0
+DELAY_S: Final = 0.2
+Affects = Literal["alerts", "lake", "warehouse", "capture"]
+
+
+@dataclass
+class Line:
+    """The wire to one peer, while a row runs: `make` lays it, `attach` leads those who use the peer over it."""
+
+    peer: str
+    affects: Affects
+    make: Callable[[Bank], Wire]
+    attach: Callable[[Bank, Wire], AbstractContextManager[None]]
+    wire: Wire = field(init=False)
+    background: Background = field(init=False)
+
+    @contextmanager
+    def around(self, bank: Bank) -> Iterator[None]:
+        """Somebody is on the wire when the row begins."""
+        with Background() as self.background:
+            self.wire = self.background.enter(self.make(bank))
+            with self.attach(bank, self.wire):
+                eventually(
+                    lambda: self.wire.connections > 0,
+                    timeout_s=FIRE_TIMEOUT_S,
+                    message=f"{self.peer}: nobody is on the wire",
+                )
+                yield
+
+    def reset(self, _: Bank, __: random.Random) -> Firing:
+        """All connections that are open now."""
+        eventually(
+            lambda: self.wire.connections > 0, timeout_s=FIRE_TIMEOUT_S, message=f"{self.peer}: nobody is on the wire"
+        )
+        count = self.background.call(self.wire.reset())
+        if not count:
+            raise NotFiredError(f"{self.peer}: no connection was open")
+        return Firing(f"{self.peer}: {count} connections reset", time.time())
+
+    def hold(self, seconds: float) -> Callable[[Bank, random.Random], Firing]:
+        """A black hole for so long. Recovery is counted from its end."""
+
+        def fire(_: Bank, __: random.Random) -> Firing:
+            before = self.wire.fired["held"]
+            self.background.call(self.wire.hold())
+            try:
+                threading.Event().wait(seconds)
+            finally:
+                self.background.call(self.wire.release())
+            return self._proved("held", before, f"chunks held, for up to {seconds:.0f} s")
+
+        return fire
+
+    def delay(self, _: Bank, __: random.Random) -> Firing:
+        """Everything arrives later for a few seconds. Recovery is counted from their end."""
+        before = self.wire.fired["delayed"]
+        self.background.call(self.wire.delay(DELAY_S))
+        try:
+            threading.Event().wait(5)
+        finally:
+            self.background.call(self.wire.delay(0))
+        return self._proved("delayed", before, f"chunks delayed by {DELAY_S * 1000:.0f} ms")
+
+    def cut(self, largest: int) -> Callable[[Bank, random.Random], Firing]:
+        """An answer breaks off somewhere in the next so many bytes."""
+
+        def fire(_: Bank, chance: random.Random) -> Firing:
+            after = chance.randint(1, largest)
+            before = self.wire.fired["cut"]
+            self.background.call(self.wire.cut(after))
+            self._await("cut", before)
+            return self._proved("cut", before, f"answers cut off behind byte {after}")
+
+        return fire
+
+    def answers(self, *kinds: str, lost: bool) -> Callable[[Bank, random.Random], Firing]:
+        """Kafka's next answer of each of these kinds is lost, or cut off."""
+
+        def fire(_: Bank, chance: random.Random) -> Firing:
+            assert isinstance(self.wire, KafkaWire)
+            kind = chance.choice(kinds)
+            name = f"{kind} answer {'lost' if lost else 'cut'}"
+            before = self.wire.fired[name]
+            action = self.wire.lose_answer(kind) if lost else self.wire.cut_answer(kind, chance.randint(1, 200))
+            self.background.call(action)
+            self._await(name, before)
+            return self._proved(name, before, name)
+
+        return fire
+
+    def _await(self, name: str, before: int) -> None:
+        eventually(
+            lambda: self.wire.fired[name] > before, timeout_s=FIRE_TIMEOUT_S,
+            message=f"{self.peer}: nothing was {name} in {FIRE_TIMEOUT_S:.0f} s, only {dict(self.wire.fired)} happened",
+        )  # fmt: skip
+
+    def _proved(self, name: str, before: int, what: str) -> Firing:
+        count = self.wire.fired[name] - before
+        if not count:
+            raise NotFiredError(f"{self.peer}: nothing was {name}")
+        return Firing(f"{self.peer}: {count} {what}", time.time())
+
+
+def _bootstrap(wire: Wire) -> str:
+    return f"{HOST}:{wire.port}"
+
+
+def _kafka(bank: Bank) -> Wire:
+    return KafkaWire(int(bank.kafka.bootstrap_servers.rpartition(":")[2]))
+
+
+def _s3(bank: Bank) -> Wire:
+    return Wire(urlsplit(settings_of(bank.environment, S3Settings).endpoint_url or "").port or 0)
+
+
+def _one_of_each(bank: Bank, wire: Wire) -> AbstractContextManager[None]:
+    """One streams worker is on the wire: while it is cut off, another may take its partitions over."""
+    names = ["streams-1", "lake-1", "warehouse-1"]
+    return routes.workers(bank, names, {"BANKSTREAM_KAFKA_BOOTSTRAP_SERVERS": _bootstrap(wire)})
+
+
+def _connect(bank: Bank, wire: Wire) -> AbstractContextManager[None]:
+    """The clients of the connector's task: its transactional producer, and those that keep its offsets."""
+    return routes.capture(
+        bank, {f"{client}.override.bootstrap.servers": _bootstrap(wire) for client in ("producer", "consumer", "admin")}
+    )
+
+
+KAFKA: Final = Line("Kafka", "alerts", _kafka, _one_of_each)
+CONNECT: Final = Line("Kafka, for Connect", "capture", _kafka, _connect)
+POSTGRES: Final = Line(
+    "PostgreSQL, for Debezium", "capture",
+    lambda bank: Wire(settings_of(bank.environment, SourceSettings).port),
+    lambda bank, wire: routes.capture(bank, {"database.port": str(wire.port)}),
+)  # fmt: skip
+S3: Final = Line(
+    "S3", "lake", _s3,
+    lambda bank, wire: routes.workers(bank, ["lake-1", "warehouse-1"], {"BANKSTREAM_S3_ENDPOINT_URL": f"http://{_bootstrap(wire)}"}),
+)  # fmt: skip
+WAREHOUSE: Final = Line(
+    "warehouse", "warehouse",
+    lambda bank: Wire(settings_of(bank.environment, SnowflakeSettings).port),
+    lambda bank, wire: routes.workers(bank, ["warehouse-1"], {"BANKSTREAM_SNOWFLAKE_PORT": str(wire.port)}),
+)  # fmt: skip
+
+SHORT_S, LONG_S = 3.0, 12.0
+"""Black holes: shorter and longer than a session of the consumer group."""
+
+
+def _row(line: Line, kind: str, does: str, fire: Callable[[Bank, random.Random], Firing], times: int = 2) -> Fault:
+    peer = {"Kafka, for Connect": "connect", "PostgreSQL, for Debezium": "postgres"}.get(line.peer, line.peer.lower())
+    return Fault(
+        f"{peer}-{kind}", 9, f"{line.peer}: {does}", "clients connect anew and go on; nothing is lost by what was under way",
+        fire, times=times, affects=line.affects, around=line.around,
+    )  # fmt: skip
+
+
+def _everywhere(line: Line) -> tuple[Fault, ...]:
+    return (
+        _row(line, "reset", "all connections are reset", line.reset, times=3),
+        _row(line, "black-hole", f"nothing goes through for {SHORT_S:.0f} s, and arrives late", line.hold(SHORT_S)),
+        _row(line, "delay", f"everything takes {DELAY_S * 1000:.0f} ms longer each way", line.delay, times=1),
+    )
+
+
+def _kafka_only(line: Line) -> tuple[Fault, ...]:
+    cut, lost = ("Fetch", "Produce", "EndTxn"), ("EndTxn", "AddPartitionsToTxn", "Produce")
+    return (
+        _row(line, "cut", f"an answer to {', '.join(cut)} breaks off", line.answers(*cut, lost=False), times=4),
+        _row(line, "answer-lost", f"an answer to {', '.join(lost)} is lost", line.answers(*lost, lost=True), times=4),
+    )
+
+
+def _cut(line: Line, largest: int) -> Fault:
+    return _row(line, "cut", f"an answer breaks off within {largest} bytes", line.cut(largest), times=4)
+
+
+ROWS = (
+    *_everywhere(KAFKA), *_kafka_only(KAFKA), *_everywhere(CONNECT), *_kafka_only(CONNECT),
+    *_everywhere(POSTGRES), _cut(POSTGRES, 60_000), *_everywhere(S3), _cut(S3, 400), *_everywhere(WAREHOUSE), _cut(WAREHOUSE, 2_000),
+    _row(
+        KAFKA, "cut-off", f"a worker of each kind hears nothing for {LONG_S:.0f} s: others take its partitions, its requests come late",
+        KAFKA.hold(LONG_S), times=1,
+    ),
+    _row(POSTGRES, "cut-off", f"nothing goes through for {LONG_S:.0f} s", POSTGRES.hold(LONG_S), times=1),
+)  # fmt: skip

@@ -1,0 +1,50 @@
+"""Ways into a bank for what is to be broken: workers and the connector are led through a proxy, and back."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final
+
+from app.provision import connector
+from app.provision.connect import Client
+from app.settings import ConnectSettings, SourceSettings
+from tests.faults.bank import Bank
+from tests.support.stack import settings_of
+
+CONNECTOR_TIMEOUT_S: Final = 60
+
+
+def restart(bank: Bank, names: Sequence[str]) -> None:
+    """SIGTERM of all of these at once, and up again as they are to be now; returns when they are ready."""
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(bank.keeper.restart, names))
+    bank.keeper.ready(*names)
+
+
+@contextmanager
+def workers(bank: Bank, names: Sequence[str], variables: Mapping[str, str]) -> Iterator[None]:
+    """These workers with other settings, meanwhile."""
+    before = {name: dict(bank.keeper.worker(name).environment) for name in names}
+    for name in names:
+        bank.keeper.worker(name).environment = {**before[name], **variables}
+    restart(bank, names)
+    try:
+        yield
+    finally:
+        for name in names:
+            bank.keeper.worker(name).environment = before[name]
+        restart(bank, names)
+
+
+@contextmanager
+def capture(bank: Bank, changes: Mapping[str, str]) -> Iterator[None]:
+    """The connector with another configuration, meanwhile."""
+    connect = settings_of(bank.environment, ConnectSettings)
+    source = settings_of(bank.environment, SourceSettings)
+    with Client(connect) as client:
+        client.put({**connector.configuration(), **changes}, time.monotonic() + CONNECTOR_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        connector.provision(connect, source)

@@ -1,0 +1,189 @@
+"""Faults of the local state: a full disk (12), damaged, missing and old files (13), and a lock that another process holds (14)."""
+
+import asyncio
+import random
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from rocksdict import Cache
+
+from app.engine.exits import DEFECT
+from app.engine.store import Store
+from app.groups import groups
+from tests.faults.bank import Bank
+from tests.faults.fault import ORDINARY_EXITS, Fault, Firing, NotFiredError
+from tests.faults.instruments import damage
+from tests.faults.instruments.small_disk import SmallDisk, small_disk
+from tests.faults.instruments.state_audit import audit
+from tests.faults.keeper import tail
+from tests.support.waiting import eventually
+
+NAME: Final = "streams-1"
+REACT_TIMEOUT_S: Final = 60.0
+AGE_S: Final = 6.0
+"""How old the copy is that is put back."""
+DISK_MB: Final = 48
+Fire = Callable[[Bank, random.Random], Firing]
+
+
+def _directory(bank: Bank) -> Path:
+    """Where the worker's stores are: the first directory of its own below the one it is given."""
+    return bank.home / "state" / NAME / "0"
+
+
+def _stop(bank: Bank) -> None:
+    bank.keeper.stop(NAME)
+
+
+def _start(bank: Bank) -> None:
+    worker = bank.keeper.worker(NAME)
+    bank.keeper.add(NAME, worker.kind, hooks=worker.hooks, **worker.environment)
+
+
+def damaged(kind: damage.Damage) -> Fire:
+    """Every store of a stopped worker is damaged, and the worker started."""
+
+    def fire(bank: Bank, chance: random.Random) -> Firing:
+        _stop(bank)
+        found = damage.stores(_directory(bank))
+        if not found:
+            raise NotFiredError(f"{NAME} has no stores")
+        done = [f"{store.parent.name}/{store.name}: {kind(store, chance)}" for store in found]
+        at = time.time()
+        _start(bank)
+        return Firing(f"{len(done)} stores, such as {done[0]}", at, len(done))
+
+    return fire
+
+
+def old_copy(bank: Bank, _: random.Random) -> Firing:
+    """All stores are put back to what they were some seconds ago."""
+    kept = bank.home / "copy"
+    shutil.rmtree(kept, ignore_errors=True)
+    _stop(bank)
+    shutil.copytree(_directory(bank), kept)
+    _start(bank)
+    bank.keeper.ready(NAME)
+    threading.Event().wait(AGE_S)
+    _stop(bank)
+    behind = {
+        store.relative_to(kept): _offset(bank, _directory(bank) / store.relative_to(kept)) - _offset(bank, store)
+        for store in damage.stores(kept)
+    }
+    shutil.rmtree(_directory(bank))
+    shutil.copytree(kept, _directory(bank))
+    at = time.time()
+    _start(bank)
+    if not any(count > 0 for count in behind.values()):
+        raise NotFiredError("nothing had happened since the copy was made")
+    return Firing(f"{len(behind)} stores put back, {sum(behind.values())} changelog offsets behind", at)
+
+
+def _offset(bank: Bank, path: Path) -> int:
+    """The sum of the changelog offsets of a store's tables."""
+    group = next(group for group in groups(bank.kafka) if group.name == path.parent.name)
+    store = Store(path, block_cache=Cache(1 << 20))
+    try:
+        return sum(store.changelog_offset(log.table) for log in group.changelogs)
+    finally:
+        store.close()
+
+
+def locked(bank: Bank, chance: random.Random) -> Firing:
+    """Another process (this one) has a store open when the worker starts. It lets go when the worker has found out."""
+    _stop(bank)
+    path = chance.choice(damage.stores(_directory(bank)))
+    store = Store(path, block_cache=Cache(1 << 20))
+    seen = bank.keeper.log(NAME).stat().st_size
+    try:
+        _start(bank)
+        eventually(
+            lambda: "is in use by another process" in _log(bank, seen), timeout_s=REACT_TIMEOUT_S,
+            message=f"{NAME} does not mind that {path} is open elsewhere:\n{tail(bank.keeper.log(NAME))}",
+        )  # fmt: skip
+    finally:
+        store.close()
+    return Firing(f"{NAME} found {path.parent.name}/{path.name} in use, and left", time.time())
+
+
+def _log(bank: Bank, since: int) -> str:
+    return bank.keeper.log(NAME).read_bytes()[since:].decode(errors="replace")
+
+
+_disk: SmallDisk
+
+
+@contextmanager
+def _on_a_small_disk(bank: Bank) -> Iterator[None]:
+    """The worker's state is on a file system of its own."""
+    global _disk
+    _stop(bank)
+    with small_disk(bank.home / "small-disk", DISK_MB) as _disk:
+        worker = bank.keeper.worker(NAME)
+        before = dict(worker.environment)
+        worker.environment = {**before, "BANKSTREAM_ENGINE_STATE_DIR": str(_disk.path)}
+        _start(bank)
+        bank.keeper.ready(NAME)
+        try:
+            yield
+        finally:
+            _stop(bank)
+            worker.environment = before
+            _start(bank)
+            bank.keeper.ready(NAME)
+
+
+def disk_full(bank: Bank, _: random.Random) -> Firing:
+    """Not a byte is free until the worker has noticed. Recovery is counted from when there is room again."""
+    seen, ended = bank.keeper.log(NAME).stat().st_size, len(bank.keeper.exits())
+    taken = _disk.fill()
+    try:
+        bank.keeper.kill(NAME)  # what is in memory is lost with it; its next life needs the disk at once
+        eventually(
+            lambda: "No space left on device" in _log(bank, seen) and len(bank.keeper.exits(ended)) > 1, timeout_s=REACT_TIMEOUT_S,
+            message=f"{NAME} does not notice that its disk is full:\n{tail(bank.keeper.log(NAME))}",
+        )  # fmt: skip
+    finally:
+        _disk.free()
+    return Firing(f"{NAME} met a full disk ({taken} bytes of ballast) and left", time.time())
+
+
+def state_is_as_the_changelogs_say(bank: Bank) -> list[str]:
+    """Of the worker that was hit, entry by entry."""
+    _stop(bank)
+    try:
+        compared, differences = asyncio.run(audit(_directory(bank), groups(bank.kafka), bank.kafka))
+    finally:
+        _start(bank)
+    return differences if compared else [f"nothing of {NAME}'s state could be compared with a changelog"]
+
+
+def _row(number: int, name: str, does: str, holds: str, fire: Fire, *, times: int = 1, defect: bool = False) -> Fault:
+    return Fault(
+        name, number, does, holds, fire, times=times, check=state_is_as_the_changelogs_say,
+        exits=ORDINARY_EXITS | ({DEFECT} if defect else set()),
+    )  # fmt: skip
+
+
+REMADE: Final = "the state is made again from the changelogs, and is what they say"
+
+ROWS = (
+    Fault(
+        "state-disk-full", 12, "the disk of a worker's local state is full", "the worker leaves, and goes on when there is room",
+        disk_full, times=2, around=_on_a_small_disk,
+    ),
+    _row(13, "state-truncated", "a file of every store of a worker is cut in half", REMADE, damaged(damage.truncated), times=2),
+    _row(13, "state-flipped", "bits of every store of a worker are flipped", REMADE, damaged(damage.flipped), times=2),
+    _row(13, "state-file-gone", "a file of every store of a worker is deleted", REMADE, damaged(damage.file_gone), times=2),
+    _row(13, "state-gone", "all stores of a worker are deleted", REMADE, damaged(damage.all_gone)),
+    _row(13, "state-old-copy", f"a copy of a worker's state, {AGE_S:.0f} s old, is put back", "the rest is replayed", old_copy, times=2),
+    _row(
+        14, "state-locked", "another process has a store of a worker open", "the worker leaves until it is free", locked, times=2,
+        defect=True,
+    ),
+)  # fmt: skip
