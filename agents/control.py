@@ -1,23 +1,20 @@
 """Control orders. Rule: every partition obeys every order once, in the group that owns the table."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
-from agents import snapshots
+from agents.orders import Obey
 from app.domain.records import ControlRecord
 from app.engine.group import Apply
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
 
-Obey = Callable[[ControlRecord, Unit], None]
-
 _orders = msgspec.json.Decoder(ControlRecord)
 
 
-def handler(truncates: Mapping[str, Obey], snapshot_tables: frozenset[str] = frozenset()) -> Apply:
-    """The logic for the control topic in one group; `truncates` has what to do by table, `snapshot_tables` those whose snapshots count.
-    Tables of other groups are not its business."""
+def handler(obeys: Mapping[str, Obey]) -> Apply:
+    """The logic for the control topic in one group; `obeys` has what to do by table. Tables of other groups are not its business."""
 
     def apply(record: InputRecord, unit: Unit) -> None:
         if record.value is None:
@@ -26,11 +23,7 @@ def handler(truncates: Mapping[str, Obey], snapshot_tables: frozenset[str] = fro
             order = _orders.decode(record.value)
         except msgspec.MsgspecError as error:
             raise PoisonRecordError(f"this is no control order: {error}", reason="not_an_order") from None
-        if order.order == "snapshot":
-            if order.table in snapshot_tables:
-                snapshots.keep(order, unit)
-            return
-        obey = truncates.get(order.table)
+        obey = obeys.get(order.table)
         if obey is not None and order.source.lsn is not None:
             obey(order, unit)
 

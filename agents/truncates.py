@@ -4,13 +4,13 @@ An order closes what is older than itself (the table lock makes the log position
 come later: partitions are not read in step.
 """
 
+from agents import orders
 from app.domain.changes import RowChange
-from app.domain.records import ControlRecord, Source, encode
+from app.domain.records import ControlRecord, Source
 from app.domain.scd2 import Truncation
 from app.domain.times import parse_us
 from app.engine.unit import Unit
 from app.errors import PoisonRecordError
-from app.topics import CONTROL
 from tables.truncations import TRUNCATIONS
 
 
@@ -18,9 +18,7 @@ def fan_out(change: RowChange, source: Source, unit: Unit) -> None:
     """Send the order to every partition. Raises PoisonRecordError `no_lsn`: without it nobody knows what was truncated."""
     if change.lsn is None:
         raise PoisonRecordError("a TRUNCATE without an lsn", reason="no_lsn", stage="apply")
-    order = encode(ControlRecord(order="truncate", table=change.table, source=source))
-    for partition in range(unit.partitions):
-        unit.emit(CONTROL.name, key=None, value=order, partition=partition)
+    orders.give(ControlRecord("truncate", change.table, source), unit)
 
 
 def remember(order: ControlRecord, unit: Unit) -> Truncation:

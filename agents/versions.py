@@ -6,7 +6,7 @@ What all captured tables have in common. A table is declared (app/captured.toml)
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from agents import metrics, snapshots, truncates
+from agents import metrics, orders, snapshots, truncates
 from agents.sources import source_of
 from app.cdc.envelope import decode, primary_key
 from app.cdc.unavailable import resolve
@@ -15,10 +15,10 @@ from app.domain.captured import CapturedTable
 from app.domain.changes import Key, RowChange
 from app.domain.records import ControlRecord, Scd2Record, encode, key_of
 from app.domain.scd2 import RowState, Snapshot, Step, Truncation
+from app.domain.times import parse_us
 from app.engine.group import Apply
 from app.engine.unit import InputRecord, Unit
 from tables.rows import RowKey, Rows, key_reader
-from tables.truncations import TRUNCATIONS
 
 Then = Callable[[RowKey, Unit], None]
 
@@ -61,9 +61,8 @@ def apply(versioned: Versioned, record: InputRecord, unit: Unit) -> RowKey | Non
     key = primary_key(change, record.key, versioned.table.key)
     row_key = tuple(key.values())
     rows = unit.table(versioned.rows)
-    before = rows.get(row_key)
-    read = snapshots.note(versioned.table, change, source, record, unit)
-    state = before if read is None else _missed_by(read, versioned, change, key, before, unit)
+    state = _before(versioned, change, record, key, rows.get(row_key), unit)
+    snapshots.note(versioned.table, change, source, record, unit)
     if change.operation == "u":
         assert change.after is not None
         change = replace(change, after=resolve(change.after, change.before, state.attributes if state else None))
@@ -74,28 +73,17 @@ def apply(versioned: Versioned, record: InputRecord, unit: Unit) -> RowKey | Non
     if step.effect == "replayed":
         return None
     emit(versioned, key, step.records, unit)
-    rows.put(row_key, _older_than_truncation(versioned, key, step.state, unit))
+    rows.put(row_key, _overtaken(versioned, key, step.state, unit))
     return row_key
 
 
-def truncate(versioned: Versioned, order: ControlRecord, unit: Unit) -> None:
-    """Close the versions of this partition that a TRUNCATE took."""
-    truncation = truncates.remember(order, unit)
-    close_all(versioned, unit, lambda key, state: scd2.truncate(key, state, truncation))
-
-
-def vanish(versioned: Versioned, snapshot: Snapshot, unit: Unit) -> None:
-    """Close the versions of this partition whose rows a snapshot did not find."""
-    close_all(versioned, unit, lambda key, state: scd2.vanish(key, state, snapshot))
-
-
-def close_all(versioned: Versioned, unit: Unit, close: Callable[[Key, RowState], Step]) -> None:
-    """Apply a step to every row of this partition."""
+def obey(versioned: Versioned, order: ControlRecord, unit: Unit) -> None:
+    """Close the versions of this partition that an order is about."""
     rows, read_key = unit.table(versioned.rows), key_reader(versioned.table)
     for raw_key, state in list(rows.scan()):
         row_key = read_key(raw_key)
         key = dict(zip(versioned.table.key, row_key, strict=True))
-        step = close(key, state)
+        step = _step(order, key, state)
         if step.effect == "applied":
             emit(versioned, key, step.records, unit)
             rows.put(row_key, step.state)
@@ -108,25 +96,46 @@ def emit(versioned: Versioned, key: Mapping[str, int | str], records: Iterable[S
         metrics.VERSIONS.labels(versioned.name, record.__struct_config__.tag, record.reason).inc()
 
 
-def _missed_by(
-    read: Snapshot, versioned: Versioned, change: RowChange, key: Key, state: RowState | None, unit: Unit
+def _step(order: ControlRecord, key: Key, state: RowState) -> Step:
+    lsn, at_us = orders.position(order), parse_us(order.source.commit_time)
+    if order.order == "truncate":
+        return scd2.truncate(key, state, Truncation(lsn, at_us, order.source))
+    return scd2.vanish(key, state, Snapshot(lsn, at_us, order.recorded_ms, order.source))
+
+
+def _before(
+    versioned: Versioned, change: RowChange, record: InputRecord, key: Key, state: RowState | None, unit: Unit
 ) -> RowState | None:
-    """The state before a change that was recorded behind a snapshot: a row that the snapshot did not have was gone by then.
-
-    The order to close such rows may come later than the change does; what comes of it is the same.
-    """
-    if state is None or change.operation == "r" or scd2.is_replay(state, change):
+    """The state before a change. What is due for the whole table is done for this row now, if the change comes behind it; so is what a
+    snapshot says that is known by its rows only: behind it, a row that it did not have was gone."""
+    if state is None or not state.alive or scd2.is_replay(state, change):
         return state
-    step = scd2.vanish(key, state, read)
-    emit(versioned, key, step.records, unit)
-    return step.state
+    for order in orders.due(versioned.name, unit):
+        if _is_behind(change, record, order):
+            step = _step(order, key, state)
+            emit(versioned, key, step.records, unit)
+            state = step.state
+    read = snapshots.read(versioned.name, record.partition, unit)
+    if read is not None and change.operation != "r":
+        step = scd2.vanish(key, state, read)
+        emit(versioned, key, step.records, unit)
+        state = step.state
+    return state
 
 
-def _older_than_truncation(versioned: Versioned, key: Key, state: RowState, unit: Unit) -> RowState:
-    """A change that a TRUNCATE on another partition overtook: the row is gone already."""
-    truncation: Truncation | None = unit.table(TRUNCATIONS).get(versioned.name)
-    if truncation is None:
-        return state
-    step = scd2.truncate(key, state, truncation)
-    emit(versioned, key, step.records, unit)
-    return step.state
+def _is_behind(change: RowChange, record: InputRecord, order: ControlRecord) -> bool:
+    """Whether a change comes behind what an order is about. The log position says it of a TRUNCATE, whose lock lets nothing be under way,
+    and of two snapshots; else the time of recording does."""
+    if order.order == "truncate" or change.operation == "r":
+        return change.lsn is not None and change.lsn > orders.position(order)
+    return record.timestamp >= order.recorded_ms
+
+
+def _overtaken(versioned: Versioned, key: Key, state: RowState, unit: Unit) -> RowState:
+    """The state after a change that a TRUNCATE on another partition overtook: the row is gone already."""
+    for order in orders.due(versioned.name, unit):
+        if order.order == "truncate":
+            step = _step(order, key, state)
+            emit(versioned, key, step.records, unit)
+            state = step.state
+    return state

@@ -20,7 +20,7 @@ from app.topics import (
     partitions_of,
     scd2_topic,
 )
-from tables import accounts, customers, snapshots, transactions, truncations, velocity, waiting
+from tables import accounts, customers, orders, snapshots, transactions, truncations, velocity, waiting
 from tables.rows import rows_of
 
 STREAMS: Final = "bankstream-streams"
@@ -47,19 +47,20 @@ def groups(kafka: KafkaSettings, tables: Iterable[CapturedTable] | None = None) 
         topics=(ACCOUNTS.name, TRANSACTIONS_CDC.name, CONTROL.name),
         tables=(
             accounts.ACCOUNTS, transactions.TRANSACTIONS, waiting.WAITING, truncations.TRUNCATIONS, snapshots.SNAPSHOTS,
+            orders.ORDERS,
         ),
     )  # fmt: skip
     by_customer = group(
         name="by-customer",
         topics=(CUSTOMERS.name, TRANSACTIONS.name, CONTROL.name),
-        tables=(customers.CUSTOMERS, truncations.TRUNCATIONS, snapshots.SNAPSHOTS, *velocity.TABLES),
+        tables=(customers.CUSTOMERS, truncations.TRUNCATIONS, snapshots.SNAPSHOTS, orders.ORDERS, *velocity.TABLES),
     )
     if not declared:
         return by_account, by_customer
     by_key = group(
         name="by-key",
         topics=(*(cdc_topic(table).name for table in declared), CONTROL.name),
-        tables=(*map(rows_of, declared), truncations.TRUNCATIONS, snapshots.SNAPSHOTS),
+        tables=(*map(rows_of, declared), snapshots.SNAPSHOTS, orders.ORDERS),
     )
     return by_account, by_customer, by_key
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from agents import accounts, control, customers, snapshots, transactions, velocity, versions, waiting
-from agents.control import Obey
+from agents import accounts, control, customers, orders, transactions, velocity, versions, waiting
+from agents.orders import Obey
 from agents.versions import Versioned
 from app.captured import captured_tables
 from app.domain.captured import CapturedTable
@@ -68,11 +68,10 @@ def _untracked(table: CapturedTable, settings: WorkerSettings) -> frozenset[str]
 
 
 def _control(versioned: Iterable[Versioned], others: dict[str, Obey]) -> Apply:
-    own = {one.name: partial(versions.truncate, one) for one in versioned}
-    return control.handler({**own, **others}, frozenset(own))
+    return control.handler({**{one.name: orders.keep for one in versioned}, **others})
 
 
 def _settling(versioned: Iterable[Versioned]) -> Settling:
-    return snapshots.settling({
-        one.name: (cdc_topic(one.table).name, partial(versions.vanish, one)) for one in versioned
+    return orders.settling({
+        one.name: (cdc_topic(one.table).name, partial(versions.obey, one)) for one in versioned
     })  # fmt: skip

@@ -147,6 +147,9 @@ class AlertRecord(msgspec.Struct, frozen=True):
     source: Source
 
 
+OrderKind = Literal["truncate", "snapshot"]
+
+
 class ControlRecord(msgspec.Struct, frozen=True):
     """An order to every partition.
 
@@ -154,7 +157,7 @@ class ControlRecord(msgspec.Struct, frozen=True):
     of `table`; close the versions of rows that it did not have, when all of it has been read.
     """
 
-    order: Literal["truncate", "snapshot"]
+    order: OrderKind
     table: str
     source: Source
     recorded_ms: int = 0

@@ -203,6 +203,8 @@ def test_a_truncate_closes_what_it_took_and_leaves_what_came_after() -> None:
     streams.take(log.change("c", after=CUSTOMER), log.change("c", after=CUSTOMER | {"customer_id": 2}))
     truncate = log.change("t")
     streams.take(log.change("c", after=CUSTOMER | {"customer_id": 3}), truncate)
+    assert len(streams.values("bank.scd2.customers")) == 3, "older changes may still come"
+    streams.settle()
     found = streams.values("bank.scd2.customers")
     assert [(r["key"]["customer_id"], r["reason"]) for r in found[3:]] == [(1, "truncated"), (2, "truncated")]
     (order,) = streams.values("bank.control")

@@ -1,0 +1,29 @@
+"""Control orders. Key: due or done, its kind, the table, its log position (0 for done ones: the last counts). Value: the order.
+
+A due one is kept until the partition has processed everything that its part of the table's topic had when the order came.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from app.domain.records import ControlRecord, OrderKind
+from app.engine.table import Table
+from tables.encoding import number_key
+
+OrderKey = tuple[Literal["due", "done"], OrderKind, str, int]
+
+
+def _key(key: OrderKey) -> bytes:
+    state, kind, table, lsn = key
+    return prefix(state, kind, table) + number_key(lsn)
+
+
+def prefix(state: Literal["due", "done"], kind: OrderKind, table: str) -> bytes:
+    """What the keys of a table's orders of one kind begin with; they are in the order of their log positions."""
+    return f"{state}/{kind}/{table}/".encode()
+
+
+ORDERS: Final[Table[OrderKey, ControlRecord]] = Table(
+    "orders", _key, msgspec.json.encode, msgspec.json.Decoder(ControlRecord).decode
+)
