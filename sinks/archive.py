@@ -6,6 +6,7 @@ a put that was stored although its reply was lost is found to be our own.
 """
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
 import zstandard
@@ -55,6 +56,11 @@ class LakePartition:
     def position(self) -> int | None:
         """The offset behind the last object."""
         return None if self._tail is None else self._tail.last_offset + 1
+
+    @property
+    def incarnation(self) -> uuid.UUID | None:
+        """The topic that this chain is of."""
+        return uuid.UUID(self._key.incarnation) if self._key.incarnation else None
 
     async def open(self) -> int | None:
         """Find the newest object. It is announced again: whoever wrote it may have died before it could."""

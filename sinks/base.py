@@ -7,6 +7,7 @@ group offset. What every implementation owes is tested by one suite, tests/integ
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -40,6 +41,11 @@ class SinkPartition(Protocol):
     @property
     def position(self) -> int | None:
         """The first offset whose effects are not durable yet; None while nothing is known."""
+        ...
+
+    @property
+    def incarnation(self) -> UUID | None:
+        """Kafka's id of the topic that the position is about, known once open; None: any topic of that name will do."""
         ...
 
     async def process(self, records: Sequence[InputRecord]) -> None:

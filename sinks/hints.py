@@ -110,6 +110,11 @@ class HintPartition:
             self._outstanding.popleft()
         return self._outstanding[0][0] if self._outstanding else self._taken
 
+    @property
+    def incarnation(self) -> None:
+        """Of any topic: a hint that is lost is found by listing."""
+        return None
+
     async def open(self) -> int:
         """The end, read before the lake is listed: what was announced earlier is in the listing."""
         self._taken = await self._end()

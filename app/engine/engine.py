@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -9,6 +10,15 @@ from itertools import chain
 from aiokafka import TopicPartition
 
 from app.engine import metrics
+from app.engine.continuity import (
+    Change,
+    TopicWatch,
+    another_topic,
+    cut_short,
+    expired,
+    repartitioned,
+    state_gone,
+)
 from app.engine.exits import die
 from app.engine.kafka import KafkaLog
 from app.engine.processors import Processor
@@ -21,11 +31,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A set of topics whose partitions of equal number are processed by one processor, made by `factory` from that number."""
+    """A set of topics whose partitions of equal number are processed by one processor, made by `factory` from that number.
+
+    `partitions` is how many the topics must have, because state was made by that count; None: any. `group_id` is the consumer group
+    whose offsets would tell of state that is gone; None: there is no state.
+    """
 
     name: str
     topics: tuple[str, ...]
     factory: Callable[[int], Processor]
+    partitions: int | None = None
+    group_id: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +64,8 @@ class Batch:
     records: Sequence[InputRecord]
     unfinished: int
     """How many processors have yet to take it: a topic can belong to several members."""
+    change: "asyncio.Task[Change | None]"
+    """Whether the topics were still the same after the fetch."""
 
     def done(self) -> None:
         """One processor is through with it."""
@@ -78,6 +96,8 @@ class Engine:
         self._members: list[Member] = []
         self._open: dict[tuple[str, int], _Open] = {}
         self._opening: set[asyncio.Task[None]] = set()
+        self._watch = TopicWatch(self.log)
+        self._watching: asyncio.Task[None] | None = None
         self._closing = False
 
     def add(self, member: Member) -> None:
@@ -95,7 +115,7 @@ class Engine:
         return self._closing
 
     async def check(self) -> None:
-        """ContinuityError unless all input topics exist and the topics of each member have equal partition counts."""
+        """ContinuityError unless all input topics exist with equal partition counts in each member: those by which its state was made."""
         infos = await self.log.require(self.topics)
         for member in self._members:
             counts = {topic: infos[topic].partitions for topic in member.topics}
@@ -103,6 +123,8 @@ class Engine:
                 raise ContinuityError(
                     f"the topics of {member.name} must have equal partition counts, but have {counts}"
                 )
+            if member.partitions is not None and member.partitions not in counts.values():
+                raise ContinuityError(repartitioned(member.topics[0], counts[member.topics[0]], member.partitions))
 
     async def assign(self, assigned: Iterable[TopicPartition]) -> None:
         """Close what is no longer ours, open what is new; what stays is left open and warm."""
@@ -132,37 +154,39 @@ class Engine:
     async def close(self) -> None:
         """Finish what is under way, close everything."""
         self._closing = True
+        if self._watching is not None:
+            self._watching.cancel()
         for task in self._opening:
             task.cancel()  # restoring a large state may take minutes, and nothing of it is needed any more
         await asyncio.gather(*self._opening, return_exceptions=True)
         await self.drain()
         await asyncio.gather(*(self._close(key) for key in list(self._open)))
+        await self._watch.close()
         await self.log.stop()
 
     async def seeks(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Where to read each of these partitions from, and a fresh cursor there. The caller seeks.
 
-        ContinuityError when Kafka no longer has the next record, or never had it: something would be skipped.
+        ContinuityError when Kafka no longer has the next record, never had it, or has another topic of that name: something would be
+        skipped.
         """
         tps = [tp for tp in tps if self._owners(tp)]
+        self._expect()
         if not tps:
             return {}
+        if (change := await asyncio.shield(self._watch.ask())) is not None:
+            raise await self._changed(change)
         first, end = await self.log.beginning(tps), await self.log.end(tps)
+        await self._check_state(tps, first, end)
         targets: dict[TopicPartition, int] = {}
         for tp in tps:
             positions = [one.processor.position(tp.topic) for _, one in self._owners(tp)]
             known = [first[tp] if position is None else position for position in positions]
             target = min(known)
-            if target < first[tp] or target > end[tp]:
-                raise ContinuityError(
-                    f"{tp.topic}/{tp.partition} is processed up to offset {target}, but Kafka has {first[tp]} to {end[tp]}: "
-                    + (
-                        "records expired before they were processed"
-                        if target < first[tp]
-                        else "the topic was created anew"
-                    )
-                    + ". Nothing is skipped silently: see docs/ARCHITECTURE.md, continuity."
-                )
+            if target < first[tp]:
+                raise ContinuityError(expired(tp, target, first[tp]))
+            if target > end[tp]:
+                raise ContinuityError(cut_short(tp, target, end[tp]))
             if target > 0 and None in positions:
                 logger.warning("%s/%d is read from offset %d on: Kafka does not have what was before", *tp, target)
             targets[tp] = target
@@ -175,7 +199,7 @@ class Engine:
 
     def fetched(self, tp: TopicPartition, cursor: Cursor, records: Sequence[InputRecord]) -> Batch:
         """A batch from a fetch that began at the cursor."""
-        batch = Batch(tp, cursor, cursor.next, records, len(self._owners(tp)))
+        batch = Batch(tp, cursor, cursor.next, records, len(self._owners(tp)), self._watch.ask())
         cursor.next = records[-1].offset + 1
         cursor.pending += 1
         return batch
@@ -200,6 +224,65 @@ class Engine:
             if known:
                 offsets[tp] = min(known)
         return offsets
+
+    async def expired(self, positions: Mapping[TopicPartition, int]) -> ContinuityError:
+        """What to die of when Kafka answers that it does not have these offsets (any more)."""
+        first = await self.log.beginning(positions)
+        return ContinuityError("; ".join(expired(tp, offset, first[tp]) for tp, offset in positions.items()))
+
+    def _expect(self) -> None:
+        """Watch the topics of what is open now, and begin to if it is the first time."""
+        ids, counts = dict[str, uuid.UUID](), dict[str, int]()
+        members = {member.name: member for member in self._members}
+        for (name, _), one in self._open.items():
+            identities = one.processor.identities()
+            ids |= identities
+            if (partitions := members[name].partitions) is not None:
+                counts |= dict.fromkeys(members[name].topics, partitions)
+        self._watch.ids, self._watch.counts = ids, counts
+        if self._watching is None and not self._closing:
+            self._watching = asyncio.create_task(self._die_of_change(), name="topics")
+
+    async def _confirm(self, batches: Iterable[Batch]) -> None:
+        """Until Kafka has said that the batches are of the topics that were opened. ContinuityError when they are not."""
+        for batch in batches:
+            if (change := await asyncio.shield(batch.change)) is not None:
+                raise await self._changed(change)
+
+    async def _die_of_change(self) -> None:
+        change = await self._watch.next_change()
+        die(await self._changed(change), "watching topics")
+
+    async def _changed(self, change: Change) -> ContinuityError:
+        """What a change means, with the exact ranges."""
+        if change.partitions is not None:
+            return ContinuityError(
+                repartitioned(change.topic, change.partitions, self._watch.counts.get(change.topic, 0))
+            )
+        durable = {
+            number: position
+            for (_, number), one in sorted(self._open.items())
+            if (position := one.processor.durable(change.topic)) is not None
+        }
+        ends: Mapping[TopicPartition, int] = {}
+        if change.now is not None and durable:
+            ends = await self.log.end(TopicPartition(change.topic, number) for number in durable)
+        return ContinuityError(another_topic(change, durable, {tp.partition: end for tp, end in ends.items()}))
+
+    async def _check_state(
+        self, tps: Iterable[TopicPartition], first: Mapping[TopicPartition, int], end: Mapping[TopicPartition, int]
+    ) -> None:
+        """ContinuityError when a partition has no position although its group once committed one: its changelogs are gone."""
+        stateless: dict[str, list[TopicPartition]] = {}
+        for tp in tps:
+            owners = self._owners(tp)
+            group_id = owners[0][0].group_id
+            if len(owners) == 1 and group_id is not None and owners[0][1].processor.position(tp.topic) is None:
+                stateless.setdefault(group_id, []).append(tp)  # one of several members has the offset of any of them
+        for group_id, partitions in stateless.items():
+            for tp, committed in (await self.log.committed(group_id, partitions)).items():
+                if first[tp] < committed <= end[tp]:
+                    raise ContinuityError(state_gone(tp, committed, group_id))
 
     def _owners(self, tp: TopicPartition) -> list[tuple[Member, _Open]]:
         return [
@@ -258,6 +341,7 @@ class Engine:
             while not one.queue.empty() and sum(len(b.records) for b in batches) < self.settings.max_batch_records:
                 batches.append(one.queue.get_nowait())
             try:
+                await self._confirm(batches)
                 current = [batch for batch in batches if self.cursors.get(batch.tp) is batch.cursor]
                 if current:
                     _check_continuity(one.processor, current)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 
 from rocksdict import Cache
 
-from app.engine import metrics
+from app.engine import metrics, positions
 from app.engine.dead_letters import DeadLetter
 from app.engine.kafka import KafkaLog
 from app.engine.lru import LruDict
+from app.engine.positions import Position
 from app.engine.restore import Changelog, restore
 from app.engine.settling import Settler, Settling
 from app.engine.store import Store
@@ -21,7 +23,7 @@ from app.engine.table import Table
 from app.engine.transactions import Transactions
 from app.engine.unit import InputRecord, Unit
 from app.engine.unit_of_work import BatchUnit, Pair
-from app.errors import BankstreamError, PoisonRecordError
+from app.errors import BankstreamError, ContinuityError, PoisonRecordError
 from app.settings import EngineSettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -97,7 +99,11 @@ class GroupPartition:
         self._lock = asyncio.Lock()
         self._memory: LruDict[Any, Any] = LruDict(engine.memory_entries)
         self._tables = frozenset(table.name for table in group.tables)
-        self._positions: dict[str, int] = {}
+        self._positions: dict[str, Position] = {}
+        self.identities: dict[str, uuid.UUID] = {}
+        """Kafka's ids of the inputs, as of the positions, and of the changelogs."""
+        self._unsaid: dict[bytes, bytes] = {}
+        """The changelogs' ids, until they are part of the state."""
         self._punctuated = 0.0
         self._transactions = Transactions(f"{group.app_id}.{group.name}.{number}", kafka, engine)
         self._settler = Settler(number, kafka, log)
@@ -107,6 +113,11 @@ class GroupPartition:
         """Fence the previous owner, bring the state up to the end of the changelogs, and learn the positions."""
         started = time.monotonic()
         await self._transactions.start()
+        changelogs = {changelog.table: changelog.topic for changelog in self.group.changelogs}
+        ids = {
+            name: info.id
+            for name, info in (await self._log.require((*self.group.topics, *changelogs.values()))).items()
+        }
         self._store, restored = await restore(
             self._path,
             self.group.changelogs,
@@ -117,20 +128,24 @@ class GroupPartition:
             cache=self._cache,
         )
         self._positions = {
-            topic: int.from_bytes(raw, "big")
+            topic: positions.decode(raw)
             for topic in self.group.topics
             if (raw := self._store.get(POSITIONS, topic.encode())) is not None
         }
+        self._check_changelogs(self._store, changelogs, ids)
+        self.identities = ids | {topic: position.topic_id for topic, position in self._positions.items()}
         metrics.OPEN_SECONDS.labels(self.group.name).observe(time.monotonic() - started)
         metrics.RESTORED_RECORDS.labels(self.group.name).inc(restored)
         logger.info(
             "opened %s/%d: %d changelog records in %.2f s, positions %s",
-            self.group.name, self.number, restored, time.monotonic() - started, self._positions,
+            self.group.name, self.number, restored, time.monotonic() - started,
+            {topic: position.offset for topic, position in self._positions.items()},
         )  # fmt: skip
 
     def position(self, topic: str) -> int | None:
         """The next offset of an input topic to process; None when none was processed yet."""
-        return self._positions.get(topic)
+        position = self._positions.get(topic)
+        return None if position is None else position.offset
 
     async def process(self, batches: Sequence[TopicRecords], handlers: Mapping[str, Apply]) -> int:
         """Apply batches in order, each by the handler of its topic, and commit all of them with everything they led to in one transaction.
@@ -142,7 +157,7 @@ class GroupPartition:
             unit, reached = self._unit(), dict[str, int]()
             fresh: list[TopicRecords] = []
             for topic, records in batches:
-                position = reached.get(topic, self._positions.get(topic, 0))
+                position = reached.get(topic, self.position(topic) or 0)
                 if new := [record for record in records if record.offset >= position]:
                     apply_all(self.group.name, new, handlers[topic], unit)
                     reached[topic] = new[-1].offset + 1
@@ -211,11 +226,43 @@ class GroupPartition:
             metrics.RECORDS.labels(topic).inc(len(records))
             metrics.RECORD_AGE_SECONDS.labels(topic).observe(max(0.0, time.time() - records[-1].timestamp / 1000))
 
-    async def _commit(self, unit: BatchUnit, positions: Mapping[str, int]) -> None:
+    def _check_changelogs(self, store: Store, changelogs: Mapping[str, str], ids: Mapping[str, uuid.UUID]) -> None:
+        """ContinuityError when a changelog is not the one that the state was made with: what it lacks would be missing from the state."""
+        said = {table: store.get(POSITIONS, positions.CHANGELOG + table.encode()) for table in changelogs}
+        if not any(said.values()) and (self._positions or any(next(store.scan(table), None) for table in self._tables)):
+            raise ContinuityError(
+                f"changelog {changelogs[POSITIONS]}/{self.number} does not say what the state of {self.group.name} was made with, although "
+                f"there is state: it was deleted and created anew. {self._remedy}"
+            )
+        for table, topic in changelogs.items():
+            raw = said[table]
+            if raw is None:
+                self._unsaid[positions.CHANGELOG + table.encode()] = ids[topic].bytes
+            elif raw != ids[topic].bytes:
+                raise ContinuityError(
+                    f"changelog {topic}/{self.number} was created anew: its id was {uuid.UUID(bytes=raw)}, now it is {ids[topic]}. The "
+                    f"state of table {table} is gone; {self._processed}. {self._remedy}"
+                )
+
+    @property
+    def _processed(self) -> str:
+        ends = (f"{topic} through offset {position.offset - 1}" for topic, position in self._positions.items())
+        return f"the group had processed {', '.join(ends) or 'nothing'}"
+
+    @property
+    def _remedy(self) -> str:
+        return (
+            f"Restore the topic from a backup of Kafka, or rebuild the state of {self.group.name} from its inputs: docs/DOCTOR.md, "
+            "changelog-recreated, says how."
+        )
+
+    async def _commit(self, unit: BatchUnit, reached_inputs: Mapping[str, int]) -> None:
         """Outputs, changelog and positions in one transaction; then the store, which so is never ahead of Kafka."""
         assert self._store is not None
+        moved = {topic: Position(offset, self.identities[topic]) for topic, offset in reached_inputs.items()}
         changes = unit.changes()
-        changes += [(POSITIONS, topic.encode(), offset.to_bytes(8, "big"), True) for topic, offset in positions.items()]
+        changes += [(POSITIONS, topic.encode(), positions.encode(position), True) for topic, position in moved.items()]
+        changes += [(POSITIONS, key, value, True) for key, value in self._unsaid.items()]
         logged: dict[tuple[str, int], list[Pair]] = {}
         for table, key, value, is_logged in changes:
             if is_logged:
@@ -227,7 +274,8 @@ class GroupPartition:
             if (target := (self.group.changelog(table), self.number)) in written
         }
         self._store.write([(table, key, value) for table, key, value, _ in changes], reached)
-        self._positions.update(positions)
+        self._positions.update(moved)
+        self._unsaid = {}
         for letter in unit.dead_letters:
             _announce(letter)
 

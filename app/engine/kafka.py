@@ -3,12 +3,15 @@
 import asyncio
 import ssl
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import lru_cache
 from io import BytesIO
 from types import TracebackType
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -23,6 +26,8 @@ from aiokafka.protocol.types import (
 
 from app.errors import ContinuityError
 from app.settings import KafkaSettings
+
+COORDINATOR_TIMEOUT_S = 30
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
@@ -125,6 +130,60 @@ class _MetadataRequest(Request[_MetadataRequestStruct]):
         return request_struct_class([(bytes(16), name, {}) for name in self._topics], False, False, {})
 
 
+class _RawAnswer(Response):
+    """A Metadata answer as its bytes: looking for a few ids in it costs a fraction of decoding all partitions of all topics."""
+
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema()
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> bytes:
+        return data.read()
+
+
+class _IdsRequestStruct(_MetadataRequestStruct):
+    RESPONSE_TYPE = _RawAnswer
+
+    def encode(self) -> bytes:
+        """Once: the same question is put many times a second."""
+        if not hasattr(self, "encoded"):
+            self.encoded: bytes = super().encode()
+        return self.encoded
+
+
+class _IdsRequest(Request[_IdsRequestStruct]):
+    API_KEY = 3
+
+    def __init__(self, topics: Iterable[str]) -> None:
+        self._struct = _IdsRequestStruct([(bytes(16), name, {}) for name in topics], False, False, {})
+
+    def build(self, request_struct_class: type[_IdsRequestStruct]) -> _IdsRequestStruct:  # noqa: ARG002 - there is one version
+        return self._struct
+
+
+_ids_request = lru_cache(maxsize=16)(_IdsRequest)
+
+
+def _id_in(answer: bytes, name: str) -> uuid.UUID | None:
+    """The id of a topic in a Metadata answer: error code (0), length and bytes of the name, id. None where it is not, or with an error."""
+    wanted = b"\0\0" + CompactString("utf-8").encode(name)
+    found = answer.find(wanted)
+    begin = found + len(wanted)
+    return None if found < 0 else uuid.UUID(bytes=answer[begin : begin + 16])
+
+
+async def _retried(ask: Callable[..., Awaitable[Any]], *arguments: Any, **named: Any) -> Any:
+    """The answer, once Kafka gives one; errors that pass by themselves are waited out. The caller sets the limit."""
+    while True:
+        try:
+            return await ask(*arguments, **named)
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            await asyncio.sleep(0.1)
+
+
 class TopicInfo:
     """A topic as the broker knows it. The id changes when a topic of the same name is created again."""
 
@@ -180,18 +239,46 @@ class KafkaLog:
 
     async def topics(self, names: Iterable[str]) -> dict[str, TopicInfo]:
         """The topics of these names that exist."""
+        response = await self._ask(_MetadataRequest(names))
+        return {
+            name: TopicInfo(name, uuid.UUID(bytes=topic_id), len(partitions))
+            for error, name, topic_id, _, partitions, _, _ in response.topics
+            if error == 0
+        }
+
+    async def ids(self, names: Iterable[str]) -> dict[str, uuid.UUID]:
+        """The ids of those that exist, for a fifth of the work that `topics` takes."""
+        wanted = tuple(names)
+        if not wanted:
+            return {}
+        answer: bytes = await self._ask(_ids_request(wanted))
+        return {name: topic_id for name in wanted if (topic_id := _id_in(answer, name)) is not None}
+
+    async def partition_counts(self, names: Iterable[str]) -> dict[str, int]:
+        """The partition counts of those that exist."""
+        wanted = list(names)
+        return {name: info.partitions for name, info in (await self.topics(wanted)).items()} if wanted else {}
+
+    async def committed(self, group_id: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offsets that a consumer group has committed, of those partitions for which it has. Waits while its coordinator moves."""
+        admin = AIOKafkaAdminClient(**connection(self._settings))
+        await admin.start()
+        try:
+            async with asyncio.timeout(COORDINATOR_TIMEOUT_S):
+                found = await _retried(admin.list_consumer_group_offsets, group_id, partitions=list(partitions))
+        finally:
+            await admin.close()
+        return {tp: value.offset for tp, value in found.items() if value.offset >= 0}
+
+    async def _ask(self, request: Request[Any]) -> Any:
+        """Send a Metadata request to any broker."""
         client = self._started._client  # noqa: SLF001 - aiokafka has no public way to send a request of one's own
         node = client.get_random_node()
         for _ in range(3):  # a node may be gone; any other answers the same
             if await client.ready(node):
                 break
             node = client.get_random_node()
-        response = await client.send(node, _MetadataRequest(names))
-        return {
-            name: TopicInfo(name, uuid.UUID(bytes=topic_id), len(partitions))
-            for error, name, topic_id, _, partitions, _, _ in response.topics
-            if error == 0
-        }
+        return await client.send(node, request)
 
     async def require(self, names: Iterable[str]) -> dict[str, TopicInfo]:
         """Like `topics`, but ContinuityError when one is missing."""

@@ -21,7 +21,7 @@ def transactional(group: Group, handlers: Mapping[str, Apply], engine: Engine, *
         )
         return TransactionalProcessor(partition, dict(handlers))
 
-    return Member(group.name, group.topics, make)
+    return Member(group.name, group.topics, make, partitions=group.partitions, group_id=group.app_id)
 
 
 def sink(topic: str, partition: Callable[[int], SinkPartition]) -> Member:

@@ -1,6 +1,7 @@
 """What the engine runs: one processor per partition that this worker owns. One contract, several kinds of place for the effects."""
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from app.engine import metrics
@@ -25,6 +26,10 @@ class Processor(Protocol):
 
     def durable(self, topic: str) -> int | None:
         """The first offset whose effects could still be lost by a crash; for lag monitoring."""
+        ...
+
+    def identities(self) -> Mapping[str, uuid.UUID]:
+        """The topics that have to stay what they are while this is open, with Kafka's ids of them: inputs, and what state is made of."""
         ...
 
     async def process(self, batches: Sequence[TopicRecords]) -> None:
@@ -56,6 +61,10 @@ class TransactionalProcessor:
 
     durable = position
 
+    def identities(self) -> Mapping[str, uuid.UUID]:
+        """Inputs and changelogs."""
+        return self._partition.identities
+
     async def process(self, batches: Sequence[TopicRecords]) -> None:
         """One transaction for all of them: at a trickle, most of its time is the broker's."""
         await self._partition.process(batches, self._handlers)
@@ -75,6 +84,11 @@ class SinkPartition(Protocol):
     @property
     def position(self) -> int | None:
         """The first offset whose effects are not durable yet."""
+        ...
+
+    @property
+    def incarnation(self) -> uuid.UUID | None:
+        """Kafka's id of the topic that the position is about; None: any topic of that name will do."""
         ...
 
     async def open(self) -> int | None:
@@ -110,6 +124,11 @@ class SinkProcessor:
         """The first offset not durable."""
         self._check(topic)
         return self._partition.position
+
+    def identities(self) -> Mapping[str, uuid.UUID]:
+        """The topic."""
+        incarnation = self._partition.incarnation
+        return {} if incarnation is None else {self._topic: incarnation}
 
     async def process(self, batches: Sequence[TopicRecords]) -> None:
         """Hand over what is new."""

@@ -1,0 +1,311 @@
+"""What Kafka has lost is never passed over: the engine stops, and says which offsets of which topic. On a real broker."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import OffsetAndMetadata
+from rocksdict import Cache
+
+from app.engine import continuity
+from app.engine import engine as engine_module
+from app.engine.engine import Engine
+from app.engine.exits import CONTINUITY, exit_code
+from app.engine.group import Group
+from app.engine.kafka import connection
+from app.engine.members import transactional
+from app.engine.store import Store
+from app.engine.table import Table
+from app.engine.topic_admin import TopicSpec, ensure_topics
+from app.engine.unit import InputRecord, Unit
+from app.errors import ContinuityError
+from app.settings import EngineSettings, KafkaSettings
+from app.stack.stack import Stack
+from tests.support.stack import settings_of
+
+pytestmark = pytest.mark.integration
+
+EVENTS = 20
+SEEN: Table[bytes, bytes] = Table("seen", bytes, bytes, bytes)
+
+
+class Died(Exception):  # noqa: N818 - it stands for an end, not for an error
+    """What happens instead of the end of the process."""
+
+
+class Rig:
+    """A group of one topic with one partition on a real broker: opened, fed and closed without a worker process around it."""
+
+    def __init__(self, kafka: KafkaSettings, admin: AIOKafkaAdminClient, state: Path) -> None:
+        name = uuid4().hex[:8]
+        self.kafka, self.state, self.admin = kafka, state, admin
+        self.topic, self.output = f"continuity.{name}", f"continuity.{name}.seen"
+        self.group = Group(f"app-{name}", "by-key", (self.topic,), (SEEN,), 1, lambda _: 1, f"{name}.letters")
+        self.input = TopicPartition(self.topic, 0)
+        self.engine = self._engine()
+        self.causes: list[BaseException] = []
+
+    def _engine(self) -> Engine:
+        engine = Engine(self.kafka, EngineSettings(state_dir=self.state))
+        engine.add(transactional(self.group, {self.topic: self._see}, engine, state=self.state, cache=Cache(1 << 20)))
+        return engine
+
+    def _see(self, record: InputRecord, unit: Unit) -> None:
+        unit.table(SEEN).put(b"%d" % record.offset, record.value or b"")
+        unit.emit(self.output, key=None, value=record.value, partition=0)
+
+    def die(self, error: BaseException, where: str) -> None:
+        self.causes.append(error)
+        raise Died(where)
+
+    async def create(self, *topics: str) -> None:
+        await ensure_topics([TopicSpec(topic, 1, {}) for topic in topics], self.kafka)
+
+    async def recreate(self, *topics: str) -> None:
+        await self.admin.delete_topics(list(topics))
+        async with asyncio.timeout(30):
+            while set(topics) & set(await self.admin.list_topics()):
+                await asyncio.sleep(0.02)
+        await self.create(*topics)
+
+    async def send(self, records: int, topic: str | None = None) -> None:
+        producer = AIOKafkaProducer(**connection(self.kafka), retry_backoff_ms=10)
+        await producer.start()
+        try:
+            for number in range(records):
+                await producer.send(topic or self.topic, b"%d" % number)
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+    async def expire(self, before: int, topic: str | None = None) -> None:
+        await self.admin.delete_records({TopicPartition(topic or self.topic, 0): RecordsToDelete(before)})
+
+    async def repartition(self, count: int) -> None:
+        await self.admin.create_partitions({self.topic: NewPartitions(count)})
+
+    async def open(self) -> int:
+        """Where it would go on."""
+        await self.engine.log.start()
+        await self.engine.check()
+        await self.engine.assign([self.input])
+        return (await self.engine.seeks([self.input]))[self.input]
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+    async def reopen(self) -> int:
+        """As a worker that starts again."""
+        await self.close()
+        self.engine = self._engine()
+        return await self.open()
+
+    async def fetch(self) -> Sequence[InputRecord]:
+        """All that Kafka has from the cursor on."""
+        consumer = AIOKafkaConsumer(**connection(self.kafka), isolation_level="read_committed")
+        await consumer.start()
+        try:
+            consumer.assign([self.input])
+            end = (await consumer.end_offsets([self.input]))[self.input]
+            consumer.seek(self.input, self.engine.cursors[self.input].next)
+            found: list[InputRecord] = []
+            async with asyncio.timeout(30):
+                while await consumer.position(self.input) < end:
+                    found += (await consumer.getmany(timeout_ms=100)).get(self.input, [])
+            return found
+        finally:
+            await consumer.stop()
+
+    def submit(self, records: Sequence[InputRecord]) -> None:
+        batch = self.engine.fetched(self.input, self.engine.cursors[self.input], records)
+        self.engine.submit(batch, self.group.name)
+
+    async def process(self) -> None:
+        """All that Kafka has."""
+        self.submit(await self.fetch())
+        await self.until(lambda: self.engine.cursors[self.input].pending == 0)
+        assert not self.causes
+
+    async def until_death(self) -> str:
+        """Why the process would have ended."""
+        await self.until(lambda: bool(self.causes))
+        assert exit_code(self.causes[0]) == CONTINUITY
+        return str(self.causes[0])
+
+    @staticmethod
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    async def outputs(self) -> int:
+        consumer = AIOKafkaConsumer(**connection(self.kafka))
+        await consumer.start()
+        try:
+            tp = TopicPartition(self.output, 0)
+            return int((await consumer.end_offsets([tp]))[tp])
+        finally:
+            await consumer.stop()
+
+
+@pytest.fixture
+async def rig(kafka_stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    """Open, with `EVENTS` records processed."""
+    kafka = settings_of(kafka_stack, KafkaSettings)
+    admin = AIOKafkaAdminClient(**connection(kafka))
+    await admin.start()
+    made = Rig(kafka, admin, tmp_path)
+    monkeypatch.setattr(engine_module, "die", made.die)
+    try:
+        await made.create(
+            made.topic, made.output, made.group.dead_letter_topic, *(log.topic for log in made.group.changelogs)
+        )
+        await made.send(EVENTS)
+        assert await made.open() == 0
+        await made.process()
+        yield made
+    finally:
+        await made.close()
+        await admin.close()
+
+
+def anew(rig: Rig, has: str) -> str:
+    return (
+        rf"topic {re.escape(rig.topic)} was created anew: .* processed: 0 through offset {EVENTS - 1}; what it had behind that is lost. "
+        rf"The new one has, all unprocessed: {has}\."
+    )
+
+
+@pytest.mark.parametrize("records", [0, 5, EVENTS, 3 * EVENTS])
+async def test_an_input_made_anew_while_the_worker_was_down_is_refused_however_many_records_it_has(
+    rig: Rig, records: int
+) -> None:
+    await rig.close()
+    await rig.recreate(rig.topic)
+    await rig.send(records)
+    with pytest.raises(ContinuityError, match=anew(rig, f"0 through offset {records - 1}" if records else "none")):
+        await rig.reopen()
+
+
+async def test_records_of_an_input_made_anew_while_the_worker_runs_have_no_effect_though_their_offsets_fit(
+    rig: Rig,
+) -> None:
+    before = await rig.outputs()
+    await rig.recreate(rig.topic)
+    await rig.send(3 * EVENTS)
+    fetched = await rig.fetch()
+    assert fetched[0].offset == EVENTS, "the offsets go on where the old topic ended"
+    rig.submit(fetched)
+    assert re.search(anew(rig, ".*"), await rig.until_death()), "what the new one had when it was noticed"
+    assert await rig.outputs() == before
+
+
+async def test_an_idle_input_made_anew_is_noticed_without_a_record(rig: Rig) -> None:
+    await rig.recreate(rig.topic)
+    assert re.search(anew(rig, "none"), await rig.until_death())
+
+
+async def test_an_input_that_is_deleted_is_noticed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(continuity, "MISSING_GRACE_S", 0.2)
+    await rig.admin.delete_topics([rig.topic])
+    assert f"processed: 0 through offset {EVENTS - 1}" in (reason := await rig.until_death())
+    assert "is gone from Kafka" in reason
+
+
+async def test_a_batch_waits_while_kafka_cannot_be_asked(rig: Rig) -> None:
+    await rig.send(1)
+    fetched = await rig.fetch()
+    ask, asked = rig.engine.log.ids, 0
+
+    async def away_at_first(names: Iterable[str]) -> dict[str, UUID]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise KafkaConnectionError("away")
+        return await ask(names)
+
+    rig.engine.log.ids = away_at_first  # type: ignore[method-assign]
+    rig.submit(fetched)
+    await rig.until(lambda: rig.engine.cursors[rig.input].pending == 0)
+    assert asked > 1
+    assert rig.engine.durable() == {rig.input: EVENTS + 1}
+
+
+async def test_records_that_expired_before_they_were_processed_are_named(rig: Rig) -> None:
+    await rig.send(10)
+    await rig.expire(EVENTS + 7)
+    with pytest.raises(ContinuityError, match=f"expired before they were processed, offsets {EVENTS} to {EVENTS + 6}"):
+        await rig.reopen()
+    assert f"offsets {EVENTS} to {EVENTS + 6}" in str(await rig.engine.expired({rig.input: EVENTS}))
+
+
+async def test_an_input_with_more_partitions_is_noticed_while_running_and_refused_at_the_start(rig: Rig) -> None:
+    await rig.repartition(2)
+    expected = f"topic {rig.topic} has 2 partitions, but state was made with 1"
+    assert expected in await rig.until_death()
+    with pytest.raises(ContinuityError, match=expected):
+        await rig.reopen()
+
+
+@pytest.mark.parametrize("table", ["seen", "positions"])
+@pytest.mark.parametrize("state", ["warm", "cold"])
+async def test_a_changelog_made_anew_while_the_worker_was_down_is_refused(rig: Rig, table: str, state: str) -> None:
+    await rig.close()
+    await rig.recreate(rig.group.changelog(table))
+    if state == "cold":
+        shutil.rmtree(rig.state)
+    with pytest.raises(ContinuityError, match=rf"changelog {rig.group.changelog(table)}/0 .*DOCTOR.md"):
+        await rig.reopen()
+
+
+async def test_a_changelog_made_anew_while_the_worker_runs_is_noticed(rig: Rig) -> None:
+    await rig.recreate(rig.group.changelog("seen"))
+    assert f"topic {rig.group.changelog('seen')} was created anew" in await rig.until_death()
+
+
+async def test_a_changelog_that_is_missing_is_named(rig: Rig) -> None:
+    await rig.close()
+    await rig.admin.delete_topics([rig.group.changelog("seen")])
+    with pytest.raises(ContinuityError, match=rig.group.changelog("seen")):
+        await rig.reopen()
+
+
+async def test_state_that_is_gone_with_all_changelogs_is_told_by_what_the_group_had_committed(rig: Rig) -> None:
+    consumer = AIOKafkaConsumer(**connection(rig.kafka), group_id=rig.group.app_id)
+    await consumer.start()
+    consumer.assign([rig.input])
+    await consumer.commit({rig.input: OffsetAndMetadata(EVENTS, "")})
+    await consumer.stop()
+    await rig.close()
+    await rig.recreate(*(log.topic for log in rig.group.changelogs))
+    with pytest.raises(ContinuityError, match=f"through offset {EVENTS - 1}, as consumer group .* there is no state"):
+        await rig.reopen()
+
+
+async def test_a_changelog_that_is_shorter_than_the_local_state_is_refused_with_the_lost_offsets(rig: Rig) -> None:
+    changelog = TopicPartition(rig.group.changelog("seen"), 0)
+    end = (await rig.engine.log.end([changelog]))[changelog]
+    await rig.close()
+    store = Store(rig.state / rig.group.app_id / "by-key" / "0", block_cache=Cache(1 << 20))
+    store.write([], {"seen": end + 5})
+    store.close()
+    with pytest.raises(ContinuityError, match=f"Kafka has lost offsets {end} to {end + 4}, which had been committed"):
+        await rig.reopen()
+
+
+async def test_a_table_that_is_new_does_not_look_like_a_lost_one(rig: Rig) -> None:
+    await rig.close()
+    other: Table[bytes, bytes] = Table("other", bytes, bytes, bytes)
+    object.__setattr__(rig.group, "tables", (SEEN, other))
+    await rig.create(rig.group.changelog("other"))
+    assert await rig.reopen() == EVENTS
+    await rig.send(1)
+    await rig.process()
+    assert await rig.reopen() == EVENTS + 1
