@@ -60,8 +60,6 @@ REPLIES: Final[dict[str, Reply]] = {
     "broken": Reply("500 Internal Server Error", _s3_error("InternalError", "We encountered an internal error.")),
 }
 
-Fault = Named | Reply
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -87,6 +85,8 @@ class Request:
         return (gzip.decompress(self.body) if packed else self.body).decode(errors="replace")
 
 
+Fault = Named | Reply | Callable[[Request], Reply]
+"""A function makes a reply for the request that it is given."""
 Matcher = Callable[[Request], bool]
 
 
@@ -184,6 +184,8 @@ class HttpFaults:
         """One request and its reply; False when the connection ends with them."""
         request = await _request(ends.client)
         fault = self._fault(request)
+        if callable(fault):
+            fault = fault(request)
         if fault is not None:
             self.fired.append(fault.name if isinstance(fault, Reply) else fault)
         head_only = request.method == "HEAD"
@@ -205,7 +207,7 @@ class HttpFaults:
         await self._deliver(ends, reply, fault, head_only=head_only)
         return more
 
-    async def _deliver(self, ends: _Ends, reply: bytes, fault: Fault | None, *, head_only: bool) -> None:
+    async def _deliver(self, ends: _Ends, reply: bytes, fault: str | None, *, head_only: bool) -> None:
         if fault == "lost":
             raise _Broken
         if fault == "mistaken":

@@ -126,15 +126,16 @@ def _during_restore(fuse: Fuse) -> None:
         return marked
 
     def counted(write: Callable[..., None]) -> Callable[..., None]:
-        def dying(self: Any, changes: Any, offsets: Any) -> None:
-            write(self, changes, offsets)
-            if changes and restoring.get():
-                fuse.reach(f"with {len(changes)} records of a changelog written")
+        def dying(self: Any, *args: Any) -> None:
+            write(self, *args)
+            if args[0] and restoring.get():
+                fuse.reach("with a part of a changelog written")
 
         return dying
 
     _wrap(restore, "_replay", wrapped)
-    _wrap(Store, "write", counted)
+    for name in {"write", "load"} & vars(Store).keys():  # whatever a restore writes with
+        _wrap(Store, name, counted)
 
 
 def _mid_upload(fuse: Fuse) -> None:

@@ -1,0 +1,60 @@
+"""What happens to files on a disk: cut short, bits turned over, gone, or of yesterday. For the local state of a worker that is stopped."""
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+Damage = Callable[[Path, random.Random], str]
+"""Does it to one RocksDB directory, and says what it did."""
+
+
+def stores(state: Path) -> list[Path]:
+    """Every RocksDB below a state directory."""
+    return sorted(current.parent for current in state.rglob("CURRENT"))
+
+
+def truncated(store: Path, chance: random.Random) -> str:
+    """A file with content loses its second half."""
+    victim = _pick(store, chance, "*.sst", "MANIFEST-*")
+    size = victim.stat().st_size
+    with victim.open("r+b") as file:
+        file.truncate(size // 2)
+    return f"{victim.name} truncated from {size} to {size // 2} bytes"
+
+
+def flipped(store: Path, chance: random.Random, bits: int = 64) -> str:
+    """Bits anywhere in a file of data: what a checksum is for."""
+    victim = _pick(store, chance, "*.sst")
+    content = bytearray(victim.read_bytes())
+    for _ in range(bits):
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    victim.write_bytes(content)
+    return f"{bits} bits of {victim.name} flipped ({len(content)} bytes)"
+
+
+def file_gone(store: Path, chance: random.Random) -> str:
+    """One file is missing."""
+    victim = _pick(store, chance, "*.sst", "MANIFEST-*", "CURRENT")
+    victim.unlink()
+    return f"{victim.name} deleted"
+
+
+def all_gone(store: Path, _: random.Random) -> str:
+    """The whole directory is missing."""
+    count = len(list(store.iterdir()))
+    shutil.rmtree(store)
+    return f"{store.name} with {count} files deleted"
+
+
+KINDS: Final[tuple[Damage, ...]] = (truncated, flipped, file_gone, all_gone)
+
+
+def _pick(store: Path, chance: random.Random, *patterns: str) -> Path:
+    candidates = [found for pattern in patterns for found in sorted(store.glob(pattern)) if found.stat().st_size]
+    if not candidates:
+        raise FileNotFoundError(
+            f"{store} has no {' or '.join(patterns)} with content: {sorted(p.name for p in store.iterdir())}"
+        )
+    return chance.choice(candidates)

@@ -1,0 +1,58 @@
+"""A real file system of a few megabytes that can be filled up to the last byte. Needs the right to mount: root, as a rule."""
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+BALLAST: Final = "ballast"
+CHUNK: Final = bytes(64 << 10)
+
+
+def unavailable() -> str:
+    """Why there can be no small disk here; empty if there can."""
+    if os.geteuid() != 0:
+        return "a file system of its own can only be mounted by root"
+    return ""
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """One, mounted at `path`."""
+
+    path: Path
+
+    def fill(self) -> int:
+        """Use up what is free; answers how many bytes that was. The proof is that not one more byte can be written."""
+        written = 0
+        with (self.path / BALLAST).open("ab", buffering=0) as ballast:
+            for size in (len(CHUNK), 512, 1):
+                try:
+                    while True:
+                        written += ballast.write(CHUNK[:size])
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+        return written
+
+    def free(self) -> None:
+        """Give back what `fill` took."""
+        (self.path / BALLAST).unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(path: Path, megabytes: int) -> Iterator[SmallDisk]:
+    """Mount it over an empty directory, and unmount it at the end, whoever still has files of it open. OSError if that is not allowed."""
+    path.mkdir(parents=True, exist_ok=True)
+    target = os.fsencode(path)
+    if _libc.mount(b"tmpfs", target, b"tmpfs", 0, f"size={megabytes}m".encode()):
+        raise OSError(ctypes.get_errno(), f"a tmpfs cannot be mounted at {path}: {os.strerror(ctypes.get_errno())}")
+    try:
+        yield SmallDisk(path)
+    finally:
+        _libc.umount2(target, 2)  # MNT_DETACH

@@ -1,0 +1,59 @@
+"""What Snowflake answers when something is wrong, in its own words and codes, for `HttpFaults` in front of a server of its protocol.
+
+The codes are those that snowflake-connector-python acts upon (its network.py): on 390112 it asks for a new session token with the master
+token and repeats the request, on all others of the login service it raises.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from tests.support.http_faults import Matcher, Reply, Request, json_reply
+
+INTERNAL: Final = (
+    "000603",
+    "SQL execution internal error: Processing aborted by error 300010:391167117; incident 4720198.",
+)
+SESSION_EXPIRED: Final = ("390112", "Your session has expired. Please login again.")
+SESSION_GONE: Final = ("390111", "Session no longer exists. New login required to access the service.")
+MASTER_EXPIRED: Final = ("390114", "Authentication token has expired. The user must authenticate again.")
+
+
+def statement(*beginnings: str) -> Matcher:
+    """Requests that execute a statement which begins so (white space in front does not count)."""
+
+    def matches(request: Request) -> bool:
+        if not request.target.startswith("/queries/v1/query-request"):
+            return False
+        sql = str(json.loads(request.text).get("sqlText", "")).lstrip()
+        return sql.upper().startswith(beginnings)
+
+    return matches
+
+
+def renewal(request: Request) -> bool:
+    """Requests for a new session token."""
+    return request.target.startswith("/session/token-request")
+
+
+def failure(error: tuple[str, str], name: str) -> Reply:
+    """A refusal; HTTP says 200, as Snowflake does."""
+    code, message = error
+    data = {"errorCode": code, "sqlState": "XX000"} if error == INTERNAL else None
+    return json_reply({"data": data, "code": code, "message": message, "success": False, "headers": None}, name)
+
+
+def renewed(name: str) -> Callable[[Request], Reply]:
+    """The answer to a renewal: both tokens as they were, for the server behind us has never let go of the session."""
+
+    def make(request: Request) -> Reply:
+        token: Any = json.loads(request.text)["oldSessionToken"]
+        data = {
+            "sessionToken": token,
+            "masterToken": token,
+            "validityInSecondsST": 3_600,
+            "validityInSecondsMT": 14_400,
+        }
+        return json_reply({"data": data, "code": None, "message": None, "success": True}, name)
+
+    return make

@@ -1,0 +1,67 @@
+"""Holds a worker's local state against what its changelogs come to: entry by entry, for every partition that has them to the end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from aiokafka import TopicPartition
+from rocksdict import Cache
+
+from app.engine.group import Group
+from app.engine.store import Store
+from app.settings import KafkaSettings
+from tests.faults.logs import Reader, beginning
+
+MAX_DIFFERENCES: Final = 5
+CACHE_BYTES: Final = 8 << 20
+
+
+async def audit(state: Path, groups: Sequence[Group], kafka: KafkaSettings) -> tuple[int, list[str]]:
+    """How many entries were compared, and what differs. The worker must be stopped; `state` is its own directory.
+
+    A partition that the worker does not have to the end of its changelogs belongs to another worker now, and is passed over.
+    """
+    compared, differences = 0, list[str]()
+    for group in groups:
+        for number in range(group.partitions):
+            path = state / group.app_id / group.name / str(number)
+            if not (path / "CURRENT").exists():
+                continue
+            store = Store(path, block_cache=Cache(CACHE_BYTES))
+            try:
+                count, found = await _compare(store, group, number, kafka)
+            finally:
+                store.close()
+            compared += count
+            differences += found
+    return compared, differences
+
+
+async def _compare(store: Store, group: Group, number: int, kafka: KafkaSettings) -> tuple[int, list[str]]:
+    logs = {TopicPartition(log.topic, number): log for log in group.changelogs}
+    wanted: dict[str, dict[bytes, bytes]] = {log.table: {} for log in group.changelogs}
+    async with Reader(kafka, beginning(logs)) as reader:
+        if any(store.changelog_offset(log.table) != reader.ends[tp] for tp, log in logs.items()):
+            return 0, []
+        for tp, log in logs.items():
+            async for page in reader.pages(tp):
+                for record in page:
+                    if record.value is None:
+                        wanted[log.table].pop(record.key, None)
+                    else:
+                        wanted[log.table][record.key] = record.value
+    compared, differences = 0, list[str]()
+    for log in group.changelogs:
+        expected, actual = wanted[log.table], dict(store.scan(log.table))
+        compared += len(expected)
+        wrong = [key for key, value in actual.items() if expected.get(key) != value]
+        if (
+            log.retention_ms is None
+        ):  # of a table that expires, the worker may have let go of what the changelog still has
+            wrong += [key for key in expected if key not in actual]
+        if wrong:
+            differences.append(
+                f"{group.name}/{number} table {log.table}: {len(wrong)} of {len(expected)} entries are not what the log says, such as "
+                f"{wrong[:MAX_DIFFERENCES]}"
+            )
+    return compared, differences

@@ -1,0 +1,23 @@
+"""A small disk is really full, and really free again."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.instruments.small_disk import small_disk, unavailable
+
+pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it can")
+
+
+def test_a_full_disk_takes_not_one_byte_more_and_then_it_does(tmp_path: Path) -> None:
+    place = tmp_path / "disk"
+    with small_disk(place, 1) as disk:
+        assert 0 < disk.fill() <= 1 << 20
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            (place / "file").write_bytes(b"1")
+        disk.free()
+        (place / "file").write_bytes(b"1")
+        assert [found.name for found in place.iterdir()] == ["file"]
+    assert not list(place.iterdir())
