@@ -1,0 +1,117 @@
+"""The HTTP proxy breaks what it is told to, where it is told to, and the upstream has seen what it should have seen."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.support.http_faults import HttpFaults, Named, Reply
+
+BODY = b"0123456789" * 20
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nit is done"
+
+
+@dataclass
+class Upstream:
+    """Remembers requests that came whole, and how much came of those that did not."""
+
+    whole: list[bytes] = field(default_factory=list)
+    partial: list[int] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                try:
+                    self.whole.append(await reader.readexactly(len(BODY)))
+                except asyncio.IncompleteReadError as cut:
+                    self.partial.append(len(cut.partial))
+                    raise
+                except ConnectionError:
+                    self.partial.append(-1)
+                    raise
+                writer.write(OK)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+
+@pytest.fixture
+async def upstream() -> Upstream:
+    return Upstream()
+
+
+@pytest.fixture
+async def faults(upstream: Upstream) -> AsyncIterator[HttpFaults]:
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+    async with HttpFaults("127.0.0.1", server.sockets[0].getsockname()[1]) as made:
+        yield made
+    server.close()
+
+
+async def put(faults: HttpFaults, name: str = "a") -> bytes:
+    """What comes back; what came before the connection broke, if it did."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", faults.port)
+    writer.write(f"PUT /{name} HTTP/1.1\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
+    got = b""
+    try:
+        while len(got) < len(OK) and (chunk := await reader.read(1)):
+            got += chunk
+    except ConnectionResetError:
+        got += b"<reset>"
+    finally:
+        writer.close()
+    return got
+
+
+@pytest.mark.parametrize(
+    ("fault", "begins", "carried_out"),
+    [
+        ("pass", OK, True),
+        ("reset", b"<reset>", False),
+        ("partial", b"<reset>", False),
+        ("unavailable", b"HTTP/1.1 503 ", False),
+        ("throttled", b"HTTP/1.1 429 ", False),
+        ("broken", b"HTTP/1.1 500 ", False),
+        ("lost", b"<reset>", True),
+        ("mistaken", b"HTTP/1.1 500 ", True),
+        ("cut", OK[: len(OK) // 2] + b"<reset>", True),
+    ],
+)
+async def test_each_fault_happens_once_and_is_counted(
+    faults: HttpFaults, upstream: Upstream, fault: Named, begins: bytes, *, carried_out: bool
+) -> None:
+    faults.arm("PUT", fault)
+    assert (await put(faults)).startswith(begins)
+    assert upstream.whole == ([BODY] if carried_out else [])
+    assert await put(faults) == OK
+    assert faults.fired == [fault]
+
+
+async def test_half_of_a_body_reaches_the_upstream(faults: HttpFaults, upstream: Upstream) -> None:
+    faults.arm("PUT", "partial")
+    await put(faults)
+    async with asyncio.timeout(5):
+        while not upstream.partial:
+            await asyncio.sleep(0.01)
+    assert upstream.partial in ([len(BODY) // 2], [-1])
+    assert not upstream.whole
+
+
+async def test_only_what_matches_is_broken_and_a_reply_may_depend_on_it(faults: HttpFaults) -> None:
+    faults.arm(
+        lambda request: request.target == "/b",
+        lambda request: Reply("200 OK", f"no {request.method} of {len(request.text)}".encode(), name="refused"),
+    )
+    assert await put(faults, "a") == OK
+    assert b"refused" not in await put(faults, "a")
+    assert (await put(faults, "b")).startswith(b"HTTP/1.1 200 OK\r\nContent-Type")
+    assert faults.fired == ["refused"]
+
+
+async def test_a_standing_fault_lasts_until_it_is_taken_away(faults: HttpFaults) -> None:
+    end = faults.stand("PUT", "broken")
+    assert [(await put(faults))[9:12] for _ in range(3)] == [b"500"] * 3
+    end()
+    assert await put(faults) == OK
+    assert faults.counts == {"broken": 3}
