@@ -36,11 +36,14 @@ class Reply:
     body: bytes = b""
     content_type: str = "application/xml"
     name: str = "reply"
+    closes: bool = False
+    """Whether the connection ends with it."""
 
     def encode(self, *, head_only: bool = False) -> bytes:
         """The message."""
         head = f"HTTP/1.1 {self.status}\r\nContent-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
-        return head.encode() + b"Connection: close\r\n\r\n" + (b"" if head_only else self.body)
+        end = "Connection: close\r\n\r\n" if self.closes else "\r\n"
+        return (head + end).encode() + (b"" if head_only else self.body)
 
 
 def json_reply(content: object, name: str) -> Reply:
@@ -55,9 +58,11 @@ def _s3_error(code: str, message: str) -> bytes:
 
 
 REPLIES: Final[dict[str, Reply]] = {
-    "unavailable": Reply("503 Slow Down", _s3_error("SlowDown", "Please reduce your request rate.")),
+    "unavailable": Reply("503 Slow Down", _s3_error("SlowDown", "Please reduce your request rate."), closes=True),
     "throttled": Reply("429 Too Many Requests", _s3_error("TooManyRequests", "Please reduce your request rate.")),
-    "broken": Reply("500 Internal Server Error", _s3_error("InternalError", "We encountered an internal error.")),
+    "broken": Reply(
+        "500 Internal Server Error", _s3_error("InternalError", "We encountered an internal error."), closes=True
+    ),
 }
 
 
@@ -192,7 +197,11 @@ class HttpFaults:
         if isinstance(fault, str) and fault in REPLIES:
             fault = REPLIES[fault]
         if isinstance(fault, Reply):
-            raise _Broken(fault.encode(head_only=head_only), reset=False)
+            if fault.closes:
+                raise _Broken(fault.encode(head_only=head_only), reset=False)
+            ends.answer.write(fault.encode(head_only=head_only))
+            await ends.answer.drain()
+            return True
         if fault == "reset":
             raise _Broken
         ends.onward.write(request.head)
