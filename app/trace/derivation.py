@@ -21,7 +21,7 @@ from app.trace.report import Check, differs, judged, noted
 
 CAPTURED: Final = f"{PREFIX}.public."
 VERSIONED: Final = {SCD2_CUSTOMERS.name: "customers", SCD2_ACCOUNTS.name: "accounts"}
-CLOSED_BY: Final = {"superseded": "cur", "deleted": "d", "key_changed": "d", "truncated": "t"}
+CLOSED_BY: Final = {"superseded": "cur", "deleted": "d", "key_changed": "d", "truncated": "t", "vanished": "rc"}
 """The operations that can end a version for each reason."""
 
 
@@ -154,14 +154,14 @@ def _opened(table: str, record: Opened, change: RowChange) -> list[Check]:
 
 
 def _closed(record: Scd2Close, change: RowChange) -> list[Check]:
-    return [
-        judged(
-            change.operation in CLOSED_BY[record.reason],
-            f"op {change.operation!r} closes a version as {record.reason}",
-            f"op {change.operation!r} cannot close a version as {record.reason}",
-        ),
-        _instant("valid_to", record.valid_to, change),
-    ]
+    found = judged(
+        change.operation in CLOSED_BY[record.reason],
+        f"op {change.operation!r} closes a version as {record.reason}",
+        f"op {change.operation!r} cannot close a version as {record.reason}",
+    )
+    if record.reason == "vanished" and change.operation == "r":
+        return [found, noted(f"valid_to is {record.valid_to}: when the snapshot that did not find the row was taken")]
+    return [found, _instant("valid_to", record.valid_to, change)]
 
 
 def _about_transaction(record: TransactionRecord | VelocityRecord | AlertRecord, change: RowChange) -> list[Check]:
