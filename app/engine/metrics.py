@@ -46,3 +46,21 @@ DEAD_LETTERS: Final = Counter(
 ABANDONED: Final = Counter(
     "bankstream_abandoned_total", "Partitions closed while still busy, at a rebalance or a stop.", ["member"]
 )
+RESTORES: Final = Counter(
+    "bankstream_restores_total",
+    "Partitions opened, by the local state found: warm, cold (there was none) or discarded (damaged, or of other changelogs).",
+    ["state"],
+)
+EXITS: Final = Counter(
+    "bankstream_exits_total",
+    "How the workers before this one in its place ended: exit code, or `killed` if it could not say. Kept across restarts.",
+    ["code"],
+)
+LAST_EXIT_CODE: Final = Gauge(
+    "bankstream_last_exit_code",
+    "Exit code of the worker before this one in its place; -1 if it was killed, 0 also if there was none.",
+)
+LAST_EXIT_TIME: Final = Gauge(
+    "bankstream_last_exit_timestamp_seconds",
+    "When it ended, in Unix time; of a killed one, when the next one found out. 0 if there was none.",
+)

@@ -7,15 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 from rocksdict import Cache
 
-from app.engine.kafka import KafkaLog, connection
+from app.engine import metrics
+from app.engine.changelog import ChangelogReader
+from app.engine.kafka import KafkaLog
 from app.engine.store import Store
 from app.errors import BankstreamError, ContinuityError
 from app.settings import EngineSettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
+
+BULK_OFFSETS = 50_000
+"""From so much to replay on, opening the store twice more costs less than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,8 @@ async def restore(
     """Open the store at `path` and replay what it lacks. Answers the store and how many changelog records were replayed.
 
     The caller must have fenced the previous owner already; its last transaction may still be without its markers, so this waits until
-    the last stable offset has reached the high watermark. A store that was made from other changelogs (their topic ids differ), that is
-    ahead of them or that RocksDB finds damaged is thrown away and made again.
+    the last stable offset has reached the high watermark. A store that was made from other changelogs (their topic ids differ) or that
+    RocksDB finds damaged is thrown away and made again. ContinuityError when a changelog is shorter than what was once read of it.
     """
     topics = await log.require(changelog.topic for changelog in changelogs)
     if wrong := sorted(name for name, info in topics.items() if info.partitions <= number):
@@ -54,20 +60,37 @@ async def restore(
     first_kept = await log.beginning(partitions)
     store = _open_store(path, identity, cache)
     for partition, changelog in partitions.items():
-        if store.changelog_offset(changelog.table) > high_watermarks[partition]:
-            logger.warning("local state %s is ahead of %s: made again from the changelogs", path, changelog.topic)
-            store = _remake(store, identity, cache)
-            break
+        if (reached := store.changelog_offset(changelog.table)) > (end := high_watermarks[partition]):
+            store.close()
+            raise ContinuityError(
+                f"changelog {changelog.topic}/{number} ends with offset {end - 1}, but local state {path} has it through {reached - 1}: "
+                f"Kafka has lost offsets {end} to {reached - 1}, which had been committed (an unclean election of a leader, or a restored "
+                "backup). Bring them back; or remove that directory to go on with what Kafka has, whose positions are as old as its state."
+            )
     starts = {tp: _start(store, tp, changelog, first_kept[tp]) for tp, changelog in partitions.items()}
+    behind = {tp: start for tp, start in starts.items() if start < high_watermarks[tp]}
+    if sum(high_watermarks[tp] - start for tp, start in behind.items()) >= BULK_OFFSETS:
+        store.close()
+        store = Store(path, block_cache=cache, bulk=True)
     try:
         async with asyncio.timeout(engine.restore_timeout_s):
-            return store, await _replay(store, partitions, starts, high_watermarks, kafka)
+            replayed = await _replay(store, partitions, behind, high_watermarks, kafka, log)
+            return await _settle(store, cache), replayed
     except TimeoutError:
         store.close()
         raise BankstreamError(
             f"restoring {path} took longer than {engine.restore_timeout_s} s (BANKSTREAM_ENGINE_RESTORE_TIMEOUT_S); "
             "an open transaction of another process may hold the changelog's last stable offset"
         ) from None
+
+
+async def _settle(store: Store, cache: Cache) -> Store:
+    """Put on disk what was replayed, so that it is not replayed again after a kill; after a bulk load, open it for use."""
+    if not store.bulk:
+        await asyncio.to_thread(store.flush)
+        return store
+    await asyncio.to_thread(store.close)
+    return Store(store.path, block_cache=cache)
 
 
 def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
@@ -79,13 +102,20 @@ def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
                 f"local state {path} is in use by another process. Give each worker its own BANKSTREAM_ENGINE_STATE_DIR."
             ) from error
         logger.warning("local state %s cannot be opened (%s): made again from the changelogs", path, error)
+        metrics.RESTORES.labels("discarded").inc()
         Store.destroy(path)
         store = Store(path, block_cache=cache)
+        store.set_identity(identity)
+        return store
     if store.identity is None:
+        metrics.RESTORES.labels("cold").inc()
         store.set_identity(identity)
     elif store.identity != identity:
         logger.warning("local state %s belongs to changelogs that no longer exist: made again", path)
+        metrics.RESTORES.labels("discarded").inc()
         store = _remake(store, identity, cache)
+    else:
+        metrics.RESTORES.labels("warm").inc()
     return store
 
 
@@ -111,44 +141,40 @@ def _start(store: Store, tp: TopicPartition, changelog: Changelog, first_kept: i
 async def _replay(
     store: Store,
     partitions: Mapping[TopicPartition, Changelog],
-    starts: Mapping[TopicPartition, int],
+    behind: dict[TopicPartition, int],
     high_watermarks: Mapping[TopicPartition, int],
     kafka: KafkaSettings,
+    log: KafkaLog,
 ) -> int:
-    reader = AIOKafkaConsumer(
-        **connection(kafka),
-        isolation_level="read_committed",
-        auto_offset_reset="none",
-        fetch_max_wait_ms=50,
-        max_partition_fetch_bytes=4 << 20,
-    )
-    await reader.start()
-    try:
-        reader.assign(list(partitions))
-        while any(stable < high_watermarks[tp] for tp, stable in (await reader.end_offsets(list(partitions))).items()):
-            await asyncio.sleep(0.01)  # the broker cannot be asked to tell when a last stable offset moves
-        for tp, start in starts.items():
-            reader.seek(tp, start)
-        return await _read_to_end(reader, store, partitions, starts, high_watermarks)
-    finally:
-        await reader.stop()
+    """Read from `behind`, by partition, up to the high watermarks.
+
+    Records are handed out up to the last stable offset: while a transaction of the previous owner has no marker yet, this waits.
+    """
+    replayed = 0
+    async with ChangelogReader(kafka) as reader:
+        while behind:
+            try:
+                fetched = await reader.fetch(behind)
+            except OffsetOutOfRangeError as error:
+                await _go_on_behind(error, store, partitions, behind, log)
+                continue
+            for records in fetched:
+                replayed += store.load(partitions[records.tp].table, records)
+                behind[records.tp] = records.next
+            behind = {tp: offset for tp, offset in behind.items() if offset < high_watermarks[tp]}
+    return replayed
 
 
-async def _read_to_end(
-    reader: AIOKafkaConsumer,
+async def _go_on_behind(
+    error: OffsetOutOfRangeError,
     store: Store,
     partitions: Mapping[TopicPartition, Changelog],
-    starts: Mapping[TopicPartition, int],
-    high_watermarks: Mapping[TopicPartition, int],
-) -> int:
-    replayed = 0
-    behind = {tp for tp, start in starts.items() if start < high_watermarks[tp]}
-    while behind:
-        for tp, records in (await reader.getmany(*behind, timeout_ms=100)).items():
-            table = partitions[tp].table
-            store.write([(table, record.key, record.value) for record in records], {table: records[-1].offset + 1})
-            replayed += len(records)
-        behind = {tp for tp in behind if await reader.position(tp) < high_watermarks[tp]}
-    ends = {changelog.table: high_watermarks[tp] for tp, changelog in partitions.items()}
-    store.write([], ends)  # the end may be transaction markers only, which are never handed out
-    return replayed
+    behind: dict[TopicPartition, int],
+    log: KafkaLog,
+) -> None:
+    """Records expired while they were about to be read: for a changelog that expires by age, no harm. Raises what `_start` raises."""
+    for tp in error.args[0]:
+        start = _start(store, tp, partitions[tp], (await log.beginning([tp]))[tp])
+        if start <= behind[tp]:
+            raise error
+        behind[tp] = start

@@ -8,14 +8,20 @@ changelogs bring it forward from there.
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, MemtableFactory, Options, Rdict, WriteBatch, WriteOptions
 
 _META = b"m"
 _DATA = b"t"
 _OFFSET = _META + b"changelog-offset:"
 _IDENTITY = _META + b"identity"
+
+WRITE_BUFFER_BYTES = 8 << 20
+"""Also what a killed process may have to replay of each partition: RocksDB has no log of its own here."""
+BULK_BUFFER_BYTES = 32 << 20
+MAX_LOADED_FILES = 4
+"""Unsorted files that a bulk load may leave behind: more slow down every read, and are merged first."""
 
 
 def _data_prefix(table: str) -> bytes:
@@ -38,11 +44,25 @@ class Readable(Protocol):
         ...
 
 
+class LogSlice(Protocol):
+    """Consecutive records of a changelog, in order; to be iterated once."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Each with `key` and `value`."""
+        ...
+
+    @property
+    def next(self) -> int:
+        """The offset behind them, known once they are iterated."""
+        ...
+
+
 class Store:
     """One partition's RocksDB. Not thread safe; RocksDB itself refuses a second process on the same directory."""
 
-    def __init__(self, path: Path, *, block_cache: Cache) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, block_cache: Cache, bulk: bool = False) -> None:
+        """With `bulk` for `load` alone: what is written is sorted when it is flushed, and files are merged by `close`."""
+        self.path, self.bulk = path, bulk
         path.parent.mkdir(parents=True, exist_ok=True)
         blocks = BlockBasedOptions()
         blocks.set_block_cache(block_cache)  # without one, rocksdict takes gigabytes for each store
@@ -50,13 +70,18 @@ class Store:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_block_based_table_factory(blocks)
-        options.set_write_buffer_size(16 << 20)
+        options.set_write_buffer_size(BULK_BUFFER_BYTES if bulk else WRITE_BUFFER_BYTES)
+        if bulk:
+            options.set_memtable_factory(MemtableFactory.vector())
+            options.set_allow_concurrent_memtable_write(False)
+            options.set_disable_auto_compactions(True)
         options.set_max_open_files(256)
         options.set_keep_log_file_num(2)
         options.set_max_log_file_size(1 << 20)
         self._writes = WriteOptions()
         self._writes.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, whatever the stub says
-        self._db = Rdict(str(path), options)
+        # named, or rocksdict opens what exists with the options that it had: another memtable, and a cache of its own
+        self._db = Rdict(str(path), options, column_families={"default": options})
         self._prefixes: dict[str, bytes] = {}
 
     @classmethod
@@ -112,9 +137,30 @@ class Store:
             batch.put(_OFFSET + table.encode(), offset.to_bytes(8, "big"))
         self._db.write(batch, self._writes)
 
+    def load(self, table: str, records: LogSlice) -> int:
+        """Apply records of a table's changelog and the offset behind them, all or nothing. Answers how many they were."""
+        batch = WriteBatch(raw_mode=True)
+        put, prefix = batch.put, self._prefix(table)
+        for record in records:
+            value = record.value
+            if value is None:
+                batch.delete(prefix + record.key)
+            else:
+                put(prefix + record.key, value)
+        count: int = batch.len()
+        put(_OFFSET + table.encode(), records.next.to_bytes(8, "big"))
+        self._db.write(batch, self._writes)
+        return count
+
+    def flush(self) -> None:
+        """Put everything on disk: what is written so far will not have to be replayed."""
+        self._db.flush()
+
     def close(self) -> None:
         """Flush and close, so that the next opening is warm."""
         self._db.flush()
+        if self.bulk and (self._db.property_int_value("rocksdb.num-files-at-level0") or 0) > MAX_LOADED_FILES:
+            self._db.compact_range(None, None)
         self._db.close()
 
     def _prefix(self, table: str) -> bytes:

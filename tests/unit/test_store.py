@@ -1,0 +1,95 @@
+"""The local store: a bulk load, deletions in it, and what it leaves on disk."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rocksdict import Cache
+
+from app.engine import store as stores
+from app.engine.store import Store
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    key: bytes
+    value: bytes | None
+
+
+@dataclass
+class Slice:
+    """Part of a changelog, as `ChangelogReader` hands it out: the end is known once it is iterated."""
+
+    records: list[LogRecord]
+    end: int
+    iterated: bool = False
+
+    def __iter__(self) -> Iterator[LogRecord]:
+        yield from self.records
+        self.iterated = True
+
+    @property
+    def next(self) -> int:
+        assert self.iterated
+        return self.end
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache(1 << 20)
+
+
+def test_a_bulk_load_holds_what_the_changelog_says_last(tmp_path: Path, cache: Cache) -> None:
+    store = Store(tmp_path / "0", block_cache=cache, bulk=True)
+    first = [LogRecord(b"a", b"1"), LogRecord(b"b", b"1"), LogRecord(b"a", b"2"), LogRecord(b"c", b"1")]
+    assert store.load("left", Slice(first, 7)) == 4
+    assert store.load("left", Slice([LogRecord(b"b", None), LogRecord(b"d", b"1")], 12)) == 2
+    assert store.load("right", Slice([LogRecord(b"a", b"other")], 3)) == 1
+    store.close()
+    store = Store(tmp_path / "0", block_cache=cache)
+    assert list(store.scan("left")) == [(b"a", b"2"), (b"c", b"1"), (b"d", b"1")]
+    assert list(store.scan("right")) == [(b"a", b"other")]
+    assert (store.changelog_offset("left"), store.changelog_offset("right")) == (12, 3)
+    store.close()
+
+
+def test_a_slice_of_markers_only_moves_the_offset(tmp_path: Path, cache: Cache) -> None:
+    store = Store(tmp_path / "0", block_cache=cache)
+    assert store.load("left", Slice([], 40)) == 0
+    assert store.changelog_offset("left") == 40
+    store.close()
+
+
+def test_a_bulk_load_of_many_files_is_merged_before_the_store_is_used(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "BULK_BUFFER_BYTES", 64 << 10)
+    store = Store(tmp_path / "0", block_cache=cache, bulk=True)
+    for number in range(40):
+        records = [LogRecord(b"%d-%d" % (at, number), bytes(1000)) for at in range(100)]
+        store.load("left", Slice(records, 100 * number + 100))
+    store.flush()
+    assert files(store) > 2 * stores.MAX_LOADED_FILES
+    store.close()
+    store = Store(tmp_path / "0", block_cache=cache)
+    assert files(store) <= stores.MAX_LOADED_FILES
+    assert sum(1 for _ in store.scan("left")) == 4000
+    store.close()
+
+
+def files(store: Store) -> int:
+    """Unsorted ones, which every read has to look into."""
+    found: int = store._db.property_int_value("rocksdb.num-files-at-level0")
+    return found
+
+
+def test_a_store_that_is_opened_again_uses_the_shared_block_cache(tmp_path: Path, cache: Cache) -> None:
+    store = Store(tmp_path / "0", block_cache=cache)
+    store.write([("left", b"%d" % number, bytes(100)) for number in range(1000)], {})
+    store.close()
+    store = Store(tmp_path / "0", block_cache=cache)
+    before = cache.get_usage()
+    assert store.get("left", b"7") == bytes(100)
+    assert cache.get_usage() > before
+    store.close()
