@@ -32,3 +32,9 @@ class PoisonRecordError(BankstreamError):
 def one_line(error: BaseException) -> str:
     """What an error says, as part of a sentence: without line breaks, and without a full stop or question mark at its end."""
     return " ".join(str(error).split()).rstrip(".?") or type(error).__name__
+
+
+def discreet(error: BaseException) -> str:
+    """What may be logged of an error: its type, and its message if that is known to quote no record. Others may carry a person's data."""
+    known = isinstance(error, BankstreamError | OSError) or type(error).__module__.startswith("aiokafka.")
+    return f"{type(error).__name__}: {error}" if known else type(error).__name__

@@ -139,6 +139,7 @@ class LakePartition:
             self._tail = ours if stored else await self._taken(ours)
             self._announce(self._tail)
             if self._tail.sha256 == ours.sha256:
+                metrics.LAST_OBJECT_TIME.labels(self._topic).set_to_current_time()
                 metrics.OBJECTS.labels(self._topic).inc()
                 metrics.ROWS.labels(self._topic).inc(ours.rows)
                 metrics.BYTES.labels(self._topic).inc(ours.bytes)

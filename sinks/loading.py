@@ -122,6 +122,7 @@ class Loader:
                 failures = 0
             except SinkUnavailableError as error:
                 failures += 1
+                metrics.LOADER_FAILURES.labels(name).inc()
                 if failures == MAX_FAILURES:
                     raise
                 logger.warning("%s failed, attempt %d: %s. The ledger will say what came of it", name, failures, error)
@@ -209,6 +210,7 @@ class Loader:
         except SinkRefusedError as error:
             await self._divide(steps, error)
             return
+        metrics.LAST_LOAD_TIME.set_to_current_time()
         metrics.LOAD_OBJECTS.observe(sum(len(step.objects) for step in steps))
         for step in steps:
             self._chains[step.chain].moved(step.end)

@@ -22,6 +22,11 @@ TAKEN: Final = Counter(
     "Puts that found the name taken: by another writer, or by an earlier try whose reply was lost.",
     ["topic"],
 )
+LAST_OBJECT_TIME: Final = Gauge(
+    "bankstream_lake_last_object_timestamp_seconds",
+    "When this worker last wrote an object of the topic, in Unix time.",
+    ["topic"],
+)
 STORE_RETRIES: Final = Counter(
     "bankstream_store_retries_total", "Calls of the object store tried again.", ["operation"]
 )
@@ -31,6 +36,14 @@ HINTS_DROPPED: Final = Counter(
 
 LOAD_SECONDS: Final = Histogram(
     "bankstream_warehouse_load_seconds", "One load: copies, ledger and commit.", buckets=SECONDS
+)
+LAST_LOAD_TIME: Final = Gauge(
+    "bankstream_warehouse_last_load_timestamp_seconds", "When this worker last committed a load, in Unix time."
+)
+LOADER_FAILURES: Final = Counter(
+    "bankstream_warehouse_failures_total",
+    "Rounds of the loader that failed because the warehouse or the lake did not answer, by what they did.",
+    ["step"],
 )
 LOAD_OBJECTS: Final = Histogram(
     "bankstream_warehouse_load_objects", "Objects in one load.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)

@@ -3,14 +3,32 @@
 import logging
 import os
 import sys
+from pathlib import Path
 
+from app.engine.exit_history import ExitHistory
 from app.engine.transactions import TransactionFailedError
-from app.errors import ContinuityError, FencedError
+from app.errors import ContinuityError, FencedError, discreet
 
 logger = logging.getLogger(__name__)
 
 DEFECT, FENCED, RETRY, CONTINUITY = 70, 71, 72, 73
 """Exit codes: our own code failed; another worker owns the partition; Kafka or a sink failed; the log has a gap."""
+
+_histories: list[ExitHistory] = []
+"""Of this process: one at most."""
+
+
+def remember(path: Path) -> None:
+    """From now on, write down in this file how the process ends. Tells how those before it ended."""
+    history = ExitHistory(path)
+    history.begin()
+    _histories[:] = [history]
+
+
+def ended(code: int, reason: str) -> None:
+    """Write down how the process is about to end, if it was asked to remember."""
+    for history in _histories:
+        history.ended(code, reason)
 
 
 def exit_code(error: BaseException) -> int:
@@ -26,10 +44,11 @@ def exit_code(error: BaseException) -> int:
 
 def die(error: BaseException, where: str) -> None:
     """End the process without unwinding: no cleanup may commit, acknowledge or announce anything behind the error."""
-    code = exit_code(error)
+    code, reason = exit_code(error), discreet(error)
     logger.critical(
-        "worker exits with code %d at %s: %s", code, where, error, exc_info=error if code == DEFECT else None
+        "worker exits with code %d at %s: %s", code, where, reason, exc_info=error if code == DEFECT else None
     )
+    ended(code, f"{where}: {reason}")
     for handler in logging.getLogger().handlers:
         handler.flush()
     sys.stdout.flush()

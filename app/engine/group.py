@@ -23,7 +23,7 @@ from app.engine.table import Table
 from app.engine.transactions import Transactions
 from app.engine.unit import InputRecord, Unit
 from app.engine.unit_of_work import BatchUnit, Pair
-from app.errors import BankstreamError, ContinuityError, PoisonRecordError
+from app.errors import BankstreamError, ContinuityError, PoisonRecordError, discreet
 from app.settings import EngineSettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -291,7 +291,7 @@ def apply_all(group: str, records: Iterable[InputRecord], apply: Apply, unit: Ba
             _bury(unit, record, error)
         except Exception as error:
             raise ProcessingError(
-                f"processing {record.topic}/{record.partition} offset {record.offset} in {group} failed: {error!r}. "
+                f"processing {record.topic}/{record.partition} offset {record.offset} in {group} failed: {discreet(error)}. "
                 "This is a defect, not bad input: the record is not skipped; correct the code and start the worker again."
             ) from error
 
