@@ -9,10 +9,12 @@ from sinks.segment import digest
 from sinks.segment import lines as split
 
 
-async def audit(store: ObjectStore, key: ChainKey) -> AsyncIterator[tuple[LakeObject, list[lines.Line]]]:
-    """Each object of a chain with its lines, in order. ContinuityError at the first that does not follow, or is not what it says it is:
-    another hash, another number of rows, an offset outside its range or out of order."""
-    last, sha256, after = -1, "", ""
+async def audit(
+    store: ObjectStore, key: ChainKey, behind: LakeObject | None = None
+) -> AsyncIterator[tuple[LakeObject, list[lines.Line]]]:
+    """Each object of a chain with its lines, in order; those behind `behind`, if that was audited before. ContinuityError at the first that
+    does not follow, or is not what it says it is: another hash, another number of rows, an offset outside its range or out of order."""
+    last, sha256, after = (-1, "", "") if behind is None else (behind.last_offset, behind.sha256, behind.object)
     while page := await store.names(chain.folder(key), after=after):
         for name in page:
             stat = await store.stat(name)

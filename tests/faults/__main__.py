@@ -1,12 +1,14 @@
-"""`python -m tests.faults`: every row of the table, or those that are named. See docs/FAULTS.md."""
+"""`python -m tests.faults`: every row of the table, those that are named, or the random mode. See docs/FAULTS.md."""
 
 import argparse
 import faulthandler
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
-from tests.faults import results
+from tests.faults import random_mode, report, results
 from tests.faults.bank import bank
 from tests.faults.rows import table
 from tests.faults.run import Runner
@@ -19,14 +21,50 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"rows to run, all if none: {', '.join(rows)}")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2, help="streams workers")
+    parser.add_argument("--workers", type=int, help="streams workers: 2, in the random mode 3, unless said otherwise")
+    parser.add_argument("--rate", type=int, help="row changes a second, instead of what each row says")
+    parser.add_argument("--minutes", type=float, help="the random mode, for so long")
+    parser.add_argument("--events", type=int, help="row changes in the random mode; 500 a second unless said otherwise")
     parser.add_argument("--json", type=Path, help="where to write the results")
+    parser.add_argument("--report", type=Path, nargs="+", help="run nothing, write docs/FAULTS.md from these results")
     arguments = parser.parse_args()
+    if arguments.report:
+        report.write(arguments.report, rows)
+        return 0
+    if unknown := [name for name in arguments.names if name not in rows]:
+        parser.error(f"no such row: {', '.join(unknown)}")
+    return run_random(arguments) if arguments.minutes else run_rows(arguments)
+
+
+def run_random(arguments: argparse.Namespace) -> int:
+    """One random run."""
+    workers, seconds = arguments.workers or 3, arguments.minutes * 60
+    with bank(seed=arguments.seed, streams_workers=workers) as under_test:
+        say(f"random mode: seed {arguments.seed}, {workers} streams workers, {seconds:.0f} s")
+        runner = Runner(under_test, arguments.seed, say)
+        outcome = random_mode.run(runner, table(), seconds=seconds, events=arguments.events or round(500 * seconds))
+    say(f"   {', '.join(outcome.proofs)}")
+    say_outcome(outcome)
+    if arguments.json:
+        results.write(results.Results(arguments.seed, workers, [outcome]), arguments.json)
+    say(
+        "all held"
+        if outcome.good
+        else f"it did not hold: make faults SEED={arguments.seed} MINUTES={arguments.minutes:g}"
+    )
+    return 0 if outcome.good else 1
+
+
+def run_rows(arguments: argparse.Namespace) -> int:
+    """Rows, those that can on one bank."""
+    rows, workers = table(), arguments.workers or 2
     chosen = [rows[name] for name in arguments.names] or list(rows.values())
-    found = results.Results(arguments.seed, arguments.workers)
+    if arguments.rate:
+        chosen = [replace(row, rate=arguments.rate) for row in chosen]
+    found = results.Results(arguments.seed, workers)
     shared = [row for row in chosen if not row.own_bank]
     for group in ([shared] if shared else []) + [[row] for row in chosen if row.own_bank]:
-        with bank(seed=arguments.seed, streams_workers=arguments.workers) as under_test:
+        with bank(seed=arguments.seed, streams_workers=workers) as under_test:
             runner = Runner(under_test, arguments.seed, say)
             for row in group:
                 say(f"{row.number:>2} {row.name}: {row.does}")
@@ -36,20 +74,17 @@ def main() -> int:
                 if arguments.json:
                     results.write(found, arguments.json)
     bad = [outcome.name for outcome in found.rows if not outcome.good]
-    say(
-        f"{len(found.rows) - len(bad)} rows held, {len(bad)} did not: {', '.join(bad)}"
-        if bad
-        else f"all {len(found.rows)} rows held"
-    )
+    say(f"{len(found.rows) - len(bad)} rows held, {len(bad)} did not{': ' if bad else ''}{', '.join(bad)}")
     return 1 if bad else 0
 
 
 def say_outcome(outcome: results.Outcome) -> None:
     """One line, and what went wrong."""
-    recovery = f", recovery {max(outcome.recovery_s):.1f} s at most" if outcome.recovery_s else ""
+    recovery = outcome.recovery_s
     say(
-        f"   fired {outcome.fired}, {outcome.events} events, lost {outcome.lost}, doubled {outcome.doubled}, wrong {outcome.wrong}"
-        f"{recovery}, drained in {outcome.drain_s:.1f} s, {outcome.seconds:.0f} s in all"
+        f"   fired {outcome.fired}, {outcome.events} events, lost {outcome.lost}, doubled {outcome.doubled}, wrong {outcome.wrong}, "
+        + (f"recovery {median(recovery):.1f} s, at most {max(recovery):.1f} s, " if recovery else "")
+        + f"drained in {outcome.drain_s:.1f} s, verified in {outcome.verify_s:.1f} s, {outcome.seconds:.0f} s in all, exits {outcome.exits}"
     )
     for problem in outcome.problems:
         say(f"   seed {outcome.seed}: {problem}")

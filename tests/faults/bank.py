@@ -76,7 +76,7 @@ class Bank:
 def bank(*, seed: int, streams_workers: int, environment: Mapping[str, str] | None = None) -> Iterator[Bank]:
     """A running, populated bank, wiped afterwards. `environment` has settings on top of those of the stack and of TUNING."""
     with private_stack(*BACKENDS, steps=DEFAULT) as stack:
-        variables = {**stack.environment(), **TUNING, **(environment or {})}
+        variables = {**stack.environment(), **TUNING, **_overrides(), **(environment or {})}
         home = stack.home.path / "faults"
         home.mkdir(mode=0o700)
         ledger = Ledger()
@@ -96,6 +96,11 @@ def bank(*, seed: int, streams_workers: int, environment: Mapping[str, str] | No
             finally:
                 load.close()
                 _keep_logs(home)
+
+
+def _overrides() -> dict[str, str]:
+    """What the caller's environment says of tuning goes before what is said here."""
+    return {name: os.environ[name] for name in TUNING if name in os.environ}
 
 
 def _keep_logs(home: Path) -> None:

@@ -97,9 +97,10 @@ class Writer:
                 if xid is None or not self._was_committed(xid, deadline):
                     continue
                 committed = True
-            if committed and xid is not None:
-                self._ledger.confirm(xid, {kind: (rows, sums[kind]) for kind, rows in changes.items() if rows})
-            else:
+            made = {kind: (rows, sums[kind]) for kind, rows in changes.items() if rows}
+            if committed and xid is not None and made:
+                self._ledger.confirm(xid, made)
+            elif not committed:
                 self._ledger.rolled_back += 1
             return committed
 

@@ -66,6 +66,13 @@ PROBES: Final = """
             %(began)s::timestamptz + %(last)s * interval '1 second' + (n - %(last)s) * interval '2 seconds'
         FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n RETURNING transaction_id
     ) SELECT count(*), sum(transaction_id) FROM made"""
+AT_LENGTH: Final = """
+    WITH made AS (
+        INSERT INTO transactions (transaction_id, account_id, type, amount, currency, status, channel, booked_at, description)
+        OVERRIDING SYSTEM VALUE
+        VALUES (%s, %s, 'credit', 1.00, 'EUR', 'posted', 'branch', clock_timestamp(), repeat('0123456789abcdef', %s))
+        RETURNING transaction_id
+    ) SELECT count(*), sum(transaction_id) FROM made"""
 SETTLE: Final = """
     WITH made AS (
         UPDATE transactions SET status = CASE WHEN transaction_id %% 16 = 0 THEN 'reversed' ELSE 'posted' END
@@ -103,13 +110,16 @@ class Load:
     def __init__(self, settings: PostgresSettings, ledger: Ledger, seed: int) -> None:
         self._chance = random.Random(seed)
         self._stopping = threading.Event()
+        self._settings = settings
+        self._lengthy = 0
         self.ledger = ledger
         self._writer = Writer(settings, ledger, self._stopping)
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self.rate = 0
         self.hot_percent = 0
-        self._next_payment = 1
+        self.next_payment = 1
+        """The id of the next one."""
         self._next_customer = CUSTOMERS + 1
         self._strangers: list[tuple[int, int]] = []
         """Customers that were made while the load ran, who have two accounts each and no payments: they may leave."""
@@ -148,6 +158,17 @@ class Load:
         if self._thread is not None:
             self._thread.join(180)
         self._writer.close()
+
+    def pay_at_length(self, length: int) -> int:
+        """A payment with a description of so many bytes; answers its id. No correction and no deletion ever touches it."""
+        writer = Writer(self._settings, self.ledger, self._stopping)
+        key = -10 * (1 + self._lengthy)
+        self._lengthy += 1
+        try:
+            writer.transact([(AT_LENGTH, [("transactions", "c")], [key, 1 + self._lengthy, length // 16])])
+        finally:
+            writer.close()
+        return key
 
     def check(self) -> None:
         """Raise what ended the load, if something did."""
@@ -201,12 +222,12 @@ class Load:
         return [(PROBES, [("transactions", "c")], parameters)]  # type: ignore[list-item]
 
     def _settle(self) -> Made:
-        last = self._chance.randint(1, self._next_payment)
-        last = self._next_payment if self._chance.random() < 0.7 else last
+        last = self._chance.randint(1, self.next_payment)
+        last = self.next_payment if self._chance.random() < 0.7 else last
         return [(SETTLE, [("transactions", "u")], [last - 600, last])]
 
     def _remove(self) -> Made:
-        last = self._chance.randint(1, self._next_payment)
+        last = self._chance.randint(1, self.next_payment)
         return [(REMOVE, [("transactions", "d")], [last - 60, last])]
 
     def _move_house(self) -> Made:
@@ -250,6 +271,6 @@ class Load:
         return gone
 
     def _take(self, count: int) -> int:
-        first = self._next_payment
-        self._next_payment += count
+        first = self.next_payment
+        self.next_payment += count
         return first

@@ -1,5 +1,6 @@
 """Reading Kafka for the verifier: committed records only, each partition on from where it was left, up to an end that was fixed before."""
 
+from array import array
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -67,3 +68,23 @@ class Reader:
 def beginning(tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
     """Positions of logs of which nothing has been read: no log of a bank under test ever expires."""
     return dict.fromkeys(tps, 0)
+
+
+class Seen:
+    """The offsets and digests of the committed records of one topic partition; digests only of those not yet found in the lake."""
+
+    def __init__(self) -> None:
+        self.offsets: array[int] = array("q")
+        self.digests: array[int] = array("Q")
+        self.compared = 0
+        """How many of the offsets the lake has been held to."""
+
+    def add(self, records: list[Any]) -> None:
+        """The next records."""
+        self.offsets.extend(record.offset for record in records)
+        self.digests.extend(digest(record.key, record.value) for record in records)
+
+    def held(self) -> None:
+        """The lake has all of them."""
+        self.compared = len(self.offsets)
+        self.digests = array("Q")

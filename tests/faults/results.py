@@ -21,6 +21,15 @@ class Outcome(msgspec.Struct):
     recovery_s: list[float] = msgspec.field(default_factory=list)
     """Of each firing from which recovery was measured."""
     drain_s: float = 0.0
+    """From the end of the load until everything had come out everywhere."""
+    verify_s: float = 0.0
+    load_s: float = 0.0
+    """Of a random run: how long load and faults went on."""
+    minutes: float = 0.0
+    kills: int = 0
+    """Of a random run: how many workers ended by kill -9."""
+    exits: dict[str, int] = msgspec.field(default_factory=dict)
+    """How workers ended, by exit code."""
     seconds: float = 0.0
     seed: int = 0
     proofs: list[str] = msgspec.field(default_factory=list)

@@ -4,7 +4,12 @@ from importlib import import_module
 
 from tests.faults.fault import Fault
 
-MODULES = ("tests.faults.rows.processes",)
+MODULES = (
+    "tests.faults.rows.processes",
+    "tests.faults.rows.broker",
+    "tests.faults.rows.log",
+    "tests.faults.rows.shape",
+)
 
 
 def table() -> dict[str, Fault]:

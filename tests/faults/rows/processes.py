@@ -1,11 +1,28 @@
-"""Faults of our own processes: killed, stopped, frozen, joining and leaving."""
+"""Faults of our own processes: killed, stopped, frozen, joining and leaving, with a wrong clock (matrix 1, 3, 4, 5, 6, 16)."""
 
 import random
+import re
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final
 
+import psutil
+
+from app.engine.exits import FENCED
 from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
-from tests.faults.keeper import KILLED
+from tests.faults.keeper import KILLED, tail
+from tests.support.waiting import eventually
+
+DRAIN_S: Final = 30.0
+"""A worker that is told to stop is gone after so long."""
+TAKEOVER_S: Final = 120.0
+OPEN: Final = re.compile(r'^bankstream_open_partitions\{member="by-account"\} (\d+)', re.MULTILINE)
+LINE_TIME: Final = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ", re.MULTILINE)
+HALF_AN_HOUR_S: Final = 1_800.0
 
 
 def kill(bank: Bank, chance: random.Random) -> Firing:
@@ -13,8 +30,14 @@ def kill(bank: Bank, chance: random.Random) -> Firing:
     return kill_one(bank, chance.choice(bank.keeper.names()))
 
 
+def kill_streams(bank: Bank, chance: random.Random) -> Firing:
+    """kill -9 of a streams worker."""
+    return kill_one(bank, chance.choice(bank.keeper.names("streams")))
+
+
 def kill_one(bank: Bank, name: str) -> Firing:
     """kill -9 of this worker, proved by its exit code."""
+    bank.keeper.alive(name)
     at = time.time()
     ended = bank.keeper.kill(name)
     if ended.code != KILLED:
@@ -22,9 +45,143 @@ def kill_one(bank: Bank, name: str) -> Firing:
     return Firing(f"{ended.name}: exit code {ended.code}", at)
 
 
+def stop(bank: Bank, chance: random.Random) -> Firing:
+    """SIGTERM under load, and it is started again."""
+    name = chance.choice(bank.keeper.names())
+    bank.keeper.ready(name)
+    at, began = time.time(), time.monotonic()
+    ended = bank.keeper.restart(name)
+    seconds = time.monotonic() - began
+    if ended.code != 0:
+        raise NotFiredError(f"{ended} instead of draining:\n{tail(ended.log)}")
+    assert seconds < DRAIN_S, f"{name} took {seconds:.1f} s to stop"
+    return Firing(f"{name}: exit code 0 after {seconds:.1f} s", at)
+
+
+def zombie(bank: Bank, chance: random.Random) -> Firing:
+    """SIGSTOP until others have its partitions, then SIGCONT: it wakes in the belief that it owns them."""
+    name = chance.choice(bank.keeper.names("streams"))
+    bank.keeper.ready()
+    at = time.time()
+    process = psutil.Process(bank.keeper.freeze(name))
+    status = process.status()
+    try:
+        eventually(
+            lambda: _open_elsewhere(bank, name) == bank.kafka.partitions,
+            timeout_s=TAKEOVER_S,
+            message=f"nobody takes over the partitions of the frozen {name}",
+        )
+    finally:
+        process.resume()
+    ends = len(bank.keeper.exits())
+    eventually(
+        lambda: any(end.pid == process.pid for end in bank.keeper.exits()) or _open_here(bank, name) is not None,
+        timeout_s=TAKEOVER_S,
+        message=f"{name} neither ends nor answers after it was woken",
+    )
+    code = next((end.code for end in bank.keeper.exits(max(0, ends - 3)) if end.pid == process.pid), None)
+    what = "still there, without partitions" if code is None else f"exit code {code}"
+    if code == FENCED:
+        what += " (fenced)"
+    return Firing(f"{name}: process state {status}, partitions taken over, woken, {what}", at)
+
+
+def _open_here(bank: Bank, name: str) -> int | None:
+    found = OPEN.search(bank.keeper.metrics(name))
+    return None if found is None else int(found[1])
+
+
+def _open_elsewhere(bank: Bank, name: str) -> int:
+    return sum(_open_here(bank, other) or 0 for other in bank.keeper.names("streams") if other != name)
+
+
+def come_and_go(bank: Bank, _: random.Random) -> Firing:
+    """One more streams worker, which gets partitions and leaves again."""
+    name = "streams-guest"
+    at = time.time()
+    bank.keeper.add(name, "streams")
+    eventually(lambda: (_open_here(bank, name) or 0) > 0, timeout_s=TAKEOVER_S, message="the guest gets no partition")
+    bank.keeper.ready(name)
+    got = _open_here(bank, name)
+    ended = bank.keeper.stop(name)
+    if ended.code != 0:
+        raise NotFiredError(f"{ended} instead of leaving:\n{tail(ended.log)}")
+    return Firing(f"{name}: had {got} partitions by account, left with exit code 0", at)
+
+
+def burst(bank: Bank, _: random.Random) -> Firing:
+    """kill -9 of all workers at once."""
+    names = bank.keeper.names()
+    for name in names:
+        bank.keeper.alive(name)
+    at = time.time()
+    with ThreadPoolExecutor(len(names)) as pool:
+        ended = list(pool.map(bank.keeper.kill, names))
+    if any(end.code != KILLED for end in ended):
+        raise NotFiredError(f"not all were killed: {ended}")
+    return Firing(f"{len(ended)} workers: exit code {KILLED} each", at, count=len(ended))
+
+
+@contextmanager
+def own_clock(bank: Bank) -> Iterator[None]:
+    """Puts the first streams worker's clock right in the end."""
+    try:
+        yield
+    finally:
+        bank.keeper.worker("streams-1").hooks = ()
+        bank.keeper.restart("streams-1")
+        bank.keeper.ready("streams-1")
+
+
+def shifted(hook: str, least_s: float) -> Callable[[Bank, random.Random], Firing]:
+    """The first streams worker lives with another clock; proved by the times in its log."""
+
+    def fire(bank: Bank, _: random.Random) -> Firing:
+        bank.keeper.worker("streams-1").hooks = (f"tests.faults.clocks:{hook}",)
+        at = time.time()
+        bank.keeper.restart("streams-1")
+        bank.keeper.ready("streams-1")
+        newest = LINE_TIME.findall(bank.keeper.log("streams-1").read_text(errors="replace"))[-1]
+        shift = datetime.fromisoformat(newest).astimezone().timestamp() - time.time()
+        if abs(shift - least_s) > HALF_AN_HOUR_S:
+            raise NotFiredError(f"the clock of streams-1 differs by {shift:.0f} s only")
+        return Firing(f"streams-1: its log is {shift:+.0f} s off", at)
+
+    return fire
+
+
+HOLDS: Final = "nothing lost, doubled or wrong"
 ROWS = (
     Fault(
         "worker-killed", 1, "kill -9 of a worker of any kind, under load, at a random moment",
-        "nothing lost, doubled or wrong; the worker is started again with its local state", kill, times=6, weight=20,
+        f"{HOLDS}; it is started again and finds its local state warm", kill, times=6, weight=10,
+    ),
+    Fault(
+        "streams-killed", 1, "kill -9 of a streams worker, again before the one before has recovered",
+        HOLDS, kill_streams, times=8, pause_s=(0.2, 2.0), recovers=False, weight=30,
+    ),
+    Fault(
+        "worker-stopped", 3, "SIGTERM of a worker of any kind, under load",
+        f"{HOLDS}; it drains and exits with 0 within {DRAIN_S:.0f} s", stop, times=4, weight=3,
+    ),
+    Fault(
+        "worker-frozen", 4, "SIGSTOP of a streams worker until others have its partitions, then SIGCONT",
+        f"{HOLDS}; the zombie is fenced", zombie, times=2, weight=1,
+    ),
+    Fault(
+        "worker-joins-and-leaves", 5, "one more streams worker joins, gets partitions, and leaves",
+        f"{HOLDS}; partitions move twice", come_and_go, times=2, weight=2,
+    ),
+    Fault(
+        "all-killed", 6, "kill -9 of all workers of all kinds at the same moment",
+        HOLDS, burst, times=3, weight=2,
+    ),
+    Fault(
+        "clock-ahead", 16, "a streams worker whose clock is an hour ahead",
+        f"{HOLDS}, but `detected_at` of its alerts", shifted("ahead", 3_600.0), around=own_clock,
+    ),
+    Fault(
+        "clock-behind", 16, "a streams worker whose clock is an hour behind",
+        f"{HOLDS}, but `detected_at` of its alerts", shifted("behind", -3_600.0), around=own_clock,
     ),
 )  # fmt: skip

@@ -1,0 +1,66 @@
+"""Capture held to the ledger: every transaction that PostgreSQL confirmed came through Debezium with exactly its rows, and no other did."""
+
+from typing import Any, Final
+
+import msgspec
+
+from tests.faults.ledger import Changes, Ledger, Op, TableName
+from tests.faults.verdict import Verdict
+
+INJECTED: Final = "injected"
+"""Header of a record that a fault wrote into a CDC topic itself: the ledger knows nothing of it."""
+
+
+class _Source(msgspec.Struct, rename={"tx_id": "txId"}):
+    tx_id: int | None = None
+
+
+class _Row(msgspec.Struct):
+    customer_id: int = 0
+    account_id: int = 0
+    transaction_id: int = 0
+
+
+class _Envelope(msgspec.Struct):
+    op: str
+    source: _Source
+    before: _Row | None = None
+    after: _Row | None = None
+
+
+_envelopes = msgspec.json.Decoder(_Envelope)
+
+
+class Captured:
+    """What came since the last `settle`, by transaction."""
+
+    def __init__(self) -> None:
+        self._transactions: dict[int, Changes] = {}
+
+    def add(self, table: TableName, record: Any) -> None:
+        """A record of a CDC topic. Rows that were read in a snapshot belong to no transaction."""
+        if record.value is None or any(name == INJECTED for name, _ in record.headers):
+            return
+        envelope = _envelopes.decode(record.value)
+        if envelope.op not in ("c", "u", "d") or envelope.source.tx_id is None:
+            return
+        kind: tuple[TableName, Op] = (table, envelope.op)  # type: ignore[assignment]
+        row = envelope.after or envelope.before
+        assert row is not None
+        changes = self._transactions.setdefault(envelope.source.tx_id, {})
+        rows, total = changes.get(kind, (0, 0))
+        changes[kind] = (rows + 1, total + getattr(row, f"{table[:-1]}_id"))
+
+    def settle(self, ledger: Ledger, verdict: Verdict) -> None:
+        """Hold it to what was confirmed."""
+        missing, differing = ledger.settle(self._transactions)
+        for xid, changes in missing.items():
+            rows = sum(rows for rows, _ in changes.values())
+            verdict.add(f"capture: transaction {xid} with {changes} never came", lost=rows)
+        for xid, (captured, confirmed) in differing.items():
+            came, meant = (sum(rows for rows, _ in changes.values()) for changes in (captured, confirmed))
+            verdict.add(
+                f"capture: transaction {xid} came as {captured}, but {confirmed or 'no such one'} was committed",
+                lost=max(0, meant - came), doubled=max(0, came - meant), wrong=int(meant == came),
+            )  # fmt: skip
+        self._transactions.clear()

@@ -1,0 +1,70 @@
+"""The lake held to Kafka: the objects of each chain have exactly its records. No gap, no overlap, hashes and contents right."""
+
+import asyncio
+from array import array
+from collections.abc import Mapping
+from typing import Final
+
+from aiokafka import TopicPartition
+
+from app.errors import ContinuityError
+from app.settings import S3Settings
+from app.topics import LANDED
+from sinks.audit import audit
+from sinks.base import ChainKey, LakeObject
+from sinks.chain import chains
+from sinks.s3 import S3Store
+from tests.faults.logs import Seen, digest
+from tests.faults.verdict import Verdict
+
+CONCURRENT_CHAINS: Final = 4
+
+
+class Lake:
+    """Remembers how far each chain has been audited."""
+
+    def __init__(self) -> None:
+        self._audited: dict[ChainKey, LakeObject] = {}
+
+    async def run(self, settings: S3Settings, seen: Mapping[TopicPartition, Seen], verdict: Verdict) -> None:
+        """Everything behind what was audited before."""
+        store, slots = S3Store(settings), asyncio.Semaphore(CONCURRENT_CHAINS)
+        try:
+            keys = [key for topic in LANDED for key in await chains(store, topic.name)]
+            async with asyncio.TaskGroup() as tasks:
+                for tp, records in seen.items():
+                    mine = [key for key in keys if (key.topic, key.partition) == (tp.topic, tp.partition)]
+                    tasks.create_task(
+                        self._chain(store, slots, records, mine, f"lake: {tp.topic}/{tp.partition}", verdict)
+                    )
+        finally:
+            await store.close()
+
+    async def _chain(
+        self, store: S3Store, slots: asyncio.Semaphore, seen: Seen, keys: list[ChainKey], where: str, verdict: Verdict
+    ) -> None:
+        offsets, digests = array("q"), array("Q")
+        if len(keys) > 1:
+            verdict.add(f"{where} has {len(keys)} chains", wrong=1)
+        async with slots:
+            try:
+                for key in keys:
+                    async for found, rows in audit(store, key, self._audited.get(key)):
+                        offsets.extend(row.offset for row in rows)
+                        digests.extend(digest(row.key_bytes(), row.value_bytes()) for row in rows)
+                        self._audited[key] = found
+            except ContinuityError as error:
+                verdict.add(f"{where}: {error}", wrong=1)
+        must = seen.offsets[seen.compared :]
+        if must != offsets:
+            missing, strange = sorted({*must} - {*offsets}), sorted({*offsets} - {*must})
+            doubled = len(offsets) - len({*offsets}) + len(strange)
+            verdict.add(
+                f"{where} lacks {missing[:8]} and has {doubled} too many, such as {strange[:8]}",
+                lost=len(missing),
+                doubled=doubled,
+            )
+        elif digests != seen.digests:
+            wrong = [o for o, one, other in zip(offsets, digests, seen.digests, strict=True) if one != other]
+            verdict.add(f"{where} has other content at {wrong[:8]}", wrong=len(wrong))
+        seen.held()

@@ -1,0 +1,158 @@
+"""The recomputation: the logic of the streams worker on memory, fed with what is in Kafka, one partition of a group at a time.
+
+What a worker emits is a function of its inputs and of the order in which it takes them. Within a topic partition the order is
+Kafka's. Between the topics of a group it is the worker's own choice, and it shows in one place only: a transaction is joined to its
+account as of that moment. So the oracle looks which state of the account each actual record has, takes the account's changes up to
+that state and no further, and demands that one such choice explains everything. Customers and transactions share no state, so that
+there the order does not matter.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from app.engine.memory import MemoryPartition, Output
+from app.settings import KafkaSettings, WorkerSettings
+from app.streams_members import members
+from app.topics import TRANSACTIONS
+from tables.accounts import ACCOUNTS
+from tests.support.stack import settings_of
+
+CHUNK = 500
+UNKNOWN = 0
+"""The state of an account that has not come yet. A transaction that comes before it waits, and then carries its first state."""
+
+
+class _Key(msgspec.Struct):
+    account_id: int
+
+
+class _Row(msgspec.Struct):
+    after: dict[str, msgspec.Raw] | None = None
+
+
+class _Position(msgspec.Struct):
+    partition: int
+    offset: int
+
+
+class Passed(msgspec.Struct):
+    """What of a record of `bank.transactions` says where it comes from and which account it was joined to."""
+
+    op: str
+    account_id: int
+    account: msgspec.Raw
+    source: _Position
+
+
+_keys = msgspec.json.Decoder(_Key)
+_rows = msgspec.json.Decoder(_Row)
+passed_on = msgspec.json.Decoder(Passed).decode
+
+
+def attributes(row: Mapping[str, msgspec.Raw]) -> int:
+    """Stands for what a transaction carries of its account."""
+    return hash(msgspec.json.encode({n: v for n, v in row.items() if n not in ("account_id", "customer_id")}))
+
+
+@dataclass
+class AccountsOracle:
+    """One partition of the group by account."""
+
+    partition: MemoryPartition
+    handlers: Mapping[str, Any]
+    unexplained: list[str] = field(default_factory=list)
+    """Records whose account has a state that it did not have at any moment that fits."""
+    _current: dict[int, int] = field(default_factory=dict)
+
+    def process(
+        self, accounts: list[Any], transactions: Iterable[Any], joined: Mapping[int, int]
+    ) -> Iterator[list[Output]]:
+        """Both topics; `joined` has, by the offset of a transaction's change, the account state that its actual records carry."""
+        candidates: dict[int, list[tuple[int, int]]] = {}
+        for position, record in enumerate(accounts):
+            row = None if record.value is None else _rows.decode(record.value).after
+            if row is not None:
+                candidates.setdefault(int(row["account_id"]), []).append((position, attributes(row)))
+        taken, run = 0, list[Any]()
+        for record in transactions:
+            wanted = joined.get(record.offset)
+            if wanted is not None:
+                account_id = _keys.decode(record.key).account_id
+                current = self._state(account_id)
+                waits = current == UNKNOWN and candidates.get(account_id, [(0, UNKNOWN)])[0][1] == wanted
+                if current != wanted and not waits:
+                    yield self._run(run)
+                    run = []
+                    for position, state in candidates.get(account_id, ()):
+                        if position >= taken and state == wanted:
+                            yield from self._chunks(accounts[taken : position + 1])
+                            taken = position + 1
+                            if self._state(account_id) == wanted:
+                                break
+                    else:
+                        self.unexplained.append(f"{record.topic}/{record.partition} offset {record.offset}")
+            run.append(record)
+            if len(run) == CHUNK:
+                yield self._run(run)
+                run = []
+        yield self._run(run)
+        yield from self._chunks(accounts[taken:])
+
+    def _chunks(self, records: list[Any]) -> Iterator[list[Output]]:
+        for start in range(0, len(records), CHUNK):
+            chunk = records[start : start + CHUNK]
+            for record in chunk:
+                self._current.pop(_keys.decode(record.key).account_id, None)
+            yield self._run(chunk)
+
+    def _run(self, records: list[Any]) -> list[Output]:
+        return self.partition.process(records, self.handlers) if records else []
+
+    def _state(self, account_id: int) -> int:
+        known = self._current.get(account_id)
+        if known is None:
+            raw = self.partition.store.get(ACCOUNTS.name, ACCOUNTS.encode_key((account_id,)))
+            known = self._current[account_id] = UNKNOWN if raw is None else attributes(ACCOUNTS.decode(raw).attributes)
+        return known
+
+
+@dataclass
+class CustomersOracle:
+    """One partition of the group by customer."""
+
+    partition: MemoryPartition
+    handlers: Mapping[str, Any]
+
+    def process(self, records: list[Any]) -> list[Output]:
+        """A run of records of one topic."""
+        return self.partition.process(records, self.handlers)
+
+
+class Oracle:
+    """Both groups, all partitions, of one bank."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        kafka = settings_of(environment, KafkaSettings)
+        composed = {entry[0].name: entry for entry in members(settings_of(environment, WorkerSettings), kafka)}
+        (accounts, of_accounts), (customers, of_customers) = composed["by-account"], composed["by-customer"]
+        self.groups = (accounts, customers)
+        numbers = range(kafka.partitions)
+        self.accounts = [AccountsOracle(MemoryPartition(accounts, number), of_accounts) for number in numbers]
+        self.customers = [CustomersOracle(MemoryPartition(customers, number), of_customers) for number in numbers]
+
+    def partitions(self) -> Iterator[tuple[str, MemoryPartition]]:
+        """Group name and partition of each."""
+        for name, of_group in ((self.groups[0].name, self.accounts), (self.groups[1].name, self.customers)):
+            for one in of_group:
+                yield name, one.partition
+
+
+def passed_account(record: Any) -> tuple[Passed, int]:
+    """A record of `bank.transactions`, and what stands for its account's state."""
+    if record.topic != TRANSACTIONS.name:
+        raise ValueError(record.topic)
+    found = passed_on(record.value)
+    return found, hash(bytes(found.account))

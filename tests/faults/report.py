@@ -1,0 +1,66 @@
+"""Writes docs/FAULTS.md from the results of runs: nothing in its tables is typed by hand."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from tests.faults import random_mode, results
+from tests.faults.fault import Fault
+from tests.faults.results import Outcome
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "FAULTS.md"
+HEAD: Final = (Path(__file__).parent / "report_head.md").read_text(encoding="utf-8")
+
+
+def write(paths: Iterable[Path], rows: Mapping[str, Fault]) -> None:
+    """The page; of a row that is in several results the last counts."""
+    outcomes = [outcome for path in paths for outcome in results.read(path).rows]
+    PAGE.write_text(page(outcomes, rows), encoding="utf-8")
+
+
+def page(outcomes: Iterable[Outcome], rows: Mapping[str, Fault]) -> str:
+    """Its text."""
+    listed = list(outcomes)
+    last = {outcome.name: outcome for outcome in listed if outcome.name != random_mode.NAME}
+    lines = [
+        HEAD,
+        "## The table",
+        "",
+        "| # | fault | fired | events | lost | doubled | wrong | recovery, s |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_row(row, last.get(name)) for name, row in rows.items()),
+        "",
+        "## Random runs",
+        "",
+        "| seed | minutes | kill -9 | faults | events | lost | doubled | wrong | recovery, s | drained in, s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(_random(outcome) for outcome in listed if outcome.name == random_mode.NAME),
+        "",
+        *(f"Seed {o.seed}: {', '.join(o.proofs)}." for o in listed if o.name == random_mode.NAME),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(row: Fault, outcome: Outcome | None) -> str:
+    head = f"| {row.number} | **{row.name}**: {row.does}. *{row.holds}* |"
+    if outcome is None:
+        return f"{head} | | | | | |"
+    held = "" if outcome.good else " **did not hold**"
+    return (
+        f"{head} {outcome.fired}{held} | {outcome.events:,} | {outcome.lost} | {outcome.doubled} | {outcome.wrong} | "
+        f"{_recovery(outcome)} |"
+    )
+
+
+def _random(outcome: Outcome) -> str:
+    held = "" if outcome.good else " **did not hold**"
+    return (
+        f"| {outcome.seed}{held} | {outcome.minutes:g} | {outcome.kills} | {outcome.fired} | {outcome.events:,} | {outcome.lost} | "
+        f"{outcome.doubled} | {outcome.wrong} | {_recovery(outcome)} | {outcome.drain_s:.0f} |"
+    )
+
+
+def _recovery(outcome: Outcome) -> str:
+    found = outcome.recovery_s
+    return f"{median(found):.1f}, {max(found):.1f}" if found else ""

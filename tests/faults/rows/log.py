@@ -1,0 +1,108 @@
+"""Faults of the log: changes that come again, and transactions that never were (matrix 17, 20)."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from app.engine.kafka import connection
+from app.settings import KafkaSettings
+from app.topics import CDC
+from tests.faults.bank import Bank
+from tests.faults.capture_check import INJECTED
+from tests.faults.fault import Fault, Firing, NotFiredError
+from tests.faults.logs import Reader
+
+MARK: Final = ((INJECTED, b"1"),)
+SUFFIX: Final = 500
+OPEN_S: Final = 5.0
+"""How long a transaction that will be aborted holds up everyone who reads committed records."""
+
+
+def replayed(last: int | None) -> Callable[[Bank, random.Random], Firing]:
+    """Changes come again, in the order of each partition, as from a connector that has lost its position. None: all of them."""
+
+    def fire(bank: Bank, _: random.Random) -> Firing:
+        at = time.time()
+        count = asyncio.run(_again(bank.kafka, last))
+        if not count:
+            raise NotFiredError("there was nothing to replay")
+        return Firing(f"{count} changes came again", at)
+
+    return fire
+
+
+def aborted(bank: Bank, _: random.Random) -> Firing:
+    """A transaction on the CDC topics that is aborted after some seconds; proved by the offsets that it took."""
+    at = time.time()
+    count, taken = asyncio.run(_abort(bank.kafka))
+    if taken < count:
+        raise NotFiredError(f"{count} records were sent, but the logs grew by {taken}")
+    return Firing(f"{count} records aborted after {OPEN_S:.0f} s", at)
+
+
+async def _again(kafka: KafkaSettings, last: int | None) -> int:
+    tps = _partitions(kafka)
+    count = 0
+    async with AIOKafkaProducer(**connection(kafka), linger_ms=20, max_request_size=16 << 20) as producer:
+        async with Reader(kafka, dict.fromkeys(tps, 0)) as ends:
+            starts = {tp: 0 if last is None else max(0, ends.ends[tp] - last) for tp in tps}
+        async with Reader(kafka, dict(starts)) as reader:
+            for tp in tps:
+                async for page in reader.pages(tp):
+                    for record in page:
+                        if not any(name == INJECTED for name, _ in record.headers):
+                            await _send(producer, tp, record)
+                            count += 1
+        await producer.flush()
+    return count
+
+
+async def _abort(kafka: KafkaSettings) -> tuple[int, int]:
+    tps = _partitions(kafka)
+    async with Reader(kafka, dict.fromkeys(tps, 0)) as before:
+        ends = dict(before.ends)
+    records: list[tuple[TopicPartition, Any]] = []
+    async with Reader(kafka, {tp: max(0, end - SUFFIX) for tp, end in ends.items()}) as reader:
+        for tp in tps:
+            records += [(tp, record) for record in await reader.take(tp, SUFFIX)]
+    producer = AIOKafkaProducer(**connection(kafka), transactional_id="faults-aborted", max_request_size=16 << 20)
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        for tp, record in records:
+            # a row that never was: were it taken for committed, every state and output of it would be too many
+            value = record.value and record.value.replace(b'_id":', b'_id":9', 2)
+            await _send(producer, tp, record, value)
+        await producer.flush()
+        await asyncio.sleep(OPEN_S)
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+    async with Reader(kafka, dict.fromkeys(tps, 0)) as after:
+        return len(records), sum(after.ends[tp] - ends[tp] for tp in tps)
+
+
+async def _send(producer: AIOKafkaProducer, tp: TopicPartition, record: Any, value: bytes | None = None) -> None:
+    headers: Sequence[tuple[str, bytes]] = (*record.headers, *MARK)
+    await producer.send(
+        tp.topic, value or record.value, record.key, tp.partition, record.timestamp, headers=list(headers)
+    )
+
+
+def _partitions(kafka: KafkaSettings) -> list[TopicPartition]:
+    return [TopicPartition(topic.name, number) for topic in CDC for number in range(kafka.partitions)]
+
+
+HOLDS: Final = "nothing lost, doubled or wrong: what came before has no effect"
+ROWS = (
+    Fault("log-replayed-suffix", 17, f"the last {SUFFIX} changes of every partition come again", HOLDS, replayed(SUFFIX), times=2),
+    Fault("log-replayed-whole", 17, "every change there ever was comes again", HOLDS, replayed(None)),
+    Fault(
+        "transaction-aborted", 20, f"a transaction on the captured topics, open for {OPEN_S:.0f} s and then aborted",
+        "nothing of it has an effect; what waited behind it comes at once", aborted, times=2, weight=1,
+    ),
+)  # fmt: skip

@@ -1,0 +1,54 @@
+"""The warehouse held to Kafka: each landing table has each offset of its topics once."""
+
+import contextlib
+import itertools
+from array import array
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from app.settings import SnowflakeSettings
+from app.topics import LANDED
+from sinks.snowflake import connect
+from tests.faults.logs import Seen
+from tests.faults.verdict import Verdict
+
+
+def hold_warehouse(settings: SnowflakeSettings, seen: Mapping[TopicPartition, Seen], verdict: Verdict) -> None:
+    """Each landing table has each offset of its topics once."""
+    with contextlib.closing(connect(settings)) as session:
+        for table, topics in itertools.groupby(sorted(LANDED, key=lambda t: t.landing or ""), lambda t: t.landing):
+            with session.cursor() as cursor:
+                rows = cursor.execute(
+                    "SELECT record:topic::varchar, record:partition::int, count(*), count(DISTINCT record:offset::int), "  # noqa: S608 - ours
+                    f"sum(record:offset::int) FROM BRONZE.{table} GROUP BY 1, 2"
+                )
+                found = {TopicPartition(t, int(n)): (int(a), int(b), int(c)) for t, n, a, b, c in rows or ()}
+                mine = {topic.name for topic in topics}
+                for tp in seen:
+                    if tp.topic in mine:
+                        _landed(tp, str(table), seen[tp].offsets, found, cursor, verdict)
+
+
+def _landed(
+    tp: TopicPartition,
+    table: str,
+    offsets: "array[int]",
+    found: Mapping[TopicPartition, tuple[int, int, int]],
+    cursor: Any,
+    verdict: Verdict,
+) -> None:
+    if found.get(tp, (0, 0, 0)) == (len(offsets), len(offsets), sum(offsets)):
+        return
+    rows = cursor.execute(
+        f"SELECT record:offset::int FROM BRONZE.{table} WHERE record:topic::varchar = '{tp.topic}' "  # noqa: S608 - ours
+        f"AND record:partition::int = {tp.partition}"
+    )
+    landed = sorted(int(row[0]) for row in rows)
+    missing, strange = sorted({*offsets} - {*landed}), sorted({*landed} - {*offsets})
+    doubled = len(landed) - len({*landed}) + len(strange)
+    verdict.add(
+        f"warehouse: {tp.topic}/{tp.partition} lacks {missing[:8]} and has {doubled} too many, such as {strange[:8]}",
+        lost=len(missing), doubled=doubled,
+    )  # fmt: skip
