@@ -1,13 +1,14 @@
 """Partitions of a group in memory: the same unit of work as live, without Kafka and RocksDB. For tests and for replay."""
 
 import bisect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.engine.dead_letters import DeadLetter
 from app.engine.group import Apply, Group, Punctuate, apply_all
 from app.engine.lru import LruDict
+from app.engine.settling import Awaited
 from app.engine.unit import InputRecord
 from app.engine.unit_of_work import BatchUnit
 
@@ -146,13 +147,14 @@ class MemoryPartition:
         self._commit(unit)
         return outputs
 
-    def settle(self, *, now_us: int) -> list[Output]:
-        """Do what waited for the end of a topic: whoever calls this knows that all there is was processed."""
+    def settle(self, *, now_us: int, reached: Callable[[Awaited], bool] = lambda _: True) -> list[Output]:
+        """Do what waited for the end of a topic. Whoever calls this knows which ends have been `reached`: all, if nothing is said."""
         if self._group.settling is None:
             return []
         unit, outputs = self._unit(now_us), list[Output]()
-        for settle in self._group.settling(unit).values():
-            settle(unit)
+        for wish, settle in self._group.settling(unit).items():
+            if reached(wish):
+                settle(unit)
         _collect(unit, {}, now_us // 1000, outputs)
         self._commit(unit)
         return outputs

@@ -1,0 +1,170 @@
+"""A table that no code knows: its versions follow from its declaration alone. And what a snapshot tells of rows that are gone."""
+
+from typing import Any
+
+import pytest
+
+from app.captured import captured_tables
+from app.domain.captured import CapturedTable
+from tests.support.cdc import Log, Record, json_bytes
+from tests.support.streams import Streams
+
+CARDS = CapturedTable("cards", {"branch": "text", "number": "integer"}, untracked=frozenset({"hits"}))
+TOPIC = "bank.scd2.cards"
+
+
+def card(branch: str = "Zürich", number: int = 1, **columns: Any) -> dict[str, Any]:
+    return {"branch": branch, "number": number, "limit": "10.00", "hits": 0} | columns
+
+
+class Cards(Log):
+    """The log of a table whose key has two columns."""
+
+    def __init__(self) -> None:
+        super().__init__("cards", "number")
+
+    def change(self, op: str, *, before: Any = None, after: Any = None, **options: Any) -> Record:
+        made = super().change(op, before=before, after=after, **options)
+        row = after or before
+        key = None if row is None else json_bytes({"branch": row["branch"], "number": row["number"]})
+        self.records[-1] = Record(
+            made.topic, made.value, key, made.partition, made.offset, made.timestamp, made.headers
+        )
+        return self.records[-1]
+
+
+def streams(table: CapturedTable = CARDS) -> Streams:
+    return Streams(tables=(*captured_tables(), table))
+
+
+def kinds(found: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
+    return [(record["op"], record["reason"], record["key"]["number"]) for record in found]
+
+
+def test_a_declared_table_has_versions_by_its_composite_key() -> None:
+    running, log = streams(), Cards()
+    running.take(
+        log.change("c", after=card()),
+        log.change("c", after=card("Bern")),
+        log.change("u", before=card(), after=card(hits=7)),
+        log.change("u", before=card(hits=7), after=card(limit="20.00", hits=8)),
+        log.change("d", before=card("Bern")),
+    )
+    assert [(r["op"], r["reason"], r["key"]) for r in running.values(TOPIC)] == [
+        ("open", "created", {"branch": "Zürich", "number": 1}),
+        ("open", "created", {"branch": "Bern", "number": 1}),
+        ("close", "superseded", {"branch": "Zürich", "number": 1}),
+        ("open", "updated", {"branch": "Zürich", "number": 1}),
+        ("close", "deleted", {"branch": "Bern", "number": 1}),
+    ]
+    assert running.values(TOPIC)[3]["changed"] == ["hits", "limit"]
+    assert running.outputs[0].key == '{"branch":"Zürich","number":1}'.encode()
+
+
+def test_a_composite_key_that_changes_links_both_keys() -> None:
+    running, log = streams(), Cards()
+    old, new = {"branch": "Zürich", "number": 1}, {"branch": "Zürich", "number": 2}
+    running.take(
+        log.change("c", after=card()),
+        log.change("d", before=card(), headers=(("__debezium.newkey", json_bytes(new)),)),
+        log.append(json_bytes(old), None),
+        log.change("c", after=card(number=2), lsn=log.lsn, headers=(("__debezium.oldkey", json_bytes(old)),)),
+    )
+    _, close, opened = running.values(TOPIC)
+    assert (close["reason"], close["key"], close["next_key"]) == ("key_changed", old, new)
+    assert (opened["reason"], opened["key"], opened["previous_key"]) == ("key_changed", new, old)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (b'{"number":1}', "no_key"),
+        (b'{"branch":7,"number":1}', "key_mismatch"),
+        (b'{"branch":"other","number":1}', "key_mismatch"),
+        (None, "no_key"),
+    ],
+)
+def test_a_key_that_is_not_the_declared_one_is_refused(key: bytes | None, reason: str) -> None:
+    running, log = streams(), Cards()
+    made = log.change("c", after=card())
+    running.take(log.append(key, made.value))
+    assert running.reasons == [reason]
+
+
+def test_a_key_column_of_another_type_than_declared_is_refused() -> None:
+    running, log = streams(), Cards()
+    running.take(log.change("c", after=card(branch=7)))  # type: ignore[arg-type]
+    assert running.reasons == ["bad_key"]
+
+
+def snapshot(log: Cards, *rows: dict[str, Any]) -> list[Record]:
+    """All rows of a table, the last one marked."""
+    lsn = log.lsn + 5
+    marks = ["true"] * (len(rows) - 1) + ["last_in_data_collection"]
+    return [log.change("r", after=row, lsn=lsn, snapshot=mark) for row, mark in zip(rows, marks, strict=True)]
+
+
+def test_a_re_snapshot_changes_what_changed_and_closes_what_is_gone() -> None:
+    running, log = streams(), Cards()
+    running.take(*(log.change("c", after=card(number=number)) for number in (1, 2, 3)))
+    before = len(running.values(TOPIC))
+    running.take(*snapshot(log, card(number=1), card(number=2, limit="99.00"), card(number=4)))
+    running.settle()
+    found = running.values(TOPIC)[before:]
+    assert kinds(found) == [
+        ("close", "superseded", 2), ("open", "resnapshot", 2), ("open", "created", 4), ("close", "vanished", 3),
+    ]  # fmt: skip
+    assert found[-1]["source"]["offset"] == 5, "the row that bore the mark"
+    assert found[-1]["valid_to"] == found[-1]["source"]["commit_time"]
+    assert running.settle() == [], "once"
+
+
+def test_a_row_that_came_while_the_snapshot_was_read_lives_on() -> None:
+    running, log = streams(), Cards()
+    running.take(log.change("c", after=card(number=1)))
+    wrote_before = log.lsn + 2  # below the snapshot's position: its transaction was under way
+    read = snapshot(log, card(number=1))
+    running.take(*read, log.change("c", after=card(number=2), lsn=wrote_before), log.change("c", after=card(number=3)))
+    running.settle()
+    assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2), ("open", "created", 3)]
+
+
+def test_a_key_that_is_inserted_again_before_all_have_heard_that_it_vanished_has_both_versions() -> None:
+    running, log = streams(), Cards()
+    running.take(log.change("c", after=card(number=1)), log.change("c", after=card(number=2)))
+    first, last = snapshot(log, card(number=2), card(number=5))
+    again = log.change("c", after=card(number=1))
+    running.take(first, last, again)
+    assert kinds(running.values(TOPIC))[2:] == [
+        ("open", "created", 5),
+        ("close", "vanished", 1),
+        ("open", "revived", 1),
+    ]
+    assert running.settle() == []
+
+
+def test_a_snapshot_that_leaves_rows_out_closes_nothing() -> None:
+    table = CapturedTable("cards", CARDS.key, CARDS.untracked, whole_snapshots=False)
+    running, log = streams(table), Cards()
+    running.take(log.change("c", after=card(number=1)), *snapshot(log, card(number=2)))
+    running.settle()
+    assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2)]
+    assert running.values("bank.control") == []
+
+
+def test_rows_read_beside_the_stream_say_nothing_of_others() -> None:
+    running, log = streams(), Cards()
+    running.take(log.change("c", after=card(number=1)), log.change("r", after=card(number=2), snapshot="incremental"))
+    running.settle()
+    assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2)]
+
+
+def test_a_snapshot_that_is_sent_again_closes_nothing_that_came_after_it() -> None:
+    running, log = streams(), Cards()
+    running.take(log.change("c", after=card(number=1)))
+    read = snapshot(log, card(number=1))
+    running.take(*read)
+    running.settle()
+    running.take(log.change("c", after=card(number=2), lsn=read[0].offset + 1), *(log.again(record) for record in read))
+    running.settle()
+    assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2)]
