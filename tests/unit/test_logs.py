@@ -3,6 +3,7 @@
 import json
 import logging
 import logging.config
+from typing import Literal
 
 import pytest
 
@@ -14,9 +15,11 @@ from app.settings import WorkerSettings
 CANARY = "Zebedee Quillfeather"
 
 
-def written(capsys: pytest.CaptureFixture[str], log_format: str, error: BaseException | None = None) -> str:
+def written(
+    capsys: pytest.CaptureFixture[str], log_format: Literal["json", "text"], error: BaseException | None = None
+) -> str:
     """What stands on standard error after one message."""
-    settings = WorkerSettings(log_format=log_format)  # type: ignore[arg-type]  # pydantic checks it
+    settings = WorkerSettings(log_format=log_format)
     logger = logging.getLogger("app.test_logs")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -28,13 +31,17 @@ def written(capsys: pytest.CaptureFixture[str], log_format: str, error: BaseExce
         root.handlers[:], root.level = handlers, level
 
 
-def raised(name: str) -> BaseException:
+def quoting(name: str) -> None:
     """A defect that quotes what it could not read, as many do."""
+    try:
+        int(name)
+    except ValueError as cause:
+        raise KeyError(name) from cause
+
+
+def raised(name: str) -> BaseException:
     with pytest.raises(KeyError) as found:
-        try:
-            int(name)
-        except ValueError as cause:
-            raise KeyError(name) from cause
+        quoting(name)
     return found.value
 
 
@@ -50,10 +57,12 @@ def test_json_is_one_object_a_line_with_the_exception_in_it(capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_an_exception_is_logged_without_what_it_quotes(capsys: pytest.CaptureFixture[str], log_format: str) -> None:
+def test_an_exception_is_logged_without_what_it_quotes(
+    capsys: pytest.CaptureFixture[str], log_format: Literal["json", "text"]
+) -> None:
     text = written(capsys, log_format, raised(CANARY))
     assert "KeyError" in text
-    assert "raised" in text, "the way through the code"
+    assert "quoting" in text, "the way through the code"
     assert CANARY not in text
 
 

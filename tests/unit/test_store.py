@@ -80,8 +80,7 @@ def test_a_bulk_load_of_many_files_is_merged_before_the_store_is_used(
 
 def files(store: Store) -> int:
     """Unsorted ones, which every read has to look into."""
-    found: int = store._db.property_int_value("rocksdb.num-files-at-level0")
-    return found
+    return store._db.property_int_value("rocksdb.num-files-at-level0") or 0
 
 
 def test_a_store_that_is_opened_again_uses_the_shared_block_cache(tmp_path: Path, cache: Cache) -> None:
