@@ -43,7 +43,11 @@ def rebuild(
     else:
         console = Console(highlight=False)
         console.print(summary_table(report))
-        for line in (*(f"{chain}: {why}" for chain, why in report.broken.items()), *report.differences):
+        for line in (
+            *(f"{chain}: {why}" for chain, why in report.broken.items()),
+            *report.differences,
+            *report.not_compared,
+        ):
             console.print(f"  {line}", markup=False, soft_wrap=True)
         against = {
             "equal": f"[green]equal[/] to {report.compared_with}",

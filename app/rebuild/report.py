@@ -46,6 +46,8 @@ class Report(msgspec.Struct, frozen=True):
     broken: dict[str, str]
     """Chains that could not be loaded to their end, and why."""
     differences: tuple[str, ...]
+    not_compared: tuple[str, ...]
+    """Chains that the first warehouse has not loaded as far: what is behind its end could not be compared."""
     seconds: float
 
 

@@ -48,7 +48,7 @@ def rebuild(
     if not loaded.broken:
         target.finished(second)
     say("comparing")
-    tables, differences = _compare(first, second, say, compare=compare)
+    tables, differences, not_compared = _compare(first, second, say, compare=compare)
     verdict: Verdict = "incomplete" if loaded.broken else "not compared"
     if compare and not loaded.broken:
         verdict = "different" if differences else "equal"
@@ -62,6 +62,7 @@ def rebuild(
         resumed=resumed,
         broken={_name(key): reason for key, reason in loaded.broken.items()},
         differences=tuple(differences[:MAX_DIFFERENCES]),
+        not_compared=tuple(not_compared),
         seconds=round(time.monotonic() - began, 3),
     )
 
@@ -79,10 +80,11 @@ async def _load(
 
 def _compare(
     first: SnowflakeSettings, second: SnowflakeSettings, say: Say, *, compare: bool
-) -> tuple[dict[str, TableReport], list[str]]:
-    """The landing tables of the second, and of the first through the same offsets."""
+) -> tuple[dict[str, TableReport], list[str], list[str]]:
+    """The landing tables of the second, and of the first through the same offsets; what differs; what could not be compared."""
     tables: dict[str, TableReport] = {}
     differences: list[str] = []
+    not_compared: list[str] = []
     with closing(connect(second)) as connection:
         limits = None
         if compare:
@@ -91,6 +93,11 @@ def _compare(
             differences += [
                 f"{_name(key)} is loaded in the first, and is not in the lake"
                 for key in sorted(there.keys() - here.keys())
+            ]
+            not_compared += [
+                f"{_name(key)} is rebuilt through offset {last}, the first has loaded it through {there.get(key, -1)}"
+                for key, last in sorted(here.items())
+                if last > there.get(key, -1)
             ]
         for table in landing_tables():
             say(f"comparing {table}")
@@ -102,7 +109,7 @@ def _compare(
             original = contents.content(connection, first.database, table, limits)
             tables[table] = TableReport(rows, sha256, *contents.total(original))
             differences += [f"{table}: {found}" for found in contents.differences(original, rebuilt)]
-    return tables, differences
+    return tables, differences, not_compared
 
 
 def _name(key: ChainKey) -> str:

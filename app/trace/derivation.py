@@ -14,13 +14,14 @@ from app.domain.screening import alert_id
 from app.domain.times import format_us
 from app.errors import PoisonRecordError
 from app.reconcile import canonical
-from app.topics import ALERTS, DEAD_LETTERS, PREFIX, SCD2_ACCOUNTS, SCD2_CUSTOMERS, TRANSACTIONS, VELOCITY
+from app.topics import ALERTS, DEAD_LETTERS, PREFIX, SCD2, TRANSACTIONS, VELOCITY
 from app.trace import values
 from app.trace.places import Position, lsn_text
 from app.trace.report import Check, differs, judged, noted
 
 CAPTURED: Final = f"{PREFIX}.public."
-VERSIONED: Final = {SCD2_CUSTOMERS.name: "customers", SCD2_ACCOUNTS.name: "accounts"}
+VERSIONED: Final = {topic.name: topic.name.removeprefix(f"{PREFIX}.scd2.") for topic in SCD2}
+"""The table of each topic of versions."""
 CLOSED_BY: Final = {"superseded": "cur", "deleted": "d", "key_changed": "d", "truncated": "t", "vanished": "rc"}
 """The operations that can end a version for each reason."""
 
@@ -48,8 +49,7 @@ class Refused(msgspec.Struct, frozen=True):
 Derived = Opened | Scd2Close | TransactionRecord | VelocityRecord | AlertRecord | Refused
 
 _TYPES: Final[dict[str, Any]] = {
-    SCD2_CUSTOMERS.name: Opened | Scd2Close,
-    SCD2_ACCOUNTS.name: Opened | Scd2Close,
+    **dict.fromkeys(VERSIONED, Opened | Scd2Close),
     TRANSACTIONS.name: TransactionRecord,
     VELOCITY.name: VelocityRecord,
     ALERTS.name: AlertRecord,

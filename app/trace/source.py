@@ -39,7 +39,9 @@ class Source:
             return [unreachable(f"PostgreSQL cannot be asked about {place}: {' '.join(str(error).split())}")]
         checks = [
             judged(
-                behind, f"{place} is behind PostgreSQL's log", f"{place} is ahead of PostgreSQL's log: another database"
+                behind,
+                f"PostgreSQL's log is past {place}",
+                f"{place} is ahead of PostgreSQL's log: this is another database",
             )
         ]
         if change.operation == "r":

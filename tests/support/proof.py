@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -177,7 +178,7 @@ async def _archive(store: S3Store, topic: str, incarnation: str, records: Sequen
 def models(bank: Proof) -> None:
     """Silver and gold, without their tests: those have tests of their own."""
     home = bank.environment["BANKSTREAM_HOME"]
-    command = [
+    command: list[str | Path] = [
         sys.executable,
         "-m",
         "dbt.cli.main",
