@@ -11,7 +11,7 @@ from app.reconcile.comparing import compare
 from app.reconcile.report import Position, Report
 from app.reconcile.source import TABLES, Source, opened
 from app.reconcile.warehouse import Warehouse
-from app.settings import KafkaSettings, SnowflakeSettings, SourceSettings, read
+from app.settings import KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings, read
 from app.topics import CDC
 
 TIMEOUT_S: Final = 120.0
@@ -28,7 +28,8 @@ def reconcile(environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, s
     began = time.monotonic()
     with opened(read(SourceSettings, environment)) as source:
         offsets = asyncio.run(_fence(environment, timeout_s, say))
-        with contextlib.closing(Warehouse(read(SnowflakeSettings, environment))) as warehouse:
+        lake = read(S3Settings, environment)
+        with contextlib.closing(Warehouse(read(SnowflakeSettings, environment), lake)) as warehouse:
             ids = asyncio.run(fence.incarnations(read(KafkaSettings, environment), [topic.name for topic in CDC]))
             fence.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, say=say)
             named = {f"{p.topic}/{p.partition}": offset for p, offset in sorted(offsets.items())}

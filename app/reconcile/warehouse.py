@@ -5,17 +5,18 @@ has not happened yet. Everything is worked out in the warehouse, once, into a te
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
 from snowflake.connector.errors import Error
 
+from app.reconcile.aside import MARK, Aside, decoded
 from app.reconcile.canonical import Value
 from app.reconcile.report import ReconcileError
 from app.reconcile.source import TABLES, Column, Snapshot
-from app.settings import SnowflakeSettings
+from app.settings import S3Settings, SnowflakeSettings
 from app.topics import PREFIX
 from sinks.snowflake import LEDGER, connect
 
@@ -33,6 +34,7 @@ CURRENT_ROWS: Final = """
             coalesce(record:value:payload, record:value) as envelope
         from {database}.BRONZE.CDC_EVENTS
         where record:topic::varchar = '{topic}'
+        {aside}
     ),
 
     opened as (
@@ -96,6 +98,19 @@ CURRENT_ROWS: Final = """
     order by row_key
 """
 
+ASIDE: Final = """
+    select
+        record:partition::number(38, 0), record:offset::number(38, 0), record:value_base64::varchar, record:large_object::varchar
+    from {database}.BRONZE.CDC_EVENTS
+    where
+        record:topic::varchar = '{topic}'
+        and coalesce(record:value_base64::varchar, record:large_object::varchar) is not null
+    order by 1, 2
+"""
+"""Records without a value that could be looked into: see app/reconcile/aside.py."""
+
+BOUND: Final = "union all select column1, column2, parse_json(column3) from values {rows}"
+
 Ledger = Mapping[tuple[str, str, int], int]
 """Last loaded offset by (topic, incarnation, partition)."""
 
@@ -103,8 +118,9 @@ Ledger = Mapping[tuple[str, str, int], int]
 class Warehouse:
     """One session, for one thread. ReconcileError if there is none to be had."""
 
-    def __init__(self, settings: SnowflakeSettings) -> None:
-        self._database = settings.database
+    def __init__(self, settings: SnowflakeSettings, lake: S3Settings | None = None) -> None:
+        """`lake` is asked for records that are too large for a landing row; without it such a record is an error."""
+        self._database, self._lake = settings.database, lake
         try:
             self._connection = connect(settings)
         except Error as error:
@@ -126,7 +142,10 @@ class Warehouse:
     ) -> Iterator[tuple[int, tuple[Value, ...]]]:
         """Every row with its key, in the order of the keys, a page in memory at a time."""
         name = f"{self._database}.BRONZE.RECONCILE_{table.upper()}_{uuid4().hex[:12].upper()}"
-        self._run(f"CREATE TEMPORARY TABLE {name} AS {current_rows(self._database, table, snapshot)}")
+        aside = self._aside(table)
+        values = [value for envelope in aside.envelopes for value in envelope]
+        query = current_rows(self._database, table, snapshot, aside=len(aside.envelopes))
+        self._run(f"CREATE TEMPORARY TABLE {name} AS {query}", values)
         try:
             after = ""
             while True:
@@ -134,7 +153,7 @@ class Warehouse:
                     f"SELECT row_key, row_image FROM {name} {after} ORDER BY row_key LIMIT {PAGE_ROWS}"  # noqa: S608
                 )
                 for key, image in page:
-                    yield int(key), _row(image, columns)
+                    yield int(key), _row(image, columns, aside)
                 if len(page) < PAGE_ROWS:
                     return
                 after = f"WHERE row_key > {int(page[-1][0])}"
@@ -142,21 +161,30 @@ class Warehouse:
             with contextlib.suppress(Error):  # the session's end drops it too
                 self._run(f"DROP TABLE IF EXISTS {name}")
 
-    def _run(self, statement: str) -> list[tuple[Any, ...]]:
+    def _aside(self, table: str) -> Aside:
+        found = self._run(ASIDE.format(database=self._database, topic=f"{PREFIX}.public.{table}"))
+        rows = [(int(partition), int(offset), wrapped, name) for partition, offset, wrapped, name in found]
+        return decoded(table, TABLES[table], rows, self._lake)
+
+    def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         try:
             with self._connection.cursor() as cursor:
-                return [tuple(row) for row in cursor.execute(statement) or ()]
+                return [tuple(row) for row in cursor.execute(statement, tuple(values) or None) or ()]
         except Error as error:
             raise ReconcileError(f"the warehouse refuses to answer: {error.msg or error}") from None
 
 
-def current_rows(database: str, table: str, snapshot: Snapshot) -> str:
-    """The query for a table's rows as the snapshot's transactions left them: key and JSON, in the order of the keys."""
+def current_rows(database: str, table: str, snapshot: Snapshot, aside: int = 0) -> str:
+    """The query for a table's rows as the snapshot's transactions left them: key and JSON, in the order of the keys.
+
+    `aside`: how many changes are bound beside those that landed whole, each as partition, offset and envelope.
+    """
     distances = ", ".join(str(transaction - snapshot.xmax) for transaction in snapshot.in_progress)
     return CURRENT_ROWS.format(
         database=database,
         topic=f"{PREFIX}.public.{table}",
         key=TABLES[table],
+        aside=BOUND.format(rows=", ".join(["(%s, %s, %s)"] * aside)) if aside else "",
         xmax=snapshot.xmax % XID_MODULUS,
         modulus=XID_MODULUS,
         half=XID_MODULUS // 2,
@@ -165,6 +193,8 @@ def current_rows(database: str, table: str, snapshot: Snapshot) -> str:
     )
 
 
-def _row(image: str, columns: tuple[Column, ...]) -> tuple[Value, ...]:
+def _row(image: str, columns: tuple[Column, ...], aside: Aside) -> tuple[Value, ...]:
     values = msgspec.json.decode(image, type=dict[str, Any])
+    if MARK in values:
+        values = aside.image(values[MARK])
     return tuple(None if (value := values.get(column.name)) is None else column.convert(value) for column in columns)

@@ -66,6 +66,10 @@ class Landing:
                 f"COPY INTO {self.name}.BRONZE.{table} FROM {stage} FILES = ('{file}') FILE_FORMAT = (TYPE = JSON)"
             )
 
+    def store(self, name: str, body: bytes) -> None:
+        """An object beside those that landed."""
+        self._s3().put_object(Bucket=BUCKET, Key=f"{self.name}/{name}", Body=body)
+
     def run(self, statement: str) -> list[tuple[Any, ...]]:
         """A statement and its rows."""
         with self._connection.cursor() as cursor:
