@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from aiokafka.errors import KafkaError, ProducerFenced
+
 from app.engine.exit_history import ExitHistory
 from app.engine.transactions import TransactionFailedError
 from app.errors import ContinuityError, FencedError, discreet
@@ -33,11 +35,11 @@ def ended(code: int, reason: str) -> None:
 
 def exit_code(error: BaseException) -> int:
     """The exit code for an error."""
-    if isinstance(error, FencedError):
+    if isinstance(error, FencedError | ProducerFenced):
         return FENCED
     if isinstance(error, ContinuityError):
         return CONTINUITY
-    if isinstance(error, TransactionFailedError | OSError):
+    if isinstance(error, TransactionFailedError | KafkaError | OSError):
         return RETRY
     return DEFECT
 

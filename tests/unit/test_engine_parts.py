@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import KafkaConnectionError, ProducerFenced
 
 from app.engine import exits, instance
 from app.engine.dead_letters import DeadLetter, encode_dead_letter
@@ -91,6 +92,8 @@ def test_a_copy_of_a_state_directory_on_another_machine_has_another_name(
         (FencedError("x"), exits.FENCED),
         (ContinuityError("x"), exits.CONTINUITY),
         (TransactionFailedError("x"), exits.RETRY),
+        (KafkaConnectionError("x"), exits.RETRY),
+        (ProducerFenced("x"), exits.FENCED),
         (ConnectionResetError("x"), exits.RETRY),
         (ZeroDivisionError("x"), exits.DEFECT),
     ],
