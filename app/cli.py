@@ -16,6 +16,7 @@ from app import (
     cli_simulate,
     cli_stack,
     cli_trace,
+    cli_watch,
 )
 from app.errors import BankstreamError
 
@@ -36,6 +37,7 @@ app.command()(cli_reconcile.reconcile)
 app.command()(cli_replay.replay)
 app.command()(cli_trace.trace)
 app.command()(cli_rebuild.rebuild)
+app.command()(cli_watch.watch)
 
 
 @app.command()

@@ -1,8 +1,8 @@
-"""Whether the process in this container answers: `python -m app.health worker|warehouse-server`. Exit code 0 if it does, 1 if not.
+"""Whether the process in this container answers: `python -m app.health worker|watch|warehouse-server`. Exit code 0 if it does, 1 if not.
 
 For Docker's health checks, which run it every few seconds: it needs the standard library alone, so that asking costs next to nothing.
-A worker is healthy once it has joined its group and opened its partitions (a stand-by has none), as its metrics say; the warehouse
-server once it refuses a session without a token.
+A worker is healthy once it has joined its group and opened its partitions (a stand-by has none), as its metrics say; the watcher
+as soon as it serves any, for what it finds is not its own illness; the warehouse server once it refuses a session without a token.
 """
 
 import os
@@ -14,6 +14,7 @@ from typing import Final
 TIMEOUT_S: Final = 4
 QUESTIONS: Final = {
     "worker": ("BANKSTREAM_METRICS_PORT", "GET", "/metrics", b"\nbankstream_open_partitions{"),
+    "watch": ("BANKSTREAM_METRICS_PORT", "GET", "/metrics", b"\nbankstream_capture_running "),
     "warehouse-server": ("BANKSTREAM_WAREHOUSE_SERVER_PORT", "POST", "/session/heartbeat", b"390104"),
 }
 """By kind of process: the variable with its port, what to ask, and what a right answer contains."""

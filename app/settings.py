@@ -207,6 +207,19 @@ class ConnectSettings(_Section):
     timeout_s: Positive = Field(120, description="a connector that does not stream after this long is an error")
 
 
+class WatchSettings(_Section):
+    """The watcher of the capture."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BANKSTREAM_WATCH_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    interval_s: Annotated[float, Field(gt=0)] = Field(2.0, description="between two looks at connector and slot")
+    longest_pause_s: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="between two restarts of a connector that goes on failing; the first are closer"
+    )
+
+
 class WorkerSettings(_Section):
     """A worker process."""
 

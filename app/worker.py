@@ -27,7 +27,7 @@ def run(kind: str) -> None:
     logger = logging.getLogger("app.worker")
     try:
         mode.loop.use("uvloop")  # before anything of Faust makes a loop
-        _serve_metrics(settings)
+        serve_metrics(settings)
         app = importlib.import_module(KINDS[kind]).app
     except BankstreamError as error:
         logger.critical("worker %s does not start: %s", kind, error)
@@ -52,7 +52,8 @@ def run(kind: str) -> None:
         raise
 
 
-def _serve_metrics(settings: WorkerSettings) -> None:
+def serve_metrics(settings: WorkerSettings) -> None:
+    """Serve this process's Prometheus metrics, if the settings ask for it."""
     if settings.metrics_port:
         try:
             start_http_server(settings.metrics_port, settings.metrics_host)

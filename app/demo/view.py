@@ -18,7 +18,7 @@ HISTORY_LINES = 5
 WORKER_LINES = 4
 DEATH_SHOWN_S = 12.0
 DEATH_LINES = 9
-OURS = ("streams", "lake", "warehouse-loader")
+OURS = ("streams", "lake", "warehouse-loader", "capture-watch")
 
 
 def render(board: Board, height: int) -> Layout:

@@ -122,10 +122,6 @@ class Thread(driver.AIOKafkaConsumerThread):
             return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except NoOffsetForPartitionError:
             return {}  # of the moment between assignment and our seek
-        except OffsetOutOfRangeError as error:
-            raise ContinuityError(
-                f"Kafka no longer has the next records: {error}. They expired before they were processed."
-            ) from error
 
 
 class Consumer(driver.Consumer):
@@ -158,11 +154,16 @@ class Consumer(driver.Consumer):
         return True
 
     async def perform_seek(self) -> None:
-        """Seek every assigned partition to the position in the state."""
+        """Seek every assigned partition to the position in the state. A worker that is stopping has nothing more to read."""
         try:
             targets = await self.engine.seeks({TopicPartition(*tp) for tp in self.assignment()})
         except ContinuityError as error:
             die(error, "seek")
+        except Exception as error:
+            if not self.engine.closing:
+                raise
+            logger.info("stopped while seeking: %r", error)
+            return
         for tp, offset in targets.items():
             await self.seek(TP(tp.topic, tp.partition), offset)
 
@@ -188,6 +189,8 @@ class Consumer(driver.Consumer):
         except (ConsumerStoppedError, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
+        except OffsetOutOfRangeError as error:
+            die(await engine.expired(error.args[0]), "fetch")
         except Exception as error:  # noqa: BLE001 - a fetch loop that has ended must not look like an idle one
             die(error, "fetch")
 
@@ -232,6 +235,8 @@ class Recovery(FaustRecovery):
             return
         assignment = set(consumer.assignment())
         await consumer.perform_seek()
+        if app.engine.closing:
+            return
         self.completed.set()
         app.flow_control.resume()
         consumer.resume_partitions(assignment)

@@ -24,6 +24,12 @@ class Status:
     state: str
     trace: str = ""
 
+    @property
+    def cause(self) -> str:
+        """The innermost cause of a failure, on one line."""
+        lines = [line.strip() for line in self.trace.splitlines() if line and not line.startswith(("\t", " "))]
+        return (lines[-1].removeprefix("Caused by: ") if lines else "no reason given").rstrip(".")
+
 
 class Client:
     """Kafka Connect's REST interface, for one connector. Never through a proxy. Use as a context manager."""

@@ -10,10 +10,8 @@ import time
 from importlib.resources import files
 from typing import Final
 
-import psycopg
-
+from app.capture.slot import SlotError, cure, read_slot
 from app.captured import captured_tables
-from app.errors import one_line
 from app.provision.connect import Client
 from app.provision.errors import ConnectorError
 from app.settings import ConnectSettings, SourceSettings
@@ -60,7 +58,7 @@ def _await_streaming(client: Client, source: SourceSettings, slot: str, deadline
         if status.state == "FAILED":
             if restarts == MAX_RESTARTS or time.monotonic() > deadline:
                 raise ConnectorError(
-                    f"connector {client.settings.connector} failed {restarts + 1} times: {_cause(status.trace)}. Correct that, and run "
+                    f"connector {client.settings.connector} failed {restarts + 1} times: {status.cause}. Correct that, and run "
                     "`bankstream provision connector` again."
                 )
             if time.monotonic() - restarted > RESTART_PAUSE_S:
@@ -79,38 +77,16 @@ def _await_streaming(client: Client, source: SourceSettings, slot: str, deadline
         time.sleep(POLL_S)
 
 
-def _slot_problem(source: SourceSettings, slot: str) -> str:
+def _slot_problem(source: SourceSettings, name: str) -> str:
     """Why the replication slot does not stream; empty if it does. ConnectorError if it never will."""
     try:
-        with psycopg.connect(
-            host=source.host,
-            port=source.port,
-            dbname=source.dbname,
-            user=source.reader_user,
-            password=source.reader_password.get_secret_value() if source.reader_password else None,
-            sslmode=source.sslmode,
-            connect_timeout=5,
-        ) as connection:
-            row = connection.execute(
-                "SELECT active, wal_status FROM pg_replication_slots WHERE slot_name = %s", [slot]
-            ).fetchone()
-    except psycopg.OperationalError as error:
+        slot = read_slot(source, name)
+    except SlotError as error:
+        raise ConnectorError(str(error)) from None
+    if slot is None:
+        return f"PostgreSQL has no replication slot {name} yet"
+    if slot.wal_status == "lost":
         raise ConnectorError(
-            f"replication slot {slot} cannot be looked at as {source.reader_user}: {one_line(error)}. Check "
-            "BANKSTREAM_POSTGRES_READER_*."
-        ) from None
-    if row is None:
-        return f"PostgreSQL has no replication slot {slot} yet"
-    active, wal_status = row
-    if wal_status == "lost":
-        raise ConnectorError(
-            f"replication slot {slot} is lost: PostgreSQL has removed log that was not read yet. Stop Kafka Connect, drop the slot "
-            f"(SELECT pg_drop_replication_slot('{slot}')), and start Connect: it reads all rows anew."
+            f"replication slot {name} is lost: PostgreSQL has removed log that was not read yet. {cure(name)}"
         )
-    return "" if active else f"replication slot {slot} is not active"
-
-
-def _cause(trace: str) -> str:
-    """The innermost cause in a Java stack trace, on one line."""
-    lines = [line.strip() for line in trace.splitlines() if line and not line.startswith(("\t", " "))]
-    return (lines[-1].removeprefix("Caused by: ") if lines else "no reason given").rstrip(".")
+    return "" if slot.active else f"replication slot {name} is not active"

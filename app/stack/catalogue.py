@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final
 
-from app.stack.part import BACKENDS, Definition, Part
+from app.stack.part import BACKENDS, WORKERS, Definition, Part
 from app.stack.parts import connect, kafka, postgres, s3, warehouse, workers
 
 _BACKENDS: Final = {
@@ -11,7 +11,7 @@ _BACKENDS: Final = {
     for definition in (postgres.POSTGRES, kafka.KAFKA, s3.S3, warehouse.WAREHOUSE, connect.CONNECT)
 }
 STOP_WAVES: Final = (
-    frozenset({Part.STREAMS, Part.LAKE, Part.LOADER}),
+    WORKERS,
     frozenset({Part.CONNECT}),
     frozenset({Part.KAFKA, Part.POSTGRES, Part.S3, Part.WAREHOUSE}),
 )
@@ -21,7 +21,7 @@ STOP_WAVES: Final = (
 def definitions(parts: Collection[Part], streams_workers: int) -> dict[str, Definition]:
     """The processes of these parts by name, in the order in which they start."""
     found = {part.value: definition for part, definition in _BACKENDS.items() if part in parts}
-    for part in (Part.STREAMS, Part.LAKE, Part.LOADER):
+    for part in (Part.STREAMS, Part.LAKE, Part.LOADER, Part.WATCH):
         if part in parts:
             found |= {name: workers.definition(part, name) for name in workers.process_names(part, streams_workers)}
     return found

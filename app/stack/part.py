@@ -21,11 +21,12 @@ class Part(StrEnum):
     STREAMS = "streams"
     LAKE = "lake"
     LOADER = "warehouse-loader"
+    WATCH = "capture-watch"
 
 
 BACKENDS = frozenset({Part.POSTGRES, Part.KAFKA, Part.CONNECT, Part.S3, Part.WAREHOUSE})
 """What an organisation already has: databases, brokers, stores."""
-WORKERS = frozenset({Part.STREAMS, Part.LAKE, Part.LOADER})
+WORKERS = frozenset({Part.STREAMS, Part.LAKE, Part.LOADER, Part.WATCH})
 """Our own processes."""
 
 

@@ -9,11 +9,16 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from app.capture import metrics
+from app.capture.watcher import Watcher, watch
+from app.engine.kafka import connection
 from app.provision import connector
 from app.provision.connect import Client
 from app.provision.errors import ConnectorError
-from app.settings import ConnectSettings, KafkaSettings, PostgresSettings, SourceSettings
+from app.settings import ConnectSettings, KafkaSettings, PostgresSettings, SourceSettings, WatchSettings
 from app.simulator.simulation import Simulation, Wishes
 from app.simulator.statistics import Statistics
 from app.stack.part import Part
@@ -130,12 +135,60 @@ def test_nothing_is_lost_or_doubled_when_a_part_is_killed_under_load(stack: Stac
     assert_captured_once(stack, since)
 
 
-def test_a_slot_that_is_gone_is_made_anew_and_every_row_is_read_again(stack: Stack) -> None:
+async def _largest_message(kafka: KafkaSettings, topic: str, wanted: int) -> int:
+    """Set a topic's `max.message.bytes`, and answer what it was. All its other settings stay."""
+    admin = AIOKafkaAdminClient(**connection(kafka))
+    await admin.start()
+    try:
+        described = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        of_the_topic = 1
+        found = {
+            name: value
+            for name, value, _, source, *_ in described[0].resources[0][4]
+            if source == of_the_topic or name == "max.message.bytes"
+        }
+        await admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, topic, {**found, "max.message.bytes": str(wanted)})]
+        )
+        return int(found["max.message.bytes"])
+    finally:
+        await admin.close()
+
+
+def test_a_task_that_failed_is_started_again_until_it_runs(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    kafka, stop = settings_of(stack, KafkaSettings), threading.Event()
+    before, restarts = asyncio.run(_largest_message(kafka, HEARTBEAT, 20_000)), metrics.RESTARTS._value.get()
+    with Client(settings_of(stack, ConnectSettings)) as client, caplog.at_level("INFO", "app.capture"):
+        watcher = Watcher(client, settings_of(stack, SourceSettings), "bank", WatchSettings(longest_pause_s=2))
+        watching = threading.Thread(target=watch, args=(watcher, stop.wait, 0.2))
+        watching.start()
+        try:
+            query(stack, "UPDATE heartbeat SET marker = repeat(md5(random()::text), 2000)")
+            eventually(lambda: metrics.RESTARTS._value.get() >= restarts + 2, timeout_s=60)
+            asyncio.run(_largest_message(kafka, HEARTBEAT, before))
+            assert read_up_to_now(stack, HEARTBEAT)
+            eventually(lambda: "connector is well again" in caplog.text, timeout_s=30)
+        finally:
+            stop.set()
+            watching.join(30)
+    assert "RecordTooLargeException" in caplog.text
+
+
+def test_a_slot_that_is_gone_is_made_anew_and_every_row_is_read_again(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
     query(stack, "INSERT INTO customers (name, country_code) VALUES ('before', 'DE')")
-    read_up_to_now(stack)
+    read_up_to_now(stack, "bank.public.customers")
     stack.stop("connect")
     eventually(lambda: not query(stack, "SELECT FROM pg_replication_slots WHERE active"), timeout_s=30)
-    query(stack, "SELECT pg_drop_replication_slot('bank')")
+    reached = query(stack, "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = 'bank'")[0][0]
+    with Client(settings_of(stack, ConnectSettings)) as client:
+        watcher = Watcher(client, settings_of(stack, SourceSettings), "bank", WatchSettings())
+        watcher.look()
+        assert "replication slot bank is not active" in caplog.text
+        query(stack, "SELECT pg_drop_replication_slot('bank')")
+        watcher.look()
+    assert f"no replication slot bank. Changes from {reached} on are not captured." in caplog.text
     query(stack, "INSERT INTO customers (name, country_code) VALUES ('while away', 'DE')")
     stack.start("connect")
     assert connector.provision(settings_of(stack, ConnectSettings), settings_of(stack, SourceSettings)) is False

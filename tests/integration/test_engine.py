@@ -6,7 +6,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,10 @@ from tests.support.counting import SESSION_TIMEOUT_MS, CountingRun, Outcome
 from tests.support.stack import settings_of
 
 pytestmark = pytest.mark.integration
+
+PATIENCE_S = 60
+PATIENT = {"BANKSTREAM_ENGINE_SESSION_TIMEOUT_MS": str(PATIENCE_S * 1000)}
+"""A session timeout that no test waits for: what comes sooner did not come by it."""
 
 
 @pytest.fixture
@@ -149,6 +153,48 @@ def _truncate(state: Path) -> None:
     for path in files:
         with path.open("r+b") as file:
             file.truncate(path.stat().st_size // 2)
+
+
+async def test_a_worker_that_comes_back_has_its_partitions_at_once_and_the_others_never_stop(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    async with CountingRun(kafka, tmp_path) as run:
+        for _ in range(3):
+            run.start_worker(**PATIENT)
+        await until(lambda: _shared(run, range(3)), deadline_s=120, what="three workers share the partitions")
+        for killed in range(3):  # one of them leads the group
+            before = {
+                number: run.log(number).read_text().count("ready with") for number in range(3) if number != killed
+            }
+            run.workers[killed].kill()
+            run.workers[killed].wait(10)
+            heir = len(run.workers)
+            run.start_worker(**PATIENT)
+            await run.send(1_000)
+            assert await run.outcome(deadline_s=PATIENCE_S - 5) == exactly_once(run)
+            assert "ready with" in run.log(heir).read_text()
+            after = {number: run.log(number).read_text().count("ready with") for number in before}
+            assert after == before, "nobody else took part in a rebalance"
+
+
+async def test_a_worker_that_stops_leaves_its_group_at_once(kafka: KafkaSettings, tmp_path: Path) -> None:
+    async with CountingRun(kafka, tmp_path) as run:
+        leaver = run.start_worker(**PATIENT)
+        run.start_worker(**PATIENT)
+        await until(lambda: _shared(run, range(2)), deadline_s=120, what="two workers share the partitions")
+        await run.send(1_000)
+        leaver.terminate()
+        assert await run.outcome(deadline_s=PATIENCE_S - 5) == exactly_once(run)
+        assert await asyncio.to_thread(leaver.wait, 30) == 0
+        await until(lambda: _shared(run, [1]), deadline_s=10, what="the other has all of them")
+
+
+def _shared(run: CountingRun, numbers: Iterable[int]) -> bool:
+    """Whether these workers have all partitions open between them, each at least one, and none is in a rebalance."""
+    logs = [run.log(number).read_text() for number in numbers]
+    opened = [log.count("opened by-") - log.count("closed by-") for log in logs]
+    ready = [log.rfind("ready with") > max(log.rfind("opened by-"), log.rfind("closed by-")) for log in logs]
+    return all(opened) and all(ready) and sum(opened) == 2 * counting.PARTITIONS
 
 
 async def test_a_graceful_stop_hands_over_in_seconds_and_keeps_the_state_warm(

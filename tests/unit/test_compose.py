@@ -200,7 +200,7 @@ def test_the_s3_server_has_the_local_stacks_flags(compose: Compose) -> None:
 
 
 def test_workers_get_as_long_to_drain_as_in_the_local_stack(compose: Compose) -> None:
-    for name in ("streams", "lake", "warehouse-loader"):
+    for name in ("streams", "lake", "warehouse-loader", "capture-watch"):
         assert compose["services"][name]["stop_grace_period"] == f"{workers.DRAIN_S}s"
 
 
@@ -236,7 +236,7 @@ def test_the_application_can_read_what_every_service_gets(
     compose: Compose, made: dict[str, str], section: type[BaseSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = {"BANKSTREAM_WAREHOUSE_SERVER_PORT": "8080", "BANKSTREAM_WAREHOUSE_SERVER_DIRECTORY": "/x"}
-    for name in ("provision", "streams", "lake", "warehouse-loader", "cli", "warehouse"):
+    for name in ("provision", "streams", "lake", "warehouse-loader", "capture-watch", "cli", "warehouse"):
         if section is settings.WarehouseServerSettings and name != "warehouse":
             continue
         given = compose["services"][name]["environment"]

@@ -13,7 +13,17 @@ from app.domain.records import AlertRecord, Scd2Open, Source
 from app.stack.events import Died
 
 SOURCE = Source("bank.public.customers", 0, 7, 28_000_000, 700, "2026-03-01T09:00:00.000000Z")
-PROCESSES = ("kafka", "postgres", "s3", "warehouse", "connect", "streams-1", "lake", "warehouse-loader")
+PROCESSES = (
+    "kafka",
+    "postgres",
+    "s3",
+    "warehouse",
+    "connect",
+    "streams-1",
+    "lake",
+    "warehouse-loader",
+    "capture-watch",
+)
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""The three kinds of worker: our own processes, started last and stopped first."""
+"""The three kinds of worker and the watcher of the capture: our own processes, started last and stopped first."""
 
 import os
 import sys
@@ -10,9 +10,16 @@ from app.stack.home import explained
 from app.stack.http import loopback
 from app.stack.part import Context, Definition, Launch, NotReadyError, Part
 
-COMMANDS: Final = {Part.STREAMS: "streams", Part.LAKE: "lake", Part.LOADER: "warehouse"}
+COMMANDS: Final = {
+    Part.STREAMS: ("worker", "streams"),
+    Part.LAKE: ("worker", "lake"),
+    Part.LOADER: ("worker", "warehouse"),
+    Part.WATCH: ("watch",),
+}
 READY: Final = "bankstream_ready 1.0"
 """The line of a worker's metrics that says so."""
+CAPTURING: Final = "bankstream_capture_running 1.0"
+"""The watcher's."""
 DRAIN_S: Final = 40
 """Workers drain within 30 s of SIGTERM; what hangs longer is killed, and loses nothing by that."""
 
@@ -39,7 +46,7 @@ def definition(part: Part, name: str) -> Definition:
             if key.startswith("BANKSTREAM_") and not key.startswith("BANKSTREAM_STACK_")
         }
         return Launch(
-            (sys.executable, "-m", "app.cli", "worker", COMMANDS[part]),
+            (sys.executable, "-m", "app.cli", *COMMANDS[part]),
             environment={
                 **tuning,
                 **context.environment,
@@ -56,10 +63,14 @@ def definition(part: Part, name: str) -> Definition:
                 found = session.get(url, timeout=(1, 5)).text
         except requests.RequestException as error:
             raise NotReadyError(f"{type(error).__name__}: {error}") from None
-        if READY not in found:
+        if part is Part.WATCH:
+            if CAPTURING not in found:
+                raise NotReadyError("the connector does not run yet")
+        elif READY not in found:
             raise NotReadyError("it has not opened its partitions yet")
 
-    return Definition(part, (metrics_port(name),), prepare, launch, check, needs=frozenset({Part.KAFKA}))
+    needs = frozenset({Part.CONNECT, Part.POSTGRES} if part is Part.WATCH else {Part.KAFKA})
+    return Definition(part, (metrics_port(name),), prepare, launch, check, needs=needs)
 
 
 def metrics_port(name: str) -> str:

@@ -1,0 +1,1 @@
+"""What stands between PostgreSQL's log and Kafka: the connector and its replication slot, looked at and kept going."""
