@@ -1,0 +1,395 @@
+"""How long a streams worker needs after a death: `python -m benchmarks.recovery [--keys 1000000] [--rounds 2]`.
+
+A real broker gets changelogs of so many keys, in the product's own encodings and in transactions, as the agents would have written
+them. Then real workers are started on them: with no local state (cold), and again after kill -9 (warm). Ready means that all partitions are
+open and read. A worker's processor time is printed beside the seconds: on a busy machine it is the better figure.
+
+Before any figure is printed, the restored RocksDBs are read and compared with what was written: every key and every value.
+
+`--handover` measures what a stop costs instead: two workers share the partitions, one gets SIGTERM (or SIGKILL), and a steady load on every
+partition says for how long none of its records came out.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import re
+import shutil
+import socket
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import msgspec
+import psutil
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from rocksdict import Cache
+
+from app.domain.events import Facts
+from app.domain.scd2 import RowState
+from app.domain.transactions import Passed
+from app.engine import positions
+from app.engine.group import POSITIONS, Group
+from app.engine.kafka import KafkaLog, connection
+from app.engine.keys import partition_for
+from app.engine.store import Store
+from app.engine.transactions import Pair, Transactions
+from app.groups import groups
+from app.provision import topics
+from app.settings import EngineSettings, KafkaSettings
+from app.stack.part import Part
+from app.topics import ACCOUNTS, SCD2_ACCOUNTS
+from tables import accounts, customers, transactions, velocity
+from tests.support.cdc import Log
+from tests.support.stack import private_stack, settings_of
+from tests.support.workers import Workers
+
+SHARES: Final = {"accounts": 0.2, "transactions": 0.4, "customers": 0.1, "velocity": 0.3}
+"""What part of the keys is in which table: an account has two transactions, and each of their events is remembered for 31 days."""
+BATCH: Final = 5_000
+OPENED_AT: Final = "2024-03-01T09:00:00.000000Z"
+READY: Final = "bankstream_ready 1.0"
+READY_TIMEOUT_S: Final = 300.0
+OPENED: Final = re.compile(r"opened (\S+)/(\d+): (\d+) changelog records in ([\d.]+) s")
+QUIET_S: Final = 25.0
+"""How long the load goes on behind the stop of a worker: more than a session timeout."""
+
+
+def entries(table: str, keys: int) -> Iterator[tuple[int, bytes, bytes]]:
+    """What the changelog of a table gets: partition, key and value, in the encodings of `tables/`."""
+    for number in range(1, keys + 1):
+        partition = number % 4
+        if table == "accounts":
+            yield partition, accounts.ACCOUNTS.encode_key((number,)), accounts.ACCOUNTS.encode(_account(number))
+        elif table == "customers":
+            yield partition, customers.CUSTOMERS.encode_key((number,)), customers.CUSTOMERS.encode(_customer(number))
+        elif table == "transactions":
+            passed = Passed(True, number, None, number % 1000, hashlib.sha256(b"%d" % number).digest()[:16])
+            yield (
+                partition,
+                transactions.TRANSACTIONS.encode_key((number // 2, number)),
+                transactions.TRANSACTIONS.encode(passed),
+            )
+        else:
+            facts = Facts(
+                number % 100_000,
+                "EUR",
+                number % 2 == 0,
+                1,
+                number * 2_654_435_761 % (1 << 63),
+                "DE",
+                number,
+                partition,
+                number,
+            )
+            yield (
+                partition,
+                velocity.EVENTS.encode_key((number % 1000, number * 1_000_000, number // 2, number)),
+                velocity.EVENTS.encode(facts),
+            )
+
+
+def _account(number: int) -> RowState:
+    return _row(
+        number, account_id=number, customer_id=number // 2, account_type="checking", currency="EUR", status="active",
+        balance=f"{number % 10_000}.{number % 100:02d}", opened_at=OPENED_AT, updated_at=OPENED_AT,
+    )  # fmt: skip
+
+
+def _customer(number: int) -> RowState:
+    return _row(
+        number, customer_id=number, name=f"Ada Lovelace {number}", email=f"ada{number}@example.org", phone=f"+49301{number:07d}",
+        date_of_birth="1985-12-10Z", address_line=f"Hauptstrasse {number}", city="Berlin", country_code="DE", kyc_status="verified",
+        risk_rating="low", created_at=OPENED_AT, updated_at=OPENED_AT,
+    )  # fmt: skip
+
+
+def _row(lsn: int, **columns: str | int) -> RowState:
+    attributes = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in columns.items()}
+    return RowState(True, attributes, lsn, None, f"{lsn:032x}", 1_700_000_000_000_000)
+
+
+class Content:
+    """An order-free fingerprint of keys and values, and how many there are."""
+
+    def __init__(self) -> None:
+        self.count = self.sum = 0
+
+    def add(self, key: bytes, value: bytes) -> None:
+        """One entry."""
+        self.count += 1
+        self.sum += int.from_bytes(hashlib.blake2b(key + b"\0" + value, digest_size=8).digest(), "big")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Content) and (self.count, self.sum) == (other.count, other.sum)
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
+
+Contents = dict[tuple[str, str, int], Content]
+"""By group, table and partition."""
+
+
+async def fill(kafka: KafkaSettings, keys: int) -> Contents:
+    """Write the changelogs, by the engine's own transactions."""
+    written: Contents = defaultdict(Content)
+    for group in groups(kafka):
+        producers = [Transactions(f"{group.app_id}.{group.name}.{n}", kafka, EngineSettings()) for n in range(4)]
+        for producer in producers:
+            await producer.start()
+        for table in _tables(group)[1:]:
+            batches: list[list[Pair]] = [[] for _ in range(4)]
+            for partition, key, value in entries(table, int(keys * SHARES[table])):
+                written[group.name, table, partition].add(key, value)
+                batches[partition].append((key, value))
+                if len(batches[partition]) == BATCH:
+                    await producers[partition].commit({(group.changelog(table), partition): batches[partition]})
+                    batches[partition] = []
+            for partition, rest in enumerate(batches):
+                if rest:
+                    await producers[partition].commit({(group.changelog(table), partition): rest})
+        for partition, producer in enumerate(producers):
+            await producer.commit({(group.changelog(POSITIONS), partition): await _identities(group, kafka)})
+            for key, value in await _identities(group, kafka):
+                written[group.name, POSITIONS, partition].add(key, value)
+            await producer.stop()
+    return dict(written)
+
+
+async def _identities(group: Group, kafka: KafkaSettings) -> list[tuple[bytes, bytes]]:
+    """What the state says of the changelogs that it was made with: without it no worker trusts them."""
+    async with KafkaLog(kafka) as log:
+        ids = await log.require(changelog.topic for changelog in group.changelogs)
+    return [
+        (positions.CHANGELOG + changelog.table.encode(), ids[changelog.topic].id.bytes)
+        for changelog in group.changelogs
+    ]
+
+
+def _tables(group: Group) -> list[str]:
+    return [POSITIONS, *(table.name for table in group.tables if table.name in SHARES)]
+
+
+def stored(state: Path, kafka: KafkaSettings) -> Contents:
+    """What the local state of a stopped worker holds."""
+    found: Contents = defaultdict(Content)
+    for group in groups(kafka):
+        for partition in range(4):
+            path = next(state.glob(f"*/{group.app_id}/{group.name}/{partition}"))
+            store = Store(path, block_cache=Cache(8 << 20))
+            for table in _tables(group):
+                for key, value in store.scan(table):
+                    found[group.name, table, partition].add(key, value)
+            store.close()
+    return dict(found)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Started:
+    """A worker from its start on."""
+
+    def __init__(self, workers: Workers, state: Path, **settings: str) -> None:
+        self.port = free_port()
+        self.began = time.monotonic()
+        own = {"BANKSTREAM_ENGINE_STATE_DIR": str(state), "BANKSTREAM_METRICS_PORT": str(self.port)}
+        self.process = workers.start("streams", **{**own, **settings})  # type: ignore[arg-type]  # none is `by_faust`
+        self.log = workers.home / f"worker-{workers.started}-streams.log"
+
+    def wait_ready(self) -> dict[str, float]:
+        """Until it reads its partitions: seconds since the start, processor time, records, and the longest partition's restore."""
+        deadline = self.began + READY_TIMEOUT_S
+        while READY not in self.metrics():
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.02)
+        ready = time.monotonic()
+        times = psutil.Process(self.process.pid).cpu_times()
+        opened = OPENED.findall(self.log.read_text())
+        return {
+            "seconds": ready - self.began, "cpu_s": times.user + times.system, "records": sum(int(found[2]) for found in opened),
+            "restore_s": max((float(found[3]) for found in opened), default=0.0), "partitions": len(opened),
+        }  # fmt: skip
+
+    def metrics(self) -> str:
+        """What it answers at /metrics; nothing while it does not."""
+        with suppress(URLError, OSError), urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+        return ""
+
+
+def measure(environment: Mapping[str, str], home: Path, written: Contents, rounds: int) -> dict[str, Any]:
+    """Cold and warm starts, interleaved."""
+    kafka = settings_of(environment, KafkaSettings)
+    state = home / "state"
+    found: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
+    with Workers(environment, home) as workers:
+        for _ in range(rounds):
+            shutil.rmtree(state, ignore_errors=True)
+            cold = Started(workers, state)
+            found["cold"].append(cold.wait_ready())
+            say(f"cold: {found['cold'][-1]}")
+            workers.kill(cold.process)
+            warm = Started(workers, state)
+            found["warm"].append(warm.wait_ready())
+            say(f"warm: {found['warm'][-1]}")
+            assert workers.stop(warm.process) == 0, warm.log.read_text()[-3000:]
+            assert stored(state, kafka) == written, "the restored state differs from what was written"
+    total = sum(content.count for content in written.values())
+    assert all(round_["records"] == total for round_ in found["cold"]), found
+    return {
+        kind: {name: statistics.median(one[name] for one in of) for name in of[0]} for kind, of in found.items()
+    } | {"keys": total}
+
+
+# -- handing over ---------------------------------------------------------------------------------------------------------
+
+
+async def handover(environment: Mapping[str, str], home: Path, *, kill: bool) -> dict[str, Any]:
+    """Two workers, one is stopped: by partition, the longest time without a record of it coming out."""
+    kafka = settings_of(environment, KafkaSettings)
+    with Workers(environment, home) as workers:
+        settings = {"BANKSTREAM_ENGINE_SESSION_TIMEOUT_MS": str(EngineSettings().session_timeout_ms)}
+        first, second = (Started(workers, home / f"state-of-{name}", **settings) for name in "ab")
+        await asyncio.to_thread(first.wait_ready)
+        await asyncio.to_thread(second.wait_ready)
+        async with asyncio.TaskGroup() as tasks:
+            stop = asyncio.Event()
+            came: dict[int, list[float]] = defaultdict(list)
+            tasks.create_task(_load(kafka, stop))
+            tasks.create_task(_outputs(kafka, stop, came))
+            async with asyncio.timeout(60):
+                while len(came) < 4 or min(map(len, came.values())) < 20:  # both have settled and process
+                    await asyncio.sleep(0.05)
+            began = time.monotonic()
+            if kill:
+                workers.kill(first.process)
+            else:
+                code = await asyncio.to_thread(workers.stop, first.process)
+                assert code == 0, first.log.read_text()[-3000:]
+            ended = time.monotonic()
+            await asyncio.sleep(QUIET_S)
+            stop.set()
+        workers.check()
+        moved = {int(n) for _, n, *_ in OPENED.findall(second.log.read_text())}
+    gaps = {number: _longest_gap(times, began) for number, times in sorted(came.items())}
+    assert all(times[-1] > ended + QUIET_S - 5 for times in came.values()), "a partition did not come back"
+    return {
+        "exit_s": round(ended - began, 2),
+        "opened_by_the_other": len(moved),
+        "longest_gap_s": {n: round(gap, 2) for n, gap in gaps.items()},
+    }
+
+
+def _longest_gap(times: list[float], since: float) -> float:
+    later = [since, *(at for at in times if at >= since)]
+    return max(b - a for a, b in pairwise(later))
+
+
+def _accounts_of(partitions: int) -> dict[int, int]:
+    """An account of each partition."""
+    found: dict[int, int] = {}
+    number = 10_000_000
+    while len(found) < partitions:
+        number += 1
+        found.setdefault(partition_for(b'{"account_id":%d}' % number, partitions), number)
+    return found
+
+
+async def _load(kafka: KafkaSettings, stop: asyncio.Event) -> None:
+    """A change of one account of every partition, twenty times a second."""
+    logs = {
+        number: (account, Log("accounts", "account_id")) for number, account in _accounts_of(kafka.partitions).items()
+    }
+    producer = AIOKafkaProducer(**connection(kafka))
+    await producer.start()
+    try:
+        step = 0
+        while not stop.is_set():
+            step += 1
+            for number, (account, log) in logs.items():
+                row = {
+                    "account_id": account,
+                    "customer_id": 1,
+                    "account_type": "checking",
+                    "currency": "EUR",
+                    "status": f"s{step}",
+                }
+                record = log.change("c" if step == 1 else "u", after=row, before=None)
+                await producer.send(ACCOUNTS.name, key=record.key, value=record.value, partition=number)
+            await asyncio.sleep(0.05)
+        await producer.flush()
+    finally:
+        await producer.stop()
+
+
+async def _outputs(kafka: KafkaSettings, stop: asyncio.Event, came: dict[int, list[float]]) -> None:
+    """When a version of an account of each partition came out."""
+    consumer = AIOKafkaConsumer(**connection(kafka), isolation_level="read_committed", fetch_max_wait_ms=20)
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(SCD2_ACCOUNTS.name, number) for number in range(kafka.partitions)])
+        await consumer.seek_to_end()
+        while not stop.is_set():
+            for tp, records in (await consumer.getmany(timeout_ms=50)).items():
+                came[tp.partition] += [time.monotonic()] * len(records)
+    finally:
+        await consumer.stop()
+
+
+def say(text: str) -> None:
+    """Progress, on standard error."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.recovery", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--handover", action="store_true", help="measure a stop of one worker of two instead")
+    chosen = parser.parse_args()
+    with private_stack(Part.KAFKA) as stack, TemporaryDirectory(prefix="bankstream-recovery-") as folder:
+        environment, home = stack.environment(), Path(folder)
+        kafka = settings_of(stack, KafkaSettings)
+        asyncio.run(topics.provision(groups(kafka), kafka, EngineSettings()))
+        began = time.monotonic()
+        written = asyncio.run(fill(kafka, chosen.keys))
+        say(f"{chosen.keys:,} keys written in {time.monotonic() - began:.0f} s")
+        if chosen.handover:
+            found = {}
+            for how in ("SIGTERM", "kill -9"):
+                (home / how).mkdir()
+                found[how] = asyncio.run(handover(environment, home / how, kill=how == "kill -9"))
+        else:
+            found = measure(environment, home, written, chosen.rounds)
+            for kind in ("cold", "warm"):
+                of = found[kind]
+                rate = of["records"] / of["restore_s"] if of["restore_s"] else 0.0
+                print(
+                    f"{kind}: ready in {of['seconds']:.1f} s ({of['cpu_s']:.1f} s of processor), {of['records']:,.0f} records in "
+                    f"{of['restore_s']:.2f} s, {rate:,.0f}/s"
+                )
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
