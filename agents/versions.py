@@ -73,7 +73,7 @@ def apply(versioned: Versioned, record: InputRecord, unit: Unit) -> RowKey | Non
     if step.effect == "replayed":
         return None
     emit(versioned, key, step.records, unit)
-    rows.put(row_key, _overtaken(versioned, key, step.state, unit))
+    rows.put(row_key, step.state)
     return row_key
 
 
@@ -129,13 +129,3 @@ def _is_behind(change: RowChange, record: InputRecord, order: ControlRecord) -> 
     if order.order == "truncate" or change.operation == "r":
         return change.lsn is not None and change.lsn > orders.position(order)
     return record.timestamp >= order.recorded_ms
-
-
-def _overtaken(versioned: Versioned, key: Key, state: RowState, unit: Unit) -> RowState:
-    """The state after a change that a TRUNCATE on another partition overtook: the row is gone already."""
-    for order in orders.due(versioned.name, unit):
-        if order.order == "truncate":
-            step = _step(order, key, state)
-            emit(versioned, key, step.records, unit)
-            state = step.state
-    return state
