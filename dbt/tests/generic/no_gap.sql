@@ -16,5 +16,5 @@
     where
         next_version is not null
         and (valid_to is null or next_from <> valid_to)
-        and coalesce(close_reason, 'none') not in ('deleted', 'truncated', 'key_changed')
+        and coalesce(close_reason, 'none') not in ('deleted', 'truncated', 'key_changed', 'vanished')
 {% endtest %}
