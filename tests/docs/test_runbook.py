@@ -46,7 +46,7 @@ def _strings(tree: ast.AST) -> list[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.append(re.sub(r"%[.\d]*[a-z]", GAP, node.value))
         elif isinstance(node, ast.JoinedStr):
-            found.append("".join(part.value if isinstance(part, ast.Constant) else GAP for part in node.values))
+            found.append("".join(str(part.value) if isinstance(part, ast.Constant) else GAP for part in node.values))
     return found
 
 

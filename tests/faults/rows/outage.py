@@ -1,0 +1,69 @@
+"""A sink that is away for a while (matrix 18, at its worst): alerts do not wait for it, and nobody's memory grows with the outage.
+
+Half a minute here; `python -m benchmarks.backpressure --seconds 600` measures a long one, with latencies before, during and after.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from tests.faults.bank import Bank
+from tests.faults.fault import Fault, Firing, NotFiredError
+from tests.faults.rows import network
+from tests.faults.rows.network import Line
+
+AWAY_S: Final = 30.0
+LATE_S: Final = 10.0
+"""Derived records are looked for in the last seconds of the outage: by then whoever waits for the sink stands still."""
+MAX_GROWTH_MB: Final = 192
+
+
+def away(line: Line) -> Callable[[Bank, random.Random], Firing]:
+    """Nothing gets through to the sink or back."""
+
+    def fire(bank: Bank, _: random.Random) -> Firing:
+        before, held = _private_mb(bank), line.wire.fired["held"]
+        line.background.call(line.wire.hold())
+        try:
+            threading.Event().wait(AWAY_S - LATE_S)
+            late = time.time()
+            threading.Event().wait(LATE_S)
+            derived, after = bank.recovery.since(late), _private_mb(bank)
+        finally:
+            line.background.call(line.wire.release())
+        if line.wire.fired["held"] == held:
+            raise NotFiredError(f"{line.peer}: nobody tried to reach it in {AWAY_S:.0f} s")
+        assert derived is not None, f"no derived record came while {line.peer} was away"
+        growth = {name: after[name] - before[name] for name in before.keys() & after.keys()}
+        assert max(growth.values()) < MAX_GROWTH_MB, f"memory grew while {line.peer} was away, by MB: {growth}"
+        return Firing(
+            f"{line.peer}: away for {AWAY_S:.0f} s; derived records within {derived:.1f} s, memory +{max(growth.values()):.0f} MB at most",
+            time.time(),
+        )
+
+    return fire
+
+
+def _private_mb(bank: Bank) -> dict[str, float]:
+    """Anonymous memory of every worker: without page cache and mapped files."""
+    found = {}
+    for name in bank.keeper.names():
+        status = Path(f"/proc/{bank.keeper.pid(name)}/status").read_text(encoding="utf-8")
+        (line,) = (line for line in status.splitlines() if line.startswith("RssAnon:"))
+        found[name] = int(line.split()[1]) / 1024
+    return found
+
+
+def _row(name: str, line: Line) -> Fault:
+    return Fault(
+        name, 18, f"{line.peer}: nothing gets through for {AWAY_S:.0f} s",
+        f"derived records go on coming, no worker grows by {MAX_GROWTH_MB} MB; all is delivered after, nothing lost, doubled or wrong",
+        away(line), affects=line.affects, around=line.around,
+    )  # fmt: skip
+
+
+ROWS = (_row("s3-away", replace(network.S3)), _row("warehouse-away", replace(network.WAREHOUSE)))
