@@ -26,6 +26,7 @@ HISTORY_DAYS = 20
 """Payments are booked a second apart from so long ago on: rules see days of history, not a burst."""
 TUNING: Mapping[str, str] = {
     "BANKSTREAM_ENGINE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
+    "BANKSTREAM_ENGINE_LINGER_MS": "25",
     "BANKSTREAM_LAKE_MAX_AGE_MS": "2000",  # fewer, larger objects: two cores run everything
     "BANKSTREAM_WAREHOUSE_LOAD_INTERVAL_MS": "1000",
     "BANKSTREAM_WAREHOUSE_SWEEP_INTERVAL_MS": "10000",

@@ -62,7 +62,7 @@ class Derived:
             for number in self._numbers:
                 await self._by_customer(number, reader, again)
         await self._unordered(reader, DEAD_LETTERS.name, self._letters, verdict)
-        await self._unordered(reader, CONTROL.name, self._orders, verdict)
+        await self._obey(await self._unordered(reader, CONTROL.name, self._orders, verdict), reader)
         for held in self._held.values():
             rest = await self._take(reader, held.tp, 1 << 40)
             if rest:
@@ -97,6 +97,14 @@ class Derived:
             await self._emitted(number, oracle.process(page), reader)
         async for page in again.pages(TopicPartition(TRANSACTIONS.name, number)):
             await self._emitted(number, oracle.process(page), reader)
+
+    async def _obey(self, orders: dict[int, list[Any]], reader: Reader) -> None:
+        """Orders about a whole table wait in each partition until it has read what they are about: by now, it has."""
+        for number, records in orders.items():
+            for oracle in (self._oracle.accounts[number], self._oracle.customers[number]):
+                await self._emitted(number, oracle.partition.process(records, oracle.handlers), reader)
+                now_us = records[-1].timestamp * 1_000
+                await self._emitted(number, oracle.partition.settle(now_us=now_us), reader)
 
     async def _passed_on(self, reader: Reader) -> tuple[dict[int, dict[int, int]], dict[tuple[int, int], Listed]]:
         """What is in `bank.transactions`: by source partition and offset the account state; by source partition and account the records."""
@@ -140,15 +148,20 @@ class Derived:
         self._letters += by_topic[DEAD_LETTERS.name]
         self._orders += by_topic[CONTROL.name]
 
-    async def _unordered(self, reader: Reader, topic: str, outputs: list[Output], verdict: Verdict) -> None:
-        """A topic that several partitions write to, each in its own time."""
+    async def _unordered(
+        self, reader: Reader, topic: str, outputs: list[Output], verdict: Verdict
+    ) -> dict[int, list[Any]]:
+        """A topic that several partitions write to, each in its own time. Answers what it has, by partition."""
         must = [(identity(o.key, o.value), hash(normal(o.value))) for o in outputs]
         there: Listed = []
+        found: dict[int, list[Any]] = defaultdict(list)
         for number in self._numbers:
             tp = TopicPartition(topic, number)
             async for page in reader.pages(tp):
                 if tp in self._seen:
                     self._seen[tp].add(page)
                 there += [(identity(r.key, r.value), hash(normal(r.value)), r.offset) for r in page]
+                found[number] += page
         if sorted(must) != sorted((name, content) for name, content, _ in there):
             difference(topic, must, there, verdict)
+        return found

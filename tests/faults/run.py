@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 RECOVERY_TIMEOUT_S: Final = 300.0
 DRAIN_TIMEOUT_S: Final = 900.0
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 
 
 class Runner:

@@ -3,21 +3,26 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.engine.kafka import connection
-from app.settings import KafkaSettings
+from app.provision import connector
+from app.reconcile import fence
+from app.settings import ConnectSettings, KafkaSettings, SourceSettings
 from app.topics import CDC
 from tests.faults.bank import Bank
 from tests.faults.capture_check import INJECTED
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.logs import Reader
+from tests.support.stack import settings_of
+from tests.support.waiting import eventually
 
 MARK: Final = ((INJECTED, b"1"),)
 SUFFIX: Final = 500
+WAIT_S: Final = 180.0
 OPEN_S: Final = 5.0
 """How long a transaction that will be aborted holds up everyone who reads committed records."""
 
@@ -44,12 +49,52 @@ def aborted(bank: Bank, _: random.Random) -> Firing:
     return Firing(f"{count} records aborted after {OPEN_S:.0f} s", at)
 
 
+def snapshot_anew(bank: Bank, _: random.Random) -> Firing:
+    """The replication slot is dropped while nothing is on its way, and the connector reads all rows anew."""
+    rate = bank.load.rate
+    bank.load.stop()
+    asyncio.run(_everything_captured(bank))
+    before = asyncio.run(_ends(bank.kafka))
+    bank.stack.stop("connect")
+    eventually(
+        lambda: not bank.query("SELECT FROM pg_replication_slots WHERE active"),
+        timeout_s=WAIT_S,
+        message="the slot stays active",
+    )
+    bank.query("SELECT pg_drop_replication_slot('bank')")
+    at = time.time()
+    bank.stack.start("connect")
+    connector.provision(settings_of(bank.environment, ConnectSettings), settings_of(bank.environment, SourceSettings))
+    asyncio.run(_everything_captured(bank))
+    after = asyncio.run(_ends(bank.kafka))
+    grown = sum(after.values()) - sum(before.values())
+    (rows,) = bank.query(
+        "SELECT (SELECT count(*) FROM customers) + (SELECT count(*) FROM accounts) + (SELECT count(*) FROM transactions)"
+    )
+    if grown < int(str(rows[0])):
+        raise NotFiredError(f"the logs grew by {grown} only, and there are {rows[0]} rows")
+    bank.load.start(rate)
+    return Firing(f"{rows[0]} rows were read anew", at)
+
+
+async def _everything_captured(bank: Bank) -> None:
+    source = settings_of(bank.environment, SourceSettings)
+    await fence.everything_committed(
+        bank.kafka, source, [topic.name for topic in CDC], timeout_s=WAIT_S, say=lambda _: None
+    )
+
+
+async def _ends(kafka: KafkaSettings) -> Mapping[TopicPartition, int]:
+    async with Reader(kafka, dict.fromkeys(_partitions(kafka), 0)) as reader:
+        return reader.ends
+
+
 async def _again(kafka: KafkaSettings, last: int | None) -> int:
     tps = _partitions(kafka)
     count = 0
     async with AIOKafkaProducer(**connection(kafka), linger_ms=20, max_request_size=16 << 20) as producer:
-        async with Reader(kafka, dict.fromkeys(tps, 0)) as ends:
-            starts = {tp: 0 if last is None else max(0, ends.ends[tp] - last) for tp in tps}
+        ends = await _ends(kafka)
+        starts = {tp: 0 if last is None else max(0, ends[tp] - last) for tp in tps}
         async with Reader(kafka, dict(starts)) as reader:
             for tp in tps:
                 async for page in reader.pages(tp):
@@ -63,8 +108,7 @@ async def _again(kafka: KafkaSettings, last: int | None) -> int:
 
 async def _abort(kafka: KafkaSettings) -> tuple[int, int]:
     tps = _partitions(kafka)
-    async with Reader(kafka, dict.fromkeys(tps, 0)) as before:
-        ends = dict(before.ends)
+    ends = await _ends(kafka)
     records: list[tuple[TopicPartition, Any]] = []
     async with Reader(kafka, {tp: max(0, end - SUFFIX) for tp, end in ends.items()}) as reader:
         for tp in tps:
@@ -82,8 +126,8 @@ async def _abort(kafka: KafkaSettings) -> tuple[int, int]:
         await producer.abort_transaction()
     finally:
         await producer.stop()
-    async with Reader(kafka, dict.fromkeys(tps, 0)) as after:
-        return len(records), sum(after.ends[tp] - ends[tp] for tp in tps)
+    after = await _ends(kafka)
+    return len(records), sum(after[tp] - ends[tp] for tp in tps)
 
 
 async def _send(producer: AIOKafkaProducer, tp: TopicPartition, record: Any, value: bytes | None = None) -> None:
@@ -101,6 +145,7 @@ HOLDS: Final = "nothing lost, doubled or wrong: what came before has no effect"
 ROWS = (
     Fault("log-replayed-suffix", 17, f"the last {SUFFIX} changes of every partition come again", HOLDS, replayed(SUFFIX), times=2),
     Fault("log-replayed-whole", 17, "every change there ever was comes again", HOLDS, replayed(None)),
+    Fault("snapshot-anew", 17, "the slot is dropped and made anew: every row is read again in a snapshot", HOLDS, snapshot_anew),
     Fault(
         "transaction-aborted", 20, f"a transaction on the captured topics, open for {OPEN_S:.0f} s and then aborted",
         "nothing of it has an effect; what waited behind it comes at once", aborted, times=2, weight=1,

@@ -1,0 +1,24 @@
+"""The short version of `make faults SEED=… MINUTES=…`: a real bank, a fixed seed, faults upon faults, and every record accounted for."""
+
+import sys
+
+import pytest
+
+from tests.faults import random_mode
+from tests.faults.bank import bank
+from tests.faults.rows import table
+from tests.faults.run import Runner
+
+SEED, SECONDS, EVENTS, LEAST_KILLS = 11, 20, 6_000, 4
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(900)
+def test_a_bank_whose_workers_are_killed_at_random_loses_doubles_and_garbles_nothing() -> None:
+    with bank(seed=SEED, streams_workers=2) as under_test:
+        rows = {name: row for name, row in table().items() if row.number in (1, 6)}
+        outcome = random_mode.run(Runner(under_test, SEED, sys.stdout.write), rows, seconds=SECONDS, events=EVENTS)
+    assert outcome.problems == []
+    assert (outcome.lost, outcome.doubled, outcome.wrong) == (0, 0, 0)
+    assert outcome.kills >= LEAST_KILLS
+    assert outcome.events >= EVENTS / 2
