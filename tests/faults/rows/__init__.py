@@ -9,6 +9,8 @@ MODULES = (
     "tests.faults.rows.broker",
     "tests.faults.rows.log",
     "tests.faults.rows.shape",
+    "tests.faults.rows.slow",
+    "tests.faults.rows.outage",
 )
 
 

@@ -1,0 +1,50 @@
+"""Sinks that answer, but slowly (matrix 18)."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from tests.faults.bank import Bank
+from tests.faults.fault import Fault, Firing, NotFiredError
+from tests.faults.rows import network
+from tests.faults.rows.network import Line
+
+DELAY_S: Final = 1.0
+SLOW_S: Final = 20.0
+
+
+def slow(line: Line) -> Callable[[Bank, random.Random], Firing]:
+    """Every request and answer takes so much longer for a while, during which derived records go on coming."""
+
+    def fire(bank: Bank, _: random.Random) -> Firing:
+        before, at = line.wire.fired["delayed"], time.time()
+        line.background.call(line.wire.delay(DELAY_S))
+        try:
+            threading.Event().wait(SLOW_S)
+            meanwhile = bank.recovery.since(at)
+        finally:
+            line.background.call(line.wire.delay(0))
+        count = line.wire.fired["delayed"] - before
+        if not count:
+            raise NotFiredError(f"{line.peer}: nothing was delayed")
+        assert meanwhile is not None, f"no derived record came while {line.peer} was slow"
+        return Firing(
+            f"{line.peer}: {count} chunks delayed by {DELAY_S:.0f} s; derived records after {meanwhile:.1f} s",
+            time.time(),
+        )
+
+    return fire
+
+
+def _row(name: str, line: Line) -> Fault:
+    return Fault(
+        name, 18, f"{line.peer}: everything takes {DELAY_S:.0f} s longer each way, for {SLOW_S:.0f} s",
+        "derived records go on coming meanwhile; all is delivered after, nothing lost, doubled or wrong", slow(line),
+        affects=line.affects, around=line.around,
+    )  # fmt: skip
+
+
+ROWS = (_row("s3-slow", replace(network.S3)), _row("warehouse-slow", replace(network.WAREHOUSE)))
