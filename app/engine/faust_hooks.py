@@ -317,8 +317,11 @@ class App(FaustApp):
         """Refuse to start on topics that cannot work."""
         self.engine.settings.state_dir.mkdir(parents=True, exist_ok=True)
         await super().on_first_start()
-        await self.engine.log.start()
-        await self.engine.check()
+        try:
+            await self.engine.log.start()
+            await self.engine.check()
+        except Exception as error:  # noqa: BLE001 - Faust would end the process with a code that says nothing
+            die(error, "start")
 
     async def on_stop(self) -> None:
         """Close the partitions, then leave the group."""

@@ -18,7 +18,7 @@ from app.engine.lru import LruDict
 from app.engine.positions import Position
 from app.engine.restore import Changelog, restore
 from app.engine.settling import Settler, Settling
-from app.engine.store import Store
+from app.engine.store import StateError, Store
 from app.engine.table import Table
 from app.engine.transactions import Transactions
 from app.engine.unit import InputRecord, Unit
@@ -289,6 +289,8 @@ def apply_all(group: str, records: Iterable[InputRecord], apply: Apply, unit: Ba
         except PoisonRecordError as error:
             unit.undo()
             _bury(unit, record, error)
+        except StateError:
+            raise
         except Exception as error:
             raise ProcessingError(
                 f"processing {record.topic}/{record.partition} offset {record.offset} in {group} failed: {discreet(error)}. "

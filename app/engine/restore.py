@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ from app.engine import metrics
 from app.engine.changelog import ChangelogReader
 from app.engine.kafka import KafkaLog
 from app.engine.store import Store
+from app.engine.topic_admin import TOMBSTONES_MS
 from app.errors import BankstreamError, ContinuityError
 from app.settings import EngineSettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
 
+MAX_AGE_S = TOMBSTONES_MS / 2000
+"""An older store would be replayed from an offset whose next tombstones may be gone: what they deleted would live again in it."""
 BULK_OFFSETS = 50_000
 """From so much to replay on, opening the store twice more costs less than it saves."""
 
@@ -46,8 +50,10 @@ async def restore(
     """Open the store at `path` and replay what it lacks. Answers the store and how many changelog records were replayed.
 
     The caller must have fenced the previous owner already; its last transaction may still be without its markers, so this waits until
-    the last stable offset has reached the high watermark. A store that was made from other changelogs (their topic ids differ) or that
-    RocksDB finds damaged is thrown away and made again. ContinuityError when a changelog is shorter than what was once read of it.
+    the last stable offset has reached the high watermark. A store that was made from other changelogs (their topic ids differ), that
+    RocksDB finds damaged, or that is so old that it may never hear of deletions is thrown away and made again.
+
+    ContinuityError when a changelog is shorter than what was once read of it.
     """
     topics = await log.require(changelog.topic for changelog in changelogs)
     if wrong := sorted(name for name, info in topics.items() if info.partitions <= number):
@@ -75,6 +81,7 @@ async def restore(
     try:
         async with asyncio.timeout(engine.restore_timeout_s):
             replayed = await _replay(store, partitions, behind, high_watermarks, kafka, log)
+            store.set_current()
             return await _settle(store, cache), replayed
     except TimeoutError:
         store.close()
@@ -112,6 +119,10 @@ def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
         store.set_identity(identity)
     elif store.identity != identity:
         logger.warning("local state %s belongs to changelogs that no longer exist: made again", path)
+        metrics.RESTORES.labels("discarded").inc()
+        store = _remake(store, identity, cache)
+    elif (age_s := time.time() - store.current_at) > MAX_AGE_S:
+        logger.warning("local state %s is %.0f s old, and may have missed deletions: made again", path, age_s)
         metrics.RESTORES.labels("discarded").inc()
         store = _remake(store, identity, cache)
     else:

@@ -15,6 +15,8 @@ from app.settings import EngineSettings, KafkaSettings
 logger = logging.getLogger(__name__)
 
 CREATION_TIMEOUT_S = 30
+TOMBSTONES_MS = 7 * 24 * 3_600_000
+"""How long a compacted topic keeps a deletion after its value is gone (`delete.retention.ms`; Kafka's own default is a day)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,11 @@ def policy(*, cleanup: str, retention_ms: int, engine: EngineSettings, kafka: Ka
     }
     if "compact" in cleanup:
         # changelogs hold a few hot keys written over and over: small segments keep a cold restore short
-        config |= {"segment.bytes": str(32 << 20), "min.cleanable.dirty.ratio": "0.2"}
+        config |= {
+            "segment.bytes": str(32 << 20),
+            "min.cleanable.dirty.ratio": "0.2",
+            "delete.retention.ms": str(TOMBSTONES_MS),
+        }
     return config
 
 

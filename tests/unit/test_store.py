@@ -1,5 +1,6 @@
 """The local store: a bulk load, deletions in it, and what it leaves on disk."""
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from rocksdict import Cache
 
 from app.engine import store as stores
-from app.engine.store import Store
+from app.engine.store import StateError, Store
 
 
 @dataclass(frozen=True)
@@ -91,4 +92,56 @@ def test_a_store_that_is_opened_again_uses_the_shared_block_cache(tmp_path: Path
     before = cache.get_usage()
     assert store.get("left", b"7") == bytes(100)
     assert cache.get_usage() > before
+    store.close()
+
+
+def _flip(path: Path, count: int) -> None:
+    """Other bits in the middle of every sorted file: in its data, not in the index at its end, which is read at once."""
+    files = sorted(path.glob("*.sst"))
+    assert files
+    for file in files:
+        content = bytearray(file.read_bytes())
+        for number in range(count):
+            content[len(content) // 4 + 97 * number] ^= 0xFF
+        file.write_bytes(content)
+
+
+def test_damage_is_an_error_and_never_an_early_end(tmp_path: Path, cache: Cache) -> None:
+    path = tmp_path / "0"
+    store = Store(path, block_cache=cache)
+    store.write([("left", b"%06d" % number, random.randbytes(40)) for number in range(20_000)], {"left": 20_000})
+    store.close()
+    _flip(path, 20)
+    store = Store(path, block_cache=cache)
+    with pytest.raises(StateError, match=r"is damaged .* makes it again from the changelogs"):
+        list(store.scan("left"))
+    with pytest.raises(StateError, match="is damaged"):
+        [store.get("left", b"%06d" % number) for number in range(20_000)]
+    with pytest.raises(StateError, match="was found damaged while it was in use"):
+        Store(path, block_cache=cache)
+    del store
+    Store.destroy(path)
+    Store(path, block_cache=cache).close()
+
+
+def test_a_store_knows_since_when_it_may_have_missed_deletions(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    store = Store(tmp_path / "0", block_cache=cache)
+    assert store.current_at == 0
+    store.set_identity(b"x")
+    assert store.current_at == now
+    now += stores.STAMP_EVERY_S / 2
+    store.write([("left", b"a", b"1")], {"left": 1})
+    assert store.current_at == 1_000
+    now += stores.STAMP_EVERY_S
+    store.write([("left", b"a", b"2")], {"left": 2})
+    assert store.current_at == now
+    now += 1
+    store.load("left", Slice([LogRecord(b"b", b"1")], 3))
+    assert store.current_at == now - 1, "what is replayed may still be far from the end"
+    store.set_current()
+    assert store.current_at == now
     store.close()
