@@ -51,7 +51,7 @@ def handler(versioned: Versioned, then: Then | None = None) -> Apply:
 
 def apply(versioned: Versioned, record: InputRecord, unit: Unit) -> RowKey | None:
     """Apply a record of the table's CDC topic. The key of the row whose state it changed; None if it changed none."""
-    change = decode(record.value, record.headers, versioned.name)
+    change = decode(record.value, record.headers, versioned.name, versioned.table.encodings)
     if change is None:
         return None
     source = source_of(record, change)

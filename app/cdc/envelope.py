@@ -5,7 +5,7 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from app.cdc.schema import to_text
+from app.cdc.schema import as_declared, to_text
 from app.domain.captured import KeyType
 from app.domain.changes import Key, Operation, Row, RowChange, same
 from app.domain.times import MAX_US, MIN_US
@@ -53,8 +53,12 @@ _envelopes = msgspec.json.Decoder(_Envelope)
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]], table: str) -> RowChange | None:
+def decode(
+    value: bytes | None, headers: Sequence[tuple[str, bytes]], table: str, encodings: Mapping[str, str] | None = None
+) -> RowChange | None:
     """The change that a record of this table's topic carries; None if it carries none (a tombstone, a logical message).
+
+    What type a column has is said by the message's schema, else by `encodings`, as declared of the table.
 
     Raises PoisonRecordError: `not_json`, `not_an_envelope`, `unknown_operation`, `wrong_table`, `no_row`, `no_commit_time`,
     `bad_schema` or `bad_value`.
@@ -86,6 +90,8 @@ def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]], table: str
     if envelope.schema is not msgspec.UNSET:
         schema = bytes(envelope.schema)
         before, after = to_text(before, schema, "before"), to_text(after, schema, "after")
+    elif encodings:
+        before, after = as_declared(before, encodings), as_declared(after, encodings)
     return RowChange(
         table=table,
         operation=operation,

@@ -7,10 +7,10 @@ whatever mode a connector has, and a change of mode opens no version. Types with
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from decimal import Context, Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +23,18 @@ Convert = Callable[[Any], str]
 
 EPOCH: Final = date(1970, 1, 1)
 _EXACT: Final = Context(prec=100_000)
+_SEMANTICS: Final = {
+    "decimal": "org.apache.kafka.connect.data.Decimal",
+    "variable-decimal": "io.debezium.data.VariableScaleDecimal",
+    "date": "io.debezium.time.Date",
+    "timestamp-ms": "io.debezium.time.Timestamp",
+    "timestamp-us": "io.debezium.time.MicroTimestamp",
+    "timestamp-ns": "io.debezium.time.NanoTimestamp",
+    "time-ms": "io.debezium.time.Time",
+    "time-us": "io.debezium.time.MicroTime",
+    "time-ns": "io.debezium.time.NanoTime",
+}
+"""The words of declarations, in Debezium's."""
 
 
 class _Field(msgspec.Struct):
@@ -40,10 +52,19 @@ def to_text(row: Row | None, schema: bytes, image: str) -> Row | None:
 
     Raises PoisonRecordError `bad_schema` or `bad_value`.
     """
-    if row is None:
-        return None
-    converters = _converters(schema).get(image)
-    if not converters:
+    return _converted(row, _converters(schema).get(image))
+
+
+def as_declared(row: Row | None, encodings: Mapping[str, str]) -> Row | None:
+    """The same for a message without its schema: `encodings` has, by column, how it is written (`CapturedTable.encodings`).
+
+    Raises PoisonRecordError `bad_value`.
+    """
+    return _converted(row, {name: _declared(encoding) for name, encoding in encodings.items()})
+
+
+def _converted(row: Row | None, converters: Mapping[str, Convert] | None) -> Row | None:
+    if row is None or not converters:
         return row
     converted = dict(row)
     for name, convert in converters.items():
@@ -54,9 +75,18 @@ def to_text(row: Row | None, schema: bytes, image: str) -> Row | None:
             converted[name] = msgspec.Raw(msgspec.json.encode(convert(msgspec.json.decode(raw))))
         except (ValueError, TypeError, KeyError, OverflowError, ArithmeticError) as error:
             raise PoisonRecordError(
-                f"column {name!r}: {bytes(raw)[:60]!r} is not what its schema says: {error}", reason="bad_value"
+                f"column {name!r}: {bytes(raw)[:60]!r} is not what its schema or declaration says: {error}",
+                reason="bad_value",
             ) from None
     return converted
+
+
+@cache
+def _declared(encoding: str) -> Convert:
+    kind, _, scale = encoding.partition(":")
+    convert = _convert(_Field(name=_SEMANTICS[kind], parameters={"scale": scale}))
+    assert convert is not None
+    return convert
 
 
 @lru_cache(maxsize=256)

@@ -91,6 +91,21 @@ def test_a_key_that_is_not_the_declared_one_is_refused(key: bytes | None, reason
     assert running.reasons == [reason]
 
 
+def test_a_message_without_schema_is_read_as_its_table_is_declared() -> None:
+    """A connector in Debezium's default modes: the same row as from ours, so that a change of mode opens no version."""
+    encodings = {"limit": "decimal:2", "since": "timestamp-us", "born": "date"}
+    table = CapturedTable("cards", CARDS.key, CARDS.untracked, encodings)
+    running, log = streams(table), Cards()
+    written: dict[str, Any] = {"limit": "AfQ=", "since": 1_772_442_000_000_000, "born": -1}
+    running.take(log.change("c", after=card(**written)), log.change("u", after=card(**written, hits=1)))
+    (opened,) = running.values(TOPIC)
+    assert {name: opened["attributes"][name] for name in written} == {
+        "limit": "5.00", "since": "2026-03-02T09:00:00.000000Z", "born": "1969-12-31Z",
+    }  # fmt: skip
+    running.take(log.change("u", after=card(**(written | {"limit": "no base64"}))))
+    assert running.reasons == ["bad_value"]
+
+
 def test_a_key_column_of_another_type_than_declared_is_refused() -> None:
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(branch=7)))  # type: ignore[arg-type]
