@@ -4,7 +4,9 @@ What all captured tables have in common. A table is declared (app/captured.toml)
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from agents import metrics, orders, snapshots, truncates
 from agents.sources import source_of

@@ -1,17 +1,23 @@
 """Keys of tables as bytes whose order is that of the numbers in them."""
 
+from struct import Struct, error
 from typing import Final
 
 BIAS: Final = 1 << 63
 
+_PACKERS: Final = tuple(Struct(f">{count}Q") for count in range(9))
+
 
 def number_key(*numbers: int) -> bytes:
-    """Signed 64-bit integers as 8 bytes each, ordered like the numbers. OverflowError beyond 64 bits.
+    """Signed 64-bit integers, at most eight, as 8 bytes each, ordered like the numbers. OverflowError beyond 64 bits.
 
     >>> number_key(-1) < number_key(0) < number_key(1) < number_key(1, 0)
     True
     """
-    return b"".join((number + BIAS).to_bytes(8, "big") for number in numbers)
+    try:
+        return _PACKERS[len(numbers)].pack(*map(BIAS.__add__, numbers))
+    except error:
+        raise OverflowError(f"{numbers} do not fit 64 bits") from None
 
 
 def numbers(key: bytes) -> tuple[int, ...]:

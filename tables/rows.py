@@ -1,6 +1,7 @@
 """Current rows of a captured table. Key: its primary key. Value: the row as the source sent it, its open version and its log position."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -15,7 +16,8 @@ RowKey = tuple[int | str, ...]
 
 Rows = Table[RowKey, RowState]
 
-_decode_row: Final = msgspec.json.Decoder(RowState).decode
+_decode_row: Final = lru_cache(maxsize=10_000)(msgspec.json.Decoder(RowState).decode)
+"""An account's row is read with each of its transactions, and mostly it is the same as before. Nobody changes the attributes in place."""
 
 
 def integers(name: str) -> Rows:

@@ -31,7 +31,7 @@ OLD_KEY: Final = "__debezium.oldkey"
 T = TypeVar("T")
 
 
-class _Source(msgspec.Struct, rename={"tx_id": "txId"}):
+class _Source(msgspec.Struct, rename={"tx_id": "txId"}, gc=False):
     table: str | None = None
     lsn: int | None = None
     tx_id: int | None = None
@@ -40,7 +40,7 @@ class _Source(msgspec.Struct, rename={"tx_id": "txId"}):
     snapshot: str | bool | None = None
 
 
-class _Envelope(msgspec.Struct):
+class _Envelope(msgspec.Struct, gc=False):
     op: str | None = None
     before: Row | None = None
     after: Row | None = None
@@ -51,6 +51,7 @@ class _Envelope(msgspec.Struct):
 
 _envelopes = msgspec.json.Decoder(_Envelope)
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_integers = msgspec.json.Decoder(int)
 
 
 def decode(
@@ -66,7 +67,8 @@ def decode(
     envelope = _open(value)
     if envelope is None or envelope.op == MESSAGE:
         return None
-    if envelope.op is None or envelope.source is None:
+    source = envelope.source
+    if envelope.op is None or source is None:
         raise PoisonRecordError(
             "this is JSON but no Debezium envelope (it has no op or no source). If the connector flattens its records "
             "(ExtractNewRecordState), take that transform out",
@@ -78,7 +80,6 @@ def decode(
             f"op {envelope.op!r} is none of {', '.join(OPERATIONS)}: written by a newer Debezium, perhaps",
             reason="unknown_operation",
         )
-    source = envelope.source
     if source.table != table:
         raise PoisonRecordError(
             f"this is a change of table {source.table!r} on the topic of {table!r}: a transform or topic naming strategy misroutes it",
@@ -93,13 +94,13 @@ def decode(
     elif encodings:
         before, after = as_declared(before, encodings), as_declared(after, encodings)
     return RowChange(
-        table=table,
-        operation=operation,
-        before=before,
-        after=after,
-        lsn=source.lsn if source.lsn is not None and source.lsn >= 0 else None,
-        tx_id=source.tx_id,
-        commit_us=_commit_us(source),
+        table,
+        operation,
+        before,
+        after,
+        source.lsn if source.lsn is not None and source.lsn >= 0 else None,
+        source.tx_id,
+        _commit_us(source),
         previous_key=_header_key(headers, OLD_KEY) if operation == "c" else None,
         next_key=_header_key(headers, NEW_KEY) if operation == "d" else None,
         snapshot=SNAPSHOT.get(source.snapshot, "none") if operation == "r" else "none",
@@ -140,7 +141,7 @@ def _key_value(in_key: msgspec.Raw | None, row: Row, column: str, kind: KeyType)
 def integer(value: msgspec.Raw, column: str) -> int:
     """A 64-bit integer column. Raises PoisonRecordError `bad_key`."""
     try:
-        number = msgspec.json.decode(value, type=int)
+        number = _integers.decode(value)
     except msgspec.MsgspecError as error:
         raise PoisonRecordError(
             f"{column} {bytes(value)[:40]!r} is not an integer: {error}", reason="bad_key"

@@ -17,10 +17,15 @@ PLACEHOLDERS: Final = frozenset({
 })  # fmt: skip
 
 
+_MARKS: Final = (TEXT.encode(), base64.b64encode(TEXT.encode()))
+"""One of them is in every placeholder: a row without them is passed through quickly."""
+
+
 def resolve(after: Row, before: Row | None, known: Row | None) -> Row:
     """The row after an update with every placeholder replaced by the value that the column kept: from `before` if the log has it, else
     from the row as it is known. Raises PoisonRecordError `unavailable_value` when neither has it."""
-    if not any(is_placeholder(value) for value in after.values()):
+    text = msgspec.json.encode(after)
+    if not any(mark in text for mark in _MARKS) or not any(is_placeholder(value) for value in after.values()):
         return after
     return {
         name: _kept(name, before, known) if is_placeholder(value) else value for name, value in after.items()

@@ -1,6 +1,5 @@
 """A change of one row (or of a whole table) in the source database, as the domain sees it."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -15,8 +14,7 @@ Operation = Literal["r", "c", "u", "d", "t"]
 """Snapshot read, insert, update, delete, truncate."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowChange:
+class RowChange(msgspec.Struct, frozen=True, gc=False):
     """One change. `before` and `after` are there as far as the source has them; a truncate has neither.
 
     `lsn` is PostgreSQL's log position: with every change of one row it rises (row locks), across rows it says nothing. None: unknown.

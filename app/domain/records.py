@@ -1,6 +1,6 @@
 """The records of the derived topics. Field names are a contract with consumers; money is decimal strings, times are RFC 3339 UTC."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -9,7 +9,7 @@ Attributes = dict[str, Any]
 """Every column of a row as the source sent it: strings, numbers, booleans, null. NUMERIC columns are decimal strings."""
 
 
-class Source(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True, gc=False):
     """The change that a derived record comes from. `commit_time` is the source transaction's; `lsn` and `tx_id` are PostgreSQL's."""
 
     topic: str
@@ -56,7 +56,7 @@ class Scd2Close(msgspec.Struct, frozen=True, tag_field="op", tag="close"):
 Scd2Record = Scd2Open | Scd2Close
 
 
-class TransactionRecord(msgspec.Struct, frozen=True):
+class TransactionRecord(msgspec.Struct, frozen=True, gc=False):
     """A change of a transaction, joined to its account as of that moment. `account` has the account's row without its key columns.
 
     `op` deleted: the row is gone, the fields are those it had.
@@ -85,7 +85,7 @@ class TransactionRecord(msgspec.Struct, frozen=True):
     source: Source
 
 
-class Window(msgspec.Struct, frozen=True):
+class Window(msgspec.Struct, frozen=True, gc=False):
     """What happened in (t - length, t], the current transaction included. Amounts are those of the current one's currency."""
 
     count: int
@@ -108,7 +108,7 @@ WINDOWS_US: Final = {
 """Window names and lengths in microseconds."""
 
 
-class VelocityRecord(msgspec.Struct, frozen=True):
+class VelocityRecord(msgspec.Struct, frozen=True, gc=False):
     """The customer's windows at one transaction."""
 
     customer_id: int
@@ -164,9 +164,8 @@ class ControlRecord(msgspec.Struct, frozen=True):
     """Kafka's timestamp of the record at `source`."""
 
 
-def encode(record: msgspec.Struct) -> bytes:
-    """The record's JSON."""
-    return msgspec.json.encode(record)
+encode: Final[Callable[[msgspec.Struct], bytes]] = msgspec.json.Encoder().encode
+"""The record's JSON."""
 
 
 def key_of(columns: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import ClassVar, Final, Protocol
 
 from app.domain.events import Event, Selection
@@ -44,6 +45,11 @@ class Rule(Protocol):
         """The amounts that histories must be able to look up for it."""
         ...
 
+    @property
+    def least_minor(self) -> int:
+        """It is not about smaller amounts: `judge` would say `not_fired`. 0 for a rule that is not about amounts."""
+        ...
+
     def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
         """Whether `judge` has to be asked: False, quickly, for most of those on which it would say `not_fired`."""
         ...
@@ -53,11 +59,29 @@ class Rule(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RuleSet:
     """The rules in force, in the order of their file."""
 
     rules: tuple[Rule, ...]
+
+    @cached_property
+    def quiet(self) -> tuple[tuple[str, Outcome], ...]:
+        """The outcomes, by rule, when nobody has anything to say."""
+        return tuple((rule.id, "not_fired") for rule in self.rules)
+
+    def concerned(self, event: Event, windows: Mapping[str, Window]) -> list[Rule]:
+        """Those that have to be asked. Most amounts are too small for all that are about amounts."""
+        rules = self.rules if event.facts.amount_minor >= self._least_minor else self._about_any_amount
+        return [rule for rule in rules if rule.concerns(event, windows)]
+
+    @cached_property
+    def _about_any_amount(self) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules if not rule.least_minor)
+
+    @cached_property
+    def _least_minor(self) -> int:
+        return min((rule.least_minor for rule in self.rules if rule.least_minor), default=0)
 
     @property
     def selections(self) -> tuple[Selection, ...]:
@@ -81,6 +105,11 @@ class CardTesting:
     window_us: int
 
     words: ClassVar = AMOUNT_WORDS | {"probes", "probe_at_most"}
+
+    @property
+    def least_minor(self) -> int:
+        """Of the large amount."""
+        return self.at_least_minor
 
     @property
     def selections(self) -> tuple[Selection, ...]:
@@ -132,7 +161,7 @@ class CardTesting:
         return tuple(history.of_key(track.keys[position]) for position in reversed(best))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VelocityCount:
     """Too many transactions: in any of the windows at least its limit."""
 
@@ -144,11 +173,17 @@ class VelocityCount:
 
     words: ClassVar = AMOUNT_WORDS | {"count", "window", "limit"}
     selections: ClassVar[tuple[Selection, ...]] = ()
+    least_minor: ClassVar = 0
 
     def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
-        """Only a limit that is reached."""
+        """Only a limit that is reached. What the longest window has, no shorter one has more of."""
         del event
-        return any(windows[name].count >= limit for name, _, limit in self.limits)
+        count = windows[self.limits[-1][0]].count
+        return count >= self._least_limit and any(windows[name].count >= limit for name, _, limit in self.limits)
+
+    @cached_property
+    def _least_limit(self) -> int:
+        return min(limit for _, _, limit in self.limits)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
         """Fires while a limit is reached; the sentence names the shortest such window."""
@@ -177,6 +212,11 @@ class LargeAmount:
     minimum_history: int
 
     words: ClassVar = AMOUNT_WORDS | {"mean", "history"}
+
+    @property
+    def least_minor(self) -> int:
+        """Of the large amount."""
+        return self.at_least_minor
 
     @property
     def selections(self) -> tuple[Selection, ...]:
@@ -223,6 +263,12 @@ class Threshold:
     amounts: Selection
 
     words: ClassVar = AMOUNT_WORDS
+
+    @property
+    def least_minor(self) -> int:
+        """The threshold."""
+        return self.amounts.at_least_minor
+
     selections: ClassVar[tuple[Selection, ...]] = ()
 
     def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
@@ -250,6 +296,11 @@ class Structuring:
     window_us: int
 
     words: ClassVar = AMOUNT_WORDS | {"count", "total"}
+
+    @property
+    def least_minor(self) -> int:
+        """The lower end of the band."""
+        return self.band.at_least_minor
 
     @property
     def selections(self) -> tuple[Selection, ...]:

@@ -6,35 +6,33 @@ on it once: what fired is kept with the event, and stays kept when the transacti
 kept is beyond the horizon or was deleted: no rule looks at it, since nobody knows any more what has fired on it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from app.domain.events import REMOVED, Event, event_of, instant_us
 from app.domain.records import AlertRecord, Evidence, Source, TransactionRecord, VelocityRecord
 from app.domain.rules import Rule, RuleSet
-from app.domain.times import format_us
+from app.domain.times import format_us, normal
 from app.domain.velocity import KEPT_US, History
 from app.domain.verdicts import INSUFFICIENT_HISTORY, Outcome, Verdict, score
 
 
-@dataclass(slots=True)
-class Screening:
+class Screening(msgspec.Struct):
     """What a change comes to. The history is changed already; the table has to follow: `gone` and `expired` out, then `kept` in."""
 
     kept: Event | None = None
     gone: Event | None = None
-    expired: list[Event] = field(default_factory=list)
+    expired: list[Event] = []
     velocity: VelocityRecord | None = None
-    alerts: list[AlertRecord] = field(default_factory=list)
-    outcomes: list[tuple[str, Outcome]] = field(default_factory=list)
+    alerts: list[AlertRecord] = []
+    outcomes: Sequence[tuple[str, Outcome]] = []
     """(rule, outcome) of every rule that looked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """A record that can be placed in time and added up."""
 
     record: TransactionRecord
@@ -53,7 +51,9 @@ def screen(
     """Apply a change to its customer's history. `truncated_lsn`: a TRUNCATE took what is older, so it is not kept."""
     record, event, result = change.record, change.event, Screening()
     known = history.find(event.account_id, event.transaction_id)
-    newest_us = max(event.time_us, history.newest_us if history.newest_us is not None else event.time_us)
+    newest_us = history.newest_us
+    if newest_us is None or newest_us < event.time_us:
+        newest_us = event.time_us
     horizon_us = min(newest_us, change.commit_us) - KEPT_US
     result.expired = history.expire(horizon_us)
     if known is not None and known.time_us < horizon_us:
@@ -130,14 +130,14 @@ def _keep(
             result.gone = known
         windows, previous = History(events=[event]).windows(event), None
     result.velocity = VelocityRecord(
-        customer_id=record.customer_id,
-        account_id=record.account_id,
-        transaction_id=record.transaction_id,
-        event_time=format_us(event.time_us),
-        currency=record.currency,
-        windows=windows,
-        seconds_since_previous=None if previous is None else (event.time_us - previous.time_us) / 1_000_000,
-        source=record.source,
+        record.customer_id,
+        record.account_id,
+        record.transaction_id,
+        normal(record.booked_at),
+        record.currency,
+        windows,
+        None if previous is None else (event.time_us - previous.time_us) / 1_000_000,
+        record.source,
     )
 
 
@@ -158,8 +158,12 @@ def _judge(
         return
     assert result.velocity is not None
     windows, before = result.velocity.windows, kept.facts.fired
+    concerned = rules.concerned(kept, windows)
+    if not concerned and not before:
+        result.outcomes = rules.quiet
+        return
     asked = [rule for rule in rules.rules if rule.id not in before]
-    verdicts = {rule.id: rule.judge(kept, windows, history) for rule in asked if rule.concerns(kept, windows)}
+    verdicts = {rule.id: rule.judge(kept, windows, history) for rule in concerned if rule.id not in before}
     result.outcomes = [(rule.id, verdicts[rule.id].outcome if rule.id in verdicts else "not_fired") for rule in asked]
     fired = [rule for rule in asked if rule.id in verdicts and verdicts[rule.id].outcome == "fired"]
     if fired:

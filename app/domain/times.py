@@ -16,14 +16,17 @@ def format_us(instant_us: int) -> str:
     >>> format_us(1), format_us(-1)
     ('1970-01-01T00:00:00.000001Z', '1969-12-31T23:59:59.999999Z')
     """
-    seconds, micros = divmod(min(max(instant_us, MIN_US), MAX_US), 1_000_000)
-    return f"{_format_second(seconds)}.{micros:06d}Z"
+    if not MIN_US <= instant_us <= MAX_US:
+        instant_us = min(max(instant_us, MIN_US), MAX_US)
+    minute, rest_us = divmod(instant_us, 60_000_000)
+    digits = str(100_000_000 + rest_us)
+    return f"{_format_minute(minute)}{digits[1:3]}.{digits[3:]}Z"
 
 
 @lru_cache(maxsize=4_096)
-def _format_second(seconds: int) -> str:
-    """Many records share a second, and `strftime` is slow."""
-    return (EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
+def _format_minute(minute: int) -> str:
+    """Many records share a minute, and `isoformat` is slow."""
+    return (EPOCH + timedelta(minutes=minute)).isoformat()[:17]
 
 
 def parse_us(text: str) -> int:
@@ -35,4 +38,19 @@ def parse_us(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - EPOCH) // MICROSECOND
+    since = moment - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def normal(text: str) -> str:
+    """`format_us(parse_us(text))`, faster for what is written that way already. ValueError if it is no instant.
+
+    >>> normal("2026-03-01T10:00:00.5+01:00"), normal("2026-03-01T09:00:00.500000Z")
+    ('2026-03-01T09:00:00.500000Z', '2026-03-01T09:00:00.500000Z')
+    """
+    if len(text) == 27 and text[10] == "T" and text[19] == "." and text[26] == "Z" and text[4] == "-" == text[7]:
+        moment = datetime.fromisoformat(text)
+        if text[11:13] != "24":  # midnight, for newer versions of Python
+            return text
+        return format_us((moment - EPOCH) // MICROSECOND)
+    return format_us(parse_us(text))

@@ -20,7 +20,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from app.domain.events import DECLINED, EVERYTHING, REMOVED, Event, Selection
+from app.domain.events import COUNTED, DECLINED, EVERYTHING, REMOVED, Event, Selection
 from app.domain.money import to_decimal
 from app.domain.records import WINDOWS_US, Window
 from app.domain.tracks import AmountTrack, DistinctTrack, Key
@@ -28,6 +28,7 @@ from app.domain.tracks import AmountTrack, DistinctTrack, Key
 DAY_US: Final = 86_400_000_000
 KEPT_US: Final = 31 * DAY_US
 
+_LENGTHS: Final = tuple(WINDOWS_US.items())
 _COMPACT_AT: Final = 64
 """So many expired events stay in memory before it is worth letting them go."""
 
@@ -122,7 +123,7 @@ class History:
         """Move the cursor: the tracks then hold every event up to and including this instant, and none after it."""
         keys, self._end_us = self._keys, time_us
         if self._reached == len(keys) - 1 and keys[-1][0] <= time_us:
-            self._push(self._events[-1])
+            self._push(self._events[-1], keys[-1])
             self._reached += 1
         else:
             self._move(len(keys) if keys and keys[-1][0] <= time_us else bisect_left(keys, (time_us + 1,)))
@@ -133,39 +134,58 @@ class History:
 
     def windows(self, event: Event) -> dict[str, Window]:
         """All windows of an event; it need not be in the history, but is counted only if it is. Moves the cursor to it."""
-        self.seek(event.time_us)
+        time_us, floor_us = event.time_us, self.floor_us
+        self.seek(time_us)
         counted, declined = self._counted, self._declined
         amounts = self.amounts(EVERYTHING, event.facts.currency)
+        shares_positions = amounts is not None and len(amounts) == len(counted)  # no other currency
+        counterparties, countries = self.counterparties.last, self.countries.last
+        first, first_declined = len(counted), len(declined)
         windows: dict[str, Window] = {}
-        known, window = (-1, -1), None
-        for name, length_us in WINDOWS_US.items():
-            after_us = max(event.time_us - length_us, self.floor_us)
-            counts = (
-                len(counted) - bisect_right(counted, after_us),
-                len(declined) - bisect_right(declined, after_us) if declined else 0,
-            )
-            if window is None or counts != known:  # a longer window with the same transactions is the same window
-                count, total, largest = amounts.window(after_us) if amounts is not None else (0, 0, 0)
-                window = Window(
-                    counts[0],
-                    to_decimal(total),
-                    to_decimal(half_even(total, count)) if count else "0.00",
-                    to_decimal(largest),
-                    self.counterparties.count(after_us),
-                    self.countries.count(after_us),
-                    counts[1],
+        window = None
+        for (
+            name,
+            length_us,
+        ) in _LENGTHS:  # from the shortest to the longest: each begins where the one before does, or earlier
+            after_us = time_us - length_us
+            after_us = max(after_us, floor_us)
+            if first and counted[first - 1] > after_us:
+                first, window = bisect_right(counted, after_us, 0, first), None
+            if first_declined and declined[first_declined - 1] > after_us:
+                first_declined, window = bisect_right(declined, after_us, 0, first_declined), None
+            if window is None:  # else it has the same transactions
+                count, total, largest = (
+                    (0, 0, 0)
+                    if amounts is None
+                    else amounts.since(first)
+                    if shares_positions
+                    else amounts.window(after_us)
                 )
-                known = counts
+                in_all = average = most = to_decimal(total)
+                if count > 1:
+                    average, most = to_decimal(half_even(total, count)), to_decimal(largest)
+                window = Window(
+                    len(counted) - first,
+                    in_all,
+                    average,
+                    most,
+                    len(counterparties) - bisect_right(counterparties, after_us),
+                    len(countries) - bisect_right(countries, after_us),
+                    len(declined) - first_declined,
+                )
             windows[name] = window
         return windows
 
     def amounts(self, selection: Selection, currency: str) -> AmountTrack | None:
         """The track of a selection given at construction, up to the cursor; None while it is empty."""
-        return self._amounts.get((selection, currency))
+        tracks = self._amounts.get(currency)
+        track = None if tracks is None else tracks[self._selections.index(selection)]
+        return track or None
 
     def previous(self, event: Event) -> Event | None:
         """The event before this one in the customer's order, whatever became of it, unless it was removed or is beyond the horizon."""
-        position = bisect_left(self._keys, event.key, self._first) - 1
+        keys, key = self._keys, event.key
+        position = len(keys) - 2 if keys and keys[-1] == key else bisect_left(keys, key, self._first) - 1
         while position >= self._first and self._events[position].facts.status == REMOVED:
             position -= 1
         return self._events[position] if position >= self._first else None
@@ -199,38 +219,39 @@ class History:
         self._declined: list[int] = []
         self.counterparties = DistinctTrack()
         self.countries = DistinctTrack()
-        self._amounts: dict[tuple[Selection, str], AmountTrack] = {}
+        self._amounts: dict[str, tuple[AmountTrack, ...]] = {}
+        """By currency; a track for each selection, in their order."""
 
     def _move(self, position: int) -> None:
         while self._reached > position:
             self._reached -= 1
             self._pop(self._events[self._reached])
         while self._reached < position:
-            self._push(self._events[self._reached])
+            self._push(self._events[self._reached], self._keys[self._reached])
             self._reached += 1
 
-    def _push(self, event: Event) -> None:
-        facts = event.facts
-        if not facts.counted:
+    def _push(self, event: Event, key: Key) -> None:
+        facts, time_us = event.facts, event.time_us
+        if facts.status not in COUNTED:
             if facts.status == DECLINED:
-                self._declined.append(event.time_us)
+                self._declined.append(time_us)
             return
-        time_us, key = event.time_us, event.key
         self._counted.append(time_us)
         if facts.counterparty:
             self.counterparties.push(facts.counterparty, time_us)
         if facts.country:
             self.countries.push(facts.country, time_us)
-        for selection in self._selections:
-            if selection.takes(facts):
-                track = self._amounts.get((selection, facts.currency))
-                if track is None:
-                    track = self._amounts[selection, facts.currency] = AmountTrack()
-                track.push(key, facts.amount_minor)
+        tracks = self._amounts.get(facts.currency)
+        if tracks is None:
+            tracks = self._amounts[facts.currency] = tuple(AmountTrack() for _ in self._selections)
+        amount, kind = facts.amount_minor, facts.kind
+        for selection, track in zip(self._selections, tracks, strict=True):
+            if selection.at_least_minor <= amount <= selection.at_most_minor and kind in selection.types:
+                track.push(key, amount)
 
     def _pop(self, event: Event) -> None:
         facts = event.facts
-        if not facts.counted:
+        if facts.status not in COUNTED:
             if facts.status == DECLINED:
                 self._declined.pop()
             return
@@ -239,9 +260,9 @@ class History:
             self.counterparties.pop(facts.counterparty)
         if facts.country:
             self.countries.pop(facts.country)
-        for selection in self._selections:
+        for selection, track in zip(self._selections, self._amounts[facts.currency], strict=True):
             if selection.takes(facts):
-                self._amounts[selection, facts.currency].pop()
+                track.pop()
 
 
 def half_even(total: int, count: int) -> int:

@@ -1,9 +1,10 @@
 """What a rule says of a transaction: fired, not fired, or too little history to tell; with the numbers that it looked at."""
 
-from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import Any, Final, Literal
+
+import msgspec
 
 from app.domain.events import Event
 from app.domain.money import to_decimal
@@ -20,8 +21,7 @@ _BASE: Final[dict[Severity, Fraction]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True, gc=False):
     """One comparison `value >= at_least` that a rule made, of amounts (in minor units) or of counts."""
 
     name: str
@@ -52,8 +52,7 @@ class Condition:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """The outcome of one rule. `words` fill in its sentence; `evidence` are the events it rests on beside the transaction itself."""
 
     outcome: Outcome

@@ -13,4 +13,4 @@ def _hash(key: bytes) -> int:
 
 def partition_for(key: bytes | None, partitions: int) -> int:
     """Partition of a key among `partitions`; a record without a key goes to partition 0, so that its order is kept."""
-    return 0 if key is None else _hash(key) % partitions
+    return 0 if key is None or partitions == 1 else _hash(key) % partitions

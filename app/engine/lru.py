@@ -21,7 +21,11 @@ class LruDict(OrderedDict[K, V]):
 
     def get(self, key: K, default: V | None = None) -> V | None:  # type: ignore[override]  # narrower than dict's overloads
         """The value of a key, or the default."""
-        return self[key] if key in self else default  # noqa: SIM401 - this is what get() is made of
+        try:
+            self.move_to_end(key)
+        except KeyError:
+            return default
+        return super().__getitem__(key)
 
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from app.engine.dead_letters import DeadLetter
 from app.engine.group import Apply, Group, Punctuate, apply_all
 from app.engine.lru import LruDict
@@ -24,12 +26,30 @@ class _Entries:
     """One table: the values, and the keys in order by prefix."""
 
     values: dict[bytes, bytes] = field(default_factory=dict)
+    unplaced: list[bytes] = field(default_factory=list)
+    """Keys that are in no bucket yet: most are never asked for in order."""
     buckets: dict[bytes, list[bytes]] = field(default_factory=dict)
     prefixes: list[bytes] | None = None
     """In order; made by the first scan that needs it, None before."""
 
     def put(self, key: bytes, value: bytes) -> None:
         if key not in self.values:
+            self.unplaced.append(key)
+        self.values[key] = value
+
+    def remove(self, key: bytes) -> None:
+        if self.values.pop(key, None) is None:
+            return
+        self._place()
+        prefix = key[:PREFIX_BYTES]
+        bucket = self.buckets[prefix]
+        del bucket[bisect.bisect_left(bucket, key)]
+        if not bucket:
+            del self.buckets[prefix]
+            self.prefixes = None
+
+    def _place(self) -> None:
+        for key in self.unplaced:
             prefix = key[:PREFIX_BYTES]
             bucket = self.buckets.get(prefix)
             if bucket is None:
@@ -39,19 +59,10 @@ class _Entries:
                 bucket.append(key)
             else:
                 bisect.insort(bucket, key)
-        self.values[key] = value
-
-    def remove(self, key: bytes) -> None:
-        if self.values.pop(key, None) is None:
-            return
-        prefix = key[:PREFIX_BYTES]
-        bucket = self.buckets[prefix]
-        del bucket[bisect.bisect_left(bucket, key)]
-        if not bucket:
-            del self.buckets[prefix]
-            self.prefixes = None
+        self.unplaced.clear()
 
     def keys(self, start: bytes, end: bytes | None) -> list[bytes]:
+        self._place()
         first = start[:PREFIX_BYTES]
         if end is not None and len(start) >= PREFIX_BYTES and (end[:PREFIX_BYTES] == first or _is_next(first, end)):
             return _between(self.buckets.get(first, []), start, end)
@@ -103,8 +114,7 @@ class MemoryStore:
                 entries.put(key, value)
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True, gc=False):
     """A record that a unit emitted. `partition` is that of the topic it goes to, `timestamp` (ms) that of the record it came of."""
 
     topic: str
@@ -114,11 +124,28 @@ class Output:
     timestamp: int
 
 
+class _MemoryUnit(BatchUnit):
+    """A unit that keeps all it emits in one list, in order, with the timestamp of the record at hand."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.outputs: list[Output] = []
+        self.timestamp = self.now_us // 1000
+
+    def emit(self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
+        """Keep a record."""
+        if partition is None:
+            partition = self.partition_of(topic, key)
+        self.outputs.append(Output(topic, partition, key, value, self.timestamp))
+        self.undo_log.append(self.outputs)
+
+
 class MemoryPartition:
     """One partition of a group whose state is in memory. Each call is one unit of work, committed at its end."""
 
     def __init__(self, group: Group, number: int) -> None:
         self._group, self.number = group, number
+        self._tables = frozenset(table.name for table in group.tables)
         self.store = MemoryStore()
         self.dead_letters: list[DeadLetter] = []
         self._memory: LruDict[Any, Any] = LruDict(MEMORY_ENTRIES)
@@ -130,40 +157,35 @@ class MemoryPartition:
 
         `now_us` None: the clock is each record's own timestamp.
         """
-        unit, outputs, seen = self._unit(now_us or 0), list[Output](), dict[tuple[str, int], int]()
+        unit = self._unit(now_us or 0)
         for record in records:
+            unit.timestamp = record.timestamp
             if now_us is None:
                 unit.now_us = record.timestamp * 1000
             apply_all(self._group.name, (record,), handlers[record.topic], unit)
-            _collect(unit, seen, record.timestamp, outputs)
-        self._commit(unit)
-        return outputs
+        return self._commit(unit)
 
     def punctuate(self, punctuate: Punctuate, *, now_us: int) -> list[Output]:
         """Do what time made due."""
-        unit, outputs = self._unit(now_us), list[Output]()
+        unit = self._unit(now_us)
         punctuate(unit)
-        _collect(unit, {}, now_us // 1000, outputs)
-        self._commit(unit)
-        return outputs
+        return self._commit(unit)
 
     def settle(self, *, now_us: int, reached: Callable[[Awaited], bool] = lambda _: True) -> list[Output]:
         """Do what waited for the end of a topic. Whoever calls this knows which ends have been `reached`: all, if nothing is said."""
         if self._group.settling is None:
             return []
-        unit, outputs = self._unit(now_us), list[Output]()
+        unit = self._unit(now_us)
         for wish, settle in self._group.settling(unit).items():
             if reached(wish):
                 settle(unit)
-        _collect(unit, {}, now_us // 1000, outputs)
-        self._commit(unit)
-        return outputs
+        return self._commit(unit)
 
-    def _unit(self, now_us: int) -> BatchUnit:
-        return BatchUnit(
+    def _unit(self, now_us: int) -> _MemoryUnit:
+        return _MemoryUnit(
             partition=self.number,
             partitions=self._group.partitions,
-            tables=frozenset(table.name for table in self._group.tables),
+            tables=self._tables,
             store=self.store,
             memory=self._memory,
             partitions_of=self._group.partitions_of,
@@ -171,15 +193,7 @@ class MemoryPartition:
             now_us=now_us,
         )
 
-    def _commit(self, unit: BatchUnit) -> None:
+    def _commit(self, unit: _MemoryUnit) -> list[Output]:
         self.store.write(unit.changes())
         self.dead_letters += unit.dead_letters
-
-
-def _collect(unit: BatchUnit, seen: dict[tuple[str, int], int], timestamp: int, outputs: list[Output]) -> None:
-    """Add what the unit has emitted since the last call. `seen`: how many records of each target were there then."""
-    for target, pairs in unit.records.items():
-        start = seen.get(target, 0)
-        if len(pairs) > start:
-            outputs += [Output(*target, key, value, timestamp) for key, value in pairs[start:]]
-            seen[target] = len(pairs)
+        return unit.outputs

@@ -18,12 +18,8 @@ V = TypeVar("V")
 Pair = tuple[bytes | None, bytes | None]
 
 
-@dataclass(slots=True)
-class Slot:
-    """What a unit has done to one key: its value (None: gone), and whether the changelog hears of it."""
-
-    value: bytes | None
-    logged: bool
+Slot = tuple[bytes | None, bool]
+"""What a unit has done to one key: its value (None: gone), and whether the changelog hears of it."""
 
 
 @dataclass(slots=True)
@@ -35,37 +31,40 @@ class Overlay:
     """The keys of `slots` in order; made by the first scan, None before."""
 
 
+Undo = tuple[Overlay, bytes, Slot | None] | list[Any]
+"""How to take back one step: a key's earlier slot (None: it had none), or a list that lost its last item again."""
+
+
 class OverlayView(Generic[K, V]):
     """One table inside a unit of work. Implements `View`."""
 
-    def __init__(
-        self, table: Table[K, V], store: Readable, overlay: Overlay, undo: Callable[[Callable[[], None]], None]
-    ) -> None:
-        self._table, self._store, self._overlay, self._undo = table, store, overlay, undo
+    def __init__(self, table: Table[K, V], store: Readable, overlay: Overlay, undo_log: list[Undo]) -> None:
+        self._table, self._store, self._overlay, self._undo_log = table, store, overlay, undo_log
 
     def get(self, key: K) -> V | None:
         """The value of a key, or None."""
-        raw_key = self._table.encode_key(key)
+        table = self._table
+        raw_key = table.encode_key(key)
         slot = self._overlay.slots.get(raw_key)
-        raw = slot.value if slot is not None else self._store.get(self._table.name, raw_key)
-        return None if raw is None else self._table.decode(raw)
+        raw = self._store.get(table.name, raw_key) if slot is None else slot[0]
+        return None if raw is None else table.decode(raw)
 
     def put(self, key: K, value: V) -> None:
         """Set a key."""
-        self._set(self._table.encode_key(key), Slot(self._table.encode(value), logged=True))
+        self._set(self._table.encode_key(key), (self._table.encode(value), True))
 
     def delete(self, key: K) -> None:
         """Remove a key."""
-        self._set(self._table.encode_key(key), Slot(None, logged=True))
+        self._set(self._table.encode_key(key), (None, True))
 
     def evict(self, key: K) -> None:
         """Remove a key here only."""
         raw_key = self._table.encode_key(key)
         before = self._overlay.slots.get(raw_key)
-        if before is None or before.value is None:
-            self._set(raw_key, Slot(None, logged=before.logged if before else False))
+        if before is None or before[0] is None:
+            self._set(raw_key, (None, before[1] if before else False))
         else:  # written by this very unit: the changelog must not bring it back
-            self._set(raw_key, Slot(None, logged=True))
+            self._set(raw_key, (None, True))
 
     def scan(self, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
         """Entries with start <= encoded key < end in ascending byte order, with the unit's own writes."""
@@ -78,7 +77,7 @@ class OverlayView(Generic[K, V]):
                 assert left is not None
                 if right is not None and left == right[0]:
                     right = next(stored, None)
-                value = self._overlay.slots[left].value
+                value = self._overlay.slots[left][0]
                 if value is not None:
                     yield left, decode(value)
                 left = next(mine, None)
@@ -102,16 +101,7 @@ class OverlayView(Generic[K, V]):
         overlay.slots[raw_key] = slot
         if before is None and overlay.ordered is not None:
             bisect.insort(overlay.ordered, raw_key)
-        self._undo(lambda: self._restore(raw_key, before))
-
-    def _restore(self, raw_key: bytes, before: Slot | None) -> None:
-        overlay = self._overlay
-        if before is not None:
-            overlay.slots[raw_key] = before
-            return
-        del overlay.slots[raw_key]
-        if overlay.ordered is not None:
-            overlay.ordered.remove(raw_key)
+        self._undo_log.append((overlay, raw_key, before))
 
 
 class BatchUnit:
@@ -138,7 +128,8 @@ class BatchUnit:
         self._partitions_of, self._dead_letter_topic = partitions_of, dead_letter_topic
         self._overlays: dict[str, Overlay] = {}
         self._views: dict[str, OverlayView[Any, Any]] = {}
-        self._undo_log: list[Callable[[], None]] = []
+        self.undo_log: list[Undo] = []
+        self._counts: dict[str, int] = {}
         self.records: dict[tuple[str, int], list[Pair]] = {}
         self.dead_letters: list[DeadLetter] = []
 
@@ -151,16 +142,25 @@ class BatchUnit:
                     f"table {table.name!r} is not declared for this partition group; it has {sorted(self._tables)}"
                 )
             overlay = self._overlays[table.name] = Overlay()
-            view = self._views[table.name] = OverlayView(table, self._store, overlay, self._undo_log.append)
+            view = self._views[table.name] = OverlayView(table, self._store, overlay, self.undo_log)
         return view
 
     def emit(self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
         """Send a record when the unit commits."""
         if partition is None:
-            partition = partition_for(key, self._partitions_of(topic))
-        pairs = self.records.setdefault((topic, partition), [])
+            partition = self.partition_of(topic, key)
+        pairs = self.records.get((topic, partition))
+        if pairs is None:
+            pairs = self.records[topic, partition] = []
         pairs.append((key, value))
-        self._undo_log.append(lambda: _drop_last(pairs))
+        self.undo_log.append(pairs)
+
+    def partition_of(self, topic: str, key: bytes | None) -> int:
+        """The partition that a key belongs to."""
+        count = self._counts.get(topic)
+        if count is None:
+            count = self._counts[topic] = self._partitions_of(topic)
+        return partition_for(key, count)
 
     def dead_letter(
         self,
@@ -179,25 +179,29 @@ class BatchUnit:
         """Bury a record in this very transaction."""
         letter = DeadLetter(topic, partition, offset, key, value, reason, stage, error, message, tuple(headers))
         self.dead_letters.append(letter)
-        self._undo_log.append(lambda: _drop_last(self.dead_letters))
+        self.undo_log.append(self.dead_letters)
         self.emit(self._dead_letter_topic, key=key, value=encode_dead_letter(letter, self.now_us))
 
     def mark(self) -> None:
         """Everything up to here stands, whatever becomes of the next record."""
-        self._undo_log.clear()
+        self.undo_log.clear()
 
     def undo(self) -> None:
         """Take back what was written since `mark`. Cached objects may have been changed by it, so all of them go."""
-        while self._undo_log:
-            self._undo_log.pop()()
+        while self.undo_log:
+            step = self.undo_log.pop()
+            if isinstance(step, list):
+                step.pop()
+            else:
+                _restore(*step)
         self.memory.clear()
 
     def changes(self) -> list[tuple[str, bytes, bytes | None, bool]]:
         """(table, key, value or None for gone, whether the changelog hears of it), one a key."""
         return [
-            (table, key, slot.value, slot.logged)
+            (table, key, value, logged)
             for table, overlay in self._overlays.items()
-            for key, slot in overlay.slots.items()
+            for key, (value, logged) in overlay.slots.items()
         ]
 
     @property
@@ -206,5 +210,10 @@ class BatchUnit:
         return not any(self.records.values()) and not any(overlay.slots for overlay in self._overlays.values())
 
 
-def _drop_last(items: list[Any]) -> None:
-    items.pop()
+def _restore(overlay: Overlay, raw_key: bytes, before: Slot | None) -> None:
+    if before is not None:
+        overlay.slots[raw_key] = before
+        return
+    del overlay.slots[raw_key]
+    if overlay.ordered is not None:
+        overlay.ordered.remove(raw_key)

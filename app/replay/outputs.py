@@ -1,13 +1,15 @@
 """Writing what a replay emitted: one file a topic, a line `{"key":…,"value":…}` a record. They appear when all of them are complete."""
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 import msgspec
 
+from app.engine.memory import Output
 from app.errors import BankstreamError
 
 
@@ -44,10 +46,12 @@ class Outputs:
             else:
                 self._unfinished(name).unlink(missing_ok=True)
 
-    def write(self, name: str, key: bytes | None, value: bytes | None) -> None:
-        """Append a record."""
-        self._files[name].write(b'{"key":%b,"value":%b}\n' % (_json(key), value or b"null"))
-        self.counts[name] += 1
+    def write(self, name: str, records: Sequence[Output]) -> None:
+        """Append records."""
+        self._files[name].writelines(
+            b'{"key":%b,"value":%b}\n' % (_json(record.key), record.value or b"null") for record in records
+        )
+        self.counts[name] += len(records)
 
     def _unfinished(self, name: str) -> Path:
         return self._directory / f".{name}.ndjson.unfinished"
@@ -57,9 +61,16 @@ def _json(key: bytes | None) -> bytes:
     """A key as JSON: as it is, or, when it is none (a dead letter's key may be anything), as {"base64": …}."""
     if key is None:
         return b"null"
+    return _short(key) if len(key) < 64 else _format(key)
+
+
+def _format(key: bytes) -> bytes:
     if key.startswith(b'{"') and key.isascii():  # the keys that we write ourselves
         try:
             return msgspec.json.format(key, indent=-1)
         except msgspec.MsgspecError:
             pass
     return b'{"base64":"%b"}' % b64encode(key)
+
+
+_short = lru_cache(maxsize=65_536)(_format)

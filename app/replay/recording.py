@@ -3,8 +3,9 @@
 import gzip
 import io
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Final, cast
 
 import msgspec
 import zstandard
@@ -14,12 +15,15 @@ from app.errors import BankstreamError
 Progress = Callable[[int], None]
 """Told how many bytes of the files, as they are on disk, have been read since the last call."""
 
+BLOCK: Final = 1 << 20
+"""Bytes that are read, and decompressed, at a time."""
+
 
 class RecordingError(BankstreamError):
     """A file that is no recording, with the line that is not."""
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """A recorded Kafka record. Implements the engine's `InputRecord`."""
 
     topic: str
@@ -31,17 +35,18 @@ class Recorded(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, bytes], ...]
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     topic: str
     partition: int
     offset: int
     ts: int
     key: str | None = None
     payload: str | None = None
-    headers: list[str | None] | None = None
+    headers: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _lines = msgspec.json.Decoder(_Line)
+_header_lists = msgspec.json.Decoder(list[str | None] | None)
 
 
 class _Counted(io.RawIOBase):
@@ -69,17 +74,15 @@ def read(paths: Iterable[Path], topics: frozenset[str], progress: Progress) -> I
     for path in paths:
         number = 0
         try:
-            with path.open("rb") as file, _opened(path, file, progress) as lines:
-                for number, text in enumerate(lines, 1):  # noqa: B007 - for the messages below
-                    if not text.isspace():
-                        line = _lines.decode(text)
-                        if line.topic in topics:
-                            yield _recorded(line)
-        except msgspec.MsgspecError as error:
-            raise RecordingError(
-                f"{path}, line {number}: {error}. A recording has a JSON object a line with topic, partition, offset, ts, key and "
-                "payload, as `kcat -C -J` writes it"
-            ) from None
+            with path.open("rb") as file, _opened(path, file, progress) as opened:
+                for lines in _blocks(opened):
+                    records: Iterable[Recorded]
+                    try:
+                        records = _records(lines, topics)
+                    except msgspec.MsgspecError:  # of one line of many
+                        records = _one_by_one(path, number, lines, topics)
+                    yield from records
+                    number += len(lines)
         except OSError as error:
             raise RecordingError(f"{path}: {error.strerror or error}") from None
         except (EOFError, zstandard.ZstdError) as error:
@@ -88,28 +91,66 @@ def read(paths: Iterable[Path], topics: frozenset[str], progress: Progress) -> I
             ) from None
 
 
+def _blocks(file: IO[bytes]) -> Iterator[list[bytes]]:
+    """The lines of a file, many at a time: those that end in one block of bytes."""
+    begun: list[bytes] = []
+    while block := file.read(BLOCK):
+        head, newline, rest = block.rpartition(b"\n")
+        if not newline:
+            begun.append(block)
+            continue
+        yield b"".join((*begun, head)).split(b"\n")
+        begun = [rest]
+    if last := b"".join(begun):
+        yield [last]
+
+
+def _records(lines: Iterable[bytes], topics: frozenset[str]) -> list[Recorded]:
+    return [
+        Recorded(
+            line.topic,
+            line.partition,
+            line.offset,
+            line.ts,
+            None if line.key is None else line.key.encode(),
+            None if line.payload is None else line.payload.encode(),
+            _headers(bytes(line.headers)),
+        )
+        for line in map(_lines.decode, lines)
+        if line.topic in topics
+    ]
+
+
+def _one_by_one(path: Path, before: int, lines: list[bytes], topics: frozenset[str]) -> Iterator[Recorded]:
+    """Empty lines are passed over, a bad one is named. `before`: how many lines of the file came before."""
+    for number, text in enumerate(lines, before + 1):
+        if text and not text.isspace():
+            try:
+                yield from _records((text,), topics)
+            except msgspec.MsgspecError as error:
+                raise RecordingError(
+                    f"{path}, line {number}: {error}. A recording has a JSON object a line with topic, partition, offset, ts, key "
+                    "and payload, as `kcat -C -J` writes it"
+                ) from None
+
+
+@lru_cache(maxsize=256)
+def _headers(raw: bytes) -> tuple[tuple[str, bytes], ...]:
+    """Those of one connector are nearly always the same."""
+    flat = _header_lists.decode(raw) or ()
+    return tuple(
+        (name, value.encode())
+        for name, value in zip(flat[::2], flat[1::2], strict=False)
+        if name is not None and value is not None
+    )
+
+
 def _opened(path: Path, file: IO[bytes], progress: Progress) -> IO[bytes]:
-    counted = io.BufferedReader(_Counted(file, progress), 1 << 20)
+    counted = io.BufferedReader(_Counted(file, progress), BLOCK)
     match path.suffix:
         case ".gz":
             return cast(IO[bytes], gzip.GzipFile(fileobj=counted))
         case ".zst":
             decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-            return io.BufferedReader(decompressor.stream_reader(counted, read_across_frames=True), 1 << 20)
+            return cast(IO[bytes], decompressor.stream_reader(counted, read_size=BLOCK, read_across_frames=True))
     return counted
-
-
-def _recorded(line: _Line) -> Recorded:
-    flat = line.headers or ()
-    headers = tuple(
-        (name, value.encode())
-        for name, value in zip(flat[::2], flat[1::2], strict=False)
-        if name is not None and value is not None
-    )
-    return Recorded(
-        line.topic, line.partition, line.offset, line.ts, _bytes(line.key), _bytes(line.payload), headers
-    )  # fmt: skip
-
-
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else text.encode()

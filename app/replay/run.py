@@ -3,7 +3,9 @@
 One partition a group is enough: records are applied in file order anyway, and order within a key is all that the logic asks for.
 """
 
+import gc
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -55,6 +57,10 @@ class Replay:
 
     def run(self, records: Iterable[Recorded], outputs: Outputs) -> Summary:
         """Process everything, write what it emits."""
+        with _rare_collections():
+            return self._run(records, outputs)
+
+    def _run(self, records: Iterable[Recorded], outputs: Outputs) -> Summary:
         summary = Summary()
         latest_ms = 0
         for chunk in _chunks(records):
@@ -83,12 +89,17 @@ class Replay:
 
     def _emitted(self, emitted: list[Output], outputs: Outputs) -> None:
         """Write what is for the outside, hand on what is for a group: control orders to both, transactions to the customers'."""
-        orders = [self._recorded(output) for output in emitted if output.topic == CONTROL.name]
-        passed = [self._recorded(output) for output in emitted if output.topic == TRANSACTIONS.name]
+        by_topic: dict[str, list[Output]] = {}
         for output in emitted:
-            if output.topic != CONTROL.name:
-                outputs.write(output.topic, output.key, output.value)
-        if passed:
+            of_topic = by_topic.get(output.topic)
+            if of_topic is None:
+                by_topic[output.topic] = [output]
+            else:
+                of_topic.append(output)
+        orders = [self._recorded(output) for output in by_topic.pop(CONTROL.name, ())]
+        for topic, of_topic in by_topic.items():
+            outputs.write(topic, of_topic)
+        if passed := [self._recorded(output) for output in by_topic.get(TRANSACTIONS.name, ())]:
             self._emitted(self._customers.partition.process(passed, self._customers.handlers), outputs)
         for member in self._members if orders else ():
             self._emitted(member.partition.process(orders, member.handlers), outputs)
@@ -96,6 +107,19 @@ class Replay:
     def _recorded(self, output: Output) -> Recorded:
         self._derived += 1
         return Recorded(output.topic, 0, self._derived, output.timestamp, output.key, output.value, ())
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """What a replay keeps has no cycles, and grows: looking for some at Python's usual pace takes a tenth of the time."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _chunks(records: Iterable[Recorded]) -> Iterator[list[Recorded]]:

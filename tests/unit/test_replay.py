@@ -15,8 +15,7 @@ from app.replay.outputs import Outputs
 from app.replay.recording import RecordingError, read
 from app.replay.run import INPUTS, OUTPUTS, Replay, Summary
 from app.settings import WorkerSettings
-
-CAPTURED = Path(__file__).resolve().parents[1] / "data" / "bank-cdc.ndjson.zst"
+from tests.support.golden import CAPTURED, GOLDEN, golden
 
 
 def replay(out: Path, *files: Path) -> Summary:
@@ -39,6 +38,13 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     assert digests(tmp_path / "1") == digests(tmp_path / "2")
     assert set(digests(tmp_path / "1")) == {f"{topic}.ndjson" for topic in OUTPUTS}
     assert min(first.outputs[topic] for topic in OUTPUTS if topic != "bank.dead-letters") > 10
+
+
+def test_the_captured_changes_give_what_they_gave_when_it_was_last_reviewed() -> None:
+    made = golden()
+    kept = {path.name: path.read_text(encoding="utf-8") for path in GOLDEN.iterdir()}
+    differing = sorted(name for name in made.keys() | kept.keys() if made.get(name) != kept.get(name))
+    assert not differing, "if it is meant to: python -m tests.support.golden, and review the diff of tests/data/replay"
 
 
 def test_a_log_that_came_twice_at_later_offsets_adds_nothing(tmp_path: Path) -> None:
@@ -73,6 +79,39 @@ def test_a_line_that_is_none_is_named_and_earlier_output_stays(tmp_path: Path) -
     with pytest.raises(RecordingError, match=r"bad\.ndjson, line 2"):
         replay(tmp_path / "out", bad)
     assert digests(tmp_path / "out") == before
+
+
+def test_lines_longer_than_a_block_empty_lines_and_a_last_line_without_an_end_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaced = tmp_path / "spaced.ndjson"
+    spaced.write_text("\n \r\n" + "\n\n".join(json.dumps(line) for line in lines()))
+    expected = list(read([CAPTURED], INPUTS, lambda _: None))
+    assert list(read([spaced], INPUTS, lambda _: None)) == expected
+    monkeypatch.setattr("app.replay.recording.BLOCK", 100)
+    assert list(read([spaced], INPUTS, lambda _: None)) == expected
+
+
+def test_a_bad_line_far_down_is_named_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.replay.recording.BLOCK", 5_000)
+    bad = tmp_path / "bad.ndjson"
+    good = [json.dumps(line) for line in lines()[:40]]
+    bad.write_text("\n".join([*good, "", '{"topic": "bank.public.accounts"}', *good]))
+    with pytest.raises(RecordingError, match=r"bad\.ndjson, line 42: .*partition"):
+        list(read([bad], INPUTS, lambda _: None))
+
+
+def test_headers_without_a_value_are_left_out(tmp_path: Path) -> None:
+    line = next(it for it in lines() if it["topic"] in INPUTS)
+    path = tmp_path / "a.ndjson"
+    for headers, expected in (
+        (None, ()),
+        ([], ()),
+        (["a", "1", "b", None, "ü", "ß"], (("a", b"1"), ("ü", "ß".encode()))),
+    ):
+        path.write_text(json.dumps({**line, "headers": headers}))
+        (record,) = read([path], INPUTS, lambda _: None)
+        assert record.headers == expected
 
 
 def test_a_file_cut_short_is_an_error_and_not_a_short_replay(tmp_path: Path) -> None:

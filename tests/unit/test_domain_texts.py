@@ -1,0 +1,78 @@
+"""Amounts and instants as text: the quick ways give what the slow ones give."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.money import to_decimal, to_minor
+from app.domain.times import MAX_US, MIN_US, format_us, normal, parse_us
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+INSTANTS = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30))  # noqa: DTZ001 - in UTC below
+
+
+@given(st.integers(min_value=MIN_US, max_value=MAX_US))
+def test_an_instant_is_written_in_utc_with_microseconds_and_read_back(instant_us: int) -> None:
+    text = format_us(instant_us)
+    moment = EPOCH + timedelta(microseconds=instant_us)
+    assert text == moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    assert (parse_us(text), normal(text)) == (instant_us, text)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_instants_beyond_all_years_are_clamped(sign: int) -> None:
+    assert format_us(sign << 80) == ("9999-12-31T23:59:59.999999Z" if sign > 0 else "0001-01-01T00:00:00.000000Z")
+
+
+@given(
+    INSTANTS,
+    st.sampled_from(["Z", "", "+00:00", "-05:30"]),
+    st.sampled_from(["T", " "]),
+    st.sampled_from(["auto", "microseconds"]),
+)
+def test_a_text_is_made_normal_as_if_it_had_been_read_and_written(
+    moment: datetime, zone: str, separator: str, precision: str
+) -> None:
+    text = moment.isoformat(separator, precision) + zone
+    assert normal(text) == format_us(parse_us(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "today", "2026-13-01T09:00:00.000000Z", "2026-03-01T25:00:00.000000Z", "infinity",
+        "2026-03-01T09:00:00.0000x0Z", "2026_03_01T09:00:00.000000Z", "२026-03-01T09:00:00.000000Z",
+    ],
+)  # fmt: skip
+def test_what_is_no_instant_is_refused_either_way(text: str) -> None:
+    for read in (normal, parse_us):
+        with pytest.raises(ValueError, match=r".*"):
+            read(text)
+
+
+@given(st.integers(min_value=-(10**18) + 1, max_value=10**18 - 1))
+def test_an_amount_is_written_and_read_back(minor: int) -> None:
+    text = to_decimal(minor)
+    assert Decimal(text) * 100 == minor
+    assert to_minor(text) == minor
+
+
+@given(st.text(alphabet="0123456789.-+ _e²९", max_size=22))
+def test_a_text_is_an_amount_only_if_it_is_a_plain_decimal_of_at_most_two_digits(text: str) -> None:
+    whole, point, fraction = text.removeprefix("-").partition(".")
+    digits = whole + fraction
+    plain = bool(whole) and bool(fraction) == bool(point) and digits.isascii() and digits.isdigit()
+    if plain and len(whole) <= 16 and len(fraction) <= 12 and not fraction[2:].strip("0"):
+        assert to_minor(text) == int(Decimal(text) * 100)
+    else:
+        with pytest.raises(ValueError, match=r".*"):
+            to_minor(text)
+
+
+def test_an_amount_that_decimal_would_take_but_no_column_has_is_refused() -> None:
+    for text in ("1_000.00", " 1.00", "1e2", "NaN", "+1.00", ".50", "1.", "-.50"):
+        with pytest.raises(ValueError, match=r".*"):
+            to_minor(text)
