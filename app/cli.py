@@ -9,6 +9,8 @@ import typer
 from app import (
     cli_dead_letters,
     cli_demo,
+    cli_doctor,
+    cli_gaps,
     cli_provision,
     cli_rebuild,
     cli_reconcile,
@@ -29,10 +31,12 @@ app = typer.Typer(
 )
 app.add_typer(cli_stack.app, name="stack", no_args_is_help=True)
 app.add_typer(cli_dead_letters.app, name="dead-letters", no_args_is_help=True)
+app.add_typer(cli_gaps.app, name="gaps", no_args_is_help=True)
 app.add_typer(cli_provision.app, name="provision", no_args_is_help=True)
 app.command()(cli_simulate.simulate)
 
 app.command()(cli_demo.demo)
+app.command()(cli_doctor.doctor)
 app.command()(cli_reconcile.reconcile)
 app.command()(cli_replay.replay)
 app.command()(cli_trace.trace)

@@ -6,6 +6,7 @@ a put that was stored although its reply was lost is found to be our own.
 """
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -15,10 +16,12 @@ from app.engine.exits import die
 from app.engine.unit import InputRecord
 from app.errors import ContinuityError
 from app.settings import LakeSettings
-from sinks import chain, metrics
+from sinks import chain, gaps, metrics
 from sinks.base import ChainKey, LakeObject, ObjectStore
 from sinks.lines import is_large, large, liner
 from sinks.segment import Segment, digest
+
+logger = logging.getLogger(__name__)
 
 YIELD_RECORDS = 200
 """Lines made between two looks at what else the event loop has to do."""
@@ -63,13 +66,16 @@ class LakePartition:
         return uuid.UUID(self._key.incarnation) if self._key.incarnation else None
 
     async def open(self) -> int | None:
-        """Find the newest object. It is announced again: whoever wrote it may have died before it could."""
+        """Find the newest object, and where to go on: behind it, or behind a gap that was accepted. The object is announced again: whoever
+        wrote it may have died before it could."""
         self._key = self._key._replace(incarnation=await self._incarnation())
         self._tail = await chain.newest(self._store, self._key)
         if self._tail is not None:
             self._announce(self._tail)
+        begins = None if self.position is None else await gaps.resumed(self._store, self._key, self.position)
+        await self._alarm()
         self._task = asyncio.create_task(self._run(), name=f"lake/{self._topic}/{self._partition}")
-        return self.position
+        return begins
 
     async def process(self, records: Sequence[InputRecord]) -> None:
         """Add to the segment; waits while it is full and the one before it is not written yet."""
@@ -83,6 +89,22 @@ class LakePartition:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _alarm(self) -> None:
+        """Tell of every earlier topic of this name whose end is not known to be in the lake, until somebody has accepted that."""
+        for incarnation in await self._store.children(f"{self._topic}/"):
+            key = self._key._replace(incarnation=incarnation)
+            last = None if key == self._key else await chain.newest(self._store, key)
+            if last is None:
+                continue
+            begins = await gaps.resumed(self._store, key, last.last_offset + 1)
+            if await gaps.find(self._store, "lake", key, begins) is None:
+                metrics.ABANDONED_CHAINS.labels(self._topic).inc()
+                logger.critical(
+                    "topic %s was created anew: the chain of %s/%d with id %s ends with offset %d, and what that topic had behind it is "
+                    "not in the lake. A new chain is written for id %s. `bankstream doctor` says what to do.",
+                    self._topic, self._topic, self._partition, incarnation, begins - 1, self._key.incarnation,
+                )  # fmt: skip
 
     async def _add(self, record: InputRecord) -> None:
         line = await self._aside(record) if is_large(record) else self._line(record)

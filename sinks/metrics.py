@@ -14,6 +14,11 @@ WRAPPED: Final = Counter(
     "Keys and values archived as base64, for no warehouse would take them as JSON.",
     ["topic"],
 )
+ABANDONED_CHAINS: Final = Counter(
+    "bankstream_lake_abandoned_chains_total",
+    "Chains of topics that were created anew, found when opening, whose missing end nobody has accepted.",
+    ["topic"],
+)
 UPLOAD_SECONDS: Final = Histogram(
     "bankstream_lake_upload_seconds", "One object, retries included.", ["topic"], buckets=SECONDS
 )

@@ -61,6 +61,10 @@ class Group:
         """The changelog topic of a table of this group."""
         return f"{self.app_id}-{self.name}-{table}-changelog"
 
+    def transactional_id(self, number: int) -> str:
+        """Under which the transactions of a partition are fenced."""
+        return f"{self.app_id}.{self.name}.{number}"
+
     @property
     def changelogs(self) -> tuple[Changelog, ...]:
         """All changelogs, the positions' first."""
@@ -105,7 +109,7 @@ class GroupPartition:
         self._unsaid: dict[bytes, bytes] = {}
         """The changelogs' ids, until they are part of the state."""
         self._punctuated = 0.0
-        self._transactions = Transactions(f"{group.app_id}.{group.name}.{number}", kafka, engine)
+        self._transactions = Transactions(group.transactional_id(number), kafka, engine)
         self._settler = Settler(number, kafka, log)
         self._store: Store | None = None
 

@@ -93,6 +93,15 @@ class Client:
             return Status("RUNNING")
         return Status("/".join(sorted(states)) if found["tasks"] else "UNASSIGNED")
 
+    def captured_lsn(self) -> int | None:
+        """The position in PostgreSQL's log of the change that was captured last, as stored with it; None before the first."""
+        reply = self._request("GET", "/offsets")
+        if not reply.ok:
+            return None
+        found = [entry["offset"] for entry in reply.json()["offsets"] if entry["offset"]]
+        lsns = [int(offset[key]) for offset in found for key in ("lsn_proc", "lsn") if offset.get(key) is not None]
+        return max(lsns, default=None)
+
     def restart(self) -> None:
         """Start what failed again, connector and task."""
         self._request("POST", "/restart?includeTasks=true&onlyFailed=true")

@@ -1,179 +1,24 @@
 """What Kafka has lost is never passed over: the engine stops, and says which offsets of which topic. On a real broker."""
 
-import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from pathlib import Path
-from uuid import UUID, uuid4
+from collections.abc import Iterable
+from uuid import UUID
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import OffsetAndMetadata
 from rocksdict import Cache
 
 from app.engine import continuity
-from app.engine import engine as engine_module
-from app.engine.engine import Engine
-from app.engine.exits import CONTINUITY, exit_code
-from app.engine.group import Group
 from app.engine.kafka import connection
-from app.engine.members import transactional
 from app.engine.store import Store
 from app.engine.table import Table
-from app.engine.topic_admin import TopicSpec, ensure_topics
-from app.engine.unit import InputRecord, Unit
 from app.errors import ContinuityError
-from app.settings import EngineSettings, KafkaSettings
-from app.stack.stack import Stack
-from tests.support.stack import settings_of
+from tests.support.continuity import EVENTS, SEEN, Rig
 
 pytestmark = pytest.mark.integration
-
-EVENTS = 20
-SEEN: Table[bytes, bytes] = Table("seen", bytes, bytes, bytes)
-
-
-class Died(Exception):  # noqa: N818 - it stands for an end, not for an error
-    """What happens instead of the end of the process."""
-
-
-class Rig:
-    """A group of one topic with one partition on a real broker: opened, fed and closed without a worker process around it."""
-
-    def __init__(self, kafka: KafkaSettings, admin: AIOKafkaAdminClient, state: Path) -> None:
-        name = uuid4().hex[:8]
-        self.kafka, self.state, self.admin = kafka, state, admin
-        self.topic, self.output = f"continuity.{name}", f"continuity.{name}.seen"
-        self.group = Group(f"app-{name}", "by-key", (self.topic,), (SEEN,), 1, lambda _: 1, f"{name}.letters")
-        self.input = TopicPartition(self.topic, 0)
-        self.engine = self._engine()
-        self.causes: list[BaseException] = []
-
-    def _engine(self) -> Engine:
-        engine = Engine(self.kafka, EngineSettings(state_dir=self.state))
-        engine.add(transactional(self.group, {self.topic: self._see}, engine, state=self.state, cache=Cache(1 << 20)))
-        return engine
-
-    def _see(self, record: InputRecord, unit: Unit) -> None:
-        unit.table(SEEN).put(b"%d" % record.offset, record.value or b"")
-        unit.emit(self.output, key=None, value=record.value, partition=0)
-
-    def die(self, error: BaseException, where: str) -> None:
-        self.causes.append(error)
-        raise Died(where)
-
-    async def create(self, *topics: str) -> None:
-        await ensure_topics([TopicSpec(topic, 1, {}) for topic in topics], self.kafka)
-
-    async def recreate(self, *topics: str) -> None:
-        await self.admin.delete_topics(list(topics))
-        async with asyncio.timeout(30):
-            while set(topics) & set(await self.admin.list_topics()):
-                await asyncio.sleep(0.02)
-        await self.create(*topics)
-
-    async def send(self, records: int, topic: str | None = None) -> None:
-        producer = AIOKafkaProducer(**connection(self.kafka), retry_backoff_ms=10)
-        await producer.start()
-        try:
-            for number in range(records):
-                await producer.send(topic or self.topic, b"%d" % number)
-            await producer.flush()
-        finally:
-            await producer.stop()
-
-    async def expire(self, before: int, topic: str | None = None) -> None:
-        await self.admin.delete_records({TopicPartition(topic or self.topic, 0): RecordsToDelete(before)})
-
-    async def repartition(self, count: int) -> None:
-        await self.admin.create_partitions({self.topic: NewPartitions(count)})
-
-    async def open(self) -> int:
-        """Where it would go on."""
-        await self.engine.log.start()
-        await self.engine.check()
-        await self.engine.assign([self.input])
-        return (await self.engine.seeks([self.input]))[self.input]
-
-    async def close(self) -> None:
-        await self.engine.close()
-
-    async def reopen(self) -> int:
-        """As a worker that starts again."""
-        await self.close()
-        self.engine = self._engine()
-        return await self.open()
-
-    async def fetch(self) -> Sequence[InputRecord]:
-        """All that Kafka has from the cursor on."""
-        consumer = AIOKafkaConsumer(**connection(self.kafka), isolation_level="read_committed")
-        await consumer.start()
-        try:
-            consumer.assign([self.input])
-            end = (await consumer.end_offsets([self.input]))[self.input]
-            consumer.seek(self.input, self.engine.cursors[self.input].next)
-            found: list[InputRecord] = []
-            async with asyncio.timeout(30):
-                while await consumer.position(self.input) < end:
-                    found += (await consumer.getmany(timeout_ms=100)).get(self.input, [])
-            return found
-        finally:
-            await consumer.stop()
-
-    def submit(self, records: Sequence[InputRecord]) -> None:
-        batch = self.engine.fetched(self.input, self.engine.cursors[self.input], records)
-        self.engine.submit(batch, self.group.name)
-
-    async def process(self) -> None:
-        """All that Kafka has."""
-        self.submit(await self.fetch())
-        await self.until(lambda: self.engine.cursors[self.input].pending == 0)
-        assert not self.causes
-
-    async def until_death(self) -> str:
-        """Why the process would have ended."""
-        await self.until(lambda: bool(self.causes))
-        assert exit_code(self.causes[0]) == CONTINUITY
-        return str(self.causes[0])
-
-    @staticmethod
-    async def until(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not condition():
-                await asyncio.sleep(0.005)
-
-    async def outputs(self) -> int:
-        consumer = AIOKafkaConsumer(**connection(self.kafka))
-        await consumer.start()
-        try:
-            tp = TopicPartition(self.output, 0)
-            return int((await consumer.end_offsets([tp]))[tp])
-        finally:
-            await consumer.stop()
-
-
-@pytest.fixture
-async def rig(kafka_stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
-    """Open, with `EVENTS` records processed."""
-    kafka = settings_of(kafka_stack, KafkaSettings)
-    admin = AIOKafkaAdminClient(**connection(kafka))
-    await admin.start()
-    made = Rig(kafka, admin, tmp_path)
-    monkeypatch.setattr(engine_module, "die", made.die)
-    try:
-        await made.create(
-            made.topic, made.output, made.group.dead_letter_topic, *(log.topic for log in made.group.changelogs)
-        )
-        await made.send(EVENTS)
-        assert await made.open() == 0
-        await made.process()
-        yield made
-    finally:
-        await made.close()
-        await admin.close()
 
 
 def anew(rig: Rig, has: str) -> str:
