@@ -11,10 +11,12 @@ from app.settings import WarehouseSettings
 from app.topics import LANDED
 from sinks import chain
 from sinks.audit import content
-from sinks.base import ChainKey, LedgerRow, LoadStep, ObjectStore, SinkRefusedError, Warehouse
+from sinks.base import ChainKey, LakeObject, LedgerRow, LoadStep, ObjectStore, SinkRefusedError, Warehouse
 from sinks.loading import Loader
 
 LOOK_S: Final = 0.1
+READS: Final = 4
+"""Objects read side by side; each is in memory as a whole while it is audited."""
 
 Progress = Callable[[int, int], None]
 """Offsets done, and in all."""
@@ -28,6 +30,7 @@ class Audited:
         self.objects = 0
         """Loaded through here."""
         self._sound: set[str] = set()
+        self._reads = asyncio.Semaphore(READS)
 
     async def ledger(self) -> dict[ChainKey, LedgerRow]:
         """Every row."""
@@ -39,12 +42,10 @@ class Audited:
 
     async def load(self, steps: Sequence[LoadStep]) -> None:
         """All or nothing; SinkRefusedError names the object that is not sound."""
-        for found in (found for step in steps for found in step.objects if found.object not in self._sound):
-            try:
-                content(found, await self._store.get(found.object))
-            except ContinuityError as error:
-                raise SinkRefusedError(str(error)) from None
-            self._sound.add(found.object)  # a load that is refused for another reason comes again, by halves
+        unread = [found for step in steps for found in step.objects if found.object not in self._sound]
+        for outcome in await asyncio.gather(*map(self._audit, unread), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
         await self._warehouse.load(steps)
         self.objects += sum(len(step.objects) for step in steps)
         self._sound.clear()
@@ -52,6 +53,14 @@ class Audited:
     async def close(self) -> None:
         """Let go of the session."""
         await self._warehouse.close()
+
+    async def _audit(self, found: LakeObject) -> None:
+        async with self._reads:
+            try:
+                content(found, await self._store.get(found.object))
+            except ContinuityError as error:
+                raise SinkRefusedError(str(error)) from None
+        self._sound.add(found.object)  # a load that is refused for another reason comes again, by halves
 
 
 @dataclass(frozen=True, slots=True)

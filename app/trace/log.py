@@ -14,8 +14,8 @@ from app.trace.lake import Found
 from app.trace.places import Position
 from app.trace.report import Check, differs, holds, noted, unreachable
 
-TIMEOUT_S: Final = 20.0
-CONNECT_TIMEOUT_MS: Final = 5_000
+TIMEOUT_S: Final = 60.0
+REQUEST_TIMEOUT_MS: Final = 20_000
 
 
 class Log:
@@ -31,7 +31,7 @@ class Log:
     async def __aenter__(self) -> Self:
         self._consumer = AIOKafkaConsumer(
             **connection(self._settings), isolation_level="read_committed", enable_auto_commit=False,
-            auto_offset_reset="none", request_timeout_ms=CONNECT_TIMEOUT_MS,
+            auto_offset_reset="none", request_timeout_ms=REQUEST_TIMEOUT_MS,
         )  # fmt: skip
         try:
             await self._consumer.start()

@@ -9,7 +9,7 @@ from app.settings import SourceSettings
 from app.trace.places import lsn_text
 from app.trace.report import Check, differs, holds, judged, noted, unreachable
 
-CONNECT_TIMEOUT_S: Final = 5
+CONNECT_TIMEOUT_S: Final = 10
 XID_MODULUS: Final = 1 << 32
 
 QUERY: Final = """

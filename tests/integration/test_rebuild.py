@@ -127,9 +127,6 @@ def test_a_broken_object_stops_its_chain_and_no_other_and_a_changed_row_of_the_f
     assert chain.startswith(f"{CUSTOMERS.name}/")
     assert "is not the one that was written: its hash differs" in why
     assert report["tables"]["SCD2_CUSTOMERS"]["rows"] == len(proof.records["bank.scd2.customers"])
-    mended = CliRunner().invoke(app, ["rebuild", "--into", target])
-    assert mended.exit_code == 0, mended.output
-    assert f"equal to {proof.database}" in mended.output
     proof.execute("UPDATE BRONZE.ALERTS SET record = parse_json(replace(to_json(record), '0', '1'))")
     try:
         different = CliRunner().invoke(app, ["rebuild", "--into", target])
@@ -139,9 +136,9 @@ def test_a_broken_object_stops_its_chain_and_no_other_and_a_changed_row_of_the_f
     assert different.exit_code == 1
     assert "NOT equal" in different.output
     assert "ALERTS: bank.alerts/0, offsets" in different.output
-    alone = CliRunner().invoke(app, ["rebuild", "--into", target, "--no-compare"])
-    assert alone.exit_code == 0
-    assert "compared with nothing" in alone.output
+    assert different.output.count(" equal ") == len(report["tables"]) - 1, (
+        "the mended chain is equal, and all but one table"
+    )
 
 
 def test_what_the_first_goes_on_loading_is_left_out_of_the_comparison() -> None:

@@ -197,29 +197,36 @@ def models(bank: Proof) -> None:
 
 
 @pytest.fixture(scope="session")
-def proof(stack_pool: StackPool, workers_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
-    """The bank, with its models built. Whoever changes something puts it back."""
+def proof(workers_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
+    """The bank, without PostgreSQL and models. Whoever changes something puts it back."""
     name = f"T{uuid4().hex[:12].upper()}"
-    postgres = {key: value for key, value in stack_pool.get(Part.POSTGRES).environment().items() if "_POSTGRES_" in key}
     bank = Proof(
         workers_stack.environment()
-        | postgres
         | {
-            "BANKSTREAM_POSTGRES_DBNAME": f"proof_{name.lower()}",
             "BANKSTREAM_S3_PREFIX": name,
             "BANKSTREAM_SNOWFLAKE_DATABASE": name,
             "BANKSTREAM_HOME": str(tmp_path_factory.mktemp("proof")),
         }
     )
-    kafka, source = settings_of(bank.environment, KafkaSettings), settings_of(bank.environment, SourceSettings)
-    provision(source)
+    kafka = settings_of(bank.environment, KafkaSettings)
     asyncio.run(ensure_topics(topics.specs((), kafka, EngineSettings()), kafka))
     lake.run(bank.environment)
     warehouse.run(bank.environment)
     asyncio.run(fill(bank))
-    models(bank)
     yield bank
     bank.execute(f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="session")
+def modelled(proof: Proof, stack_pool: StackPool) -> Iterator[Proof]:
+    """The bank with silver and gold, and a PostgreSQL whose log is past all of its changes."""
+    postgres = stack_pool.get(Part.POSTGRES).environment()
+    proof.environment |= {key: value for key, value in postgres.items() if "_POSTGRES_" in key}
+    proof.environment["BANKSTREAM_POSTGRES_DBNAME"] = f"proof_{proof.database.lower()}"
+    source = settings_of(proof.environment, SourceSettings)
+    provision(source)
+    models(proof)
+    yield proof
     assert source.admin_password is not None
     with psycopg.connect(
         host=source.host, port=source.port, dbname="postgres", user=source.admin_user, autocommit=True,

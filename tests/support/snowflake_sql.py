@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import sqlglot
 from sqlglot import exp
@@ -101,10 +102,15 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in re.split(rf";(?=(?:[^']|{TEXT})*\Z)", bare) if part.strip()]
 
 
+@cache
+def _parsed(statement: str) -> exp.Expr:
+    return sqlglot.parse_one(statement, dialect="snowflake")
+
+
 def _wrong(statement: str, account: Account) -> Iterator[str]:
     logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of each statement that it passes through
     try:
-        parsed = sqlglot.parse_one(statement, dialect="snowflake")
+        parsed = _parsed(statement)
         yield from _meaning(statement, parsed, account)
     except SqlglotError as error:
         yield f"cannot be parsed: {error}"
@@ -206,7 +212,7 @@ def _grant(flat: str, account: Account) -> Iterator[str]:
 
 
 def _piped(copy: str, account: Account) -> Iterator[str]:
-    if not isinstance(sqlglot.parse_one(copy, dialect="snowflake"), exp.Copy):
+    if not isinstance(_parsed(copy), exp.Copy):
         yield "a pipe is a COPY"
     found = PIPED.match(copy)
     if found is None:
@@ -223,7 +229,7 @@ def _piped(copy: str, account: Account) -> Iterator[str]:
 
 
 def _tables_read(rest: str, account: Account) -> Iterator[str]:
-    query = sqlglot.parse_one(rest.partition(" AS\n")[2], dialect="snowflake")
+    query = _parsed(rest.partition(" AS\n")[2])
     for table in query.find_all(exp.Table):
         if not account.has("TABLE", table.sql(dialect="snowflake")):
             yield f"nobody made {table.sql(dialect='snowflake')}"

@@ -1,7 +1,6 @@
 """Finding the object that holds an offset, and what a trace makes of objects that are not as they were written."""
 
 import random
-from collections.abc import Mapping
 
 import pytest
 
@@ -88,7 +87,7 @@ async def test_the_newest_object_has_nobody_behind_it_and_a_hole_has_no_line() -
     assert "no line of the object has offset 5" in [check.what for check in hole.checks]
 
 
-async def changed(edit: Mapping[str, str], body: bytes | None = None) -> tuple[Check, ...]:
+async def changed(edit: dict[str, str], body: bytes | None = None) -> tuple[Check, ...]:
     """What is said of the middle one of three objects after its metadata, or its body, were edited."""
     async with memory_world() as world:
         objects = await write(world, 0, 1, 2, 3, 4, 5, rows=2)
