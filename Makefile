@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults lint fmt dbt compose-env wheel audit lock clean
+.PHONY: help install demo test histories faults lint fmt dbt compose-env wheel audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ demo: install ## the whole bank on this machine until Ctrl-C (ARGS="--seconds 60
 
 test: install ## all tests (ARGS="tests/unit -k name")
 	$(BIN)/pytest $(ARGS)
+
+histories: install ## 10,000 random histories of a table against a plain list of the past (about 8 minutes of processor time)
+	BANKSTREAM_HISTORIES=1000 $(BIN)/pytest tests/agents/test_histories.py
 
 faults: install ## every fault of the matrix on a bank of its own (ARGS="worker-killed"; SEED=7 MINUTES=10 for the random mode)
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
