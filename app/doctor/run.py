@@ -38,7 +38,7 @@ Check = Callable[[], Awaitable[list[Finding]]]
 async def examine(variables: Mapping[str, str], *, deep: bool = False) -> Report:
     """Make every check; settings are these variables on top of the environment. SettingsError if those cannot be used."""
     found = await asyncio.gather(
-        *(_made(name, check, deep=deep) for name, check in checks(variables, deep=deep).items())
+        *(made_or_not(name, check, deep=deep) for name, check in checks(variables, deep=deep).items())
     )
     return Report(tuple(found))
 
@@ -86,7 +86,8 @@ async def _history(broker: KafkaSettings, s3: S3Settings) -> list[Finding]:
     return await capture.check_history(broker, accepted)
 
 
-async def _made(name: str, check: Check, *, deep: bool) -> Outcome:
+async def made_or_not(name: str, check: Check, *, deep: bool = False) -> Outcome:
+    """What comes of a check, if only why nothing does."""
     began = time.monotonic()
     try:
         async with asyncio.timeout(None if deep else TIMEOUT_S):

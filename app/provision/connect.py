@@ -91,7 +91,7 @@ class Client:
             return Status("FAILED", trace)
         if states == {"RUNNING"} and found["tasks"]:
             return Status("RUNNING")
-        return Status("/".join(sorted(states)) if found["tasks"] else "UNASSIGNED")
+        return Status("/".join(sorted(states)) if found["tasks"] or "STOPPED" in states else "UNASSIGNED")
 
     def captured_lsn(self) -> int | None:
         """The position in PostgreSQL's log of the change that was captured last, as stored with it; None before the first."""

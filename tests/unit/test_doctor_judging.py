@@ -317,12 +317,12 @@ def test_errors_come_before_warnings() -> None:
 
 
 async def test_a_check_that_fails_is_reported_as_not_made() -> None:
-    from app.doctor.run import _made  # noqa: PLC0415
+    from app.doctor.run import made_or_not  # noqa: PLC0415
 
     async def fails() -> list[Finding]:
         raise OSError("no route")
 
-    assert (await _made("x", fails, deep=False)).could_not == "OSError: no route"
+    assert (await made_or_not("x", fails)).could_not == "OSError: no route"
 
 
 def test_the_page_is_made_of_the_kinds() -> None:
