@@ -4,13 +4,9 @@ from importlib import import_module
 
 from tests.faults.fault import Fault
 
-MODULES = (
-    "tests.faults.rows.processes",
-    "tests.faults.rows.broker",
-    "tests.faults.rows.log",
-    "tests.faults.rows.shape",
-    "tests.faults.rows.slow",
-    "tests.faults.rows.outage",
+MODULES = tuple(
+    f"tests.faults.rows.{name}"
+    for name in ("processes", "crash_points", "broker", "network", "sinks", "state", "log", "slow", "outage", "shape")
 )
 
 

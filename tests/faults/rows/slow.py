@@ -47,4 +47,4 @@ def _row(name: str, line: Line) -> Fault:
     )  # fmt: skip
 
 
-ROWS = (_row("s3-slow", replace(network.S3)), _row("warehouse-slow", replace(network.WAREHOUSE)))
+ROWS = (_row("s3-answers-late", replace(network.S3)), _row("warehouse-answers-late", replace(network.WAREHOUSE)))
