@@ -28,13 +28,15 @@ def replay(
     from app.replay.run import INPUTS, OUTPUTS, Replay
     from app.settings import WorkerSettings, load
 
+    terminal = Console(stderr=True)
     bar = Progress(
         TextColumn("replay"),
         BarColumn(),
         DownloadColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=terminal,
         transient=True,
+        disable=not terminal.is_terminal,
     )
     with bar, Outputs(out, OUTPUTS) as outputs:
         task = bar.add_task("replay", total=sum(file.stat().st_size for file in files))

@@ -16,7 +16,10 @@ Progress = Callable[[int], None]
 """Told how many bytes of the files, as they are on disk, have been read since the last call."""
 
 BLOCK: Final = 1 << 20
-"""Bytes that are read, and decompressed, at a time."""
+"""Bytes of lines that are decoded at a time."""
+
+PACKED: Final = 1 << 17
+"""Bytes of a file that are read at a time: how finely progress is told."""
 
 
 class RecordingError(BankstreamError):
@@ -146,11 +149,11 @@ def _headers(raw: bytes) -> tuple[tuple[str, bytes], ...]:
 
 
 def _opened(path: Path, file: IO[bytes], progress: Progress) -> IO[bytes]:
-    counted = io.BufferedReader(_Counted(file, progress), BLOCK)
+    counted = io.BufferedReader(_Counted(file, progress), PACKED)
     match path.suffix:
         case ".gz":
             return cast(IO[bytes], gzip.GzipFile(fileobj=counted))
         case ".zst":
             decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-            return cast(IO[bytes], decompressor.stream_reader(counted, read_size=BLOCK, read_across_frames=True))
+            return cast(IO[bytes], decompressor.stream_reader(counted, read_size=PACKED, read_across_frames=True))
     return counted

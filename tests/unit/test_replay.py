@@ -124,6 +124,7 @@ def test_a_file_cut_short_is_an_error_and_not_a_short_replay(tmp_path: Path) -> 
 def test_the_command_prints_what_it_did(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["replay", str(CAPTURED), "--out", str(tmp_path), "--json"])
     assert result.exit_code == 0
+    assert result.stderr == "", "no progress bar where nobody looks"
     summary = json.loads(result.stdout)
     assert summary["records"] > 500
     first = json.loads((tmp_path / "bank.scd2.customers.ndjson").read_text().splitlines()[0])
