@@ -181,6 +181,8 @@ class Engine:
         targets: dict[TopicPartition, int] = {}
         for tp in tps:
             positions = [one.processor.position(tp.topic) for _, one in self._owners(tp)]
+            if not positions:
+                continue  # taken away while Kafka was asked: whoever has it seeks it
             known = [first[tp] if position is None else position for position in positions]
             target = min(known)
             if target < first[tp]:
@@ -275,10 +277,9 @@ class Engine:
         """ContinuityError when a partition has no position although its group once committed one: its changelogs are gone."""
         stateless: dict[str, list[TopicPartition]] = {}
         for tp in tps:
-            owners = self._owners(tp)
-            group_id = owners[0][0].group_id
-            if len(owners) == 1 and group_id is not None and owners[0][1].processor.position(tp.topic) is None:
-                stateless.setdefault(group_id, []).append(tp)  # one of several members has the offset of any of them
+            match self._owners(tp):  # a topic of several members has the committed offset of any of them
+                case [(Member(group_id=str(group_id)), one)] if one.processor.position(tp.topic) is None:
+                    stateless.setdefault(group_id, []).append(tp)
         for group_id, partitions in stateless.items():
             for tp, committed in (await self.log.committed(group_id, partitions)).items():
                 if first[tp] < committed <= end[tp]:

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 import pytest
@@ -154,3 +154,14 @@ async def test_a_table_that_is_new_does_not_look_like_a_lost_one(rig: Rig) -> No
     await rig.send(1)
     await rig.process()
     assert await rig.reopen() == EVENTS + 1
+
+
+async def test_a_partition_taken_away_while_kafka_is_asked_where_to_read_it_is_left_out(rig: Rig) -> None:
+    ask = rig.engine.log.beginning
+
+    async def meanwhile(partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        await rig.engine.assign([])
+        return await ask(partitions)
+
+    rig.engine.log.beginning = meanwhile  # type: ignore[method-assign]
+    assert await rig.engine.seeks([rig.input]) == {}
