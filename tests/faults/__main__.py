@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, help="streams workers: 2, in the random mode 3, unless said otherwise")
     parser.add_argument("--rate", type=int, help="row changes a second, instead of what each row says")
+    parser.add_argument("--times", type=int, help="how often each fault fires, instead of what its row says")
     parser.add_argument("--minutes", type=float, help="the random mode, for so long")
     parser.add_argument("--events", type=int, help="row changes in the random mode; 500 a second unless said otherwise")
     parser.add_argument("--json", type=Path, help="where to write the results")
@@ -61,6 +62,8 @@ def run_rows(arguments: argparse.Namespace) -> int:
     chosen = [rows[name] for name in arguments.names] or list(rows.values())
     if arguments.rate:
         chosen = [replace(row, rate=arguments.rate) for row in chosen]
+    if arguments.times:
+        chosen = [replace(row, times=arguments.times) for row in chosen]
     found = results.Results(arguments.seed, workers)
     shared = [row for row in chosen if not row.own_bank]
     for group in ([shared] if shared else []) + [[row] for row in chosen if row.own_bank]:

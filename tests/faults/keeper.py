@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Self
@@ -196,7 +197,8 @@ class Keeper:
             pid = worker.pid
             assert pid is not None, f"{name} has no process"
             worker.asked, worker.wanted = True, stays
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # it has just ended by itself: its exit code will say so
+                os.kill(pid, number)
             deadline = time.monotonic() + wait_s
             while True:
                 found = next((end for end in reversed(self._exits) if end.pid == pid), None)

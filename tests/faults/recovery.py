@@ -30,8 +30,8 @@ class Recovery:
         self._partitions = [TopicPartition(VELOCITY.name, number) for number in range(kafka.partitions)]
         self._newest = dict.fromkeys(self._partitions, 0.0)
         self._positions: dict[TopicPartition, int] = {}
-        self._reached: list[tuple[float, float]] = []
-        """(when, commit time that every partition had passed by then), both rising."""
+        self._reached: list[tuple[float, float, dict[TopicPartition, int]]] = []
+        """(when, commit time that every partition had passed by then, last offsets read), rising."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="recovery", daemon=True)
 
@@ -45,10 +45,16 @@ class Recovery:
 
     def since(self, at: float) -> float | None:
         """Seconds from that moment (Unix time) until every partition had given a record younger than it; None: not yet."""
-        for when, committed in list(self._reached):
-            if committed > at:
-                return max(0.0, when - at)
-        return None
+        found = self._first(at)
+        return None if found is None else max(0.0, found[0] - at)
+
+    def offsets(self, at: float) -> dict[TopicPartition, int]:
+        """The last offsets read when that was so: who has those has recovered, too. Empty: not yet."""
+        found = self._first(at)
+        return {} if found is None else found[1]
+
+    def _first(self, at: float) -> tuple[float, dict[TopicPartition, int]] | None:
+        return next(((when, last) for when, committed, last in list(self._reached) if committed > at), None)
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -77,4 +83,4 @@ class Recovery:
                 self._newest[tp] = max(self._newest[tp], moment)
         oldest = min(self._newest.values())
         if fetched and (not self._reached or oldest > self._reached[-1][1]):
-            self._reached.append((time.time(), oldest))
+            self._reached.append((time.time(), oldest, {tp: position - 1 for tp, position in self._positions.items()}))

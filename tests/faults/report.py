@@ -27,8 +27,8 @@ def page(outcomes: Iterable[Outcome], rows: Mapping[str, Fault]) -> str:
         HEAD,
         "## The table",
         "",
-        "| # | fault | fired | events | lost | doubled | wrong | recovery, s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| # | fault | fired | events | lost | doubled | wrong | recovery, s | landed, s |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(_row(row, last.get(name)) for name, row in rows.items()),
         "",
         "## Random runs",
@@ -45,11 +45,11 @@ def page(outcomes: Iterable[Outcome], rows: Mapping[str, Fault]) -> str:
 def _row(row: Fault, outcome: Outcome | None) -> str:
     head = f"| {row.number} | **{row.name}**: {row.does}. *{row.holds}* |"
     if outcome is None:
-        return f"{head} | | | | | |"
+        return f"{head} | | | | | | |"
     held = "" if outcome.good else " **did not hold**"
     return (
         f"{head} {outcome.fired}{held} | {outcome.events:,} | {outcome.lost} | {outcome.doubled} | {outcome.wrong} | "
-        f"{_recovery(outcome)} |"
+        f"{_spread(outcome.recovery_s)} | {_spread(outcome.landed_s)} |"
     )
 
 
@@ -57,10 +57,9 @@ def _random(outcome: Outcome) -> str:
     held = "" if outcome.good else " **did not hold**"
     return (
         f"| {outcome.seed}{held} | {outcome.minutes:g} | {outcome.kills} | {outcome.fired} | {outcome.events:,} | {outcome.lost} | "
-        f"{outcome.doubled} | {outcome.wrong} | {_recovery(outcome)} | {outcome.drain_s:.0f} |"
+        f"{outcome.doubled} | {outcome.wrong} | {_spread(outcome.recovery_s)} | {outcome.drain_s:.0f} |"
     )
 
 
-def _recovery(outcome: Outcome) -> str:
-    found = outcome.recovery_s
+def _spread(found: list[float]) -> str:
     return f"{median(found):.1f}, {max(found):.1f}" if found else ""

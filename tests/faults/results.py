@@ -20,6 +20,8 @@ class Outcome(msgspec.Struct):
     wrong: int = 0
     recovery_s: list[float] = msgspec.field(default_factory=list)
     """Of each firing from which recovery was measured."""
+    landed_s: list[float] = msgspec.field(default_factory=list)
+    """Until those records were in the warehouse."""
     drain_s: float = 0.0
     """From the end of the load until everything had come out everywhere."""
     verify_s: float = 0.0

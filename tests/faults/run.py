@@ -1,17 +1,25 @@
 """Runs rows on a bank: load, fault, recovery, drain, verification; and says what they came to."""
 
+import asyncio
+import contextlib
 import random
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from app.reconcile import fence
+from app.reconcile.report import ReconcileError
+from app.reconcile.warehouse import Warehouse
+from app.settings import SnowflakeSettings
+from app.topics import VELOCITY
 from tests.faults.bank import Bank
 from tests.faults.draining import Drain, StuckError
 from tests.faults.fault import Fault, Firing
 from tests.faults.keeper import KILLED, tail
 from tests.faults.results import Outcome
 from tests.faults.verify import Verifier
+from tests.support.stack import settings_of
 from tests.support.waiting import eventually
 
 RECOVERY_TIMEOUT_S: Final = 300.0
@@ -36,7 +44,7 @@ class Runner:
             self.bank.load.start(fault.rate)
             try:
                 self._fire(fault, outcome)
-            except AssertionError as error:
+            except (AssertionError, ReconcileError) as error:
                 outcome.problems.append(f"{type(error).__name__}: {error}")
             self.bank.load.stop()
             drained = self._drained(outcome)
@@ -80,6 +88,11 @@ class Runner:
             + self.bank.logs(),
         )
         outcome.recovery_s.append(round(self.bank.recovery.since(firing.at) or 0.0, 2))
+        wanted = self.bank.recovery.offsets(firing.at)
+        ids = asyncio.run(fence.incarnations(self.bank.kafka, [VELOCITY.name]))
+        with contextlib.closing(Warehouse(settings_of(self.bank.environment, SnowflakeSettings))) as warehouse:
+            fence.wait_for_ledger(warehouse, wanted, ids, timeout_s=RECOVERY_TIMEOUT_S, say=lambda _: None)
+        outcome.landed_s.append(round(time.time() - firing.at, 2))
 
     def _drained(self, outcome: Outcome) -> bool:
         """Whether everything came out; if not, there is nothing to be verified: what is missing may still be on its way."""

@@ -17,6 +17,8 @@ from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.keeper import KILLED, tail
 from tests.support.waiting import eventually
 
+ATTEMPTS: Final = 5
+"""A worker may be about to end by itself, of the fault before: then that is no kill, and its next life is killed."""
 DRAIN_S: Final = 30.0
 """A worker that is told to stop is gone after so long."""
 TAKEOVER_S: Final = 120.0
@@ -37,12 +39,13 @@ def kill_streams(bank: Bank, chance: random.Random) -> Firing:
 
 def kill_one(bank: Bank, name: str) -> Firing:
     """kill -9 of this worker, proved by its exit code."""
-    bank.keeper.alive(name)
-    at = time.time()
-    ended = bank.keeper.kill(name)
-    if ended.code != KILLED:
-        raise NotFiredError(f"{ended}, by itself, before it was killed")
-    return Firing(f"{ended.name}: exit code {ended.code}", at)
+    for _ in range(ATTEMPTS):
+        bank.keeper.alive(name)
+        at = time.time()
+        ended = bank.keeper.kill(name)
+        if ended.code == KILLED:
+            return Firing(f"{ended.name}: exit code {ended.code}", at)
+    raise NotFiredError(f"{ended}, by itself, before it was killed, {ATTEMPTS} times in a row")
 
 
 def stop(bank: Bank, chance: random.Random) -> Firing:
@@ -117,9 +120,10 @@ def burst(bank: Bank, _: random.Random) -> Firing:
     at = time.time()
     with ThreadPoolExecutor(len(names)) as pool:
         ended = list(pool.map(bank.keeper.kill, names))
-    if any(end.code != KILLED for end in ended):
-        raise NotFiredError(f"not all were killed: {ended}")
-    return Firing(f"{len(ended)} workers: exit code {KILLED} each", at, count=len(ended))
+    killed = sum(end.code == KILLED for end in ended)
+    if killed < len(ended) - 1:
+        raise NotFiredError(f"only {killed} of {len(ended)} were killed: {', '.join(map(str, ended))}")
+    return Firing(f"{killed} of {len(ended)} workers: exit code {KILLED}", at, count=killed)
 
 
 @contextmanager
