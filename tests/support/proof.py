@@ -7,6 +7,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,7 +126,7 @@ async def fill(bank: Proof) -> None:
             bank.records.setdefault(record.topic, []).append(record)
             for output in streams.take(record, now_us=record.timestamp * 1000):
                 if output.topic in {topic.name for topic in LANDED}:
-                    derived = Record(output.topic, output.value, output.key, timestamp=record.timestamp)
+                    derived = Record(output.topic, output.value, output.key)
                     bank.records.setdefault(output.topic, []).append(await _sent(producer, derived))
     finally:
         await producer.stop()
@@ -133,10 +134,12 @@ async def fill(bank: Proof) -> None:
 
 
 async def _sent(producer: AIOKafkaProducer, record: Record) -> Record:
+    """As Kafka has it. It is stamped now: a log of old records has expired before it can be looked at."""
+    now_ms = time.time_ns() // 1_000_000
     sent = await producer.send_and_wait(
-        record.topic, key=record.key, value=record.value, partition=0, timestamp_ms=record.timestamp
+        record.topic, key=record.key, value=record.value, partition=0, timestamp_ms=now_ms
     )
-    return Record(record.topic, record.value, record.key, 0, sent.offset, record.timestamp)
+    return Record(record.topic, record.value, record.key, 0, sent.offset, now_ms)
 
 
 async def _load(bank: Proof, kafka: KafkaSettings) -> None:
