@@ -194,7 +194,7 @@ def models(bank: Proof) -> None:
     ]
     command += ["--target-path", f"{home}/target", "--log-path", f"{home}/logs", "--vars", "{settle_seconds: 0}"]
     done = subprocess.run(
-        command, env=os.environ | bank.environment, capture_output=True, text=True, check=False, timeout=250
+        command, env=os.environ | bank.environment, capture_output=True, text=True, check=False, timeout=500
     )
     assert done.returncode == 0, done.stdout[-4_000:]
 
