@@ -31,6 +31,7 @@ CURRENT_ROWS: Final = """
         select
             record:partition::number(38, 0) as log_partition,
             record:offset::number(38, 0) as log_offset,
+            record:ts::number(38, 0) as recorded_ms,
             coalesce(record:value:payload, record:value) as envelope
         from {database}.BRONZE.CDC_EVENTS
         where record:topic::varchar = '{topic}'
@@ -41,7 +42,9 @@ CURRENT_ROWS: Final = """
         select
             log_partition,
             log_offset,
+            recorded_ms,
             envelope:op::varchar as operation,
+            coalesce(envelope:source:snapshot::varchar in ('last_in_data_collection', 'last'), false) as ends_snapshot,
             envelope:source:lsn::number(38, 0) as lsn,
             -- how far the transaction is before (negative) or after the first one that had not begun yet
             mod(envelope:source:txId::number(38, 0) - {xmax} + {modulus} + {half}, {modulus}) - {half} as tx_distance,
@@ -63,6 +66,14 @@ CURRENT_ROWS: Final = """
 
     truncated as (
         select max(lsn) as truncated_lsn from changes where operation = 't'
+    ),
+
+    snapshot_ends as (
+        select lsn as taken_lsn, min(recorded_ms) as ended_ms from changes where ends_snapshot group by lsn
+    ),
+
+    last_snapshot as (
+        select max(taken_lsn) as taken_lsn, max(ended_ms) as ended_ms from snapshot_ends
     ),
 
     seen as (
@@ -94,7 +105,12 @@ CURRENT_ROWS: Final = """
     select row_key, to_json(row_image) as row_image
     from last_of_all
     cross join truncated
-    where operation <> 'd' and (truncated_lsn is null or lsn is null or lsn >= truncated_lsn)
+    cross join last_snapshot
+    where
+        operation <> 'd'
+        and (truncated_lsn is null or lsn is null or lsn >= truncated_lsn)
+        -- a connector's snapshot that was read to its end did not find it, and it has not changed since
+        and (taken_lsn is null or lsn is null or recorded_ms is null or lsn >= taken_lsn or recorded_ms >= ended_ms)
     order by row_key
 """
 
@@ -109,7 +125,7 @@ ASIDE: Final = """
 """
 """Records without a value that could be looked into: see app/reconcile/aside.py."""
 
-BOUND: Final = "union all select column1, column2, parse_json(column3) from values {rows}"
+BOUND: Final = "union all select column1, column2, null, parse_json(column3) from values {rows}"
 
 Ledger = Mapping[tuple[str, str, int], int]
 """Last loaded offset by (topic, incarnation, partition)."""

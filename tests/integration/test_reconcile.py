@@ -48,6 +48,8 @@ class Bank:
         self.settings, self.tables = settings, tables
         self.landed: list[Row] = []
         self.connection = self.connect()
+        self.clock_ms = 0
+        """The time of the records that land next."""
         self._lsn, self._offsets = 1_000, {}  # type: ignore[var-annotated]
 
     def connect(self) -> psycopg.Connection[Row]:
@@ -90,7 +92,7 @@ class Bank:
             "topic": f"bank.public.{table}",
             "partition": partition,
             "offset": at,
-            "ts": 0,
+            "ts": self.clock_ms,
             "key": key,
             "value": value,
         }
@@ -315,6 +317,28 @@ def test_rows_of_the_connectors_own_snapshot_count(bank: Bank) -> None:
     assert xid is not None
     bank.connection.commit()
     bank.land(bank.event("customers", "r", int(xid["xid"]), row))
+    assert bank.reconcile().reconciled
+
+
+def test_rows_that_a_whole_snapshot_of_the_connector_did_not_find_are_gone(bank: Bank) -> None:
+    """They were deleted while nobody captured: no record says so, but that they are not among what was read."""
+    vanished, lives = bank.customer("vanishes"), bank.customer("lives")
+    bank.change("customers", "DELETE FROM customers WHERE customer_id = %s", vanished, op="d", land=False)
+    rows = bank.connection.execute(
+        "SELECT *, pg_current_xact_id()::text AS xid FROM customers ORDER BY customer_id"
+    ).fetchall()
+    bank.connection.commit()
+    assert rows[-1]["customer_id"] == lives
+    bank.clock_ms = 1_000
+    events = [
+        bank.event("customers", "r", int(row.pop("xid")), row, lsn=90_000, snapshot="last_in_data_collection" if last else "true")
+        for last, row in ((row is rows[-1], row) for row in rows)
+    ]  # fmt: skip
+    bank.land(*events[:-1])
+    assert differences(bank.reconcile()) == {"customers": (Difference(vanished, "extra"),)}, "it may still be read"
+    bank.land(events[-1])
+    assert bank.reconcile().reconciled
+    bank.customer("made behind the snapshot")  # its lsn is a lower one here: it was recorded after the snapshot's end
     assert bank.reconcile().reconciled
 
 
