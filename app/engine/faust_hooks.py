@@ -47,7 +47,6 @@ from app.engine.engine import Batch, Cursor, Engine
 from app.engine.exits import die
 from app.engine.instance import Instance
 from app.engine.kafka import connection
-from app.errors import ContinuityError
 
 logger = logging.getLogger(__name__)
 
@@ -157,11 +156,9 @@ class Consumer(driver.Consumer):
         """Seek every assigned partition to the position in the state. A worker that is stopping has nothing more to read."""
         try:
             targets = await self.engine.seeks({TopicPartition(*tp) for tp in self.assignment()})
-        except ContinuityError as error:
-            die(error, "seek")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - Faust's recovery would crash of it, and the worker end with a code that says nothing
             if not self.engine.closing:
-                raise
+                die(error, "seek")
             logger.info("stopped while seeking: %r", error)
             return
         for tp, offset in targets.items():
