@@ -27,7 +27,7 @@ KILLED: Final = -signal.SIGKILL
 RESTART_PAUSE_S: Final = 0.1
 FAILURE_PAUSE_S: Final = 0.5
 """Before a worker that ended by itself is started again: an orchestrator backs off, too."""
-READY_TIMEOUT_S: Final = 90.0
+READY_TIMEOUT_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
