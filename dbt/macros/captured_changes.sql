@@ -23,9 +23,15 @@
         to_timestamp_ntz({{ commit_us('envelope') }}, 6) as committed_at,
         recorded_at,
         envelope:op::varchar as operation,
+        {{ ends_snapshot('envelope') }} as ends_snapshot,
         iff(envelope:op::varchar = 'd', envelope:before, envelope:after) as row_image
     from opened
     where {{ is_row_change('envelope', key) }}
+{%- endmacro %}
+
+{#- Whether an envelope has the last row of a snapshot of its table. Never NULL. -#}
+{% macro ends_snapshot(envelope) -%}
+    coalesce({{ envelope }}:source:snapshot::varchar in ('last_in_data_collection', 'last'), false)
 {%- endmacro %}
 
 {#- The commit time of an envelope in microseconds. -#}

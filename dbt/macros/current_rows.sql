@@ -9,6 +9,8 @@
       same lsn. Of the partitions' last changes the one with the highest lsn counts, and of equals the one that lives.
     A change that the streams refused is among the dead letters and did not happen, here as there.
     A truncate takes every row whose change stands below it: the table lock makes that exact.
+    A snapshot that was read to its end shows which rows are gone: those that it did not read and that did not change after it. A
+    transaction that was under way at the snapshot wrote below its lsn, and was recorded behind its last row.
 -#}
 {% macro current_rows(changes, key) -%}
     with changes as (
@@ -26,6 +28,22 @@
         select max(source_lsn) as truncated_lsn
         from changes
         where operation = 't'
+    ),
+
+    snapshot_ends as (
+        select
+            source_lsn as taken_lsn,
+            min(recorded_at) as ended_at
+        from changes
+        where ends_snapshot
+        group by source_lsn
+    ),
+
+    last_snapshot as (
+        select
+            max(taken_lsn) as taken_lsn,
+            max(ended_at) as ended_at
+        from snapshot_ends
     ),
 
     seen as (
@@ -58,7 +76,9 @@
     select last_of_all.*
     from last_of_all
     cross join truncated
+    cross join last_snapshot
     where
         operation <> 'd'
+        and (taken_lsn is null or source_lsn >= taken_lsn or recorded_at >= ended_at)
         and (truncated_lsn is null or source_lsn >= truncated_lsn)
 {%- endmacro %}

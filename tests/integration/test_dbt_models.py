@@ -73,6 +73,7 @@ def test_every_version_has_its_end_and_the_current_ones_none(day: Day) -> None:
         (4, 1, "created", None, True),
         (5, 1, "created", "deleted", False),
         (50, 1, "key_changed", None, True),
+        (6, 1, "created", "vanished", False),
     ]
 
 

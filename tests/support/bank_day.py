@@ -82,6 +82,8 @@ def ordinary_day(log: BankLog) -> None:
     log.refused("customers", None, base64="AAAB")
     log.refused("accounts", "no envelope")
     log.refused("transactions", {"op": "c", "after": {"transaction_id": "one"}, "source": {"ts_ms": 1e30}})
+    log.insert("customers", **customer(6, iso(log.clock)))
+    log.vanish("customers", 6)
     log.snapshot("customers")
     log.replay(0)  # an old record of customer 1 once more: no effect
 

@@ -89,10 +89,20 @@ class BankLog:
         self.rows[table].clear()
 
     def snapshot(self, table: str) -> None:
-        """A new snapshot reads every row again. Rows that did not change add no version."""
+        """A new snapshot reads every row again. Rows that did not change add no version; those that are gone end."""
         self._commit()
-        for row in self.rows[table].values():
-            self._land(table, row, self._envelope(table, "r", None, row))
+        self.lsn += 208
+        rows = list(self.rows[table].values())
+        for number, row in enumerate(rows):
+            mark = "last_in_data_collection" if number == len(rows) - 1 else "true"
+            source = self._land(table, row, self._envelope(table, "r", None, row, snapshot=mark))
+        for (of, key), version in list(self.open_versions.items()):
+            if of == table and key not in self.rows[table]:
+                self._close(table, key, version, "vanished", source)
+
+    def vanish(self, table: str, key: int) -> None:
+        """DELETE of one row while the slot is lost: nothing is logged."""
+        del self.rows[table][key]
 
     def replay(self, index: int) -> None:
         """Append an old raw change once more, under a new offset, as a connector that lost its position does."""
@@ -185,13 +195,15 @@ class BankLog:
     def _land_version(self, table: str, key: int, value: Row) -> None:
         self._append(f"SCD2_{table.upper()}", f"bank.scd2.{table}", self._partition(key), {KEYS[table]: key}, value)
 
-    def _envelope(self, table: str, operation: str, before: Row | None, after: Row | None) -> Row:
+    def _envelope(
+        self, table: str, operation: str, before: Row | None, after: Row | None, *, snapshot: str = "false"
+    ) -> Row:  # fmt: skip
         micros = int(self.clock.timestamp() * 1_000_000)
         envelope = {
             "before": before, "after": after, "op": operation, "ts_ms": micros // 1000 + 20,
             "source": {
                 "version": "3.6.1.Final", "connector": "postgresql", "name": "bank", "ts_ms": micros // 1000, "ts_us": micros,
-                "snapshot": "true" if operation == "r" else "false", "db": "bank", "schema": "public", "table": table,
+                "snapshot": snapshot, "db": "bank", "schema": "public", "table": table,
                 "txId": self.tx_id, "lsn": self.lsn, "sequence": f'[null,"{self.lsn}"]',
             },
             "transaction": None if operation == "r" else {"id": f"{self.tx_id}:{self.lsn}", "total_order": 1},

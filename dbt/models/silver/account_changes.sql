@@ -13,6 +13,7 @@ select
     committed_at,
     recorded_at,
     operation,
+    ends_snapshot,
     {{ integer('row_image:account_id') }} as account_id,
     {{ integer('row_image:customer_id') }} as customer_id,
     row_image:type::varchar as type,

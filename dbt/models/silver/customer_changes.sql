@@ -13,6 +13,7 @@ select
     committed_at,
     recorded_at,
     operation,
+    ends_snapshot,
     {{ integer('row_image:customer_id') }} as customer_id,
     row_image:name::varchar as name,
     row_image:email::varchar as email,

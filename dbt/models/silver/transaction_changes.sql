@@ -13,6 +13,7 @@ select
     committed_at,
     recorded_at,
     operation,
+    ends_snapshot,
     {{ integer('row_image:transaction_id') }} as transaction_id,
     {{ integer('row_image:account_id') }} as account_id,
     row_image:type::varchar as type,
