@@ -50,12 +50,12 @@ def frozen(part: str, seconds: float) -> Callable[[Bank, random.Random], Firing]
 
 HOLDS: Final = "nothing lost, doubled or wrong"
 ROWS = (
-    Fault("kafka-killed", 7, "kill -9 of the broker", HOLDS, killed("kafka"), times=2),
+    Fault("kafka-killed", 7, "kill -9 of the broker", HOLDS, killed("kafka"), times=2, weight=1),
     Fault("kafka-frozen-20s", 8, "SIGSTOP of the broker for 20 s", HOLDS, frozen("kafka", 20)),
     Fault(
         "kafka-frozen-60s", 8, "SIGSTOP of the broker for 60 s: beyond session and transaction timeouts",
         HOLDS, frozen("kafka", 60),
     ),
-    Fault("connect-killed", 21, "kill -9 of Kafka Connect", HOLDS, killed("connect"), times=2, affects="capture"),
-    Fault("postgres-killed", 21, "kill -9 of PostgreSQL", HOLDS, killed("postgres"), times=2, affects="capture"),
+    Fault("connect-killed", 21, "kill -9 of Kafka Connect", HOLDS, killed("connect"), times=2, weight=1, affects="capture"),
+    Fault("postgres-killed", 21, "kill -9 of PostgreSQL", HOLDS, killed("postgres"), times=2, weight=1, affects="capture"),
 )  # fmt: skip
