@@ -19,7 +19,7 @@ from tests.faults.rows import routes
 from tests.support.stack import settings_of
 from tests.support.waiting import eventually
 
-FIRE_TIMEOUT_S: Final = 30.0
+FIRE_TIMEOUT_S: Final = 90.0
 DELAY_S: Final = 0.2
 Affects = Literal["alerts", "lake", "warehouse", "capture"]
 

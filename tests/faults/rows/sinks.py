@@ -20,7 +20,7 @@ from tests.support.http_faults import HttpFaults, Matcher
 from tests.support.stack import settings_of
 from tests.support.waiting import eventually
 
-FIRE_TIMEOUT_S: Final = 30.0
+FIRE_TIMEOUT_S: Final = 90.0
 OUTAGE_S: Final = 15.0
 UNKNOWN: Final = "bankstream_warehouse_unknown_outcomes_total "
 
