@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import REGISTRY, Metric
 
 from agents import metrics as of_agents
 from app.capture import metrics as of_capture
@@ -70,15 +70,14 @@ def loud() -> list[str]:
     return [text for call in calls for text in _strings(call.args[0])]
 
 
-def declared() -> dict[str, MetricWrapperBase]:
+def declared() -> dict[str, Metric]:
     """Our metrics, by the name under which Prometheus has them."""
-    found = (
-        metric
-        for module in (of_engine, of_agents, of_sinks, of_capture)
-        for metric in vars(module).values()
-        if isinstance(metric, MetricWrapperBase)
-    )
-    return {metric._name + ("_total" if metric._type == "counter" else ""): metric for metric in found}
+    assert all((of_agents, of_capture, of_engine, of_sinks)), "each declares its metrics when it is imported"
+    return {
+        metric.name + ("_total" if metric.type == "counter" else ""): metric
+        for metric in REGISTRY.collect()
+        if metric.name.startswith("bankstream_")
+    }
 
 
 def named(page: str) -> set[str]:
@@ -101,13 +100,13 @@ def test_every_warning_of_a_worker_is_in_the_runbook() -> None:
 @pytest.mark.parametrize("page", [RUNBOOK, METRICS], ids=["runbook", "metrics"])
 def test_every_metric_that_is_named_exists(page: str) -> None:
     ends = ("_bucket", "_sum", "_count")
-    histograms = {f"{name}{end}" for name, metric in declared().items() if metric._type == "histogram" for end in ends}
+    histograms = {f"{name}{end}" for name, metric in declared().items() if metric.type == "histogram" for end in ends}
     assert named(page) - declared().keys() - histograms == set()
 
 
 def test_the_page_of_metrics_has_each_of_them_as_the_code_describes_it() -> None:
     rows = dict(re.findall(r"^\| `(bankstream_\w+)` \| \w+ \|[^|]*\| (.*) \|$", METRICS, re.MULTILINE))
-    assert rows == {name: metric._documentation for name, metric in declared().items()}
+    assert rows == {name: metric.documentation for name, metric in declared().items()}
 
 
 @pytest.mark.parametrize(
