@@ -231,6 +231,14 @@ class History(RuleBasedStateMachine):
     def settle(self, partition: int) -> None:
         self.product.settle(partition)
 
+    @rule(ahead=numbers, behind=numbers)
+    def run_ahead(self, ahead: int, behind: int) -> None:
+        """One partition is read to its end, and another hears of all orders before it has read its own changes."""
+        self.product.deliver(ahead, 1 << 30)
+        while self.product.obeyed[behind] < len(self.product.control[behind]):
+            self.product.order(behind)
+        self.product.settle(behind)
+
     @precondition(lambda self: any(self.past.log))
     @rule()
     def agree(self) -> None:
