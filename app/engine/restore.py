@@ -15,7 +15,7 @@ from rocksdict import Cache
 from app.engine import metrics
 from app.engine.changelog import ChangelogReader
 from app.engine.kafka import KafkaLog
-from app.engine.store import Store
+from app.engine.store import StateError, Store
 from app.engine.topic_admin import TOMBSTONES_MS
 from app.errors import BankstreamError, ContinuityError
 from app.settings import EngineSettings, KafkaSettings
@@ -104,10 +104,12 @@ def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
     try:
         store = Store(path, block_cache=cache)
     except Exception as error:
-        if "lock" in str(error).lower():
-            raise BankstreamError(
+        if "/LOCK: " in str(error):  # a "block checksum mismatch" has a lock in it, too
+            raise StateError(
                 f"local state {path} is in use by another process. Give each worker its own BANKSTREAM_ENGINE_STATE_DIR."
             ) from error
+        if "No space left on device" in str(error):
+            raise StateError(f"local state {path} cannot be opened: {error}. Make room on its disk.") from error
         logger.warning("local state %s cannot be opened (%s): made again from the changelogs", path, error)
         metrics.RESTORES.labels("discarded").inc()
         Store.destroy(path)
