@@ -99,17 +99,24 @@ def _open_elsewhere(bank: Bank, name: str) -> int:
 
 
 def come_and_go(bank: Bank, _: random.Random) -> Firing:
-    """One more streams worker, which gets partitions and leaves again."""
-    name = "streams-guest"
+    """So many more streams workers that each has one partition, and they leave again.
+
+    Fewer might get none: the assignor gives a worker up to ceil(partitions / workers), and leaves them where they are.
+    """
+    guests = [f"streams-guest-{n}" for n in range(1, 1 + bank.kafka.partitions - len(bank.keeper.names("streams")))]
     at = time.time()
-    bank.keeper.add(name, "streams")
-    eventually(lambda: (_open_here(bank, name) or 0) > 0, timeout_s=TAKEOVER_S, message="the guest gets no partition")
-    bank.keeper.ready(name)
-    got = _open_here(bank, name)
-    ended = bank.keeper.stop(name)
-    if ended.code != 0:
-        raise NotFiredError(f"{ended} instead of leaving:\n{tail(ended.log)}")
-    return Firing(f"{name}: had {got} partitions by account, left with exit code 0", at)
+    for name in guests:
+        bank.keeper.add(name, "streams")
+    eventually(
+        lambda: all((_open_here(bank, name) or 0) > 0 for name in guests),
+        timeout_s=TAKEOVER_S,
+        message=f"not every guest gets a partition: {[(name, _open_here(bank, name)) for name in bank.keeper.names('streams')]}",
+    )
+    bank.keeper.ready(*guests)
+    codes = [bank.keeper.stop(name).code for name in guests]
+    if any(codes):
+        raise NotFiredError(f"{', '.join(guests)} left with {codes}:\n{tail(bank.keeper.log(guests[0]))}")
+    return Firing(f"{', '.join(guests)}: had partitions, left with exit code 0", at)
 
 
 def burst(bank: Bank, _: random.Random) -> Firing:
@@ -173,7 +180,7 @@ ROWS = (
         f"{HOLDS}; the zombie is fenced", zombie, times=2, weight=1,
     ),
     Fault(
-        "worker-joins-and-leaves", 5, "one more streams worker joins, gets partitions, and leaves",
+        "worker-joins-and-leaves", 5, "streams workers join until each has one partition, and leave again",
         f"{HOLDS}; partitions move twice", come_and_go, times=2, weight=2,
     ),
     Fault(
