@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from app.settings import KafkaSettings, PostgresSettings, SourceSettings
-from app.stack.part import BACKENDS
+from app.stack.part import BACKENDS, Part
 from app.stack.stack import Stack
 from app.stack.steps import DEFAULT
 from tests.faults.keeper import Keeper, tail
@@ -76,7 +76,7 @@ class Bank:
 @contextmanager
 def bank(*, seed: int, streams_workers: int, environment: Mapping[str, str] | None = None) -> Iterator[Bank]:
     """A running, populated bank, wiped afterwards. `environment` has settings on top of those of the stack and of TUNING."""
-    with private_stack(*BACKENDS, steps=DEFAULT) as stack:
+    with private_stack(*BACKENDS, Part.WATCH, steps=DEFAULT) as stack:
         variables = {**stack.environment(), **TUNING, **_overrides(), **(environment or {})}
         home = stack.home.path / "faults"
         home.mkdir(mode=0o700)
