@@ -84,11 +84,12 @@ async def test_a_lost_changelog_stops_every_life_of_the_worker_and_nothing_is_em
 async def test_an_input_with_more_partitions_than_its_state_stops_the_worker(
     stack: Stack, admin: AIOKafkaAdminClient, tmp_path: Path
 ) -> None:
-    await admin.create_partitions({CUSTOMERS.name: NewPartitions(settings_of(stack, KafkaSettings).partitions + 1)})
+    partitions = settings_of(stack, KafkaSettings).partitions + 1
+    await admin.create_partitions({CUSTOMERS.name: NewPartitions(partitions)})
     with Workers(stack.environment(), tmp_path) as workers:
         worker = workers.start("streams")
         assert await ended(worker) == CONTINUITY, workers.logs()
-        assert f"topic {CUSTOMERS.name} has" in workers.logs()
+        assert f"'{CUSTOMERS.name}': {partitions}" in workers.logs()
 
 
 async def ended(worker: subprocess.Popen[bytes]) -> int:

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from rocksdict import Cache
 
 from app.engine.group import Group
-from app.engine.store import Store
+from app.engine.store import StateError, Store
 from app.settings import KafkaSettings
 from tests.faults.logs import Reader, beginning
 
@@ -27,7 +27,10 @@ async def audit(state: Path, groups: Sequence[Group], kafka: KafkaSettings) -> t
             path = state / group.app_id / group.name / str(number)
             if not (path / "CURRENT").exists():
                 continue
-            store = Store(path, block_cache=Cache(CACHE_BYTES))
+            try:
+                store = Store(path, block_cache=Cache(CACHE_BYTES))
+            except StateError:  # marked as damaged: its owner is another worker now, or will make it again
+                continue
             try:
                 count, found = await _compare(store, group, number, kafka)
             finally:
