@@ -179,7 +179,12 @@ class Consumer(driver.Consumer):
                 if not active:  # an empty set would mean every partition
                     await asyncio.sleep(max(linger, 0.005))
                     continue
-                fetched = await self._getmany(active_partitions=active, timeout=FETCH_WAIT_MS / 2000)
+                try:
+                    fetched = await self._getmany(active_partitions=active, timeout=FETCH_WAIT_MS / 2000)
+                except KeyError as error:
+                    logger.info("a fetch met a rebalance and is made again: %r", error)
+                    await self._read_again(active)
+                    continue
                 for tp, records in (fetched or {}).items():
                     await self._deliver(TopicPartition(tp.topic, tp.partition), cursors, records)
                 await asyncio.sleep(linger)
@@ -209,6 +214,16 @@ class Consumer(driver.Consumer):
         )  # fmt: skip
         message.batch = batch
         await self.callback(message)
+
+    async def _read_again(self, partitions: Iterable[TP]) -> None:
+        """Back to the cursors. aiokafka 0.14 may fail of a partition that is taken away while it hands out records (KeyError), and
+        forgets what it had taken of the others by then, although it has gone on behind that.
+        """
+        for tp in partitions:
+            cursor = self.engine.cursors.get(TopicPartition(tp.topic, tp.partition))
+            if cursor is not None:
+                with suppress(IllegalStateError):  # taken away by now
+                    await self.seek(tp, cursor.next)
 
     async def verify_all_partitions_active(self) -> None:
         """Faust's livelock detector reasons from acknowledgements, which are not used here."""

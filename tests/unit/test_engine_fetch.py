@@ -38,3 +38,11 @@ async def test_records_of_a_partition_that_will_be_sought_are_dropped() -> None:
     consumer = Fetching({})
     await consumer._deliver(PARTITION, {PARTITION: Cursor(3)}, RECORDS)
     assert consumer.sought == []
+
+
+async def test_a_fetch_that_failed_halfway_is_made_again_from_the_cursors() -> None:
+    """Of what aiokafka had taken before it failed, nothing was handed over."""
+    kept, sought_anew = Cursor(7), Cursor(40)
+    consumer = Fetching({PARTITION: kept, TopicPartition("topic", 1): sought_anew})
+    await consumer._read_again([TP("topic", 0), TP("topic", 1), TP("topic", 2)])
+    assert consumer.sought == [(TP("topic", 0), 7), (TP("topic", 1), 40)]
