@@ -37,7 +37,7 @@ class Outcome:
 
 @dataclass
 class CountingRun:
-    """One run on topics of its own making. Use `async with`; workers still alive at the end are killed."""
+    """One run on topics of its own making. Use `async with`; workers still alive at the end are stopped."""
 
     kafka: KafkaSettings
     home: Path
@@ -62,11 +62,17 @@ class CountingRun:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for (
+            worker
+        ) in self.alive():  # they leave their group: the next run is not to wait until their sessions have ended
+            worker.send_signal(signal.SIGCONT)
+            worker.terminate()
         for worker in self.workers:
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGCONT)
+            try:
+                worker.wait(20)
+            except subprocess.TimeoutExpired:
                 worker.kill()
-            worker.wait(10)
+                worker.wait(10)
 
     async def drop_topics(self) -> None:
         """Remove the topics of earlier runs, and wait until they are gone."""
