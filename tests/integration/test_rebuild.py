@@ -136,7 +136,7 @@ def test_a_broken_object_stops_its_chain_and_no_other_and_a_changed_row_of_the_f
     assert different.exit_code == 1
     assert "NOT equal" in different.output
     assert "ALERTS: bank.alerts/0, offsets" in different.output
-    assert different.output.count(" equal ") == len(report["tables"]) - 1, (
+    assert different.output.replace("NOT equal", "").count(" equal ") == len(report["tables"]) - 1, (
         "the mended chain is equal, and all but one table"
     )
 
