@@ -8,6 +8,7 @@ import pytest
 from aiokafka import TopicPartition
 from rich.console import Console
 
+from app import doctor
 from app.doctor import capture, kafka, lake, source
 from app.doctor.findings import HEALTHY, SICK, UNKNOWN, Finding, Outcome, Report
 from app.doctor.kinds import KINDS
@@ -336,7 +337,7 @@ def test_every_kind_can_be_found() -> None:
     """A kind that no code names would be a promise that nobody keeps."""
     text = "".join(
         path.read_text(encoding="utf-8")
-        for path in (PROJECT / "app" / "doctor").glob("*.py")
+        for path in Path(doctor.__file__).parent.glob("*.py")
         if path.name != "kinds.py"
     )
     assert [code for code in KINDS if f'"{code}"' not in text] == []
