@@ -118,7 +118,9 @@ class Writer:
                 row = self._connected().execute("SELECT pg_xact_status(%s::text::xid8)", [xid]).fetchone()
                 if row is not None and row[0] in ("committed", "aborted"):
                     return bool(row[0] == "committed")
-            except psycopg.errors.InvalidParameterValue:  # "in the future": PostgreSQL died before its log had anything of it
+            except (
+                psycopg.errors.InvalidParameterValue
+            ):  # "in the future": PostgreSQL died before its log had anything of it
                 return False
             except psycopg.OperationalError:
                 self.close()
