@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test histories faults lint fmt dbt compose-env wheel audit lock clean
+.PHONY: slow help install demo test histories faults lint fmt dbt compose-env wheel audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -22,8 +22,11 @@ install: $(VENV)/.installed ## virtual environment with everything, once per cha
 demo: install ## the whole bank on this machine until Ctrl-C (ARGS="--seconds 60 --no-dashboard --json")
 	@$(BIN)/bankstream demo $(ARGS)
 
-test: install ## all tests (ARGS="tests/unit -k name")
-	$(BIN)/pytest $(ARGS)
+test: install ## the tests (ARGS="tests/unit -k name")
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+slow: install ## the tests that take long: doctor, continuity, restore, trace, rebuild, live schema changes
+	$(BIN)/pytest -m slow $(ARGS)
 
 histories: install ## 10,000 random histories of a table against a plain list of the past (about 8 minutes of processor time)
 	BANKSTREAM_HISTORIES=1000 $(BIN)/pytest tests/agents/test_histories.py

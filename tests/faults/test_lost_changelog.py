@@ -21,7 +21,7 @@ from tests.integration.test_streams_worker import collect, in_memory, rows, send
 from tests.support.stack import private_stack, settings_of
 from tests.support.workers import Workers
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 STOPS_WITHIN_S = 120
 

@@ -18,7 +18,7 @@ from app.engine.table import Table
 from app.errors import ContinuityError
 from tests.support.continuity import EVENTS, SEEN, Rig
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def anew(rig: Rig, has: str) -> str:

@@ -16,7 +16,7 @@ from sinks.memory import MemoryStore
 from tests.support.continuity import EVENTS, Rig
 from tests.support.sinks import archived, partition, records
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 DECISION = Decision("they were test records", "ada", "2026-01-01T00:00:00+00:00")
 

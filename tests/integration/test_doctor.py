@@ -35,7 +35,7 @@ from tests.support.stack import private_stack, settings_of
 from tests.support.waiting import eventually
 from tests.support.workers import PROJECT, Workers
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Deployment:

@@ -23,7 +23,7 @@ from tests.support.proof import Proof
 from tests.support.stack import settings_of
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 OFFLINE = {"BANKSTREAM_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "BANKSTREAM_POSTGRES_PORT": "1"}
 """A rebuild asks neither Kafka nor PostgreSQL: here neither can be reached."""

@@ -21,7 +21,7 @@ from app.settings import EngineSettings, KafkaSettings
 from app.stack.stack import Stack
 from tests.support.stack import settings_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 Content = dict[bytes, bytes]
 

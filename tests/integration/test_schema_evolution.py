@@ -25,7 +25,7 @@ from tests.support.stack import private_stack, settings_of
 from tests.support.waiting import eventually
 from tests.support.workers import PROJECT, Workers
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 CARDS = """
 CREATE TABLE cards (

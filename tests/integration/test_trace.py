@@ -26,7 +26,7 @@ from tests.support.cdc import Record
 from tests.support.proof import Proof
 from tests.support.stack import settings_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]  # the models are built first
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]  # the models are built first
 
 ALERT = "card_testing:1-10-103"
 
