@@ -28,7 +28,7 @@ from tests.support.captured import Captured, captured, rows
 from tests.support.stack import private_stack, settings_of
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TOPIC = "bank.public.transactions"
 HEARTBEAT = "bank.public.heartbeat"

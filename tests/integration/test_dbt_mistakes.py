@@ -16,7 +16,7 @@ from tests.support.bank_log import BankLog, iso
 from tests.support.landing import landing
 from tests.support.stack import StackPool
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 Record = dict[str, Any]
 History = dict[str, list[Record]]
