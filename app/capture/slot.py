@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import psycopg
 
 from app.errors import BankstreamError, one_line
+from app.postgres import as_reader
 from app.settings import SourceSettings
 
 
@@ -30,15 +31,7 @@ class Slot:
 def read_slot(source: SourceSettings, name: str) -> Slot | None:
     """The slot, read with the reader's account; None if there is none of that name. SlotError when PostgreSQL does not answer."""
     try:
-        with psycopg.connect(
-            host=source.host,
-            port=source.port,
-            dbname=source.dbname,
-            user=source.reader_user,
-            password=source.reader_password.get_secret_value() if source.reader_password else None,
-            sslmode=source.sslmode,
-            connect_timeout=5,
-        ) as connection:
+        with as_reader(source, connect_timeout=5) as connection:
             row = connection.execute(
                 "SELECT active, wal_status, coalesce(confirmed_flush_lsn::text, ''),"
                 " coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint"

@@ -13,6 +13,7 @@ import psycopg
 from snowflake.connector.errors import Error as WarehouseError
 
 from app.errors import BankstreamError
+from app.postgres import as_reader
 from app.settings import SnowflakeSettings, SourceSettings
 from app.stack.events import Died
 from app.stack.stack import ProcessStatus, Stack
@@ -73,11 +74,7 @@ def commits(settings: SourceSettings, tell: Callable[[int], object]) -> Poller:
     """Tells how many transactions the database has committed since the first answer."""
 
     def work(stop: threading.Event) -> None:
-        with psycopg.connect(
-            host=settings.host, port=settings.port, dbname=settings.dbname, sslmode=settings.sslmode, autocommit=True,
-            user=settings.reader_user, connect_timeout=5, application_name="bankstream demo",
-            password=settings.reader_password.get_secret_value() if settings.reader_password else None,
-        ) as connection:  # fmt: skip
+        with as_reader(settings, autocommit=True, connect_timeout=5, application_name="bankstream demo") as connection:
             while not stop.wait(COMMITS_INTERVAL_S):
                 row = connection.execute(
                     "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"

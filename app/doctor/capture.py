@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.doctor import source
 from app.doctor.findings import Finding
-from app.doctor.source import lsn_text
 from app.engine.kafka import connection
+from app.postgres import lsn_text
 from app.provision.connect import Client, Status
 from app.provision.connector import configuration
 from app.settings import ConnectSettings, KafkaSettings, SourceSettings

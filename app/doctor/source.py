@@ -9,6 +9,7 @@ import psycopg
 
 from app.captured import REQUIRED, captured_tables
 from app.doctor.findings import Finding
+from app.postgres import as_reader, lsn_text
 from app.provision.migrations import Migration, shipped
 from app.provision.source import HEARTBEAT, PUBLICATION
 from app.settings import SourceSettings
@@ -70,22 +71,11 @@ class Streaming:
     """None: there is no heartbeat row."""
 
 
-def lsn_text(lsn: int) -> str:
-    """As PostgreSQL writes it.
-
-    >>> lsn_text(28568072)
-    '0/1B3EA08'
-    """
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-
-
 @contextmanager
 def reading(settings: SourceSettings) -> Iterator[psycopg.Connection[Any]]:
     """A session of the reader."""
-    with psycopg.connect(
-        host=settings.host, port=settings.port, dbname=settings.dbname, user=settings.reader_user, sslmode=settings.sslmode,
-        password=settings.reader_password.get_secret_value() if settings.reader_password else None,
-        connect_timeout=CONNECT_TIMEOUT_S, application_name="bankstream doctor", autocommit=True,
+    with as_reader(
+        settings, connect_timeout=CONNECT_TIMEOUT_S, application_name="bankstream doctor", autocommit=True,
         options="-c statement_timeout=30s -c default_transaction_read_only=on",
     ) as connection:  # fmt: skip
         yield connection

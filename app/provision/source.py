@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from app.captured import captured_tables
 from app.errors import one_line
+from app.postgres import log_in
 from app.provision.errors import SourceError
 from app.provision.migrations import lock, migrate, shipped
 from app.settings import PostgresSettings, SourceSettings
@@ -57,13 +58,11 @@ def provision(settings: SourceSettings) -> list[str]:
 @contextmanager
 def _connect(settings: PostgresSettings, user: str, password: SecretStr | None, dbname: str) -> Iterator[Connection]:
     try:
-        connection = psycopg.connect(
-            host=settings.host,
-            port=settings.port,
+        connection = log_in(
+            settings,
+            user,
+            password,
             dbname=dbname,
-            user=user,
-            password=password.get_secret_value() if password else None,
-            sslmode=settings.sslmode,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name=APPLICATION,
             options="-c client_min_messages=warning",

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from app.engine.kafka import KafkaLog, connection
+from app.postgres import as_bank
 from app.reconcile.report import ReconcileError
 from app.reconcile.warehouse import Warehouse
 from app.settings import KafkaSettings, SourceSettings
@@ -52,11 +53,7 @@ class Marker:
         """Commit the word, once more if it was set before."""
         settings = self._settings
         try:
-            with psycopg.connect(
-                host=settings.host, port=settings.port, dbname=settings.dbname, sslmode=settings.sslmode, user=settings.user,
-                password=settings.password.get_secret_value() if settings.password else None,
-                connect_timeout=10, application_name="bankstream reconcile",
-            ) as session:  # fmt: skip
+            with as_bank(settings, connect_timeout=10, application_name="bankstream reconcile") as session:
                 found = session.execute("UPDATE public.heartbeat SET marker = %s", [self._word]).rowcount
         except psycopg.Error as error:
             raise ReconcileError(

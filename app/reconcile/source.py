@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from app.domain.times import format_us
+from app.postgres import as_reader
 from app.reconcile.canonical import Convert, Value, converter
 from app.reconcile.report import ReconcileError
 from app.settings import SourceSettings
@@ -103,11 +104,9 @@ class Source:
 @contextmanager
 def opened(settings: SourceSettings) -> Iterator[Source]:
     """The snapshot, for as long as the context lasts."""
-    password = settings.reader_password.get_secret_value() if settings.reader_password else None
     try:
-        connection = psycopg.connect(
-            host=settings.host, port=settings.port, dbname=settings.dbname, sslmode=settings.sslmode,
-            user=settings.reader_user, password=password, connect_timeout=CONNECT_TIMEOUT_S, application_name="bankstream reconcile",
+        connection = as_reader(
+            settings, connect_timeout=CONNECT_TIMEOUT_S, application_name="bankstream reconcile",
             options="-c timezone=UTC -c datestyle=ISO -c extra_float_digits=1 -c idle_in_transaction_session_timeout=0",
         )  # fmt: skip
     except psycopg.OperationalError as error:

@@ -12,6 +12,7 @@ from uuid import uuid4
 import msgspec
 from snowflake.connector.errors import Error
 
+from app.postgres import XID_MODULUS
 from app.reconcile.aside import MARK, Aside, decoded
 from app.reconcile.canonical import Value
 from app.reconcile.report import ReconcileError
@@ -21,8 +22,6 @@ from app.topics import PREFIX
 from sinks.snowflake import LEDGER, connect
 
 PAGE_ROWS: Final = 10_000
-XID_MODULUS: Final = 1 << 32
-"""Debezium names a transaction by the low 32 bits of its id, as the log does."""
 LONG_BEFORE_US: Final = 3_600_000_000
 """What was committed so long before the snapshot is seen by it, whatever its id: 32 bits wrap, clocks may be set."""
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import psycopg
 
 from app.errors import one_line
+from app.postgres import as_bank
 from app.settings import PostgresSettings
 from app.simulator.errors import SimulationError
 from app.simulator.statements import Counted, Work
@@ -27,13 +28,8 @@ Counts = Counter[Counted]
 
 def connect(settings: PostgresSettings) -> psycopg.Connection[Any]:
     """A connection as the bank's own software. psycopg.OperationalError if it cannot be made."""
-    return psycopg.connect(
-        host=settings.host,
-        port=settings.port,
-        dbname=settings.dbname,
-        user=settings.user,
-        password=settings.password.get_secret_value() if settings.password else None,
-        sslmode=settings.sslmode,
+    return as_bank(
+        settings,
         connect_timeout=CONNECT_TIMEOUT_S,
         application_name=APPLICATION,
         options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={STATEMENT_TIMEOUT_MS}",

@@ -13,10 +13,11 @@ from app.domain.scd2 import version_id
 from app.domain.screening import alert_id
 from app.domain.times import format_us
 from app.errors import PoisonRecordError
+from app.postgres import lsn_text
 from app.reconcile import canonical
 from app.topics import ALERTS, DEAD_LETTERS, PREFIX, SCD2, TRANSACTIONS, VELOCITY
 from app.trace import values
-from app.trace.places import Position, lsn_text
+from app.trace.places import Position
 from app.trace.report import Check, differs, judged, noted
 
 CAPTURED: Final = f"{PREFIX}.public."

@@ -5,12 +5,11 @@ from typing import Any, Final
 import psycopg
 
 from app.domain.changes import RowChange
+from app.postgres import XID_MODULUS, as_reader, lsn_text
 from app.settings import SourceSettings
-from app.trace.places import lsn_text
 from app.trace.report import Check, differs, holds, judged, noted, unreachable
 
 CONNECT_TIMEOUT_S: Final = 10
-XID_MODULUS: Final = 1 << 32
 
 QUERY: Final = """
     WITH now AS (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::numeric AS xmax),
@@ -57,12 +56,9 @@ class Source:
         return checks
 
     def _ask(self, lsn: int, tx_id: int) -> tuple[bool, str | None]:
-        found = self._settings
-        password = found.reader_password.get_secret_value() if found.reader_password else None
-        with psycopg.connect(
-            host=found.host, port=found.port, dbname=found.dbname, sslmode=found.sslmode, user=found.reader_user, password=password,
-            connect_timeout=CONNECT_TIMEOUT_S, application_name="bankstream trace",
-        ) as session:  # fmt: skip
+        with as_reader(
+            self._settings, connect_timeout=CONNECT_TIMEOUT_S, application_name="bankstream trace"
+        ) as session:
             row: Any = session.execute(
                 QUERY, {"xid": tx_id % XID_MODULUS, "modulus": XID_MODULUS, "lsn": lsn_text(lsn)}
             ).fetchone()
