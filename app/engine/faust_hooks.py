@@ -203,8 +203,7 @@ class Consumer(driver.Consumer):
         if cursor is not cursors.get(tp):
             # Sought since the fetch began. A fetch waits through a rebalance, so these may be the first records of the new place, and
             # aiokafka has gone on behind them: back to where the cursor is.
-            with suppress(IllegalStateError):  # taken away by now
-                await self.seek(TP(tp.topic, tp.partition), cursor.next)
+            await self._back_to(cursor, TP(tp.topic, tp.partition))
             return
         batch = self.engine.fetched(tp, cursor, records)
         last = records[-1]
@@ -222,8 +221,11 @@ class Consumer(driver.Consumer):
         for tp in partitions:
             cursor = self.engine.cursors.get(TopicPartition(tp.topic, tp.partition))
             if cursor is not None:
-                with suppress(IllegalStateError):  # taken away by now
-                    await self.seek(tp, cursor.next)
+                await self._back_to(cursor, tp)
+
+    async def _back_to(self, cursor: Cursor, tp: TP) -> None:
+        with suppress(IllegalStateError):  # taken away by now
+            await self.seek(tp, cursor.next)
 
     async def verify_all_partitions_active(self) -> None:
         """Faust's livelock detector reasons from acknowledgements, which are not used here."""

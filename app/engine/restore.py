@@ -111,33 +111,30 @@ def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
         if "No space left on device" in str(error):
             raise StateError(f"local state {path} cannot be opened: {error}. Make room on its disk.") from error
         logger.warning("local state %s cannot be opened (%s): made again from the changelogs", path, error)
-        metrics.RESTORES.labels("discarded").inc()
-        Store.destroy(path)
-        store = Store(path, block_cache=cache)
-        store.set_identity(identity)
-        return store
-    if store.identity is None:
+        return _remade(path, identity, cache)
+    known = store.identity
+    if known is None:
         metrics.RESTORES.labels("cold").inc()
         store.set_identity(identity)
-    elif store.identity != identity:
+        return store
+    if known != identity:
         logger.warning("local state %s belongs to changelogs that no longer exist: made again", path)
-        metrics.RESTORES.labels("discarded").inc()
-        store = _remake(store, identity, cache)
     elif (age_s := time.time() - store.current_at) > MAX_AGE_S:
         logger.warning("local state %s is %.0f s old, and may have missed deletions: made again", path, age_s)
-        metrics.RESTORES.labels("discarded").inc()
-        store = _remake(store, identity, cache)
     else:
         metrics.RESTORES.labels("warm").inc()
-    return store
-
-
-def _remake(store: Store, identity: bytes, cache: Cache) -> Store:
+        return store
     store.close()
-    Store.destroy(store.path)
-    fresh = Store(store.path, block_cache=cache)
-    fresh.set_identity(identity)
-    return fresh
+    return _remade(path, identity, cache)
+
+
+def _remade(path: Path, identity: bytes, cache: Cache) -> Store:
+    """An empty store in the place of one that is of no use."""
+    metrics.RESTORES.labels("discarded").inc()
+    Store.destroy(path)
+    store = Store(path, block_cache=cache)
+    store.set_identity(identity)
+    return store
 
 
 def _start(store: Store, tp: TopicPartition, changelog: Changelog, first_kept: int) -> int:
