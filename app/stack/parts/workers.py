@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import dataclass
 from typing import Final
 
 import requests
@@ -10,16 +11,31 @@ from app.stack.home import explained
 from app.stack.http import loopback
 from app.stack.part import Context, Definition, Launch, NotReadyError, Part
 
-COMMANDS: Final = {
-    Part.STREAMS: ("worker", "streams"),
-    Part.LAKE: ("worker", "lake"),
-    Part.LOADER: ("worker", "warehouse"),
-    Part.WATCH: ("watch",),
-}
 READY: Final = "bankstream_ready 1.0"
 """The line of a worker's metrics that says so."""
-CAPTURING: Final = "bankstream_capture_running 1.0"
-"""The watcher's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a process is started, what its metrics say when it is ready, and what is wrong as long as they do not."""
+
+    command: tuple[str, ...]
+    ready: str = READY
+    unready: str = "it has not opened its partitions yet"
+    needs: frozenset[Part] = frozenset({Part.KAFKA})
+
+
+_KINDS: Final = {
+    Part.STREAMS: _Kind(("worker", "streams")),
+    Part.LAKE: _Kind(("worker", "lake")),
+    Part.LOADER: _Kind(("worker", "warehouse")),
+    Part.WATCH: _Kind(
+        ("watch",),
+        ready="bankstream_capture_running 1.0",
+        unready="the connector does not run yet",
+        needs=frozenset({Part.CONNECT, Part.POSTGRES}),
+    ),
+}
 DRAIN_S: Final = 40
 """Workers drain within 30 s of SIGTERM; what hangs longer is killed, and loses nothing by that."""
 
@@ -33,6 +49,7 @@ def process_names(part: Part, streams_workers: int) -> tuple[str, ...]:
 
 def definition(part: Part, name: str) -> Definition:
     """The worker process `name` of this kind."""
+    kind = _KINDS[part]
 
     def prepare(context: Context) -> None:
         directory = context.home.data("state") / name
@@ -46,7 +63,7 @@ def definition(part: Part, name: str) -> Definition:
             if key.startswith("BANKSTREAM_") and not key.startswith("BANKSTREAM_STACK_")
         }
         return Launch(
-            (sys.executable, "-m", "app.cli", *COMMANDS[part]),
+            (sys.executable, "-m", "app.cli", *kind.command),
             environment={
                 **tuning,
                 **context.environment,
@@ -63,14 +80,10 @@ def definition(part: Part, name: str) -> Definition:
                 found = session.get(url, timeout=(1, 5)).text
         except requests.RequestException as error:
             raise NotReadyError(f"{type(error).__name__}: {error}") from None
-        if part is Part.WATCH:
-            if CAPTURING not in found:
-                raise NotReadyError("the connector does not run yet")
-        elif READY not in found:
-            raise NotReadyError("it has not opened its partitions yet")
+        if kind.ready not in found:
+            raise NotReadyError(kind.unready)
 
-    needs = frozenset({Part.CONNECT, Part.POSTGRES} if part is Part.WATCH else {Part.KAFKA})
-    return Definition(part, (metrics_port(name),), prepare, launch, check, needs=needs)
+    return Definition(part, (metrics_port(name),), prepare, launch, check, needs=kind.needs)
 
 
 def metrics_port(name: str) -> str:
