@@ -7,6 +7,7 @@ it ends.
 """
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -109,7 +110,7 @@ class Watcher:
         self._say("connector", "" if status.state == "RUNNING" else f"connector is {status.state}")
 
     def _say(self, what: str, problem: str) -> None:
-        """Log a problem when it comes and when it goes. Figures in it that change are not news: its beginning decides."""
+        """Log a problem when it comes, when it becomes another, and when it goes."""
         before = self._problems.get(what, "")
         self._problems[what] = problem
         if problem and problem != before:
@@ -128,8 +129,6 @@ def watch(watcher: Watcher, wait: Callable[[float], bool], interval_s: float) ->
 
 def stopping() -> threading.Event:
     """Set by SIGTERM and SIGINT; its `wait` is what `watch` takes."""
-    import signal  # noqa: PLC0415 - of the process, not of the watcher
-
     event = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: event.set())
