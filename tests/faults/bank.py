@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psycopg
-
 from app.settings import KafkaSettings, PostgresSettings, SourceSettings
 from app.stack.part import BACKENDS, Part
 from app.stack.stack import Stack
@@ -19,6 +17,7 @@ from tests.faults.keeper import Keeper, tail
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.recovery import Recovery
+from tests.support.clients import admin_query
 from tests.support.stack import private_stack, settings_of
 from tests.support.workers import SESSION_TIMEOUT_MS
 
@@ -53,14 +52,7 @@ class Bank:
 
     def query(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         """A statement in PostgreSQL as the administrator, and its rows."""
-        settings = settings_of(self.environment, SourceSettings)
-        assert settings.admin_password is not None
-        with psycopg.connect(
-            host=settings.host, port=settings.port, dbname=settings.dbname, user=settings.admin_user,
-            password=settings.admin_password.get_secret_value(), autocommit=True, connect_timeout=5,
-        ) as connection:  # fmt: skip
-            cursor = connection.execute(statement.encode(), values)
-            return cursor.fetchall() if cursor.description else []
+        return admin_query(settings_of(self.environment, SourceSettings), statement, *values)
 
     def part_pid(self, part: str) -> int:
         """The process of a part of the stack."""

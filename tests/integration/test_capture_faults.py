@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
-import psycopg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -25,6 +24,7 @@ from app.stack.part import Part
 from app.stack.stack import Stack
 from app.stack.steps import CONNECTOR, SOURCE, TOPICS
 from tests.support.captured import Captured, captured, rows
+from tests.support.clients import admin_query
 from tests.support.stack import private_stack, settings_of
 from tests.support.waiting import eventually
 
@@ -42,14 +42,7 @@ def stack() -> Iterator[Stack]:
 
 def query(stack: Stack, statement: str, *values: object) -> list[Any]:
     """As the administrator."""
-    settings = settings_of(stack, SourceSettings)
-    assert settings.admin_password is not None
-    with psycopg.connect(
-        host=settings.host, port=settings.port, dbname=settings.dbname, user=settings.admin_user,
-        password=settings.admin_password.get_secret_value(), autocommit=True, connect_timeout=5,
-    ) as connection:  # fmt: skip
-        cursor = connection.execute(statement.encode(), values)
-        return cursor.fetchall() if cursor.description else []
+    return admin_query(settings_of(stack, SourceSettings), statement, *values)
 
 
 def read_up_to_now(stack: Stack, topic: str = TOPIC) -> list[Captured]:

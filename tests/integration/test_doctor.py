@@ -9,14 +9,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
-import boto3
-import psycopg
 import pytest
 import requests
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from botocore.config import Config
 
 from app.doctor import Report, examine
 from app.doctor.findings import HEALTHY, SICK, UNKNOWN
@@ -31,6 +28,7 @@ from app.stack.stack import Stack
 from app.stack.steps import DEFAULT
 from app.topics import ALERTS, VELOCITY
 from sinks.snowflake import connect
+from tests.support.clients import admin_query, s3_client
 from tests.support.stack import private_stack, settings_of
 from tests.support.waiting import eventually
 from tests.support.workers import PROJECT, Workers
@@ -50,13 +48,7 @@ class Deployment:
 
     def sql(self, statement: str) -> list[Any]:
         """As the administrator."""
-        assert self.sources.admin_password is not None
-        with psycopg.connect(
-            host=self.sources.host, port=self.sources.port, dbname=self.sources.dbname, user=self.sources.admin_user,
-            password=self.sources.admin_password.get_secret_value(), autocommit=True,
-        ) as session:  # fmt: skip
-            cursor = session.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
+        return admin_query(self.sources, statement)
 
     def warehouse(self, statement: str) -> list[Any]:
         with connect(settings_of(self.stack, SnowflakeSettings)) as session, session.cursor() as cursor:
@@ -70,12 +62,7 @@ class Deployment:
         ).raise_for_status()
 
     def s3(self) -> Any:
-        found = settings_of(self.stack, S3Settings)
-        assert found.secret_access_key is not None
-        return boto3.client(
-            "s3", endpoint_url=found.endpoint_url, region_name=found.region, aws_access_key_id=found.access_key_id,
-            aws_secret_access_key=found.secret_access_key.get_secret_value(), config=Config(proxies={}),
-        )  # fmt: skip
+        return s3_client(settings_of(self.stack, S3Settings))
 
     async def examine(self, *names: str) -> Report:
         """Only these checks, or all."""

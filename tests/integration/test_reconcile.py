@@ -13,7 +13,6 @@ import msgspec
 import psycopg
 import pytest
 import zstandard
-from psycopg import sql
 from psycopg.rows import dict_row
 
 from app.provision.source import provision
@@ -25,6 +24,7 @@ from app.settings import S3Settings, SnowflakeSettings, SourceSettings
 from app.stack.part import Part
 from sinks.lines import large
 from tests.support.cdc import Record
+from tests.support.clients import drop_database
 from tests.support.landing import BUCKET, Landing, landing
 from tests.support.stack import StackPool, settings_of
 
@@ -177,16 +177,7 @@ def bank(stack_pool: StackPool, tmp_path: Path) -> Iterator[Bank]:
                 found.transaction(account, amount)
         yield found
         found.connection.close()
-    drop(settings)
-
-
-def drop(settings: SourceSettings) -> None:
-    assert settings.admin_password is not None
-    with psycopg.connect(
-        host=settings.host, port=settings.port, dbname="postgres", user=settings.admin_user, autocommit=True,
-        password=settings.admin_password.get_secret_value(),
-    ) as connection:  # fmt: skip
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(settings.dbname)))
+    drop_database(settings)
 
 
 def differences(report: Report) -> dict[str, tuple[Difference, ...]]:

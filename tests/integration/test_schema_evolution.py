@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from app.settings import KafkaSettings, SourceSettings
@@ -21,6 +20,7 @@ from app.stack.stack import Stack
 from app.stack.steps import SOURCE
 from tests.support.capture_cdc import owner
 from tests.support.captured import Captured, captured
+from tests.support.clients import as_admin
 from tests.support.stack import private_stack, settings_of
 from tests.support.waiting import eventually
 from tests.support.workers import PROJECT, Workers
@@ -160,11 +160,7 @@ def test_rows_that_went_while_the_slot_was_lost_are_closed_and_others_are_untouc
     bank.versions("cards", lambda found: all(of(found, branch="Uri", number=number) for number in (1, 2)))
     bank.stack.stop("connect")
     settings = settings_of(bank.stack, SourceSettings)
-    assert settings.admin_password is not None
-    with psycopg.connect(
-        host=settings.host, port=settings.port, dbname=settings.dbname, user=settings.admin_user,
-        password=settings.admin_password.get_secret_value(), autocommit=True,
-    ) as admin:  # fmt: skip
+    with as_admin(settings) as admin:
         inactive = "SELECT FROM pg_replication_slots WHERE slot_name = 'bank' AND NOT active"
         eventually(lambda: admin.execute(inactive).fetchone() is not None, timeout_s=30)
         admin.execute("SELECT pg_drop_replication_slot('bank')")

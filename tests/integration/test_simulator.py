@@ -21,6 +21,7 @@ from app.simulator.simulation import Simulation, Wishes
 from app.simulator.statistics import Statistics
 from app.stack.environment import ADMIN
 from app.stack.stack import Stack
+from tests.support.clients import drop_database
 from tests.support.stack import settings_of
 from tests.support.waiting import eventually
 
@@ -84,17 +85,7 @@ def database(stack: Stack) -> Iterator[BankDatabase]:
     try:
         yield bank
     finally:
-        settings = settings_of(stack, SourceSettings)
-        assert settings.admin_password is not None
-        with psycopg.connect(
-            host=settings.host,
-            port=settings.port,
-            dbname="postgres",
-            user=settings.admin_user,
-            password=settings.admin_password.get_secret_value(),
-            autocommit=True,
-        ) as admin:
-            admin.execute(f"DROP DATABASE {bank.name} WITH (FORCE)".encode())
+        drop_database(settings_of(stack, SourceSettings, dbname=bank.name))
 
 
 @pytest.fixture

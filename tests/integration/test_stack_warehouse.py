@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import pytest
 import snowflake.connector
 import zstandard
-from botocore.config import Config
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import DatabaseError, ProgrammingError
 
 from app.settings import S3Settings, SnowflakeSettings
 from app.stack.part import Part
 from app.stack.stack import Stack
+from tests.support.clients import s3_client
 from tests.support.stack import StackPool, private_stack, settings_of
 from tests.support.waiting import eventually
 
@@ -33,7 +32,7 @@ def stack(stack_pool: StackPool) -> Stack:
 
 @pytest.fixture(scope="module")
 def bucket(stack: Stack) -> Any:
-    client = s3_client(stack)
+    client = s3_client(settings_of(stack, S3Settings))
     client.create_bucket(Bucket=BUCKET)
     return client
 
@@ -51,19 +50,6 @@ def database(stack: Stack) -> Iterator[str]:
     yield name
     with connect(stack) as connection:
         run(connection, f"DROP DATABASE {name}")
-
-
-def s3_client(stack: Stack) -> Any:
-    found = settings_of(stack, S3Settings)
-    assert found.secret_access_key is not None
-    return boto3.client(
-        "s3",
-        endpoint_url=found.endpoint_url,
-        region_name=found.region,
-        aws_access_key_id=found.access_key_id,
-        aws_secret_access_key=found.secret_access_key.get_secret_value(),
-        config=Config(proxies={}),
-    )
 
 
 def connect(stack: Stack, database: str | None = None, **changes: Any) -> SnowflakeConnection:
@@ -265,7 +251,7 @@ def test_an_unknown_function_is_an_error_of_the_statement_at_once(stack: Stack, 
 
 def test_everything_committed_survives_a_kill_and_stages_too() -> None:
     with private_stack(Part.S3, Part.WAREHOUSE) as own:
-        client = s3_client(own)
+        client = s3_client(settings_of(own, S3Settings))
         client.create_bucket(Bucket=BUCKET)
         put(client, "D", "a.ndjson.zst", 0, 100)
         put(client, "D", "b.ndjson.zst", 100, 100)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import snowflake.connector
 import zstandard
-from botocore.config import Config
 
 from app.settings import S3Settings, SnowflakeSettings
 from app.stack.stack import Stack
 from app.topics import LANDED
+from tests.support.clients import s3_client
 from tests.support.stack import settings_of
 
 BUCKET = "landing-test"
@@ -88,13 +87,7 @@ class Landing:
         self._connection.close()
 
     def _s3(self) -> Any:
-        secret = self._lake.secret_access_key
-        assert secret is not None
-        return boto3.client(
-            "s3", endpoint_url=self._lake.endpoint_url, region_name=self._lake.region,
-            aws_access_key_id=self._lake.access_key_id, aws_secret_access_key=secret.get_secret_value(),
-            config=Config(proxies={}),
-        )  # fmt: skip
+        return s3_client(self._lake)
 
 
 @contextmanager

@@ -14,12 +14,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3
-import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
-from botocore.config import Config
-from psycopg import sql
 
 from app.domain.times import format_us
 from app.engine.kafka import KafkaLog, connection
@@ -47,6 +43,7 @@ from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse, connect
 from tests.support.bank_day import account, customer, transaction
 from tests.support.cdc import Log, Record
+from tests.support.clients import drop_database, s3_client
 from tests.support.sinks import Deaths, Running, archived, until
 from tests.support.stack import StackPool, settings_of
 from tests.support.streams import Streams
@@ -74,12 +71,7 @@ class Proof:
 
     def s3(self) -> Any:
         """A client of the lake's bucket."""
-        found = settings_of(self.environment, S3Settings)
-        assert found.secret_access_key is not None
-        return boto3.client(
-            "s3", endpoint_url=found.endpoint_url, region_name=found.region, aws_access_key_id=found.access_key_id,
-            aws_secret_access_key=found.secret_access_key.get_secret_value(), config=Config(proxies={}),
-        )  # fmt: skip
+        return s3_client(settings_of(self.environment, S3Settings))
 
     def stored(self, name: str) -> dict[str, str]:
         """Where an object is, in boto's words."""
@@ -230,9 +222,4 @@ def modelled(proof: Proof, stack_pool: StackPool) -> Iterator[Proof]:
     provision(source)
     models(proof)
     yield proof
-    assert source.admin_password is not None
-    with psycopg.connect(
-        host=source.host, port=source.port, dbname="postgres", user=source.admin_user, autocommit=True,
-        password=source.admin_password.get_secret_value(),
-    ) as session:  # fmt: skip
-        session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(source.dbname)))
+    drop_database(source)
