@@ -15,6 +15,9 @@ APP_ID = "bankstream-lake"
 class LakeApp(App):
     """Lets go of S3 and Kafka when the partitions are closed."""
 
+    fetch_min_bytes = 1 << 20
+    """Objects are made a few times a second: an answer for each transaction, of fifty partitions, would be for nothing."""
+
     def __init__(self, engine: Engine, store: S3Store, announcer: Announcer) -> None:
         super().__init__(APP_ID, engine, claim(engine.settings.state_dir / APP_ID))
         self._store, self._announcer = store, announcer

@@ -22,6 +22,10 @@ from app.topics import ALERTS, CDC, CUSTOMERS, DEAD_LETTERS, DERIVED, LAKE_OBJEC
 
 FETCH_TIMEOUT_MS: Final = 100
 MAX_RECORDS: Final = 2_000
+GATHERED_BYTES: Final = 1 << 20
+"""What is not timed by its arrival is fetched ten times a second, not with each transaction: an observer must not slow what it times."""
+PROMPT: Final = (ALERTS, LAKE_OBJECTS)
+"""What is timed by its arrival."""
 REMEMBERED_ROWS: Final = 1_000
 """Rows of customers before a change, until the version that the change led to comes by."""
 
@@ -62,7 +66,8 @@ class LogObserver:
     ) -> None:
         self._settings, self._board, self._coverage, self._on_alert = settings, board, coverage, on_alert
         self._archived = Coverage(board.commit_to_lake)
-        self._consumer = reader(settings)
+        self._prompt = reader(settings)
+        self._gathering = reader(settings, wait_ms=FETCH_TIMEOUT_MS, min_bytes=GATHERED_BYTES)
         self._since_us: float = math.inf
         self._rows: OrderedDict[tuple[int, int], Mapping[str, Any]] = OrderedDict()
         self._envelopes, self._commits = msgspec.json.Decoder(_Envelope), msgspec.json.Decoder(_Commit)
@@ -82,12 +87,14 @@ class LogObserver:
 
     async def start(self) -> None:
         """Stand at the end of every topic: what is written from now on is seen."""
-        topics = [topic.name for topic in (*CDC, *DERIVED, LAKE_OBJECTS)]
-        await self._consumer.start()
-        partitions = await partitions_of(self._settings, topics)
-        self._consumer.assign(partitions)
-        for partition, end in (await self._consumer.end_offsets(partitions)).items():
-            self._consumer.seek(partition, end)
+        prompt = {topic.name for topic in PROMPT}
+        rest = {topic.name for topic in (*CDC, *DERIVED)} - prompt
+        for consumer, topics in ((self._prompt, prompt), (self._gathering, rest)):
+            await consumer.start()
+            partitions = await partitions_of(self._settings, sorted(topics))
+            consumer.assign(partitions)
+            for partition, end in (await consumer.end_offsets(partitions)).items():
+                consumer.seek(partition, end)
 
     def begin(self) -> None:
         """Time changes that are committed from now on."""
@@ -95,12 +102,18 @@ class LogObserver:
 
     async def stop(self) -> None:
         """Disconnect."""
-        await self._consumer.stop()
+        await self._prompt.stop()
+        await self._gathering.stop()
 
     async def run(self) -> None:
         """Observe for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow(self._prompt))
+            group.create_task(self._follow(self._gathering))
+
+    async def _follow(self, consumer: Any) -> None:
         while True:
-            fetched = await self._consumer.getmany(timeout_ms=FETCH_TIMEOUT_MS, max_records=MAX_RECORDS)
+            fetched = await consumer.getmany(timeout_ms=FETCH_TIMEOUT_MS, max_records=MAX_RECORDS)
             now_us = time.time_ns() // 1_000
             for partition, records in fetched.items():
                 self._take(partition, records, now_us)

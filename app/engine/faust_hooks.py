@@ -22,7 +22,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import aiokafka
 import faust
@@ -94,6 +94,7 @@ class Thread(driver.AIOKafkaConsumerThread):
             max_poll_records=settings.max_batch_records,
             max_partition_fetch_bytes=1 << 20,
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_min_bytes=self.app.fetch_min_bytes,
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             rebalance_timeout_ms=max(60_000, settings.session_timeout_ms),
@@ -301,6 +302,8 @@ class App(FaustApp):
     """A Faust app whose partitions are the engine's."""
 
     BootStrategy = WithoutWeb
+    fetch_min_bytes: ClassVar[int] = 1
+    """A fetch is answered at this size, or after FETCH_WAIT_MS."""
 
     def __init__(self, app_id: str, engine: Engine, instance: Instance) -> None:
         self.engine, self.instance = engine, instance

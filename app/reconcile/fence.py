@@ -73,14 +73,15 @@ class Marker:
         return envelope.op in ("c", "u") and envelope.after is not None and envelope.after.marker == self._word
 
 
-def reader(settings: KafkaSettings) -> Any:
-    """A consumer of committed records that belongs to no group."""
+def reader(settings: KafkaSettings, *, wait_ms: int = 50, min_bytes: int = 1) -> Any:
+    """A consumer of committed records that belongs to no group. A fetch waits up to `wait_ms` for `min_bytes`."""
     return AIOKafkaConsumer(
         **connection(settings),
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        fetch_max_wait_ms=50,
+        fetch_max_wait_ms=wait_ms,
+        fetch_min_bytes=min_bytes,
     )
 
 
