@@ -69,10 +69,10 @@ def cut_short(tp: TopicPartition, position: int, end: int) -> str:
 
 
 def repartitioned(topic: str, count: int, expected: int) -> str:
-    """The keys of new records are elsewhere than their state."""
+    """Keys of new records may be elsewhere than their state: of an input they are, and a changelog's writer was not us."""
     return (
-        f"topic {topic} has {count} partitions, but state was made with {expected} (BANKSTREAM_TOPIC_PARTITIONS): keys of new records are "
-        f"on other partitions than their state. {GUIDE}"
+        f"topic {topic} has {count} partitions, but state was made with {expected} (BANKSTREAM_TOPIC_PARTITIONS): a key and its state "
+        f"have to be on partitions of one number. {GUIDE}"
     )
 
 

@@ -240,7 +240,7 @@ class Engine:
             identities = one.processor.identities()
             ids |= identities
             if (partitions := members[name].partitions) is not None:
-                counts |= dict.fromkeys(members[name].topics, partitions)
+                counts |= dict.fromkeys(identities, partitions)
         self._watch.ids, self._watch.counts = ids, counts
         if self._watching is None and not self._closing:
             self._watching = asyncio.create_task(self._die_of_change(), name="topics")

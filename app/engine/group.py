@@ -12,6 +12,7 @@ from typing import Any
 from rocksdict import Cache
 
 from app.engine import metrics, positions
+from app.engine.continuity import repartitioned
 from app.engine.dead_letters import DeadLetter
 from app.engine.kafka import KafkaLog
 from app.engine.lru import LruDict
@@ -118,14 +119,16 @@ class GroupPartition:
         started = time.monotonic()
         await self._transactions.start()
         changelogs = {changelog.table: changelog.topic for changelog in self.group.changelogs}
-        ids = {
-            name: info.id
-            for name, info in (await self._log.require((*self.group.topics, *changelogs.values()))).items()
-        }
+        infos = await self._log.require((*self.group.topics, *changelogs.values()))
+        for changelog in changelogs.values():
+            if infos[changelog].partitions != self.group.partitions:
+                raise ContinuityError(repartitioned(changelog, infos[changelog].partitions, self.group.partitions))
+        ids = {name: info.id for name, info in infos.items()}
         self._store, restored = await restore(
             self._path,
             self.group.changelogs,
             self.number,
+            ids=ids,
             kafka=self._kafka,
             engine=self._engine,
             log=self._log,

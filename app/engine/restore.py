@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +43,14 @@ async def restore(
     changelogs: Sequence[Changelog],
     number: int,
     *,
+    ids: Mapping[str, uuid.UUID],
     kafka: KafkaSettings,
     engine: EngineSettings,
     log: KafkaLog,
     cache: Cache,
 ) -> tuple[Store, int]:
-    """Open the store at `path` and replay what it lacks. Answers the store and how many changelog records were replayed.
+    """Open the store at `path` and replay what it lacks. Answers the store and how many changelog records were replayed. `ids` are Kafka's
+    of the changelogs.
 
     The caller must have fenced the previous owner already; its last transaction may still be without its markers, so this waits until
     the last stable offset has reached the high watermark. A store that was made from other changelogs (their topic ids differ), that
@@ -55,12 +58,7 @@ async def restore(
 
     ContinuityError when a changelog is shorter than what was once read of it.
     """
-    topics = await log.require(changelog.topic for changelog in changelogs)
-    if wrong := sorted(name for name, info in topics.items() if info.partitions <= number):
-        raise ContinuityError(
-            f"changelog {', '.join(wrong)} has no partition {number}: it was created with another partition count"
-        )
-    identity = hashlib.sha256("".join(str(topics[c.topic].id) for c in changelogs).encode()).digest()
+    identity = hashlib.sha256("".join(str(ids[c.topic]) for c in changelogs).encode()).digest()
     partitions = {TopicPartition(changelog.topic, number): changelog for changelog in changelogs}
     high_watermarks = await log.end(partitions)
     first_kept = await log.beginning(partitions)

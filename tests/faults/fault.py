@@ -67,3 +67,5 @@ class Fault:
     weight: int = 0
     """How often the random mode draws it, against the others; 0: never."""
     own_bank: bool = False
+    stops: bool = False
+    """The bank must stop, not go on: there is nothing to drain, and that nothing came out any more is `fire`'s to prove."""

@@ -47,6 +47,8 @@ def _row(row: Fault, outcome: Outcome | None) -> str:
     if outcome is None:
         return f"{head} | | | | | | |"
     held = "" if outcome.good else " **did not hold**"
+    if outcome.stopped:
+        return f"{head} {outcome.fired}{held} | {outcome.events:,} | stopped, as it must | | | | |"
     return (
         f"{head} {outcome.fired}{held} | {outcome.events:,} | {outcome.lost} | {outcome.doubled} | {outcome.wrong} | "
         f"{_spread(outcome.recovery_s)} | {_spread(outcome.landed_s)} |"

@@ -15,6 +15,8 @@ class Outcome(msgspec.Struct):
     fired: int = 0
     events: int = 0
     """Row changes that PostgreSQL confirmed while the row ran."""
+    stopped: bool = False
+    """The bank was to stop, and there is nothing that could be held against what it should be."""
     lost: int = 0
     doubled: int = 0
     wrong: int = 0

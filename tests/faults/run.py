@@ -38,7 +38,7 @@ class Runner:
 
     def run(self, fault: Fault) -> Outcome:
         """Fire the fault as often as its row says, and verify."""
-        outcome = Outcome(fault.name, fault.number, fault.does, fault.holds, seed=self.seed)
+        outcome = Outcome(fault.name, fault.number, fault.does, fault.holds, stopped=fault.stops, seed=self.seed)
         began, rows = time.monotonic(), self.bank.ledger.rows
         with fault.around(self.bank):
             self.bank.load.start(fault.rate)
@@ -47,7 +47,7 @@ class Runner:
             except (AssertionError, ReconcileError) as error:
                 outcome.problems.append(f"{type(error).__name__}: {error}")
             self.bank.load.stop()
-            drained = self._drained(outcome)
+            drained = not fault.stops and self._drained(outcome)
         if drained:
             outcome.problems += fault.check(self.bank)
         self.conclude(outcome, fault, drained=drained, began=began, rows=rows)

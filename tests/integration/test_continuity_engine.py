@@ -92,7 +92,7 @@ async def test_records_that_expired_before_they_were_processed_are_named(rig: Ri
 
 
 async def test_an_input_with_more_partitions_is_noticed_while_running_and_refused_at_the_start(rig: Rig) -> None:
-    await rig.repartition(2)
+    await rig.repartition(rig.topic, 2)
     expected = f"topic {rig.topic} has 2 partitions, but state was made with 1"
     assert expected in await rig.until_death()
     with pytest.raises(ContinuityError, match=expected):
@@ -113,6 +113,18 @@ async def test_a_changelog_made_anew_while_the_worker_was_down_is_refused(rig: R
 async def test_a_changelog_made_anew_while_the_worker_runs_is_noticed(rig: Rig) -> None:
     await rig.recreate(rig.group.changelog("seen"))
     assert f"topic {rig.group.changelog('seen')} was created anew" in await rig.until_death()
+
+
+@pytest.mark.parametrize("table", ["seen", "positions"])
+async def test_a_changelog_with_more_partitions_is_noticed_while_running_and_refused_at_the_start(
+    rig: Rig, table: str
+) -> None:
+    changelog = rig.group.changelog(table)
+    await rig.repartition(changelog, 2)
+    expected = f"topic {changelog} has 2 partitions, but state was made with 1"
+    assert expected in await rig.until_death()
+    with pytest.raises(ContinuityError, match=expected):
+        await rig.reopen()
 
 
 async def test_a_changelog_that_is_missing_is_named(rig: Rig) -> None:

@@ -70,8 +70,9 @@ class Changelogs:
         """Restore and compare; answers the number of records replayed."""
         engine = EngineSettings().model_copy(update={"restore_timeout_s": timeout_s})
         async with KafkaLog(self.kafka) as log:
+            ids = {name: info.id for name, info in (await log.require(one.topic for one in self.logs)).items()}
             store, replayed = await restore(
-                self.state, self.logs, 0, kafka=self.kafka, engine=engine, log=log, cache=self._cache
+                self.state, self.logs, 0, ids=ids, kafka=self.kafka, engine=engine, log=log, cache=self._cache
             )
         try:
             assert {table: dict(store.scan(table)) for table in self.content} == self.content

@@ -84,8 +84,8 @@ class Rig:
         """Remove records of the input as retention does."""
         await self.admin.delete_records({self.input: RecordsToDelete(before)})
 
-    async def repartition(self, count: int) -> None:
-        await self.admin.create_partitions({self.topic: NewPartitions(count)})
+    async def repartition(self, topic: str, count: int) -> None:
+        await self.admin.create_partitions({topic: NewPartitions(count)})
 
     async def open(self) -> int:
         """Where it would go on."""

@@ -6,7 +6,19 @@ from tests.faults.fault import Fault
 
 MODULES = tuple(
     f"tests.faults.rows.{name}"
-    for name in ("processes", "crash_points", "broker", "network", "sinks", "state", "log", "slow", "outage", "shape")
+    for name in (
+        "processes",
+        "crash_points",
+        "broker",
+        "network",
+        "sinks",
+        "state",
+        "log",
+        "slow",
+        "outage",
+        "shape",
+        "continuity",
+    )
 )
 
 

@@ -53,7 +53,7 @@ def snapshot_anew(bank: Bank, _: random.Random) -> Firing:
     """The replication slot is dropped while nothing is on its way, and the connector reads all rows anew."""
     rate = bank.load.rate
     bank.load.stop()
-    asyncio.run(_everything_captured(bank))
+    asyncio.run(everything_captured(bank))
     before = asyncio.run(_ends(bank.kafka))
     bank.stack.stop("connect")
     eventually(
@@ -65,7 +65,7 @@ def snapshot_anew(bank: Bank, _: random.Random) -> Firing:
     at = time.time()
     bank.stack.start("connect")
     connector.provision(settings_of(bank.environment, ConnectSettings), settings_of(bank.environment, SourceSettings))
-    asyncio.run(_everything_captured(bank))
+    asyncio.run(everything_captured(bank))
     after = asyncio.run(_ends(bank.kafka))
     grown = sum(after.values()) - sum(before.values())
     (rows,) = bank.query(
@@ -77,7 +77,8 @@ def snapshot_anew(bank: Bank, _: random.Random) -> Firing:
     return Firing(f"{rows[0]} rows were read anew", at)
 
 
-async def _everything_captured(bank: Bank) -> None:
+async def everything_captured(bank: Bank) -> None:
+    """Until every change there is by now is in Kafka."""
     source = settings_of(bank.environment, SourceSettings)
     await fence.everything_committed(
         bank.kafka, source, [topic.name for topic in CDC], timeout_s=WAIT_S, say=lambda _: None

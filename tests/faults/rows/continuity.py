@@ -1,0 +1,168 @@
+"""Faults after which nothing can go on as if nothing had been: a changelog that is lost or repartitioned, a lost slot (matrix 15, 21)."""
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+
+from app.doctor.run import examine
+from app.engine.exits import CONTINUITY
+from app.engine.kafka import connection
+from app.groups import groups
+from app.provision import connector
+from app.reconcile import reconcile
+from app.settings import ConnectSettings, SourceSettings
+from app.topics import DERIVED
+from tests.faults.bank import Bank
+from tests.faults.fault import ORDINARY_EXITS, Fault, Firing, NotFiredError
+from tests.faults.keeper import tail
+from tests.faults.logs import Reader
+from tests.faults.rows.log import WAIT_S, everything_captured
+from tests.support.stack import settings_of
+from tests.support.waiting import eventually
+
+STOPPED_S: Final = 120.0
+LIVES: Final = 3
+"""How often each worker is started again, and has to refuse, before it is believed that nothing more comes out."""
+
+
+def broken(
+    damage: Callable[[AIOKafkaAdminClient, Bank, str], Awaitable[None]],
+) -> Callable[[Bank, random.Random], Firing]:
+    """A changelog is damaged under load: every streams worker stops with 73 and names it, in each of its next lives, and nothing more
+    comes out.
+    """
+
+    def fire(bank: Bank, chance: random.Random) -> Firing:
+        changelog = chance.choice(
+            [group.changelog(table.name) for group in groups(bank.kafka) for table in group.tables]
+        )
+        before, at = len(bank.keeper.exits()), time.time()
+        asyncio.run(_damage(bank, changelog, damage))
+        _refused(bank, changelog, before, lives=1)
+        ends = asyncio.run(_emitted(bank))
+        _refused(bank, changelog, len(bank.keeper.exits()), lives=LIVES)
+        if (after := asyncio.run(_emitted(bank))) != ends:
+            raise AssertionError(
+                f"derived topics went on from {ends} to {after} with a changelog that is not what it was"
+            )
+        return Firing(
+            f"{changelog}: every streams worker stopped with {CONTINUITY} and named it, {1 + LIVES} times", at
+        )
+
+    return fire
+
+
+def slot_lost(bank: Bank, _: random.Random) -> Firing:
+    """The slot is dropped and rows change before the connector is back: nothing can capture those changes; their rows are read anew."""
+    rate = bank.load.rate
+    bank.load.stop()
+    asyncio.run(everything_captured(bank))
+    bank.stack.stop("connect")
+    eventually(
+        lambda: not bank.query("SELECT FROM pg_replication_slots WHERE active"),
+        timeout_s=WAIT_S,
+        message="the slot stays active",
+    )
+    ((reached,),) = bank.query("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = 'bank'")
+    bank.query("SELECT pg_drop_replication_slot('bank')")
+    at = time.time()
+    changed = bank.query(
+        "UPDATE customers SET city = 'Uncaptured' WHERE customer_id IN (SELECT customer_id FROM customers ORDER BY 1 LIMIT 50)"
+        " RETURNING customer_id"
+    )
+    ((written,),) = bank.query("SELECT pg_current_wal_lsn()::text")
+    missed = asyncio.run(_findings(bank, "slot-missing"))
+    bank.stack.start("connect")
+    connector.provision(settings_of(bank.environment, ConnectSettings), settings_of(bank.environment, SourceSettings))
+    asyncio.run(everything_captured(bank))
+    gap = asyncio.run(_findings(bank, "capture-gap"))
+    if not changed or not missed or not any(_covers(bank, text, str(reached), str(written)) for text in gap):
+        raise NotFiredError(f"the doctor does not say what was not captured, {reached} to {written}: {missed + gap}")
+    bank.load.start(rate)
+    return Firing(f"{len(changed)} rows changed without a slot; the doctor: {gap[0]}", at)
+
+
+def is_reconciled(bank: Bank) -> list[str]:
+    """Whether the warehouse is what PostgreSQL is, with the changes that were never captured."""
+    report = reconcile(bank.environment, timeout_s=WAIT_S)
+    return [] if report.reconciled else [f"the warehouse is not what PostgreSQL is: {report}"]
+
+
+def _covers(bank: Bank, finding: str, first: str, last: str) -> bool:
+    """Whether the range in a finding has all between these two log positions."""
+    found = re.search(r"between ([0-9A-F]+/[0-9A-F]+) and ([0-9A-F]+/[0-9A-F]+)", finding)
+    return found is not None and bank.query(
+        "SELECT %s::pg_lsn <= %s::pg_lsn AND %s::pg_lsn <= %s::pg_lsn", found[1], first, last, found[2]
+    ) == [(True,)]
+
+
+def _refused(bank: Bank, changelog: str, since: int, *, lives: int) -> None:
+    def all_ended() -> bool:
+        codes = [end.name for end in bank.keeper.exits(since) if end.code == CONTINUITY]
+        return all(codes.count(name) >= lives for name in bank.keeper.names("streams"))
+
+    eventually(
+        all_ended, timeout_s=STOPPED_S, message=f"not every streams worker stops with {CONTINUITY}:\n{bank.logs()}"
+    )
+    for name in bank.keeper.names("streams"):
+        assert changelog in tail(bank.keeper.log(name)), (
+            f"{name} does not name {changelog}:\n{tail(bank.keeper.log(name))}"
+        )
+
+
+async def _damage(
+    bank: Bank, changelog: str, damage: Callable[[AIOKafkaAdminClient, Bank, str], Awaitable[None]]
+) -> None:
+    admin = AIOKafkaAdminClient(**connection(bank.kafka))
+    await admin.start()
+    try:
+        await damage(admin, bank, changelog)
+    finally:
+        await admin.close()
+
+
+async def _deleted(admin: AIOKafkaAdminClient, _: Bank, changelog: str) -> None:
+    await admin.delete_topics([changelog])
+
+
+async def _repartitioned(admin: AIOKafkaAdminClient, bank: Bank, changelog: str) -> None:
+    await admin.create_partitions({changelog: NewPartitions(bank.kafka.partitions + 1)})
+
+
+async def _emitted(bank: Bank) -> dict[TopicPartition, int]:
+    tps = [TopicPartition(topic.name, number) for topic in DERIVED for number in range(bank.kafka.partitions)]
+    async with Reader(bank.kafka, dict.fromkeys(tps, 0)) as reader:
+        return dict(reader.ends)
+
+
+async def _findings(bank: Bank, code: str) -> list[str]:
+    report = await examine(bank.environment)
+    return [finding.message for finding in report.findings if finding.code == code]
+
+
+STOPS: Final = (
+    "every streams worker stops, names it, and refuses to go on in each of its next lives; nothing more comes out"
+)
+EXITS: Final = ORDINARY_EXITS | {CONTINUITY}
+ROWS = (
+    Fault(
+        "changelog-missing", 15, "a changelog is deleted, under load", STOPS, broken(_deleted),
+        recovers=False, exits=EXITS, own_bank=True, stops=True,
+    ),
+    Fault(
+        "changelog-repartitioned", 15, "a changelog gets one more partition, under load",
+        STOPS, broken(_repartitioned),
+        recovers=False, exits=EXITS, own_bank=True, stops=True,
+    ),
+    Fault(
+        "slot-lost", 21, "the slot is dropped, and rows change while there is none",
+        "the doctor names the range that was not captured; every row is read anew, and all states are PostgreSQL's",
+        slot_lost, check=is_reconciled, own_bank=True,
+    ),
+)  # fmt: skip
