@@ -316,6 +316,7 @@ class App(FaustApp):
             topic_disable_leader=True,
             topic_allow_declare=False,
             TableManager=TableManager,
+            table_standby_replicas=0,  # with any, the assignor fills workers up and leaves the last ones idle
             broker_session_timeout=engine.settings.session_timeout_ms / 1000,
             broker_heartbeat_interval=engine.settings.heartbeat_interval_ms / 1000,
             broker_request_timeout=max(40.0, 2 * engine.settings.session_timeout_ms / 1000),

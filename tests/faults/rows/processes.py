@@ -99,10 +99,7 @@ def _open_elsewhere(bank: Bank, name: str) -> int:
 
 
 def come_and_go(bank: Bank, _: random.Random) -> Firing:
-    """So many more streams workers that each has one partition, and they leave again.
-
-    Fewer might get none: the assignor gives a worker up to ceil(partitions / workers), and leaves them where they are.
-    """
+    """So many more streams workers that each has one partition, and they leave again."""
     guests = [f"streams-guest-{n}" for n in range(1, 1 + bank.kafka.partitions - len(bank.keeper.names("streams")))]
     at = time.time()
     for name in guests:
