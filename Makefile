@@ -68,6 +68,7 @@ lock: $(VENV)/.bootstrapped ## pin all requirements anew, with hashes (UPGRADE=-
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --extra warehouse -c requirements/dev.txt -o requirements/warehouse.txt
 	$(COMPILE) pyproject.toml --extra dbt -c requirements/dev.txt -o requirements/dbt.txt
+	$(COMPILE) pyproject.toml --extra dashboard -c requirements/dev.txt -o requirements/dashboard.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
 clean: ## remove what can be made again (not .bankstream: that is data, see bankstream stack down --wipe)
