@@ -25,8 +25,8 @@ def truncated(store: Path, chance: random.Random) -> str:
 
 
 def flipped(store: Path, chance: random.Random, bits: int = 64) -> str:
-    """Bits anywhere in a file of data: what a checksum is for. A store that was never flushed has its data in the log of writes."""
-    victim = _pick(store, chance, "*.sst" if any(store.glob("*.sst")) else "*.log")
+    """Bits anywhere in a file of data: what a checksum is for. A store that was never flushed has no data, only a manifest."""
+    victim = _pick(store, chance, "*.sst" if any(store.glob("*.sst")) else "MANIFEST-*")
     content = bytearray(victim.read_bytes())
     for _ in range(bits):
         content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)

@@ -29,10 +29,14 @@ async def audit(state: Path, groups: Sequence[Group], kafka: KafkaSettings) -> t
                 continue
             try:
                 store = Store(path, block_cache=Cache(CACHE_BYTES))
-            except StateError:  # marked as damaged: its owner is another worker now, or will make it again
-                continue
+            except Exception as error:
+                if isinstance(error, StateError) or "Corruption" in str(error):
+                    continue  # its owner is another worker now: this one would have made it again when it opened it
+                raise
             try:
                 count, found = await _compare(store, group, number, kafka)
+            except StateError:
+                continue  # a damaged block that nobody has read yet: whoever does stops, and makes the state again
             finally:
                 store.close()
             compared += count
