@@ -15,6 +15,7 @@ from app import (
     cli_rebuild,
     cli_reconcile,
     cli_replay,
+    cli_settings,
     cli_simulate,
     cli_stack,
     cli_trace,
@@ -39,6 +40,7 @@ app.command()(cli_demo.demo)
 app.command()(cli_doctor.doctor)
 app.command()(cli_reconcile.reconcile)
 app.command()(cli_replay.replay)
+app.command()(cli_settings.settings)
 app.command()(cli_trace.trace)
 app.command()(cli_rebuild.rebuild)
 app.command()(cli_watch.watch)

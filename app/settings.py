@@ -19,11 +19,13 @@ def split_commas(text: object) -> object:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
 
 
-class _Section(BaseSettings):
+class Group(BaseSettings):
+    """Settings that belong together. Docstrings and descriptions become docs/CONFIGURATION.md."""
+
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
-class KafkaSettings(_Section):
+class KafkaSettings(Group):
     """How to reach Kafka."""
 
     model_config = SettingsConfigDict(
@@ -31,13 +33,19 @@ class KafkaSettings(_Section):
     )
 
     bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port of one or more brokers, comma separated")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how brokers are spoken to: without or with TLS, without or with a login"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="how to log in, with SASL_*"
+    )
+    sasl_username: str | None = Field(None, description="the worker's own, with SASL_*")
+    sasl_password: SecretStr | None = Field(None, description="its password")
+    ssl_cafile: Path | None = Field(
+        None, description="PEM of who signed the brokers' certificates; unset: the system's"
+    )
+    ssl_certfile: Path | None = Field(None, description="PEM of the worker's own certificate, for mutual TLS")
+    ssl_keyfile: Path | None = Field(None, description="PEM of that certificate's key")
     replication_factor: Positive = Field(1, description="of topics that the application creates; 3 on a real cluster")
     partitions: Positive = Field(
         4,
@@ -46,7 +54,7 @@ class KafkaSettings(_Section):
     )
 
 
-class EngineSettings(_Section):
+class EngineSettings(Group):
     """The streaming core."""
 
     model_config = SettingsConfigDict(
@@ -63,9 +71,14 @@ class EngineSettings(_Section):
     max_record_bytes: Positive = Field(
         16 << 20, description="largest record written or read; topics are created with this limit"
     )
-    transaction_timeout_ms: Positive = 20_000
-    session_timeout_ms: Positive = 10_000
-    heartbeat_interval_ms: Positive = 1_000
+    transaction_timeout_ms: Positive = Field(
+        20_000,
+        description="Kafka aborts a transaction that is open for longer: so long can a dead worker's hold up readers",
+    )
+    session_timeout_ms: Positive = Field(
+        10_000, description="a worker that is silent for longer has its partitions taken away"
+    )
+    heartbeat_interval_ms: Positive = Field(1_000, description="between two signs of life to the group")
     restore_timeout_s: Positive = Field(600, description="a partition that is not open after this long ends the worker")
     drain_timeout_s: Positive = Field(10, description="a rebalance or a stop waits this long for a busy partition")
     offset_commit_interval_ms: Positive = Field(1_000, description="group offsets are for lag monitoring only")
@@ -76,19 +89,21 @@ class EngineSettings(_Section):
     block_cache_mb: Positive = Field(32, description="RocksDB block cache per worker process")
 
 
-class PostgresSettings(_Section):
+class PostgresSettings(Group):
     """The source database, as the application's own role sees it."""
 
     model_config = SettingsConfigDict(
         env_prefix="BANKSTREAM_POSTGRES_", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    host: str = "127.0.0.1"
-    port: Port = 5432
-    dbname: str = "bank"
-    user: str = "bank_app"
+    host: str = Field("127.0.0.1", description="its server")
+    port: Port = Field(5432, description="its port")
+    dbname: str = Field("bank", description="the bank's database")
+    user: str = Field("bank_app", description="the role that the simulated bank writes with")
     password: SecretStr | None = Field(None, description="unset: PGPASSFILE or a trusted connection")
-    sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        "prefer", description="libpq's meaning of it; `verify-full` on a network that is not yours alone"
+    )
 
 
 class SourceSettings(PostgresSettings):
@@ -97,76 +112,76 @@ class SourceSettings(PostgresSettings):
     admin_user: str | None = Field(
         None, description="makes the roles and the database; unset: they exist already, and only the owner is needed"
     )
-    admin_password: SecretStr | None = None
+    admin_password: SecretStr | None = Field(None, description="its password")
     admin_dbname: str = Field("postgres", description="the database the administrator connects to")
     owner_user: str = Field("bank_owner", description="owns the tables and runs the migrations")
-    owner_password: SecretStr | None = None
+    owner_password: SecretStr | None = Field(None, description="its password")
     replication_user: str = Field("bank_replication", description="Debezium's")
-    replication_password: SecretStr | None = None
+    replication_password: SecretStr | None = Field(None, description="its password")
     reader_user: str = Field("bank_reader", description="reads for reconcile and for watching the replication slot")
-    reader_password: SecretStr | None = None
+    reader_password: SecretStr | None = Field(None, description="its password")
 
 
-class S3Settings(_Section):
+class S3Settings(Group):
     """The lake."""
 
     model_config = SettingsConfigDict(
         env_prefix="BANKSTREAM_S3_", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    bucket: str = "bank-lake"
+    bucket: str = Field("bank-lake", description="the lake's bucket")
     prefix: str = Field("", description="folder inside the bucket, without slashes at its ends")
     endpoint_url: str | None = Field(None, description="unset: Amazon S3")
-    region: str = "us-east-1"
+    region: str = Field("us-east-1", description="the bucket's")
     access_key_id: str | None = Field(None, description="unset: the AWS default chain (role, profile, environment)")
-    secret_access_key: SecretStr | None = None
-    timeout_s: Positive = 30
-    max_attempts: Positive = 8
+    secret_access_key: SecretStr | None = Field(None, description="of that key id")
+    timeout_s: Positive = Field(30, description="one request")
+    max_attempts: Positive = Field(8, description="of one request, with growing pauses; then the worker ends with 72")
 
 
-class LakeSettings(_Section):
+class LakeSettings(Group):
     """How records are cut into objects."""
 
     model_config = SettingsConfigDict(
         env_prefix="BANKSTREAM_LAKE_", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    max_rows: Positive = 50_000
+    max_rows: Positive = Field(50_000, description="of one object")
     max_bytes: Positive = Field(16 << 20, description="of the uncompressed lines of one object")
     max_age_ms: Positive = Field(500, description="a record waits at most this long for its object to be cut")
-    compression_level: Annotated[int, Field(ge=1, le=19)] = 3
+    compression_level: Annotated[int, Field(ge=1, le=19)] = Field(3, description="of zstd")
     max_uploads: Positive = Field(16, description="objects in flight per worker")
 
 
-class SnowflakeSettings(_Section):
+class SnowflakeSettings(Group):
     """The warehouse: a Snowflake account, or any server of its protocol."""
 
     model_config = SettingsConfigDict(
         env_prefix="BANKSTREAM_SNOWFLAKE_", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    account: str = "local"
-    user: str = "bankstream"
-    password: SecretStr | None = None
+    account: str = Field("local", description="account identifier, as in `myorg-myaccount`")
+    user: str = Field("bankstream", description="the service user of this process")
+    password: SecretStr | None = Field(None, description="for the local server; with an account use a key")
     private_key_path: Path | None = Field(
         None, description="PKCS#8 key for key-pair authentication; preferred to a password"
     )
-    private_key_passphrase: SecretStr | None = None
+    private_key_passphrase: SecretStr | None = Field(None, description="of that key")
     host: str | None = Field(None, description="unset: <account>.snowflakecomputing.com")
-    port: Port = 443
-    protocol: Literal["https", "http"] = "https"
-    database: str = "BANK"
-    warehouse: str | None = None
-    role: str | None = None
+    port: Port = Field(443, description="of the host")
+    protocol: Literal["https", "http"] = Field("https", description="`http` for the local server alone")
+    database: str = Field("BANK", description="with the schemas BRONZE, SILVER and GOLD")
+    warehouse: str | None = Field(None, description="compute; unset: the user's default")
+    role: str | None = Field(None, description="unset: the user's default")
     stage: str = Field("LAKE", description="external stage over the lake's bucket, in schema BRONZE")
     storage_integration: str | None = Field(
         None, description="lets the stage read the bucket; unset: with the keys of BANKSTREAM_S3_*"
     )
-    login_timeout_s: Positive = 30
-    network_timeout_s: Positive = 120
+    login_timeout_s: Positive = Field(30, description="for a session")
+    network_timeout_s: Positive = Field(120, description="for a statement's answer, retries included")
 
 
-class WarehouseSettings(_Section):
+class WarehouseSettings(Group):
     """How objects are loaded."""
 
     model_config = SettingsConfigDict(
@@ -187,7 +202,7 @@ class WarehouseSettings(_Section):
     )
 
 
-class CaptureSettings(_Section):
+class CaptureSettings(Group):
     """Which tables of the source are captured."""
 
     model_config = SettingsConfigDict(env_prefix="BANKSTREAM_", extra="ignore", frozen=True, hide_input_in_errors=True)
@@ -195,19 +210,19 @@ class CaptureSettings(_Section):
     tables_file: Path | None = Field(None, description="captured.toml; unset: the one shipped with the application")
 
 
-class ConnectSettings(_Section):
+class ConnectSettings(Group):
     """Kafka Connect's REST interface."""
 
     model_config = SettingsConfigDict(
         env_prefix="BANKSTREAM_CONNECT_", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    url: str = "http://127.0.0.1:8083"
-    connector: str = "bank"
+    url: str = Field("http://127.0.0.1:8083", description="of any worker of the Connect cluster")
+    connector: str = Field("bank", description="the connector's name")
     timeout_s: Positive = Field(120, description="a connector that does not stream after this long is an error")
 
 
-class WatchSettings(_Section):
+class WatchSettings(Group):
     """The watcher of the capture."""
 
     model_config = SettingsConfigDict(
@@ -220,16 +235,16 @@ class WatchSettings(_Section):
     )
 
 
-class WorkerSettings(_Section):
+class WorkerSettings(Group):
     """A worker process."""
 
     model_config = SettingsConfigDict(env_prefix="BANKSTREAM_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     rules_file: Path | None = Field(None, description="rules.toml; unset: the one shipped with the application")
-    metrics_host: str = "127.0.0.1"
+    metrics_host: str = Field("127.0.0.1", description="address that metrics are served on; nobody logs in to them")
     metrics_port: Annotated[int, Field(ge=0, lt=65536)] = Field(0, description="Prometheus metrics; 0 turns them off")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["json", "text"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is logged")
+    log_format: Literal["json", "text"] = Field("text", description="`json`: one object a line, for collectors")
     waiting_max_records: Positive = Field(
         10_000, description="transactions of one partition that wait for their account; more become dead letters"
     )
@@ -244,7 +259,46 @@ class WorkerSettings(_Section):
     )
 
 
-class StackSettings(_Section):
+class ApiSettings(Group):
+    """The lookup API of a streams worker."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BANKSTREAM_API_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    host: str = Field(
+        "127.0.0.1", description="address to listen on; another than loopback needs TLS or allow_plaintext"
+    )
+    port: Annotated[int, Field(ge=0, lt=65536)] = Field(0, description="0 turns the API off")
+    url: str | None = Field(
+        None, description="where other workers reach this one; unset: made from host, port and tls_certfile"
+    )
+    tokens_file: Path | None = Field(None, description="who may ask what, tokens as hashes; needed when the API is on")
+    audit_file: Path | None = Field(None, description="a JSON line a lookup; unset: standard error")
+    tls_certfile: Path | None = Field(None, description="certificate chain to serve HTTPS with; unset: HTTP")
+    tls_keyfile: Path | None = Field(None, description="its private key; unset: in the same file")
+    tls_cafile: Path | None = Field(
+        None, description="by which other workers' certificates are checked; unset: the system's"
+    )
+    allow_plaintext: bool = Field(
+        default=False, description="serve without TLS on other addresses than loopback: behind a proxy that has it"
+    )
+    rate_per_s: Positive = Field(
+        200, description="lookups of one token at this worker, unless its entry says otherwise"
+    )
+    max_connections: Positive = Field(256, description="further ones are answered with 503")
+    max_streams: Positive = Field(16, description="live alert streams at a time")
+    timeout_s: Positive = Field(5, description="a lookup that takes longer is answered with 503")
+    history_timeout_s: Positive = Field(30, description="likewise, of versions, which the warehouse is asked for")
+    history_sessions: Positive = Field(2, description="sessions at the warehouse, and so many questions at a time")
+    max_answer_bytes: Positive = Field(1 << 20, description="larger ones are refused, with what to narrow")
+    velocity_max_events: Positive = Field(
+        10_000, description="transactions read for one answer; windows with more are left out of it, and it says so"
+    )
+    alerts_kept: Positive = Field(1_000, description="recent alerts that every worker has in memory")
+
+
+class StackSettings(Group):
     """The local stack: where it lives and what of it the user wants to decide."""
 
     model_config = SettingsConfigDict(
@@ -261,13 +315,13 @@ class StackSettings(_Section):
     start_timeout_s: Positive = Field(180, description="a part that is not ready after this long is an error")
     streams_workers: Annotated[int, Field(gt=0, le=16)] = Field(1, description="streams workers side by side")
     port_postgres: Port | None = Field(None, description="pin a port; unset: a free one, kept for later runs")
-    port_kafka: Port | None = None
-    port_connect: Port | None = None
-    port_s3: Port | None = None
-    port_warehouse: Port | None = None
+    port_kafka: Port | None = Field(None, description="likewise")
+    port_connect: Port | None = Field(None, description="likewise")
+    port_s3: Port | None = Field(None, description="likewise")
+    port_warehouse: Port | None = Field(None, description="likewise")
 
 
-class WarehouseServerSettings(_Section):
+class WarehouseServerSettings(Group):
     """The local stack's own warehouse server. Set by the stack, not by people."""
 
     model_config = SettingsConfigDict(
@@ -275,17 +329,17 @@ class WarehouseServerSettings(_Section):
     )
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 only inside a container's own network")
-    port: Port
+    port: Port = Field(description="to listen on")
     directory: Path = Field(description="DuckDB files, one a database")
-    user: str
-    password: SecretStr
+    user: str = Field(description="who may log in")
+    password: SecretStr = Field(description="with which password")
     memory_mb: Positive = Field(2_048, description="DuckDB's memory; more spills to disk")
     max_sessions: Positive = Field(256, description="the one unused for longest is closed first")
     idle_transaction_s: Positive = Field(30, description="an open transaction of a silent client is rolled back")
-    s3_endpoint_url: str | None = None
-    s3_region: str = "us-east-1"
-    s3_access_key_id: str | None = None
-    s3_secret_access_key: SecretStr | None = None
+    s3_endpoint_url: str | None = Field(None, description="the S3 server that stages are on")
+    s3_region: str = Field("us-east-1", description="its region")
+    s3_access_key_id: str | None = Field(None, description="a key for it")
+    s3_secret_access_key: SecretStr | None = Field(None, description="of that key id")
 
 
 Section = TypeVar("Section", bound=BaseSettings)
@@ -300,18 +354,18 @@ def load(section: type[Section]) -> Section:
 def read(section: type[Section], variables: Mapping[str, str]) -> Section:
     """One section as a process with these variables on top of the environment would read it. SettingsError as `load`."""
     names = {
-        str(field.validation_alias or name): _variable(section, str(field.validation_alias or name))
+        str(field.validation_alias or name): variable(section, str(field.validation_alias or name))
         for name, field in section.model_fields.items()
     }
-    values: dict[str, Any] = {name: variables[variable] for name, variable in names.items() if variable in variables}
+    values: dict[str, Any] = {name: variables[known] for name, known in names.items() if known in variables}
     try:
         return section(**values)
     except ValidationError as error:
-        problems = "; ".join(f"{_variable(section, str(e['loc'][0]))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(f"{variable(section, str(e['loc'][0]))}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"settings: {problems}. Correct the environment and start again.") from None
 
 
-def _variable(section: type[BaseSettings], field: str) -> str:
+def variable(section: type[BaseSettings], field: str) -> str:
     """The environment variable behind a field (or behind the alias that pydantic reports instead of it)."""
     if field.startswith("BANKSTREAM_"):
         return field

@@ -48,16 +48,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def sections() -> list[type[BaseSettings]]:
-    found = [
-        value for _, value in inspect.getmembers(settings, inspect.isclass) if issubclass(value, settings._Section)
-    ]
-    return [section for section in found if section is not settings._Section]
+    found = [value for _, value in inspect.getmembers(settings, inspect.isclass) if issubclass(value, settings.Group)]
+    return [section for section in found if section is not settings.Group]
 
 
 def application_settings() -> set[str]:
     """Every variable that app/settings.py reads, and those that the connector's configuration asks Connect for."""
     read = {
-        settings._variable(section, str(field.validation_alias or name))
+        settings.variable(section, str(field.validation_alias or name))
         for section in sections()
         for name, field in section.model_fields.items()
     }
