@@ -71,7 +71,7 @@ def apply(versioned: Versioned, record: InputRecord, unit: Unit) -> RowKey | Non
     step = scd2.step(
         change, key, state, untracked=versioned.untracked, source=source, recorded_ms=record.timestamp
     )  # fmt: skip
-    metrics.CHANGES.labels(versioned.name, step.effect).inc()
+    metrics.CHANGES.counts[versioned.name, step.effect] += 1
     if step.effect == "replayed":
         return None
     emit(versioned, key, step.records, unit)
@@ -82,12 +82,15 @@ def apply(versioned: Versioned, record: InputRecord, unit: Unit) -> RowKey | Non
 def obey(versioned: Versioned, order: ControlRecord, unit: Unit) -> None:
     """Close the versions of this partition that an order is about."""
     rows, read_key = unit.table(versioned.rows), key_reader(versioned.table)
+    read = snapshots.read(versioned.name, unit.partition, unit)
+    earlier = read if read is not None and read.lsn < orders.position(order) else None
     for raw_key, state in list(rows.scan()):
         row_key = read_key(raw_key)
         key = dict(zip(versioned.table.key, row_key, strict=True))
-        step = _step(order, key, state)
-        if step.effect == "applied":
-            emit(versioned, key, step.records, unit)
+        missed = state if earlier is None else _missed(versioned, key, state, earlier, unit)
+        step = _step(order, key, missed)
+        emit(versioned, key, step.records, unit)
+        if step.state is not state:
             rows.put(row_key, step.state)
 
 
@@ -112,17 +115,23 @@ def _before(
     snapshot says that is known by its rows only: behind it, a row that it did not have was gone."""
     if state is None or not state.alive or scd2.is_replay(state, change):
         return state
+    read = snapshots.read(versioned.name, record.partition, unit) if change.operation != "r" else None
     for order in orders.due(versioned.name, unit):
+        if read is not None and read.lsn < orders.position(order):
+            state, read = _missed(versioned, key, state, read, unit), None
         if _is_behind(change, record, order):
             step = _step(order, key, state)
             emit(versioned, key, step.records, unit)
             state = step.state
-    read = snapshots.read(versioned.name, record.partition, unit)
-    if read is not None and change.operation != "r":
-        step = scd2.vanish(key, state, read)
-        emit(versioned, key, step.records, unit)
-        state = step.state
-    return state
+    return state if read is None else _missed(versioned, key, state, read, unit)
+
+
+def _missed(versioned: Versioned, key: Key, state: RowState, read: Snapshot, unit: Unit) -> RowState:
+    """The state when a snapshot that is known by its rows has been heeded. The order of its end may come late, from another partition, and
+    a TRUNCATE behind it earlier: in the order of the log the row was gone before."""
+    step = scd2.vanish(key, state, read)
+    emit(versioned, key, step.records, unit)
+    return step.state
 
 
 def _is_behind(change: RowChange, record: InputRecord, order: ControlRecord) -> bool:

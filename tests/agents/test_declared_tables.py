@@ -158,6 +158,26 @@ def test_a_key_that_is_inserted_again_before_all_have_heard_that_it_vanished_has
     assert running.settle() == []
 
 
+@pytest.mark.parametrize("inserted_again", [True, False])
+def test_a_row_that_a_snapshot_missed_was_gone_before_the_truncate_that_is_heard_of_first(inserted_again: bool) -> None:
+    """The end of a snapshot comes on one partition, a TRUNCATE behind it on another: each may be heard of first. The rows tell."""
+    running, log = streams(), Cards()
+    running.take(log.change("c", after=card(number=1)), log.change("c", after=card(number=2)))
+    first, last = snapshot(log, card(number=2), card(number=5))
+    truncate = log.change("t")
+    again = log.change("c", after=card(number=1))
+    running.take(first, truncate, *([again] if inserted_again else []))
+    running.settle()
+    found = [record for record in running.values(TOPIC) if record["key"]["number"] == 1][1:]
+    assert kinds(found) == [("close", "vanished", 1), *([("open", "revived", 1)] if inserted_again else [])]
+    assert found[0]["source"]["offset"] == first.offset
+    assert kinds(running.values(TOPIC))[-1 if not inserted_again else 4] == ("close", "truncated", 2)
+    before = len(running.values(TOPIC))
+    running.take(last)
+    running.settle()
+    assert kinds(running.values(TOPIC)[before:]) == [("open", "created", 5)]
+
+
 def test_a_snapshot_that_leaves_rows_out_closes_nothing() -> None:
     table = CapturedTable("cards", CARDS.key, CARDS.untracked, whole_snapshots=False)
     running, log = streams(table), Cards()
