@@ -131,6 +131,8 @@ class _MemoryUnit(BatchUnit):
         super().__init__(**kwargs)
         self.outputs: list[Output] = []
         self.timestamp = self.now_us // 1000
+        self.until: str | None = None
+        self.is_over = False
 
     def emit(self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
         """Keep a record."""
@@ -138,6 +140,8 @@ class _MemoryUnit(BatchUnit):
             partition = self.partition_of(topic, key)
         self.outputs.append(Output(topic, partition, key, value, self.timestamp))
         self.undo_log.append(self.outputs)
+        if topic == self.until:
+            self.is_over = True
 
 
 class MemoryPartition:
@@ -151,18 +155,27 @@ class MemoryPartition:
         self._memory: LruDict[Any, Any] = LruDict(MEMORY_ENTRIES)
 
     def process(
-        self, records: Iterable[InputRecord], handlers: Mapping[str, Apply], *, now_us: int | None = None
+        self,
+        records: Iterable[InputRecord],
+        handlers: Mapping[str, Apply],
+        *,
+        now_us: int | None = None,
+        until: str | None = None,
     ) -> list[Output]:
         """Apply records in order, each by the handler of its topic; answers what they emitted, in order.
 
-        `now_us` None: the clock is each record's own timestamp.
+        `now_us` None: the clock is each record's own timestamp. `until`: the record that emits something to this topic is the last one;
+        `records` has to be an iterator then, so that the caller can go on with it.
         """
         unit = self._unit(now_us or 0)
+        unit.until, name = until, self._group.name
         for record in records:
             unit.timestamp = record.timestamp
             if now_us is None:
                 unit.now_us = record.timestamp * 1000
-            apply_all(self._group.name, (record,), handlers[record.topic], unit)
+            apply_all(name, (record,), handlers[record.topic], unit)
+            if unit.is_over:
+                break
         return self._commit(unit)
 
     def punctuate(self, punctuate: Punctuate, *, now_us: int) -> list[Output]:

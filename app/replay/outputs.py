@@ -65,10 +65,11 @@ def _json(key: bytes | None) -> bytes:
 
 
 def _format(key: bytes) -> bytes:
-    if key.startswith(b'{"') and key.isascii():  # the keys that we write ourselves
+    if key.startswith(b'{"'):  # the keys that we write ourselves
         try:
+            key.decode()  # the formatter does not look into texts
             return msgspec.json.format(key, indent=-1)
-        except msgspec.MsgspecError:
+        except (UnicodeDecodeError, msgspec.MsgspecError):
             pass
     return b'{"base64":"%b"}' % b64encode(key)
 

@@ -4,7 +4,7 @@ One partition a group is enough: records are applied in file order anyway, and o
 """
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -80,12 +80,25 @@ class Replay:
 
     def _process(self, chunk: list[Recorded], outputs: Outputs) -> None:
         latest_us = max(record.timestamp for record in chunk) * 1000
-        for run in _runs(chunk, lambda record: self._of_topic[record.topic].group.name):
-            member = self._of_topic[run[0].topic]
-            self._emitted(member.partition.process(run, member.handlers), outputs)
+        for member, run in self._runs(chunk):
+            following = iter(run)  # an order is obeyed before what follows the record that gave it
+            while emitted := member.partition.process(following, member.handlers, until=CONTROL.name):
+                self._emitted(emitted, outputs)
         if self._accounts.group.punctuate is not None:
             expired = self._accounts.partition.punctuate(self._accounts.group.punctuate, now_us=latest_us)
             self._emitted(expired, outputs)
+
+    def _runs(self, chunk: list[Recorded]) -> Iterator[tuple[_Member, list[Recorded]]]:
+        """Consecutive records of one group."""
+        run: list[Recorded] = []
+        current, of_topic = self._of_topic[chunk[0].topic], self._of_topic
+        for record in chunk:
+            member = of_topic[record.topic]
+            if member is not current:
+                yield current, run
+                current, run = member, []
+            run.append(record)
+        yield current, run
 
     def _emitted(self, emitted: list[Output], outputs: Outputs) -> None:
         """Write what is for the outside, hand on what is for a group: control orders to both, transactions to the customers'."""
@@ -126,16 +139,3 @@ def _chunks(records: Iterable[Recorded]) -> Iterator[list[Recorded]]:
     iterator = iter(records)
     while chunk := list(islice(iterator, CHUNK)):
         yield chunk
-
-
-def _runs(chunk: list[Recorded], group: Callable[[Recorded], str]) -> Iterator[list[Recorded]]:
-    """Consecutive records of one group. A truncate, the only change without a key, stands alone: it is obeyed before what follows."""
-    run: list[Recorded] = []
-    for record in chunk:
-        alone = record.key is None
-        if run and (alone or run[-1].key is None or group(run[-1]) != group(record)):
-            yield run
-            run = []
-        run.append(record)
-    if run:
-        yield run

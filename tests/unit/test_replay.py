@@ -11,10 +11,12 @@ import zstandard
 from typer.testing import CliRunner
 
 from app.cli import app
+from app.engine.memory import Output
 from app.replay.outputs import Outputs
-from app.replay.recording import RecordingError, read
+from app.replay.recording import Recorded, RecordingError, read
 from app.replay.run import INPUTS, OUTPUTS, Replay, Summary
 from app.settings import WorkerSettings
+from tests.support.cdc import Log
 from tests.support.golden import CAPTURED, GOLDEN, golden
 
 
@@ -57,6 +59,32 @@ def test_a_log_that_came_twice_at_later_offsets_adds_nothing(tmp_path: Path) -> 
     once.pop("bank.dead-letters.ndjson")  # what cannot be read cannot be known again either
     twice.pop("bank.dead-letters.ndjson")
     assert once == twice
+
+
+def test_a_key_is_written_as_it_is_unless_it_is_none(tmp_path: Path) -> None:
+    keys = {'{"branch":"Zürich","number":1}': {"branch": "Zürich", "number": 1}, "\0": {"base64": "AA=="}}
+    with Outputs(tmp_path, ["a"]) as outputs:
+        outputs.write("a", [Output("a", 0, key.encode(), b"{}", 0) for key in keys])
+        outputs.write("a", [Output("a", 0, b'{"a":"\xff"}', None, 0), Output("a", 0, None, b"{}", 0)])
+    found = [json.loads(line)["key"] for line in (tmp_path / "a.ndjson").read_text(encoding="utf-8").splitlines()]
+    assert found == [*keys.values(), {"base64": "eyJhIjoi/yJ9"}, None]
+
+
+def test_an_order_is_obeyed_before_what_follows_it(tmp_path: Path) -> None:
+    """As live, where a row that vanished is closed when the snapshot's end is heard of, and names the record that bore it."""
+    log = Log("customers", "customer_id")
+    for number in (1, 2):
+        log.change("c", after={"customer_id": number, "name": "Ada"})
+    lsn = log.lsn + 5
+    log.change("r", after={"customer_id": 2, "name": "Ada"}, lsn=lsn, snapshot="first")
+    log.change("r", after={"customer_id": 3, "name": "Ada"}, lsn=lsn, snapshot="last")
+    log.change("c", after={"customer_id": 1, "name": "Ada"})
+    records = [Recorded(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, ()) for r in log.records]
+    with Outputs(tmp_path, OUTPUTS) as outputs:
+        Replay(WorkerSettings()).run(records, outputs)
+    found = [json.loads(line)["value"] for line in (tmp_path / "bank.scd2.customers.ndjson").read_bytes().splitlines()]
+    closes = [(it["key"]["customer_id"], it["reason"], it["source"]["offset"]) for it in found if it["op"] == "close"]
+    assert closes == [(1, "vanished", 3)]
 
 
 def test_plain_gzip_and_zstd_are_read_alike(tmp_path: Path) -> None:
