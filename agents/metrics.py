@@ -1,5 +1,6 @@
 """The agents' Prometheus metrics. They count what was applied; a batch whose transaction fails is counted again when it is redone."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -8,27 +9,43 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 
+class Together:
+    """How often all of these label values were counted at once."""
+
+    def __init__(self, labels: Sequence[tuple[str, ...]]) -> None:
+        self.labels, self.times = labels, 0
+
+
 class Tally(Collector):
     """A counter for what is counted several times a record: a dictionary that is read when Prometheus asks. One that `Counter` counts
     costs half a microsecond."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
         self._name, self._documentation, self._labels = name, documentation, labels
-        self.counts: dict[tuple[str, ...], int] = {}
+        self.counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
         """By label values. Only the thread that processes records writes it."""
+        self._together: list[Together] = []
         REGISTRY.register(self)
+
+    def together(self, labels: Sequence[tuple[str, ...]]) -> "Together":
+        """Label values that are counted at once."""
+        together = Together(labels)
+        self._together.append(together)
+        return together
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         """What was counted so far."""
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, count in self.counts.copy().items():
+        counts = self.counts.copy()
+        for together in self._together:
+            for values in together.labels:
+                counts[values] += together.times
+        for values, count in counts.items():
             family.add_metric(values, count)
         yield family
 
 
-CHANGES: Final = Counter(
-    "bankstream_changes_total", "Changes of source rows, by what came of them.", ["table", "effect"]
-)
+CHANGES: Final = Tally("bankstream_changes_total", "Changes of source rows, by what came of them.", ["table", "effect"])
 VERSIONS: Final = Counter("bankstream_scd2_records_total", "SCD2 records emitted.", ["table", "op", "reason"])
 WAITING: Final = Gauge("bankstream_waiting_transactions", "Transactions whose account is not known yet.", ["partition"])
 RULES: Final = Tally(

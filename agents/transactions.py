@@ -36,9 +36,10 @@ class _Joined(msgspec.Struct, frozen=True):
     account: Account
 
 
-_APPLIED, _UNCHANGED, _REPLAYED = (
-    metrics.CHANGES.labels(NAME, effect) for effect in ("applied", "unchanged", "replayed")
-)
+_APPLIED, _UNCHANGED, _REPLAYED = ((NAME, effect) for effect in ("applied", "unchanged", "replayed"))
+_counts = metrics.CHANGES.counts
+for _effect in (_APPLIED, _UNCHANGED, _REPLAYED):
+    _counts.setdefault(_effect, 0)
 
 
 def handler(limits: waiting.Limits) -> Apply:
@@ -91,9 +92,9 @@ def _apply(record: InputRecord, unit: Unit) -> bool:
         return False
     new, records = transactions.step(change, passed, account, source)
     if new is None:
-        _REPLAYED.inc()
+        _counts[_REPLAYED] += 1
         return True
-    (_APPLIED if records else _UNCHANGED).inc()
+    _counts[_APPLIED if records else _UNCHANGED] += 1
     truncation = unit.table(TRUNCATIONS).get(NAME)
     gone = transactions.truncated(new, truncation.lsn) if truncation is not None else None
     if gone is not None and records:  # a TRUNCATE on another partition overtook it: what is passed on is gone at once

@@ -31,7 +31,7 @@ _records = msgspec.json.Decoder(TransactionRecord)
 def handler(rules: RuleSet, cached_events: int = CACHED_EVENTS) -> Apply:
     """The logic for `bank.transactions`. `cached_events`: of how many events, in all, a partition keeps the histories in memory."""
     selections = rules.selections
-    counts = metrics.RULES.counts
+    counts, quiet = metrics.RULES.counts, metrics.RULES.together(rules.quiet)
     for rule in rules.rules:
         for outcome in get_args(Outcome):
             counts.setdefault((rule.id, outcome), 0)
@@ -45,8 +45,11 @@ def handler(rules: RuleSet, cached_events: int = CACHED_EVENTS) -> Apply:
         histories.keep(customer_id, history)
         _store(customer_id, result, unit)
         _emit(record.key, result, unit)
-        for looked in result.outcomes:
-            counts[looked] += 1
+        if result.outcomes is quiet.labels:
+            quiet.times += 1
+        else:
+            for looked in result.outcomes:
+                counts[looked] += 1
 
     return apply
 

@@ -6,6 +6,8 @@ from typing import Final
 BIAS: Final = 1 << 63
 
 _PACKERS: Final = tuple(Struct(f">{count}Q") for count in range(9))
+_ONE: Final = _PACKERS[1].pack
+_PAIR: Final = _PACKERS[2].pack
 
 
 def number_key(*numbers: int) -> bytes:
@@ -15,6 +17,10 @@ def number_key(*numbers: int) -> bytes:
     True
     """
     try:
+        if len(numbers) == 2:  # most keys have one number or two
+            return _PAIR(numbers[0] + BIAS, numbers[1] + BIAS)
+        if len(numbers) == 1:
+            return _ONE(numbers[0] + BIAS)
         return _PACKERS[len(numbers)].pack(*map(BIAS.__add__, numbers))
     except error:
         raise OverflowError(f"{numbers} do not fit 64 bits") from None

@@ -77,7 +77,8 @@ def event_of(record: TransactionRecord) -> Event:
     """The compact event of a transaction. ValueError, naming the field, for one that cannot be placed in time or added up."""
     source = record.source
     customer_id, account_id, transaction_id = record.customer_id, record.account_id, record.transaction_id
-    numbers = (customer_id, account_id, transaction_id, source.lsn or 0, source.partition, source.offset)
+    lsn, partition, offset = source.lsn, source.partition, source.offset
+    numbers = (customer_id, account_id, transaction_id, lsn or 0, partition, offset)
     if min(numbers) < _INT64_MIN or max(numbers) > _INT64_MAX:
         names = ("customer_id", "account_id", "transaction_id", "source.lsn", "source.partition", "source.offset")
         name, number = next(it for it in zip(names, numbers, strict=True) if not _INT64_MIN <= it[1] <= _INT64_MAX)
@@ -94,9 +95,9 @@ def event_of(record: TransactionRecord) -> Event:
             STATUSES.get(record.status, OTHER),
             _hash(counterparty) if counterparty else 0,
             record.country_code or None,
-            source.lsn,
-            source.partition,
-            source.offset,
+            lsn,
+            partition,
+            offset,
         ),
     )
 

@@ -19,14 +19,18 @@ def format_us(instant_us: int) -> str:
     if not MIN_US <= instant_us <= MAX_US:
         instant_us = min(max(instant_us, MIN_US), MAX_US)
     minute, rest_us = divmod(instant_us, 60_000_000)
+    day, minute = divmod(minute, 1_440)
     digits = str(100_000_000 + rest_us)
-    return f"{_format_minute(minute)}{digits[1:3]}.{digits[3:]}Z"
+    return f"{_format_day(day)}{_MINUTES[minute]}{digits[1:3]}.{digits[3:]}Z"
+
+
+_MINUTES: Final = tuple(f"{hour:02d}:{minute:02d}:" for hour in range(24) for minute in range(60))
 
 
 @lru_cache(maxsize=4_096)
-def _format_minute(minute: int) -> str:
-    """Many records share a minute, and `isoformat` is slow."""
-    return (EPOCH + timedelta(minutes=minute)).isoformat()[:17]
+def _format_day(day: int) -> str:
+    """Many records share a day, and `isoformat` is slow."""
+    return (EPOCH + timedelta(days=day)).isoformat()[:11]
 
 
 def parse_us(text: str) -> int:

@@ -123,26 +123,39 @@ def _record(
             else ""
         )
         raise _bad("bad_row", f"the row is no transaction: {error}{hint}") from None
+    created_at = typed.created_at
+    try:  # nearly always all of them are good; which one is not is asked only then
+        amount, booked_at = _amount(typed.amount), normal(typed.booked_at)
+        if created_at is not None:
+            created_at = normal(created_at)
+    except (ValueError, OverflowError):
+        amount = _checked("amount", "bad_amount", typed.amount, _amount)
+        booked_at = _checked("booked_at", "bad_time", typed.booked_at, _instant)
+        if created_at is not None:
+            created_at = _checked("created_at", "bad_time", created_at, _instant)
+    merchant_id, merchant_category, counterparty = (
+        typed.merchant_id, typed.merchant_category, typed.counterparty_account,
+    )  # fmt: skip
     return TransactionRecord(  # in the order of its fields: naming all of them would take twice the time
         operation,
         typed.transaction_id,
         typed.account_id,
         customer_id,
         typed.type,
-        _checked("amount", "bad_amount", typed.amount, _amount),
+        amount,
         typed.currency,
         typed.status,
         typed.channel,
-        _text(typed.merchant_id),
-        _text(typed.merchant_category),
-        _text(typed.counterparty_account),
+        str(merchant_id) if isinstance(merchant_id, int) else merchant_id,
+        str(merchant_category) if isinstance(merchant_category, int) else merchant_category,
+        str(counterparty) if isinstance(counterparty, int) else counterparty,
         typed.country_code,
         None if typed.latitude is None else _coordinate("latitude", typed.latitude),
         None if typed.longitude is None else _coordinate("longitude", typed.longitude),
-        _text(typed.device_id),
+        str(typed.device_id) if isinstance(typed.device_id, int) else typed.device_id,
         typed.description,
-        _checked("booked_at", "bad_time", typed.booked_at, _instant),
-        None if typed.created_at is None else _checked("created_at", "bad_time", typed.created_at, _instant),
+        booked_at,
+        created_at,
         account.attributes if account is not None else {},
         source,
     )
@@ -183,7 +196,3 @@ def _coordinate(column: str, value: str | float) -> str:
     if not number.is_finite():
         raise _bad("bad_row", f"{column}: {value!r} is not a number")
     return str(value)
-
-
-def _text(value: str | int | None) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)

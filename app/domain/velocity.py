@@ -31,6 +31,8 @@ KEPT_US: Final = 31 * DAY_US
 _LENGTHS: Final = tuple(WINDOWS_US.items())
 _COMPACT_AT: Final = 64
 """So many expired events stay in memory before it is worth letting them go."""
+_NOTHING: Final = AmountTrack()
+"""The amounts of a currency that nothing was counted in."""
 
 
 class History:
@@ -44,6 +46,9 @@ class History:
     def __init__(self, selections: Iterable[Selection] = (), events: Iterable[Event] = ()) -> None:
         """`events` in the order of their keys, all of different identity."""
         self._selections = tuple(dict.fromkeys((EVERYTHING, *selections)))
+        self._bounds = tuple(
+            (it.at_least_minor, it.at_most_minor, "credit" in it.types, "debit" in it.types) for it in self._selections
+        )
         self._events = list(events)
         self._keys = [event.key for event in self._events]
         self._by_id = {(event.account_id, event.transaction_id): event for event in self._events}
@@ -137,16 +142,20 @@ class History:
         time_us, floor_us = event.time_us, self.floor_us
         self.seek(time_us)
         counted, declined = self._counted, self._declined
-        amounts = self.amounts(EVERYTHING, event.facts.currency)
-        shares_positions = amounts is not None and len(amounts) == len(counted)  # no other currency
+        amounts = self.amounts(EVERYTHING, event.facts.currency) or _NOTHING
+        times, rows, peaks = amounts.times, amounts.rows, amounts.peaks
         counterparties, countries = self.counterparties.last, self.countries.last
-        first, first_declined = len(counted), len(declined)
+        first = end = len(counted)
+        first_amount = end_amount = len(times)
+        shares_positions = end == end_amount  # no other currency
+        first_declined = end_declined = len(declined)
+        all_counterparties, all_countries = len(counterparties), len(countries)
+        sum_to_end = rows[-1][0]
         windows: dict[str, Window] = {}
         window = None
-        for (
-            name,
-            length_us,
-        ) in _LENGTHS:  # from the shortest to the longest: each begins where the one before does, or earlier
+        # From the shortest to the longest: each begins where the one before does, or earlier. This is half of what a transaction
+        # costs, so nothing is called that can be written out.
+        for name, length_us in _LENGTHS:
             after_us = time_us - length_us
             after_us = max(after_us, floor_us)
             if first and counted[first - 1] > after_us:
@@ -154,24 +163,24 @@ class History:
             if first_declined and declined[first_declined - 1] > after_us:
                 first_declined, window = bisect_right(declined, after_us, 0, first_declined), None
             if window is None:  # else it has the same transactions
-                count, total, largest = (
-                    (0, 0, 0)
-                    if amounts is None
-                    else amounts.since(first)
-                    if shares_positions
-                    else amounts.window(after_us)
-                )
+                if shares_positions:
+                    first_amount = first
+                elif first_amount and times[first_amount - 1] > after_us:
+                    first_amount = bisect_right(times, after_us, 0, first_amount)
+                count = end_amount - first_amount
+                total = sum_to_end - rows[first_amount][0]
                 in_all = average = most = to_decimal(total)
                 if count > 1:
-                    average, most = to_decimal(half_even(total, count)), to_decimal(largest)
+                    average = to_decimal(half_even(total, count))
+                    most = to_decimal(rows[peaks[bisect_left(peaks, first_amount + 1)]][1])
                 window = Window(
-                    len(counted) - first,
+                    end - first,
                     in_all,
                     average,
                     most,
-                    len(counterparties) - bisect_right(counterparties, after_us),
-                    len(countries) - bisect_right(countries, after_us),
-                    len(declined) - first_declined,
+                    all_counterparties and all_counterparties - bisect_right(counterparties, after_us),
+                    all_countries and all_countries - bisect_right(countries, after_us),
+                    end_declined - first_declined,
                 )
             windows[name] = window
         return windows
@@ -244,9 +253,9 @@ class History:
         tracks = self._amounts.get(facts.currency)
         if tracks is None:
             tracks = self._amounts[facts.currency] = tuple(AmountTrack() for _ in self._selections)
-        amount, kind = facts.amount_minor, facts.kind
-        for selection, track in zip(self._selections, tracks, strict=True):
-            if selection.at_least_minor <= amount <= selection.at_most_minor and kind in selection.types:
+        amount, credit = facts.amount_minor, facts.credit
+        for (at_least, at_most, takes_credit, takes_debit), track in zip(self._bounds, tracks, strict=True):
+            if at_least <= amount <= at_most and (takes_credit if credit else takes_debit):
                 track.push(key, amount)
 
     def _pop(self, event: Event) -> None:

@@ -40,18 +40,23 @@ class OverlayView(Generic[K, V]):
 
     def __init__(self, table: Table[K, V], store: Readable, overlay: Overlay, undo_log: list[Undo]) -> None:
         self._table, self._store, self._overlay, self._undo_log = table, store, overlay, undo_log
+        self._name, self._encode_key, self._encode, self._decode = (
+            table.name,
+            table.encode_key,
+            table.encode,
+            table.decode,
+        )
 
     def get(self, key: K) -> V | None:
         """The value of a key, or None."""
-        table = self._table
-        raw_key = table.encode_key(key)
+        raw_key = self._encode_key(key)
         slot = self._overlay.slots.get(raw_key)
-        raw = self._store.get(table.name, raw_key) if slot is None else slot[0]
-        return None if raw is None else table.decode(raw)
+        raw = self._store.get(self._name, raw_key) if slot is None else slot[0]
+        return None if raw is None else self._decode(raw)
 
     def put(self, key: K, value: V) -> None:
         """Set a key."""
-        self._set(self._table.encode_key(key), (self._table.encode(value), True))
+        self._set(self._encode_key(key), (self._encode(value), True))
 
     def delete(self, key: K) -> None:
         """Remove a key."""
