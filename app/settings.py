@@ -200,6 +200,18 @@ class WarehouseSettings(Group):
     sweep_interval_ms: Positive = Field(
         30_000, description="how often the lake is listed for objects whose announcement was lost"
     )
+    sink: Literal["copy", "streaming"] = Field(
+        "copy", description="COPY in a warehouse of yours, or Snowpipe Streaming (an account with a key pair)"
+    )
+    streaming_request_bytes: Annotated[int, Field(gt=0, le=16_000_000)] = Field(
+        4_000_000, description="uncompressed, of the rows of one request"
+    )
+    streaming_commit_timeout_s: Positive = Field(
+        120, description="rows that are sent and not committed for longer are an error: the channels are opened anew"
+    )
+    streaming_ledger_interval_ms: Annotated[int, Field(ge=0)] = Field(
+        10_000, description="how far the ledger's table may stay behind the channels: moving it takes a warehouse"
+    )
 
 
 class CaptureSettings(Group):
@@ -319,6 +331,18 @@ class StackSettings(Group):
     port_connect: Port | None = Field(None, description="likewise")
     port_s3: Port | None = Field(None, description="likewise")
     port_warehouse: Port | None = Field(None, description="likewise")
+
+
+class DashboardSettings(Group):
+    """The dashboard; it finds the warehouse by BANKSTREAM_SNOWFLAKE_*."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BANKSTREAM_DASHBOARD_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    show_personal_data: bool = Field(
+        default=False, description="show e-mail, phone, address and date of birth of customers whole instead of masked"
+    )
 
 
 class WarehouseServerSettings(Group):

@@ -5,9 +5,12 @@ from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
 from app.settings import EngineSettings, KafkaSettings, S3Settings, SnowflakeSettings, WarehouseSettings, load
-from app.topics import LAKE_OBJECTS, partitions_of
+from app.topics import LAKE_OBJECTS, LANDED, partitions_of
+from sinks.base import Warehouse
 from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse
+from sinks.snowpipe_client import SnowpipeClient
+from sinks.snowpipe_streaming import StreamingWarehouse
 
 APP_ID = "bankstream-warehouse"
 
@@ -15,7 +18,7 @@ APP_ID = "bankstream-warehouse"
 class WarehouseApp(App):
     """Lets go of S3 and the warehouse when the partitions are closed."""
 
-    def __init__(self, engine: Engine, loading: Loading, store: S3Store, warehouse: SnowflakeWarehouse) -> None:
+    def __init__(self, engine: Engine, loading: Loading, store: S3Store, warehouse: Warehouse) -> None:
         super().__init__(APP_ID, engine, claim(engine.settings.state_dir / APP_ID))
         self._loading, self._store, self._warehouse = loading, store, warehouse
 
@@ -27,11 +30,21 @@ class WarehouseApp(App):
         await self._store.close()
 
 
+def chosen(snowflake: SnowflakeSettings, settings: WarehouseSettings, store: S3Store) -> Warehouse:
+    """The way into the warehouse that BANKSTREAM_WAREHOUSE_SINK names."""
+    by_copy = SnowflakeWarehouse(snowflake)
+    if settings.sink == "copy":
+        return by_copy
+    landing = {topic.name: topic.landing for topic in LANDED if topic.landing is not None}
+    return StreamingWarehouse(SnowpipeClient(snowflake), by_copy, store, landing, settings)
+
+
 def make_app() -> App:
     """The Faust app, with settings from the environment."""
     kafka = load(KafkaSettings)
     engine = Engine(kafka, load(EngineSettings))
-    store, warehouse = S3Store(load(S3Settings)), SnowflakeWarehouse(load(SnowflakeSettings))
+    store = S3Store(load(S3Settings))
+    warehouse = chosen(load(SnowflakeSettings), load(WarehouseSettings), store)
     loading = Loading(
         engine, warehouse, store, load(WarehouseSettings), partitions_of(LAKE_OBJECTS.name, kafka.partitions)
     )

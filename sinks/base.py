@@ -148,6 +148,14 @@ class LoadStep:
         return LedgerRow(last.last_offset, last.object, last.sha256)
 
 
+class Move(NamedTuple):
+    """A chain's row of the ledger from one place to the next."""
+
+    chain: ChainKey
+    previous: LedgerRow
+    end: LedgerRow
+
+
 class Warehouse(Protocol):
     """Landing tables and the ledger. Safe for any number of loaders.
 

@@ -10,6 +10,7 @@ from sinks.base import (
     LedgerConflictError,
     LedgerRow,
     LoadStep,
+    Move,
     ObjectStore,
     SinkRefusedError,
     Stat,
@@ -81,6 +82,12 @@ class MemoryWarehouse:
         for step, contents in loaded:
             self.tables.setdefault(step.landing, []).extend(line for rows in contents for line in rows)
             self._ledger[step.chain] = step.end
+
+    async def advance(self, moves: Sequence[Move]) -> None:
+        """The ledger alone."""
+        for move in moves:
+            if self._ledger.get(move.chain) == move.previous:
+                self._ledger[move.chain] = move.end
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -66,3 +66,7 @@ WAITING_OBJECTS: Final = Gauge(
 BROKEN_CHAINS: Final = Gauge(
     "bankstream_warehouse_broken_chains", "Partitions whose loading stopped because something is wrong in the lake."
 )
+STREAMING_LEFT_OUT: Final = Gauge(
+    "bankstream_streaming_left_out_rows",
+    "Rows of one channel that Snowpipe Streaming could not put into their table and passed over.",
+)

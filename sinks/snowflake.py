@@ -25,6 +25,7 @@ from sinks.base import (
     LedgerConflictError,
     LedgerRow,
     LoadStep,
+    Move,
     SinkRefusedError,
     SinkUnavailableError,
 )
@@ -101,6 +102,10 @@ class SnowflakeWarehouse:
     async def load(self, steps: Sequence[LoadStep]) -> None:
         """One transaction."""
         await self._call(lambda: self._load(steps))
+
+    async def advance(self, moves: Sequence[Move]) -> None:
+        """The ledger alone, for rows that another way than COPY brought in: those that are where their move begins."""
+        await self._call(lambda: self._run(self._advance_sql(moves)))
 
     async def close(self) -> None:
         """End the session."""
@@ -197,7 +202,7 @@ class SnowflakeWarehouse:
             self._disconnect()  # refused, done, or neither: only the ledger knows
             raise SinkUnavailableError(f"the warehouse did not confirm a commit: {_reason(error)}") from None
 
-    def _advance_sql(self, steps: Sequence[LoadStep]) -> str:
+    def _advance_sql(self, steps: Sequence[LoadStep] | Sequence[Move]) -> str:
         values = ", ".join(
             f"({_key(step.chain)}, {step.previous.last_offset}, {literal(step.previous.last_sha256)}, "
             f"{step.end.last_offset}, {literal(step.end.last_object)}, {literal(step.end.last_sha256)})"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,9 @@ from sinks.loading import Loader
 from sinks.memory import MemoryStore, MemoryWarehouse
 from sinks.s3 import S3Store
 from sinks.snowflake import LEDGER, SnowflakeWarehouse, connect
+from sinks.snowpipe_client import SnowpipeClient
+from sinks.snowpipe_streaming import StreamingWarehouse, pipe_name
+from tests.support.snowpipe_server import SnowpipeServer
 from tests.support.stack import settings_of
 
 TOPIC, LANDING, INCARNATION = "bank.alerts", "ALERTS", "first"
@@ -140,6 +144,57 @@ async def memory_world() -> AsyncIterator[World]:
     yield World(store, tables, rows, lambda: store, MemoryStore, lambda: tables, execute, real=False)
 
 
+PIPES = {pipe_name(table): table for table in TABLES.values()}
+
+
+def streaming_warehouse(
+    server: SnowpipeServer, ledger: MemoryWarehouse | SnowflakeWarehouse, store: ObjectStore, **settings: Any
+) -> StreamingWarehouse:
+    """A client of the stand-in, whose ledger's table follows at once unless told otherwise."""
+    chosen = {"streaming_ledger_interval_ms": 0, "streaming_commit_timeout_s": 2, "streaming_request_bytes": 300}
+    client = SnowpipeClient(server.settings())
+    return StreamingWarehouse(client, ledger, store, TABLES, WarehouseSettings(**(chosen | settings)))
+
+
+@dataclass
+class Streaming:
+    """A world whose warehouse is a client of Snowpipe Streaming's stand-in, and what is behind it."""
+
+    server: SnowpipeServer
+    ledger: MemoryWarehouse
+    world: World
+
+
+@asynccontextmanager
+async def streaming_world(folder: Path) -> AsyncIterator[Streaming]:
+    """A lake and the ledger's table in memory, and the warehouse by HTTP. Requests are so small that an object takes several."""
+    store = MemoryStore()
+    ledger = MemoryWarehouse(store)
+    landed: dict[str, list[Line]] = {}
+    opened: list[StreamingWarehouse] = []
+
+    def commit(table: str, rows: Sequence[str]) -> None:
+        landed.setdefault(table, []).extend(read(row.encode()) for row in rows)
+
+    def execute(_: str) -> list[tuple[object, ...]]:
+        raise NotImplementedError("there is no SQL in memory")
+
+    async with SnowpipeServer(folder, PIPES, commit, "BANK") as server:
+
+        def another() -> Warehouse:
+            opened.append(streaming_warehouse(server, ledger, store))
+            return opened[-1]
+
+        try:
+            world = World(
+                store, another(), lambda table: landed.get(table, []), lambda: store, MemoryStore, another, execute, real=False
+            )  # fmt: skip
+            yield Streaming(server, ledger, world)
+        finally:
+            for one in opened:
+                await one.close()
+
+
 @dataclass
 class Database:
     """A provisioned database of the local warehouse, and settings for the lake beside it."""
@@ -255,11 +310,14 @@ def sinks_database(lake_stack: Stack) -> Iterator[Database]:
         yield made
 
 
-@pytest.fixture(params=["memory", "real"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+@pytest.fixture(params=["memory", "streaming", "real"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     if request.param == "memory":
         async with memory_world() as made:
             yield made
+    elif request.param == "streaming":
+        async with streaming_world(tmp_path) as streaming:
+            yield streaming.world
     else:
         async with real_world(request.getfixturevalue("sinks_database")) as made:
             yield made

@@ -60,6 +60,10 @@ GRANT = re.compile(
 ALTER_USER = re.compile(rf"ALTER USER ({NAME}) SET (.*)")
 PIPED = re.compile(rf"COPY INTO ({PATH}) .*?FROM \(SELECT .*? FROM @({PATH})/([a-z0-9.-]+)/\)", re.DOTALL)  # noqa: S608 - a pattern
 
+STREAMED = re.compile(
+    rf"COPY INTO ({PATH}) \(record\) FROM \(SELECT \$1:record FROM TABLE\(DATA_SOURCE\(TYPE => 'STREAMING'\)\)\)"  # noqa: S608 - a pattern
+)
+
 
 @dataclass
 class Account:
@@ -69,6 +73,8 @@ class Account:
     grants: set[tuple[str, str, str, str]] = field(default_factory=set)
     piped: dict[str, str] = field(default_factory=dict)
     """Table by topic."""
+    streamed: dict[str, str] = field(default_factory=dict)
+    """Table by pipe of Snowpipe Streaming."""
 
     def has(self, kind: str, name: str) -> bool:
         """Whether there is such an object."""
@@ -151,7 +157,7 @@ def _create(statement: str, account: Account) -> Iterator[str]:
     if kind == "PIPE":
         head, _, copy = rest.partition(" AS\n")
         yield from _options(kind, head, account)
-        yield from _piped(copy.strip(), account)
+        yield from _piped(name, copy.strip(), account)
     elif kind == "SCHEMA":
         if "WITH MANAGED ACCESS" not in rest:
             yield "a schema must be WITH MANAGED ACCESS"
@@ -211,9 +217,14 @@ def _grant(flat: str, account: Account) -> Iterator[str]:
         yield f"nobody made {of}"
 
 
-def _piped(copy: str, account: Account) -> Iterator[str]:
+def _piped(name: str, copy: str, account: Account) -> Iterator[str]:
     if not isinstance(_parsed(copy), exp.Copy):
         yield "a pipe is a COPY"
+    if streamed := STREAMED.fullmatch(" ".join(copy.split())):
+        account.streamed[name.rpartition(".")[2]] = streamed[1].rpartition(".")[2]
+        if not account.has("TABLE", streamed[1]):
+            yield f"nobody made {streamed[1]}"
+        return
     found = PIPED.match(copy)
     if found is None:
         yield "a pipe copies from one topic's folder of the stage into its table"

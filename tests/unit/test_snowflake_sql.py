@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from app.provision.warehouse import landing_tables
 from app.topics import LANDED
+from sinks.snowpipe_streaming import pipe_name
 from tests.support.snowflake_sql import Account, check, statements
 
 FOLDER = Path(__file__).resolve().parents[2] / "ops" / "snowflake"
@@ -52,6 +54,9 @@ def test_every_statement_can_be_run_in_the_order_of_the_files() -> None:
         ("COPY INTO <% database %>.PIPED.ALERTS_OBJECTS", "COPY INTO <% database %>.PIPED.ALERT", "nobody made BANK.PIPED.ALERT"),
         ("METADATA$START_SCAN_TIME FROM", "METADATA$START_SCAN_TIME FORM", ""),
         ("AUTO_INGEST = TRUE", "AUTOINGEST = TRUE", "PIPE has no option AUTOINGEST"),
+        ("TYPE => 'STREAMING'", "TYPE => 'STREAM'", "a pipe copies from"),
+        ("BRONZE.ALERTS (record)", "BRONZE.ALERT (record)", "nobody made BANK.BRONZE.ALERT"),
+        ("ALL PIPES IN SCHEMA", "ALL PIPE IN SCHEMA", "GRANT"),
         ("QUALIFY row_number() OVER (", "QUALIFY row_number() OVER ", "cannot be parsed"),
         ("DESC INTEGRATION", "DESCRIBE INTEGRATIONS", ""),
         ("GRANT ROLE <% database %>_LOADER TO USER", "GRANT <% database %>_LOADER TO USER", "GRANT"),
@@ -84,6 +89,7 @@ def test_each_role_may_do_what_it_has_to_and_nothing_else() -> None:
         ("USAGE", "WAREHOUSE", "BANK_LOAD_WH"), ("USAGE", "DATABASE", "BANK"), ("USAGE", "SCHEMA", "BRONZE"),
         ("SELECT", "TABLE", "BRONZE"), ("INSERT", "TABLE", "BRONZE"), ("UPDATE", "TABLE", "BRONZE.LAKE_LEDGER"),
         ("USAGE", "STAGE", "BRONZE"), ("USAGE", "FILE FORMAT", "BRONZE"),
+        ("OPERATE", "PIPE", "BRONZE"), ("MONITOR", "PIPE", "BRONZE"),
     }  # fmt: skip
     changing = {"INSERT", "UPDATE", "DELETE", "TRUNCATE", "CREATE TABLE", "CREATE VIEW", "CREATE DATABASE"}
     for role in ("READER", "AUDITOR"):
@@ -106,3 +112,9 @@ def test_the_policies_for_aws_are_json_and_only_read() -> None:
     assert actions == {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:GetBucketLocation"}
     trust = json.loads((FOLDER / "trust-policy.json").read_text(encoding="utf-8"))
     assert trust["Statement"][0]["Condition"] == {"StringEquals": {"sts:ExternalId": "STORAGE_AWS_EXTERNAL_ID"}}
+
+
+def test_every_landing_table_has_a_pipe_for_rows_that_stream() -> None:
+    account = Account()
+    check(FILES.values(), VARIABLES, account)
+    assert account.streamed == {pipe_name(table): table for table in landing_tables()}

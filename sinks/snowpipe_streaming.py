@@ -1,0 +1,338 @@
+"""The warehouse by Snowpipe Streaming: the lake's objects as rows of channels, one a chain, whose offset token is the position.
+
+The service commits rows and token together, so a channel is the ledger of its chain. The table of the ledger follows it: it never is ahead
+of the rows, it is what `reconcile`, `trace` and dbt read, and it has the position of chains whose channel is gone (Snowflake removes what
+was idle for long) or was never there (loaded by COPY so far). Where to go on is the further of the two.
+
+A load moves each chain by itself, so after a failure some may have moved: the next reading of the ledger says which.
+docs/decisions/0015-snowpipe-streaming.md says why it is built so.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
+import zstandard
+
+from app.errors import ContinuityError
+from app.settings import WarehouseSettings
+from sinks import chain, metrics
+from sinks.base import (
+    ChainKey,
+    LakeObject,
+    LedgerConflictError,
+    LedgerRow,
+    LoadStep,
+    Move,
+    ObjectStore,
+    SinkRefusedError,
+    SinkUnavailableError,
+)
+from sinks.lines import read
+from sinks.segment import digest, lines
+from sinks.snowpipe_client import MAX_REQUEST_BYTES, ChannelStatus, SnowpipeClient
+from sinks.sql import identifier
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_S: Final = 0.02
+LONGEST_PAUSE_S: Final = 1.0
+"""Between two questions whether rows are committed."""
+_TOKEN: Final = re.compile(r"(-1|\d+):(\d*):([0-9a-f]*):(-1|\d+)")
+
+
+class Ledger(Protocol):
+    """The table of the ledger."""
+
+    async def ledger(self) -> dict[ChainKey, LedgerRow]:
+        """Every row, as committed."""
+        ...
+
+    async def begin(self, chains: Sequence[ChainKey]) -> None:
+        """See that these chains have a row."""
+        ...
+
+    async def advance(self, moves: Sequence[Move]) -> None:
+        """Move rows that are where their move begins; the others stay."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the session."""
+        ...
+
+
+class Position(NamedTuple):
+    """How far a channel is: through the objects that `row` ends with, and of the next one through the offset `through`."""
+
+    row: LedgerRow
+    through: int
+
+    def token(self) -> str:
+        """As an offset token. The object's name follows from the chain and where it starts.
+
+        >>> Position(LedgerRow(), -1).token()
+        '-1:::-1'
+        """
+        start = chain.parse(self.row.last_object)[1] if self.row.last_object else ""
+        return f"{self.row.last_offset}:{start}:{self.row.last_sha256}:{self.through}"
+
+
+def position(key: ChainKey, token: str | None) -> Position:
+    """What a channel's offset token says. ContinuityError if it is none of ours."""
+    if token is None:
+        return Position(LedgerRow(), -1)
+    match = _TOKEN.fullmatch(token)
+    if match is None:
+        raise ContinuityError(
+            f"the channel of {key.topic}/{key.partition} has the offset token {token[:200]!r}, which this program did not write: somebody "
+            f"else streams into it. Stop them, and drop the channel {channel_name(key)}: its position is in the ledger."
+        )
+    name = chain.name(key, int(match[2])) if match[2] else ""
+    return Position(LedgerRow(int(match[1]), name, match[3]), int(match[4]))
+
+
+def channel_name(key: ChainKey) -> str:
+    """One channel a chain: a topic that is made anew begins another.
+
+    >>> channel_name(ChainKey("bank.alerts", "5f0c", 3))
+    'bank.alerts.5f0c.3'
+    """
+    return f"{key.topic}.{key.incarnation}.{key.partition}"
+
+
+def pipe_name(landing: str) -> str:
+    """The pipe into a landing table, as ops/snowflake/07_snowpipe_streaming.sql makes it."""
+    return f"{identifier(landing)}_STREAM"
+
+
+@dataclass(slots=True)
+class _Channel:
+    """A channel that is ours: what is sent, and what has to be committed."""
+
+    pipe: str
+    name: str
+    continuation: str
+    sent: Position
+
+    def must_be_at(self, row: LedgerRow) -> None:
+        """LedgerConflictError if it is elsewhere."""
+        if self.sent.row != row:
+            raise LedgerConflictError(f"the channel {self.name} is at {self.sent.row}, not at {row}")
+
+
+class StreamingWarehouse:
+    """A warehouse (see sinks/base.py), except that a load is atomic for each chain and not for all together."""
+
+    def __init__(
+        self,
+        client: SnowpipeClient,
+        ledger: Ledger,
+        store: ObjectStore,
+        landing: Mapping[str, str],
+        settings: WarehouseSettings,
+    ) -> None:
+        self._client, self._ledger, self._store = client, ledger, store
+        self._landing, self._settings = landing, settings
+        self._ours: dict[ChainKey, _Channel] = {}
+        self._written: dict[ChainKey, LedgerRow] = {}
+        """What the table of the ledger says."""
+        self._reached: dict[ChainKey, LedgerRow] = {}
+        """What is committed, where the table has to follow."""
+        self._next_writing = 0.0
+
+    async def ledger(self) -> dict[ChainKey, LedgerRow]:
+        """Every chain where it is, by its channel or by the table; the table then follows."""
+        self._ours.clear()  # it is asked after a failure: what was sent may have been dropped
+        self._written = await self._ledger.ledger()
+        by_pipe: dict[str, dict[str, ChainKey]] = {}
+        for key in self._written:
+            if key.topic in self._landing:
+                by_pipe.setdefault(pipe_name(self._landing[key.topic]), {})[channel_name(key)] = key
+        self._reached = {}
+        for pipe, names in by_pipe.items():
+            for name, status in (await self._client.statuses(pipe, list(names))).items():
+                found = _named(names, name)
+                if found is not None and not status.errors:
+                    self._reached[found] = position(found, status.last_committed_offset_token).row
+        await self._write()
+        return self._written | {key: _further(row, self._written[key]) for key, row in self._reached.items()}
+
+    async def begin(self, chains: Sequence[ChainKey]) -> None:
+        """Rows for chains that have none."""
+        await self._ledger.begin(chains)
+        for key in chains:
+            self._written.setdefault(key, LedgerRow())
+
+    async def load(self, steps: Sequence[LoadStep]) -> None:
+        """Send the steps side by side, wait until all are committed, and let the ledger follow if it is time."""
+        outcomes = await asyncio.gather(*(self._send(step) for step in steps), return_exceptions=True)
+        failures = [found for found in outcomes if isinstance(found, BaseException)]
+        sent = {step.chain: step for step, found in zip(steps, outcomes, strict=True) if found is None}
+        try:
+            await self._committed(sent)
+        except (LedgerConflictError, SinkRefusedError, SinkUnavailableError) as error:
+            failures.append(error)
+        clock = asyncio.get_running_loop().time
+        if clock() >= self._next_writing:
+            await self._write()
+            self._next_writing = clock() + self._settings.streaming_ledger_interval_ms / 1000
+        if failures:
+            raise min(failures, key=_urgency)
+
+    async def close(self) -> None:
+        """The ledger is brought up to the channels first; if it cannot be, the next owner does so."""
+        try:
+            await self._write()
+        except (SinkUnavailableError, SinkRefusedError) as error:
+            logger.info("the ledger stays behind the channels until a loader starts: %s", error)
+        await self._client.close()
+        await self._ledger.close()
+
+    async def _send(self, step: LoadStep) -> None:
+        key = step.chain
+        try:
+            channel = self._ours[key] = self._ours.get(key) or await self._opened(step)
+            channel.must_be_at(step.previous)
+            for found in step.objects:
+                for target, rows in _requests(found, await self._lines(found), channel.sent, self._request_bytes):
+                    channel.continuation = await self._client.append(
+                        channel.pipe, channel.name, channel.continuation, target.token(), rows
+                    )
+                    channel.sent = target
+        except BaseException:
+            self._ours.pop(key, None)
+            raise
+
+    async def _opened(self, step: LoadStep) -> _Channel:
+        key, pipe, name = step.chain, pipe_name(step.landing), channel_name(step.chain)
+        opened = await self._client.open(pipe, name)
+        at = position(key, opened.channel_status.last_committed_offset_token)
+        written = self._written.get(key, LedgerRow())
+        if at.row.last_offset < written.last_offset:
+            at = Position(written, written.last_offset)
+            logger.info("channel %s goes on where the ledger is, at offset %d", name, written.last_offset)
+            opened = await self._client.open(pipe, name, at.token())
+        channel = _Channel(pipe, name, opened.next_continuation_token, at)
+        _nothing_left_out(channel, opened.channel_status)
+        return channel
+
+    async def _committed(self, steps: Mapping[ChainKey, LoadStep]) -> None:
+        """Wait until every channel is committed through what was sent."""
+        waiting, pause = dict(steps), FIRST_PAUSE_S
+        try:
+            async with asyncio.timeout(self._settings.streaming_commit_timeout_s):
+                while waiting:
+                    for key, status in (await self._statuses(waiting)).items():
+                        channel = self._ours[key]
+                        _nothing_left_out(channel, status)
+                        if (
+                            position(key, status.last_committed_offset_token).row.last_offset
+                            >= channel.sent.row.last_offset
+                        ):
+                            self._reached[key] = channel.sent.row
+                            del waiting[key]
+                    if waiting:
+                        await asyncio.sleep(pause)
+                        pause = min(LONGEST_PAUSE_S, pause * 1.5)
+        except TimeoutError:
+            raise SinkUnavailableError(
+                f"rows of {len(waiting)} channels were sent and not committed for {self._settings.streaming_commit_timeout_s} s"
+            ) from None
+        finally:
+            for key in waiting:
+                self._ours.pop(key, None)
+
+    async def _statuses(self, steps: Mapping[ChainKey, LoadStep]) -> dict[ChainKey, ChannelStatus]:
+        by_pipe: dict[str, dict[str, ChainKey]] = {}
+        for key, step in steps.items():
+            by_pipe.setdefault(pipe_name(step.landing), {})[channel_name(key)] = key
+        answers = await asyncio.gather(*(self._client.statuses(pipe, list(names)) for pipe, names in by_pipe.items()))
+        return {
+            found: status
+            for names, answer in zip(by_pipe.values(), answers, strict=True)
+            for name, status in answer.items()
+            if (found := _named(names, name)) is not None
+        }
+
+    async def _write(self) -> None:
+        """Let the table follow. A row that is elsewhere by now was moved by another loader: it is left as it is."""
+        moves = [
+            Move(key, self._written[key], row)
+            for key, row in self._reached.items()
+            if key in self._written and row.last_offset > self._written[key].last_offset
+        ]
+        if moves:
+            await self._ledger.advance(moves)
+            self._written |= {move.chain: move.end for move in moves}
+
+    async def _lines(self, found: LakeObject) -> list[bytes]:
+        """The lines of an object that is what it was announced to be."""
+        body = await self._store.get(found.object)
+        if digest(body) != found.sha256:
+            raise SinkRefusedError(f"{found.object} has another content than announced: its sha256 is {digest(body)}")
+        try:
+            rows = await asyncio.to_thread(lambda: list(lines(body)))
+        except zstandard.ZstdError as error:
+            raise SinkRefusedError(f"{found.object} cannot be decompressed: {error}") from None
+        if len(rows) != found.rows:
+            raise SinkRefusedError(f"{found.object} has {len(rows)} rows, {found.rows} were announced")
+        return rows
+
+    @property
+    def _request_bytes(self) -> int:
+        return min(self._settings.streaming_request_bytes, MAX_REQUEST_BYTES)
+
+
+def _requests(found: LakeObject, rows: Iterable[bytes], at: Position, limit: int) -> Iterator[tuple[Position, bytes]]:
+    """An object's rows behind a position in as many requests as it takes, each with the position that is reached by it."""
+    end = Position(LedgerRow(found.last_offset, found.object, found.sha256), found.last_offset)
+    taken: list[bytes] = []
+    size, through = 0, at.through
+    for line in rows:
+        try:
+            offset = read(line).offset
+        except msgspec.MsgspecError as error:
+            raise SinkRefusedError(f"{found.object} has a line that is none of the lake's: {error}") from None
+        if offset <= at.through:
+            continue
+        row = b'{"record":%s}\n' % line.rstrip(b"\n")
+        if taken and size + len(row) > limit:
+            yield Position(at.row, through), b"".join(taken)
+            taken, size = [], 0
+        taken.append(row)
+        size, through = size + len(row), offset
+    if size > MAX_REQUEST_BYTES:
+        raise SinkRefusedError(f"{found.object} has a row of {size} bytes, more than a request may have")
+    if not taken:
+        raise SinkRefusedError(f"{found.object} has no row behind offset {at.through}, which its channel is at")
+    yield end, b"".join(taken)
+
+
+def _further(one: LedgerRow, other: LedgerRow) -> LedgerRow:
+    return one if one.last_offset >= other.last_offset else other
+
+
+def _named(names: Mapping[str, ChainKey], name: str) -> ChainKey | None:
+    """The chain of a channel: the service does not tell upper from lower case."""
+    return names.get(name) or {known.upper(): key for known, key in names.items()}.get(name.upper())
+
+
+def _nothing_left_out(channel: _Channel, status: ChannelStatus) -> None:
+    """The service passes over rows that its pipe cannot take, and only counts them: that is a loss, and stops the chain for good."""
+    if status.errors:
+        metrics.STREAMING_LEFT_OUT.set(status.errors)
+        raise SinkRefusedError(
+            f"Snowpipe Streaming has left out {status.errors} rows of channel {channel.name}: {status.last_error_message}. The ledger "
+            "stays before them. Mend the pipe, delete what the table has of this partition behind the ledger's offset, and drop the "
+            "channel: then all of it is sent again."
+        )
+
+
+def _urgency(error: BaseException) -> int:
+    """What a load that failed in several ways failed of: first what we do not know, then what stands alone after dividing."""
+    order = (SinkRefusedError, SinkUnavailableError, LedgerConflictError)
+    return next((number for number, kind in enumerate(order, 1) if isinstance(error, kind)), 0)
