@@ -2,7 +2,8 @@
 
 The versions are worked out here from a plain list of what happened to each key, without the application's code: the two are
 held against each other. What cannot be known exactly is named: a row that was gone and whose key is inserted again before every
-partition has heard that it was gone ends either when it went or, `vanished`, with that insert.
+partition has heard that it was gone ends either when it went or, `vanished`, with that insert; one that a snapshot missed of which no
+row came on its partition may end with a TRUNCATE behind it, which is heard of first.
 """
 
 from collections import defaultdict
@@ -32,6 +33,8 @@ class Fact:
     at_us: int
     row: Row | None = None
     other: Key | None = None
+    told: bool = True
+    """Of a row that vanished: whether a row of the snapshot came on its partition."""
 
 
 @dataclass
@@ -115,6 +118,9 @@ class Past:
         lsn = self._next()
         for key in self.rows:
             self._fact(key, Fact("truncate", self.at_us))
+        for key in self.facts.keys() - self.rows.keys():
+            if self.facts[key][-1].what in ("vanish", "truncate"):
+                self._fact(key, Fact("truncate", self.at_us))
         self.rows.clear()
         if not self.cut_off:
             self._append(0, None, envelope("cards", "t", lsn=lsn, commit_us=self.at_us))
@@ -140,9 +146,10 @@ class Past:
         self.recorded_ms += 1_000
         self.rows = {key: row | self.columns for key, row in self.rows.items()}
         read = list(self.rows.items())
+        told = {_partition(key) for key in self.rows}
         for key in self.facts.keys() - self.rows.keys():
             if _lives(self.facts[key]):
-                self.facts[key].append(Fact("vanish", self.at_us))
+                self.facts[key].append(Fact("vanish", self.at_us, told=_partition(key) in told))
         for number, (key, row) in enumerate(read):
             mark = "last_in_data_collection" if number == len(read) - 1 else "true"
             self.facts[key].append(Fact("read", self.at_us, row))
@@ -158,10 +165,10 @@ class Past:
 
     # -- what it ought to come to --------------------------------------------------------------------------------------
 
-    def versions(self, key: Key, closes: list[tuple[str, int] | None]) -> list[Version]:
+    def versions(self, key: Key, closes: list[tuple[str, int] | None]) -> list[Version]:  # noqa: C901 - a list of what can happen
         """The versions of a key. `closes`, as found, decides only between the two answers that are both right."""
         found: list[Version] = []
-        alive, since, gone = False, -(1 << 62), False
+        alive, since, gone, told = False, -(1 << 62), False, True
         for fact in self.facts[key]:
             match fact.what:
                 case "insert" | "arrive" | "update" | "read":
@@ -187,6 +194,10 @@ class Past:
                     alive, gone = True, False
                 case "delete" | "leave" | "truncate" | "vanish":
                     if not alive:
+                        if fact.what == "truncate" and not told and len(found) <= len(closes):
+                            behind = ("truncated", max(fact.at_us, found[-1].valid_from))
+                            if closes[len(found) - 1] == behind:
+                                found[-1].close, since = behind, behind[1]
                         continue
                     since = max(fact.at_us, since)
                     reasons = {
@@ -196,7 +207,7 @@ class Past:
                         "vanish": "vanished",
                     }
                     found[-1].close, found[-1].next = (reasons[fact.what], since), fact.other
-                    alive, gone = False, fact.what in ("truncate", "vanish")
+                    alive, gone, told = False, fact.what in ("truncate", "vanish"), fact.told
         return found
 
     # -- how it is logged ----------------------------------------------------------------------------------------------
@@ -218,7 +229,7 @@ class Past:
 
     def _write(self, key: Key, value: bytes | None, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         if not self.cut_off:
-            self._append(partition_for(_key(key), PARTITIONS), _key(key), value, headers)
+            self._append(_partition(key), _key(key), value, headers)
 
     def _append(
         self, partition: int, key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...] = ()
@@ -230,6 +241,10 @@ class Past:
 
 def _key(key: Key) -> bytes:
     return json_bytes({"branch": key[0], "number": key[1]})
+
+
+def _partition(key: Key) -> int:
+    return partition_for(_key(key), PARTITIONS)
 
 
 def _tracked(row: Row) -> Row:
