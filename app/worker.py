@@ -44,12 +44,7 @@ def run(kind: str) -> None:
     )
     place = app.instance.directory
     exits.remember(place.with_name(f"{place.name}.exits.json"))
-    try:
-        worker.execute_from_commandline()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        exits.ended(code, "it was told to stop" if code == 0 else "Faust's worker ended it: see its log")
-        raise
+    worker.execute_from_commandline()
 
 
 def serve_metrics(settings: WorkerSettings) -> None:

@@ -1,9 +1,12 @@
 """The one way a worker dies of an error: at once, with the reason as its last log line, and an exit code that says which kind."""
 
+import faulthandler
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
+from typing import NoReturn
 
 from aiokafka.errors import KafkaError, ProducerFenced
 
@@ -50,9 +53,29 @@ def die(error: BaseException, where: str) -> None:
     logger.critical(
         "worker exits with code %d at %s: %s", code, where, reason, exc_info=error if code == DEFECT else None
     )
-    ended(code, f"{where}: {reason}")
+    leave(code, f"{where}: {reason}")
+
+
+def leave(code: int, reason: str) -> NoReturn:
+    """End the process now, without waiting for its threads, when the reason is written down."""
+    ended(code, reason)
     for handler in logging.getLogger().handlers:
         handler.flush()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def end_within(seconds: float) -> None:
+    """End the process with RETRY if it is still there after so many seconds, and say where each of its threads was."""
+    watch = threading.Timer(seconds, _overdue, [seconds])
+    watch.daemon = True
+    watch.start()
+
+
+def _overdue(seconds: float) -> None:
+    logger.critical(
+        "worker exits with code %d: told to stop, it has not within %.0f s; its threads follow", RETRY, seconds
+    )
+    faulthandler.dump_traceback(all_threads=True)
+    leave(RETRY, f"told to stop, it had not within {seconds:.0f} s")

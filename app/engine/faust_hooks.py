@@ -47,6 +47,7 @@ from app.engine.engine import Batch, Cursor, Engine
 from app.engine.exits import die
 from app.engine.instance import Instance
 from app.engine.kafka import connection
+from app.engine.stopping import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -316,6 +317,7 @@ class App(FaustApp):
             topic_disable_leader=True,
             topic_allow_declare=False,
             TableManager=TableManager,
+            Worker=Worker,
             table_standby_replicas=0,  # with any, the assignor fills workers up and leaves the last ones idle
             broker_session_timeout=engine.settings.session_timeout_ms / 1000,
             broker_heartbeat_interval=engine.settings.heartbeat_interval_ms / 1000,
