@@ -9,8 +9,6 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = (PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md")), *sorted((PROJECT / "ops").rglob("*.md")))
 NAMES = [str(page.relative_to(PROJECT)) for page in PAGES]
-RUNNABLE = "<!-- run -->"
-"""Stands before a block of shell that tests/docs/test_runnable.py runs."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,6 @@ class Block:
     page: str
     line: int
     text: str
-    runnable: bool
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -35,9 +32,9 @@ def read(name: str) -> str:
 @cache
 def blocks() -> list[Block]:
     """Every fenced block of shell."""
-    pattern = re.compile(rf"({re.escape(RUNNABLE)}\n)?^ *```sh\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+    pattern = re.compile(r"^ *```sh\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
     return [
-        Block(name, read(name).count("\n", 0, match.start(2)) + 1, match[2], match[1] is not None)
+        Block(name, read(name).count("\n", 0, match.start(1)) + 1, match[1])
         for name in NAMES
         for match in pattern.finditer(read(name))
     ]
