@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from app import (
+    cli_api,
     cli_dead_letters,
     cli_demo,
     cli_doctor,
@@ -44,6 +45,7 @@ app.command()(cli_settings.settings)
 app.command()(cli_trace.trace)
 app.command()(cli_rebuild.rebuild)
 app.command()(cli_watch.watch)
+app.command()(cli_api.api_token)
 
 
 @app.command()

@@ -7,22 +7,25 @@ from app.engine.faust_hooks import App
 from app.engine.instance import claim
 from app.engine.members import transactional
 from app.groups import STREAMS
-from app.settings import EngineSettings, KafkaSettings, WorkerSettings, load
+from app.settings import ApiSettings, EngineSettings, KafkaSettings, SnowflakeSettings, WorkerSettings, load
 from app.streams_members import members
+from app.web import service
 
 
 def make_app() -> App:
     """The Faust app, with settings from the environment."""
-    kafka, settings = load(KafkaSettings), load(EngineSettings)
+    kafka, settings, api = load(KafkaSettings), load(EngineSettings), load(ApiSettings)
     engine = Engine(kafka, settings)
     instance, cache = claim(settings.state_dir), Cache(settings.block_cache_mb << 20)
     composed = members(load(WorkerSettings), kafka)
     for group, handlers in composed:
         engine.add(transactional(group, handlers, engine, state=instance.directory, cache=cache))
-    made = App(STREAMS, engine, instance)
+    made = App(STREAMS, engine, instance, url=service.address(api))
     for group, handlers in composed:
         for topic in handlers:
             made.dispatch(topic, group.name)
+    if api.port:
+        service.serve(made, api, kafka, load(SnowflakeSettings))
     return made
 
 

@@ -10,6 +10,7 @@ from itertools import chain
 from aiokafka import TopicPartition
 
 from app.engine import metrics
+from app.engine.committed import Committed
 from app.engine.continuity import (
     Change,
     TopicWatch,
@@ -21,7 +22,7 @@ from app.engine.continuity import (
 )
 from app.engine.exits import die
 from app.engine.kafka import KafkaLog
-from app.engine.processors import Processor
+from app.engine.processors import Processor, TransactionalProcessor
 from app.engine.unit import InputRecord
 from app.errors import ContinuityError
 from app.settings import EngineSettings, KafkaSettings
@@ -212,6 +213,13 @@ class Engine:
         if one is not None and self.cursors.get(batch.tp) is batch.cursor:
             one.idle.clear()
             one.queue.put_nowait(batch)
+
+    def committed(self, member: str, number: int) -> Committed | None:
+        """The committed state of a partition, until the next `await`; None if this worker does not have it open, or it has no state."""
+        one = self._open.get((member, number))
+        return (
+            one.processor.committed() if one is not None and isinstance(one.processor, TransactionalProcessor) else None
+        )
 
     async def punctuate(self) -> None:
         """Let every open partition do what time made due."""

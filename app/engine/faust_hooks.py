@@ -261,7 +261,7 @@ class Recovery(FaustRecovery):
         self.tables.on_actives_ready()
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
-        metrics.READY.set(1)
+        app.ready(yes=True)
         logger.info("ready with %d partitions", len(assignment))
 
 
@@ -306,8 +306,14 @@ class App(FaustApp):
     fetch_min_bytes: ClassVar[int] = 1
     """A fetch is answered at this size, or after FETCH_WAIT_MS."""
 
-    def __init__(self, app_id: str, engine: Engine, instance: Instance) -> None:
+    def __init__(self, app_id: str, engine: Engine, instance: Instance, *, url: str | None = None) -> None:
+        """`url`: where this worker answers questions about its state. It goes with its membership to all others of the group, so a new
+        one is learned when the worker has left and joined again. None: Faust's own, where nobody answers.
+        """
         self.engine, self.instance = engine, instance
+        self.is_ready = False
+        """Whether all that was assigned is open and read. Not during a rebalance."""
+        self._beside: list[Any] = []
         super().__init__(
             app_id,
             broker="aiokafka://" + engine.kafka.bootstrap_servers.replace(",", ";"),
@@ -326,6 +332,7 @@ class App(FaustApp):
             broker_credentials=_credentials(engine),
             stream_wait_empty=False,
             stream_buffer_maxsize=4096,  # never reached: the engine has at most a few batches of a partition in memory
+            **({} if url is None else {"canonical_url": url}),
         )
         self.on_partitions_revoked.connect(self._drain)
         self.task(self._punctuate)
@@ -342,13 +349,34 @@ class App(FaustApp):
             await self.engine.check()
         except Exception as error:  # noqa: BLE001 - Faust would end the process with a code that says nothing
             die(error, "start")
+        for service in self._beside:
+            await self.add_runtime_dependency(service)
 
     async def on_stop(self) -> None:
         """Close the partitions, then leave the group."""
-        metrics.READY.set(0)
+        self.ready(yes=False)
         self.consumer.stop_flow()
         await self.engine.close()
         await super().on_stop()
+
+    def ready(self, *, yes: bool) -> None:
+        """Say whether all that was assigned is open and read."""
+        self.is_ready = yes
+        metrics.READY.set(int(yes))
+
+    def beside(self, service: Any) -> None:
+        """Run a service of mode's in this process, from before the first partition opens until the worker stops."""
+        self._beside.append(service)
+
+    def addresses(self) -> dict[TopicPartition, str]:
+        """Of the worker that was assigned each input partition, as of the last rebalance that this worker has heard of."""
+        assignor: Any = self.assignor  # Faust's interface does not have what its assignor has
+        return {
+            TopicPartition(topic, number): url
+            for url, topics in assignor.external_topics_metadata().items()
+            for topic, numbers in topics.items()
+            for number in numbers
+        }
 
     def batches(self, topic: str) -> Any:
         """The topic as agents of this app consume it: a Faust event a batch."""
@@ -364,7 +392,7 @@ class App(FaustApp):
         return self.agent(self.batches(topic), name=f"{member}:{topic}")(agent)
 
     async def _drain(self, *_: Any, **__: Any) -> None:
-        metrics.READY.set(0)
+        self.ready(yes=False)
         await self.engine.drain()
 
     async def _punctuate(self, *_: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from rocksdict import Cache
 
 from app.engine import metrics, positions
+from app.engine.committed import Committed
 from app.engine.continuity import repartitioned
 from app.engine.dead_letters import DeadLetter
 from app.engine.kafka import KafkaLog
@@ -153,6 +154,13 @@ class GroupPartition:
         """The next offset of an input topic to process; None when none was processed yet."""
         position = self._positions.get(topic)
         return None if position is None else position.offset
+
+    def committed(self) -> Committed | None:
+        """The state as of the last committed transaction, until the next `await`; None while the partition is not open."""
+        if self._store is None:
+            return None
+        positions = {topic: position.offset for topic, position in self._positions.items()}
+        return Committed(self._store, self._tables, positions)
 
     async def process(self, batches: Sequence[TopicRecords], handlers: Mapping[str, Apply]) -> int:
         """Apply batches in order, each by the handler of its topic, and commit all of them with everything they led to in one transaction.

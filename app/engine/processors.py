@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from app.engine import metrics
+from app.engine.committed import Committed
 from app.engine.group import Apply, GroupPartition, TopicRecords
 from app.engine.unit import InputRecord
 from app.errors import BankstreamError
@@ -60,6 +61,10 @@ class TransactionalProcessor:
         return self._partition.position(topic)
 
     durable = position
+
+    def committed(self) -> Committed | None:
+        """The state for a reader, until the next `await`."""
+        return self._partition.committed()
 
     def identities(self) -> Mapping[str, uuid.UUID]:
         """Inputs and changelogs."""

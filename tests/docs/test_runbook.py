@@ -13,12 +13,13 @@ from app.capture import metrics as of_capture
 from app.engine import exits
 from app.engine import metrics as of_engine
 from app.engine.exit_history import KILLED
+from app.web import metrics as of_api
 from sinks import metrics as of_sinks
 
 PROJECT = Path(__file__).resolve().parents[2]
 RUNBOOK = (PROJECT / "docs" / "RUNBOOK.md").read_text(encoding="utf-8")
 METRICS = (PROJECT / "docs" / "METRICS.md").read_text(encoding="utf-8")
-WORKER_CODE = ("app/engine", "app/capture", "app/worker.py", "sinks", "agents")
+WORKER_CODE = ("app/engine", "app/web", "app/capture", "app/worker.py", "sinks", "agents")
 FAULTS = range(1, 22)
 """The numbers of the fault matrix."""
 GAP = "…"
@@ -72,7 +73,7 @@ def loud() -> list[str]:
 
 def declared() -> dict[str, Metric]:
     """Our metrics, by the name under which Prometheus has them."""
-    assert all((of_agents, of_capture, of_engine, of_sinks)), "each declares its metrics when it is imported"
+    assert all((of_agents, of_api, of_capture, of_engine, of_sinks)), "each declares its metrics when it is imported"
     return {
         metric.name + ("_total" if metric.type == "counter" else ""): metric
         for metric in REGISTRY.collect()

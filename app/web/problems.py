@@ -1,0 +1,38 @@
+"""What is answered when the answer is no: RFC 9457 problem details. None of them quotes what was asked."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The body of an error. `detail` says what was wrong and what to do."""
+
+    status: int
+    title: str
+    detail: str
+    type: str = "about:blank"
+
+
+class ProblemError(Exception):
+    """Ends a request with this status."""
+
+    def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+
+    @property
+    def body(self) -> bytes:
+        """Its JSON."""
+        return msgspec.json.encode(Problem(self.status, self.status.phrase, self.detail))
+
+
+def later(detail: str, seconds: int = 1) -> ProblemError:
+    """503: the same question gets its answer in a while."""
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": str(seconds)})
+
+
+def not_found(detail: str) -> ProblemError:
+    """404."""
+    return ProblemError(HTTPStatus.NOT_FOUND, detail)

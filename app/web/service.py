@@ -1,0 +1,194 @@
+"""The API inside a worker: uvicorn on the worker's own event loop, by Faust's ASGI bridge.
+
+The socket is bound before anything starts, so that a port which is taken is a setting to correct and not a worker that dies later.
+"""
+
+import asyncio
+import ipaddress
+import platform
+import socket
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import uvicorn
+from aiokafka import TopicPartition
+from faust.contrib.asgi import AsgiService
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.engine.committed import Committed
+from app.engine.faust_hooks import App
+from app.errors import SettingsError
+from app.settings import ApiSettings, KafkaSettings, SnowflakeSettings
+from app.topics import ALERTS, partitions_of
+from app.web.alerts import Live, Recent
+from app.web.api import Parts, make_api
+from app.web.audit import Audit
+from app.web.forwarding import Forwarder
+from app.web.history import Warehouse
+from app.web.tokens import Tokens
+
+HEADER_TIMEOUT_S: Final = 10
+"""A client that has not sent a whole request head after this long is hung up on."""
+MAX_HEADER_BYTES: Final = 32 << 10
+BACKLOG: Final = 128
+GRACE_S: Final = 3
+"""Of requests under way when the worker stops."""
+
+
+class _Protocol(H11Protocol):
+    """Hangs up on clients that connect and do not ask: uvicorn waits for the first request for ever."""
+
+    _dawdling: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """A client has connected."""
+        super().connection_made(transport)
+        self._dawdling = self.loop.call_later(HEADER_TIMEOUT_S, self._hang_up, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has gone."""
+        if self._dawdling is not None:
+            self._dawdling.cancel()
+        super().connection_lost(exc)
+
+    def _hang_up(self, transport: Any) -> None:
+        if self.cycle is None:
+            transport.close()
+
+
+class _Worker:
+    """The worker as the API sees it. Implements `places.Worker`."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    @property
+    def is_ready(self) -> bool:
+        return self._app.is_ready
+
+    @property
+    def url(self) -> str:
+        return str(self._app.conf.canonical_url)
+
+    def addresses(self) -> Mapping[TopicPartition, str]:
+        return self._app.addresses()
+
+    def committed(self, member: str, number: int) -> Committed | None:
+        return self._app.engine.committed(member, number)
+
+
+class ApiService(AsgiService):
+    """Serves the API and keeps the recent alerts, until the worker stops."""
+
+    def __init__(self, app: App, parts: Parts, listener: socket.socket, settings: ApiSettings) -> None:
+        super().__init__(make_api(parts), host=settings.host, port=settings.port)
+        self._faust, self._parts, self._listener, self._settings = app, parts, listener, settings
+        self.opentelemetry = False
+
+    def _create_server(self) -> uvicorn.Server:
+        config = uvicorn.Config(
+            self.asgi_app,
+            loop="none",
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=self._settings.max_connections,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=GRACE_S,
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            ssl_certfile=self._settings.tls_certfile,
+            ssl_keyfile=self._settings.tls_keyfile,
+        )
+        server = uvicorn.Server(config)
+        server.capture_signals = suppress  # type: ignore[assignment, method-assign]  # signals are the worker's
+        return server
+
+    async def on_start(self) -> None:
+        """Serve."""
+        self._server = self._create_server()
+        self._serve_fut = self.add_future(self._server.serve(sockets=[self._listener]))
+        self.add_future(self._parts.recent.run())
+
+    async def on_stop(self) -> None:
+        """Let requests finish, close what was opened for them."""
+        self._parts.live.stop()
+        await super().on_stop()
+        await self._parts.forwarder.close()
+        await self._parts.landed.close()
+
+
+def address(settings: ApiSettings) -> str | None:
+    """Where other workers reach the API of this one; None if it is off."""
+    if not settings.port:
+        return None
+    if settings.url is not None:
+        return settings.url.rstrip("/")
+    scheme = "http" if settings.tls_certfile is None else "https"
+    host = platform.node() if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - asked, not bound
+    return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
+
+
+def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: SnowflakeSettings) -> None:
+    """Have the worker serve the API. SettingsError when it cannot be served safely, or not at all."""
+    _check(settings)
+    assert settings.tokens_file is not None
+    partitions = partitions_of(ALERTS.name, kafka.partitions)
+    parts = Parts(
+        settings=settings,
+        worker=_Worker(app),
+        partitions=kafka.partitions,
+        tokens=Tokens(settings.tokens_file),
+        audit=Audit(settings.audit_file),
+        forwarder=Forwarder(
+            timeout_s=settings.timeout_s, max_bytes=settings.max_answer_bytes, cafile=settings.tls_cafile
+        ),
+        landed=Warehouse(warehouse, settings.history_sessions),
+        recent=Recent(kafka, ALERTS.name, partitions, settings.alerts_kept),
+        live=Live(kafka, ALERTS.name, partitions, settings.max_streams),
+    )
+    app.beside(ApiService(app, parts, _bind(settings), settings))
+
+
+def _check(settings: ApiSettings) -> None:
+    if settings.tokens_file is None:
+        raise SettingsError(
+            "the API answers nobody without a token. Set BANKSTREAM_API_TOKENS_FILE (`bankstream api-token` makes entries for it), or "
+            "BANKSTREAM_API_PORT to 0 for no API."
+        )
+    if settings.tls_certfile is None and not settings.allow_plaintext and not _is_loopback(settings.host):
+        raise SettingsError(
+            f"the API would send personal data in clear on {settings.host}. Set BANKSTREAM_API_TLS_CERTFILE, or "
+            "BANKSTREAM_API_ALLOW_PLAINTEXT=true if a proxy before it has TLS."
+        )
+    if settings.tls_certfile is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certfile, settings.tls_keyfile)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(
+                f"the API's certificate {settings.tls_certfile} cannot be used with its key: {error.strerror or error}. "
+                "Correct BANKSTREAM_API_TLS_CERTFILE and BANKSTREAM_API_TLS_KEYFILE."
+            ) from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bind(settings: ApiSettings) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"the API cannot be served on {settings.host}:{settings.port} ({error.strerror}). Set BANKSTREAM_API_PORT to a free port, or "
+            "to 0 for none."
+        ) from error

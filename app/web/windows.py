@@ -1,0 +1,67 @@
+"""A customer's windows as of an instant, from the committed log of its events."""
+
+from msgspec.structs import replace
+
+from app.domain.events import POSTED, Event, Facts
+from app.domain.records import WINDOWS_US
+from app.domain.velocity import History
+from app.engine.committed import Committed
+from app.web.answers import Amounts, WindowNow
+from tables.encoding import number_key
+from tables.velocity import EVENTS, event_at
+
+_NOBODY = Facts(0, "", credit=True, status=POSTED, counterparty=0, country=None, lsn=None, partition=0, offset=0)
+
+
+def windows_at(
+    state: Committed, customer_id: int, now_us: int, max_events: int
+) -> tuple[dict[str, WindowNow | None], bool]:
+    """The windows, and whether the customer is known by any event in them. None for a window in which there are more than `max_events`.
+
+    Read from the shortest window outwards, so that what is read stays bounded and what is answered is exact.
+    """
+    events: list[Event] = []
+    known: list[str] = []
+    upper_us = now_us + 1
+    for name, length_us in WINDOWS_US.items():
+        lower_us = now_us - length_us + 1
+        older = _events(state, customer_id, lower_us, upper_us, max_events - len(events))
+        if older is None:
+            break
+        events, upper_us = older + events, lower_us
+        known.append(name)
+    history = History(events=events)
+    currencies = sorted({event.facts.currency for event in events if event.facts.counted})
+    by_currency = {
+        currency: history.windows(Event(now_us, 0, 0, replace(_NOBODY, currency=currency)))
+        for currency in currencies or [""]
+    }
+    common = next(iter(by_currency.values()))
+    windows: dict[str, WindowNow | None] = dict.fromkeys(WINDOWS_US)
+    for name in known:
+        one = common[name]
+        windows[name] = WindowNow(
+            one.count,
+            one.declined_count,
+            one.distinct_counterparties,
+            one.distinct_countries,
+            {
+                currency: Amounts(
+                    by_currency[currency][name].sum,
+                    by_currency[currency][name].average,
+                    by_currency[currency][name].max,
+                )
+                for currency in currencies
+            },
+        )
+    return windows, bool(events) or len(known) < len(WINDOWS_US)
+
+
+def _events(state: Committed, customer_id: int, lower_us: int, upper_us: int, at_most: int) -> list[Event] | None:
+    """Those with lower <= time < upper, in order; None if they are more."""
+    found: list[Event] = []
+    for raw_key, facts in state.scan(EVENTS, number_key(customer_id, lower_us), number_key(customer_id, upper_us)):
+        if len(found) == at_most:
+            return None
+        found.append(event_at(raw_key, facts)[1])
+    return found
