@@ -332,7 +332,7 @@ class App(FaustApp):
             broker_credentials=_credentials(engine),
             stream_wait_empty=False,
             stream_buffer_maxsize=4096,  # never reached: the engine has at most a few batches of a partition in memory
-            **({} if url is None else {"canonical_url": url}),
+            canonical_url=url,
         )
         self.on_partitions_revoked.connect(self._drain)
         self.task(self._punctuate)

@@ -42,7 +42,7 @@ def blocks() -> list[Block]:
 
 def commands(program: str) -> list[tuple[str, tuple[str, ...], bool]]:
     """Every mention of a program in code: page, arguments, and whether it is a line of a block (and so has to be whole)."""
-    found = set()
+    found: set[tuple[str, tuple[str, ...], bool]] = set()
     for name in NAMES:
         text = re.sub(
             r"^ *```(?!sh\n).*?^ *```", "", read(name).replace("```sh\n", "\0"), flags=re.DOTALL | re.MULTILINE

@@ -111,7 +111,8 @@ class Bank:
             "country_code": "NO",
             "risk_rating": "low",
         } | columns
-        self.streams.take(self.people.change(op, **({"before": row} if op == "d" else {"after": row})))
+        event = self.people.change(op, before=row) if op == "d" else self.people.change(op, after=row)
+        self.streams.take(event)
 
     def account(self, key: int = 31, **columns: Any) -> None:
         row = {
