@@ -138,6 +138,7 @@ def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: Snow
     """Have the worker serve the API. SettingsError when it cannot be served safely, or not at all."""
     _check(settings)
     assert settings.tokens_file is not None
+    sockets = _bind(settings)
     partitions = partitions_of(ALERTS.name, kafka.partitions)
     parts = Parts(
         settings=settings,
@@ -152,7 +153,7 @@ def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: Snow
         recent=Recent(kafka, ALERTS.name, partitions, settings.alerts_kept),
         live=Live(kafka, ALERTS.name, partitions, settings.max_streams),
     )
-    app.beside(ApiService(app, parts, _bind(settings), settings))
+    app.beside(ApiService(app, parts, sockets, settings))
 
 
 def _check(settings: ApiSettings) -> None:
