@@ -1,7 +1,8 @@
 """Raw changes that landed without their value: as base64, because JSON parsers differ over it, or as an object of their own.
 
 No query can look into them, so they are decoded here, with the streams' own decoder, and go back into the query as what it needs to
-know: the operation, the position, the transaction and the row's key. The row itself stays here until a page of the result asks for it.
+know: the operation, the position, the transaction, whether it ends a snapshot, and the row's key. The row itself stays here until a page
+of the result asks for it.
 """
 
 import asyncio
@@ -26,15 +27,16 @@ from sinks.s3 import S3Store
 MARK: Final = "__bankstream_aside"
 """The column that stands for a row which is kept here; no table of PostgreSQL has one of this name."""
 
-Landed = tuple[int, int, str | None, str | None]
-"""Partition, offset, value_base64, large_object."""
+Landed = tuple[int, int, int | None, str | None, str | None]
+"""Partition, offset, Kafka's timestamp (ms), value_base64, large_object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """The changes of one table that were decoded here. `envelopes` are (partition, offset, JSON) as the query reads them."""
+    """The changes of one table that were decoded here. `envelopes` are (partition, offset, Kafka's timestamp, JSON), as the query reads
+    them."""
 
-    envelopes: tuple[tuple[int, int, str], ...]
+    envelopes: tuple[tuple[int, int, int | None, str], ...]
     images: dict[str, Row]
 
     def image(self, mark: str) -> dict[str, Any]:
@@ -48,10 +50,10 @@ def decoded(table: str, key: str, landed: Iterable[Landed], lake: S3Settings | N
     ReconcileError when an object of a large record cannot be read.
     """
     rows = list(landed)
-    large = _contents(sorted({name for _, _, _, name in rows if name is not None}), lake)
-    envelopes: list[tuple[int, int, str]] = []
+    large = _contents(sorted({name for *_, name in rows if name is not None}), lake)
+    envelopes: list[tuple[int, int, int | None, str]] = []
     images: dict[str, Row] = {}
-    for partition, offset, wrapped, name in rows:
+    for partition, offset, recorded_ms, wrapped, name in rows:
         value = large[name] if name is not None else None if wrapped is None else base64.b64decode(wrapped)
         try:
             change = decode(value, (), table)
@@ -63,7 +65,7 @@ def decoded(table: str, key: str, landed: Iterable[Landed], lake: S3Settings | N
         image = change.before if change.operation == "d" else change.after
         if image is not None:
             images[mark] = image
-        envelopes.append((partition, offset, _envelope(change, image, key, mark)))
+        envelopes.append((partition, offset, recorded_ms, _envelope(change, image, key, mark)))
     return Aside(tuple(envelopes), images)
 
 
@@ -73,7 +75,12 @@ def _envelope(change: RowChange, image: Row | None, key: str, mark: str) -> str:
     return msgspec.json.encode(
         {
             "op": change.operation,
-            "source": {"lsn": change.lsn, "txId": change.tx_id, "ts_us": change.commit_us},
+            "source": {
+                "lsn": change.lsn,
+                "txId": change.tx_id,
+                "ts_us": change.commit_us,
+                "snapshot": "last" if change.snapshot == "last_row" else None,
+            },
             "before" if change.operation == "d" else "after": kept,
         }
     ).decode()

@@ -115,7 +115,11 @@ CURRENT_ROWS: Final = """
 
 ASIDE: Final = """
     select
-        record:partition::number(38, 0), record:offset::number(38, 0), record:value_base64::varchar, record:large_object::varchar
+        record:partition::number(38, 0),
+        record:offset::number(38, 0),
+        record:ts::number(38, 0),
+        record:value_base64::varchar,
+        record:large_object::varchar
     from {database}.BRONZE.CDC_EVENTS
     where
         record:topic::varchar = '{topic}'
@@ -124,7 +128,7 @@ ASIDE: Final = """
 """
 """Records without a value that could be looked into: see app/reconcile/aside.py."""
 
-BOUND: Final = "union all select column1, column2, null, parse_json(column3) from values {rows}"
+BOUND: Final = "union all select column1, column2, column3, parse_json(column4) from values {rows}"
 
 Ledger = Mapping[tuple[str, str, int], int]
 """Last loaded offset by (topic, incarnation, partition)."""
@@ -178,7 +182,10 @@ class Warehouse:
 
     def _aside(self, table: str) -> Aside:
         found = self._run(ASIDE.format(database=self._database, topic=f"{PREFIX}.public.{table}"))
-        rows = [(int(partition), int(offset), wrapped, name) for partition, offset, wrapped, name in found]
+        rows = [
+            (int(partition), int(offset), None if recorded_ms is None else int(recorded_ms), wrapped, name)
+            for partition, offset, recorded_ms, wrapped, name in found
+        ]
         return decoded(table, TABLES[table], rows, self._lake)
 
     def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -192,14 +199,14 @@ class Warehouse:
 def current_rows(database: str, table: str, snapshot: Snapshot, aside: int = 0) -> str:
     """The query for a table's rows as the snapshot's transactions left them: key and JSON, in the order of the keys.
 
-    `aside`: how many changes are bound beside those that landed whole, each as partition, offset and envelope.
+    `aside`: how many changes are bound beside those that landed whole, each as partition, offset, timestamp and envelope.
     """
     distances = ", ".join(str(transaction - snapshot.xmax) for transaction in snapshot.in_progress)
     return CURRENT_ROWS.format(
         database=database,
         topic=f"{PREFIX}.public.{table}",
         key=TABLES[table],
-        aside=BOUND.format(rows=", ".join(["(%s, %s, %s)"] * aside)) if aside else "",
+        aside=BOUND.format(rows=", ".join(["(%s, %s, %s, %s)"] * aside)) if aside else "",
         xmax=snapshot.xmax % XID_MODULUS,
         modulus=XID_MODULUS,
         half=XID_MODULUS // 2,

@@ -1,5 +1,7 @@
 """Values of PostgreSQL and of Debezium in one text form, and two streams of rows walked side by side."""
 
+import json
+from base64 import b64encode
 from decimal import Decimal
 from typing import Any
 
@@ -7,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.reconcile.aside import decoded
 from app.reconcile.canonical import converter, encoded
 from app.reconcile.comparing import Row, compare
 from app.reconcile.report import MAX_DIFFERENCES, Difference, Sums
 from app.reconcile.source import Column, Snapshot
 from app.reconcile.warehouse import current_rows
+from tests.support.cdc import envelope
 
 
 @pytest.mark.parametrize(
@@ -123,3 +127,11 @@ def test_the_question_to_the_warehouse_names_transactions_in_progress_by_their_d
     query = current_rows("BANK", "accounts", Snapshot("", epoch + 105, (epoch + 99, epoch + 101), 10**15, "0/0"))
     assert "not in (-6, -4)" in query
     assert f"- 105 + {1 << 32}" in query
+
+
+def test_a_record_that_landed_as_base64_keeps_its_time_and_whether_it_ends_a_snapshot() -> None:
+    read = [envelope("customers", "r", after={"customer_id": 1}, snapshot=mark) for mark in ("true", "last")]
+    landed = [(0, at, 1_000 + at, b64encode(value).decode(), None) for at, value in enumerate(read)]
+    found = decoded("customers", "customer_id", landed, None).envelopes
+    assert [(at, recorded_ms) for _, at, recorded_ms, _ in found] == [(0, 1_000), (1, 1_001)]
+    assert [json.loads(text)["source"]["snapshot"] for *_, text in found] == [None, "last"]
