@@ -9,7 +9,7 @@ from app.engine.members import transactional
 from app.groups import STREAMS
 from app.settings import ApiSettings, EngineSettings, KafkaSettings, SnowflakeSettings, WorkerSettings, load
 from app.streams_members import members
-from app.web import service
+from app.web.address import address
 
 
 def make_app() -> App:
@@ -20,11 +20,13 @@ def make_app() -> App:
     composed = members(load(WorkerSettings), kafka)
     for group, handlers in composed:
         engine.add(transactional(group, handlers, engine, state=instance.directory, cache=cache))
-    made = App(STREAMS, engine, instance, url=service.address(api))
+    made = App(STREAMS, engine, instance, url=address(api))
     for group, handlers in composed:
         for topic in handlers:
             made.dispatch(topic, group.name)
     if api.port:
+        from app.web import service  # noqa: PLC0415 - takes 128 MB and three seconds of processor, which only the API is worth
+
         service.serve(made, api, kafka, load(SnowflakeSettings))
     return made
 

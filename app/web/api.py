@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -28,7 +29,7 @@ from app.web.guard import Guard, Look, defect
 from app.web.history import Landed, PastVersion, past
 from app.web.masking import masked
 from app.web.places import ACCOUNT, CUSTOMER, Kind, Places, Worker
-from app.web.problems import Problem, ProblemError, not_found
+from app.web.problems import Problem, ProblemError, later, not_found
 from app.web.rates import Rates
 from app.web.tokens import Tokens
 from app.web.windows import windows_at
@@ -112,10 +113,9 @@ def make_api(parts: Parts) -> Guard:
     endpoints = Endpoints(parts)
     lookup, alerts, scraping = (Depends(scoped(scope)) for scope in ("lookup", "alerts", "metrics"))
     bearer = Depends(HTTPBearer(auto_error=False, description="`bankstream api-token` makes them"))
-    refs: dict[Any, dict[str, Any]] = {}
     kinds = (RowNow, VelocityNow, Versions, Version, Alerts, Health, Problem)
     *schemas, parts_of_them = components(*kinds)
-    refs.update(zip(kinds, schemas, strict=True))
+    refs: dict[Any, dict[str, Any]] = dict(zip(kinds, schemas, strict=True))
 
     def get(path: str, answer: Any, *errors: int, needs: Any = None, media: str = JSON, **more: Any) -> Any:
         content = {media: {"schema": refs[answer] if answer is not None else {"type": "string"}}}
@@ -161,10 +161,15 @@ def make_api(parts: Parts) -> Guard:
         rates=Rates(),
         audit=parts.audit,
         rate_per_s=settings.rate_per_s,
-        timeout_s=lambda path: settings.history_timeout_s if "/versions" in path else settings.timeout_s,
+        timeout_s=partial(timeout_of, settings),
         new_id=lambda: uuid.uuid4().hex,
         now_us=parts.now_us,
     )
+
+
+def timeout_of(settings: ApiSettings, path: str) -> float:
+    """How long an answer may take, here or from the worker that has the key: the warehouse is asked for versions."""
+    return settings.history_timeout_s if "/versions" in path else settings.timeout_s
 
 
 def look_of(request: Request) -> Look:
@@ -237,10 +242,9 @@ class Endpoints:
         """
         look = look_of(request)
         look.key = customer_id
-        token = look.headers["authorization"].partition(" ")[2].strip()
 
         def allowed() -> bool:
-            client = self._parts.tokens.client(token)
+            client = self._parts.tokens.client(look.token)
             return client is not None and "alerts" in client.scopes
 
         return _StreamResponse(await self._parts.live.open(last_event_id, customer_id, allowed))
@@ -256,11 +260,7 @@ class Endpoints:
     async def readiness(self) -> Response:
         """200 while the worker has everything open that was assigned to it; 503 before, and during a rebalance."""
         if not self._parts.worker.is_ready:
-            raise ProblemError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "Not all that was assigned to this worker is open yet.",
-                {"Retry-After": "1"},
-            )
+            raise later("Not all that was assigned to this worker is open yet.")
         return self._json(Health("ready"))
 
     async def _for(
@@ -276,7 +276,7 @@ class Endpoints:
         metrics.FORWARDED.inc()
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         headers = {"authorization": look.headers["authorization"], REQUEST_ID: look.request_id}
-        timeout_s = self._parts.settings.history_timeout_s if "/versions" in path else None
+        timeout_s = timeout_of(self._parts.settings, request.url.path)
         found = await self._parts.forwarder.ask(url, path, headers, timeout_s=timeout_s)
         return Response(found.body, found.status, dict(found.headers))
 

@@ -32,21 +32,19 @@ class Forwarded:
 class Forwarder:
     """Asks other workers, over connections that are kept."""
 
-    def __init__(self, *, timeout_s: float, max_bytes: int, cafile: Path | None = None) -> None:
-        self._timeout_s, self._max_bytes = timeout_s, max_bytes
+    def __init__(self, *, max_bytes: int, cafile: Path | None = None) -> None:
+        self._max_bytes = max_bytes
         self._tls: SSLContext | bool = create_default_context(cafile=cafile) if cafile is not None else True
         self._session: aiohttp.ClientSession | None = None
 
-    async def ask(
-        self, url: str, path: str, headers: Mapping[str, str], *, timeout_s: float | None = None
-    ) -> Forwarded:
+    async def ask(self, url: str, path: str, headers: Mapping[str, str], *, timeout_s: float) -> Forwarded:
         """GET `path` of the worker at `url`. ProblemError 503 if it does not answer."""
         if self._session is None:
             connector = aiohttp.TCPConnector(limit_per_host=64, ssl=self._tls)
             self._session = aiohttp.ClientSession(connector=connector, trust_env=False, auto_decompress=False)
         try:
             async with (
-                asyncio.timeout(timeout_s or self._timeout_s),
+                asyncio.timeout(timeout_s),
                 self._session.get(url + path, headers={**headers, HOP: "1"}, allow_redirects=False) as answer,
             ):
                 body = await answer.content.read(self._max_bytes + 1)

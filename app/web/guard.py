@@ -51,6 +51,8 @@ class Look:
     started_ns: int
     headers: Mapping[str, str] = field(repr=False)
     client: Client | None = None
+    token: str = field(default="", repr=False)
+    """Of that client."""
     key: int | None = None
     clear: bool = False
     """Whether personal data goes out in clear."""
@@ -142,7 +144,8 @@ class Guard:
         if scope["path"] in OPEN_PATHS:
             return
         kind, _, token = look.headers.get("authorization", "").partition(" ")
-        look.client = self._tokens.client(token.strip()) if kind.lower() == "bearer" and token else None
+        look.token = token.strip()
+        look.client = self._tokens.client(look.token) if kind.lower() == "bearer" and token else None
         if look.client is None:
             address = (scope.get("client") or ("",))[0]
             _turn_away(self._rates.wait_s(f"address:{address}", FAILURES_PER_S))
@@ -161,6 +164,17 @@ def _turn_away(wait_s: float) -> None:
             "Too many requests with this token or from this address.",
             {"Retry-After": str(ceil(wait_s))},
         )
+
+
+def _messages(error: ProblemError) -> tuple[Message, Message]:
+    """A problem as ASGI sends it: head and body."""
+    body = error.body
+    headers = {"content-type": "application/problem+json", "content-length": str(len(body)), **error.headers}
+    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return (
+        {"type": "http.response.start", "status": int(error.status), "headers": pairs},
+        {"type": "http.response.body", "body": body},
+    )
 
 
 class _Answer:
@@ -200,12 +214,10 @@ class _Answer:
         """Answer with an error, unless the answer has begun: then it is cut off, and the client sees that it is not whole."""
         if self._started:
             raise error
-        body = error.body
-        headers = {"content-type": "application/problem+json", "content-length": str(len(body)), **error.headers}
-        pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        start, body = _messages(error)
         try:
-            await self.send({"type": "http.response.start", "status": int(error.status), "headers": pairs})
-            await self._send({"type": "http.response.body", "body": body})
+            await self.send(start)
+            await self._send(body)
         except _UnauditedError:
             pass
 
@@ -225,9 +237,8 @@ class _Answer:
         return True
 
     async def _withhold(self) -> None:
-        refusal = later("The audit cannot be written, so nothing is answered.", 10)
+        start, body = _messages(later("The audit cannot be written, so nothing is answered.", 10))
         self._started = True
-        headers = [(b"content-type", b"application/problem+json"), (b"retry-after", b"10"), *HEADERS]
-        await self._send({"type": "http.response.start", "status": int(refusal.status), "headers": headers})
-        await self._send({"type": "http.response.body", "body": refusal.body})
+        await self._send({**start, "headers": [*start["headers"], *HEADERS]})
+        await self._send(body)
         raise _UnauditedError

@@ -5,7 +5,6 @@ The socket is bound before anything starts, so that a port which is taken is a s
 
 import asyncio
 import ipaddress
-import platform
 import socket
 import ssl
 from collections.abc import Mapping
@@ -123,17 +122,6 @@ class ApiService(AsgiService):
         await self._parts.landed.close()
 
 
-def address(settings: ApiSettings) -> str | None:
-    """Where other workers reach the API of this one; None if it is off."""
-    if not settings.port:
-        return None
-    if settings.url is not None:
-        return settings.url.rstrip("/")
-    scheme = "http" if settings.tls_certfile is None else "https"
-    host = platform.node() if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - asked, not bound
-    return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
-
-
 def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: SnowflakeSettings) -> None:
     """Have the worker serve the API. SettingsError when it cannot be served safely, or not at all."""
     _check(settings)
@@ -146,9 +134,7 @@ def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: Snow
         partitions=kafka.partitions,
         tokens=Tokens(settings.tokens_file),
         audit=Audit(settings.audit_file),
-        forwarder=Forwarder(
-            timeout_s=settings.timeout_s, max_bytes=settings.max_answer_bytes, cafile=settings.tls_cafile
-        ),
+        forwarder=Forwarder(max_bytes=settings.max_answer_bytes, cafile=settings.tls_cafile),
         landed=Warehouse(warehouse, settings.history_sessions),
         recent=Recent(kafka, ALERTS.name, partitions, settings.alerts_kept),
         live=Live(kafka, ALERTS.name, partitions, settings.max_streams),

@@ -95,7 +95,7 @@ class Bank:
     def parts(self) -> Parts:
         return Parts(
             self.settings, self.worker, 1, Tokens(self.tokens_file), Audit(self.audit_file),
-            Forwarder(timeout_s=self.settings.timeout_s, max_bytes=self.settings.max_answer_bytes), self.warehouse,
+            Forwarder(max_bytes=self.settings.max_answer_bytes), self.warehouse,
             self.recent, self.live, now_us=lambda: self.now_us,
         )  # fmt: skip
 

@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 from app.errors import SettingsError
 from app.settings import ApiSettings, KafkaSettings, SnowflakeSettings
 from app.web import service
+from app.web.address import address
 from app.web.places import CUSTOMER
 from app.web.service import ApiService
 from app.web.tokens import read
@@ -164,7 +165,7 @@ def test_a_port_that_is_taken_is_a_setting_to_correct(tmp_path: Path) -> None:
     ],
 )
 def test_the_address_that_others_are_told(changes: dict[str, Any], expected: str | None) -> None:
-    assert service.address(ApiSettings().model_copy(update=changes)) == expected
+    assert address(ApiSettings().model_copy(update=changes)) == expected
 
 
 def test_the_command_makes_an_entry_that_the_file_takes(tmp_path: Path) -> None:
