@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from app.engine.store import Readable
-from app.engine.table import Table
+from app.engine.table import Table, declared
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -24,17 +24,10 @@ class Committed:
 
     def get(self, table: Table[K, V], key: K) -> V | None:
         """The value of a key, or None. KeyError if the group has no such table."""
-        raw = self._store.get(self._known(table), table.encode_key(key))
+        raw = self._store.get(declared(table, self._tables), table.encode_key(key))
         return None if raw is None else table.decode(raw)
 
     def scan(self, table: Table[K, V], start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
         """Entries with start <= encoded key < end, in ascending byte order; to be exhausted before the next `await`."""
-        for raw_key, raw in self._store.scan(self._known(table), start, end):
+        for raw_key, raw in self._store.scan(declared(table, self._tables), start, end):
             yield raw_key, table.decode(raw)
-
-    def _known(self, table: Table[K, V]) -> str:
-        if table.name not in self._tables:
-            raise KeyError(
-                f"table {table.name!r} is not declared for this partition group; it has {sorted(self._tables)}"
-            )
-        return table.name

@@ -1,6 +1,6 @@
 """State tables: what an agent declares, and the view it gets inside a unit of work."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -25,6 +25,13 @@ class Table(Generic[K, V]):
     encode: Callable[[V], bytes]
     decode: Callable[[bytes], V]
     retention_ms: int | None = None
+
+
+def declared(table: Table[K, V], tables: Collection[str]) -> str:
+    """The table's name. KeyError unless it is one of the group's."""
+    if table.name not in tables:
+        raise KeyError(f"table {table.name!r} is not declared for this partition group; it has {sorted(tables)}")
+    return table.name
 
 
 class View(Protocol[Key_contra, V]):

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from app.engine.dead_letters import DeadLetter, encode_dead_letter
 from app.engine.keys import partition_for
 from app.engine.store import Readable
-from app.engine.table import Table, View
+from app.engine.table import Table, View, declared
 from app.engine.unit import Headers
 from app.errors import PoisonRecordError
 
@@ -142,11 +142,7 @@ class BatchUnit:
         """The view of a table declared for this group."""
         view = self._views.get(table.name)
         if view is None:
-            if table.name not in self._tables:
-                raise KeyError(
-                    f"table {table.name!r} is not declared for this partition group; it has {sorted(self._tables)}"
-                )
-            overlay = self._overlays[table.name] = Overlay()
+            overlay = self._overlays[declared(table, self._tables)] = Overlay()
             view = self._views[table.name] = OverlayView(table, self._store, overlay, self.undo_log)
         return view
 
