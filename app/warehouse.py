@@ -43,11 +43,9 @@ def make_app() -> App:
     """The Faust app, with settings from the environment."""
     kafka = load(KafkaSettings)
     engine = Engine(kafka, load(EngineSettings))
-    store = S3Store(load(S3Settings))
-    warehouse = chosen(load(SnowflakeSettings), load(WarehouseSettings), store)
-    loading = Loading(
-        engine, warehouse, store, load(WarehouseSettings), partitions_of(LAKE_OBJECTS.name, kafka.partitions)
-    )
+    store, settings = S3Store(load(S3Settings)), load(WarehouseSettings)
+    warehouse = chosen(load(SnowflakeSettings), settings, store)
+    loading = Loading(engine, warehouse, store, settings, partitions_of(LAKE_OBJECTS.name, kafka.partitions))
     made = WarehouseApp(engine, loading, store, warehouse)
     made.dispatch(LAKE_OBJECTS.name, LAKE_OBJECTS.name)
     return made

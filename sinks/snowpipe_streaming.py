@@ -148,16 +148,12 @@ class StreamingWarehouse:
         """Every chain where it is, by its channel or by the table; the table then follows."""
         self._ours.clear()  # it is asked after a failure: what was sent may have been dropped
         self._written = await self._ledger.ledger()
-        by_pipe: dict[str, dict[str, ChainKey]] = {}
-        for key in self._written:
-            if key.topic in self._landing:
-                by_pipe.setdefault(pipe_name(self._landing[key.topic]), {})[channel_name(key)] = key
-        self._reached = {}
-        for pipe, names in by_pipe.items():
-            for name, status in (await self._client.statuses(pipe, list(names))).items():
-                found = _named(names, name)
-                if found is not None and not status.errors:
-                    self._reached[found] = position(found, status.last_committed_offset_token).row
+        landing = {key: self._landing[key.topic] for key in self._written if key.topic in self._landing}
+        self._reached = {
+            key: position(key, status.last_committed_offset_token).row
+            for key, status in (await self._statuses(landing)).items()
+            if not status.errors
+        }
         await self._write()
         return self._written | {key: _further(row, self._written[key]) for key, row in self._reached.items()}
 
@@ -226,7 +222,9 @@ class StreamingWarehouse:
         try:
             async with asyncio.timeout(self._settings.streaming_commit_timeout_s):
                 while waiting:
-                    for key, status in (await self._statuses(waiting)).items():
+                    for key, status in (
+                        await self._statuses({key: step.landing for key, step in waiting.items()})
+                    ).items():
                         channel = self._ours[key]
                         _nothing_left_out(channel, status)
                         if (
@@ -246,10 +244,11 @@ class StreamingWarehouse:
             for key in waiting:
                 self._ours.pop(key, None)
 
-    async def _statuses(self, steps: Mapping[ChainKey, LoadStep]) -> dict[ChainKey, ChannelStatus]:
+    async def _statuses(self, landing: Mapping[ChainKey, str]) -> dict[ChainKey, ChannelStatus]:
+        """Of the chains' channels, those that exist. `landing`: the table of each."""
         by_pipe: dict[str, dict[str, ChainKey]] = {}
-        for key, step in steps.items():
-            by_pipe.setdefault(pipe_name(step.landing), {})[channel_name(key)] = key
+        for key, table in landing.items():
+            by_pipe.setdefault(pipe_name(table), {})[channel_name(key)] = key
         answers = await asyncio.gather(*(self._client.statuses(pipe, list(names)) for pipe, names in by_pipe.items()))
         return {
             found: status
