@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from app.engine.kafka import KafkaLog, connection
+from app.engine.kafka import KafkaLog
+from app.engine.reading import everything_in
 from app.errors import BankstreamError
 from app.settings import KafkaSettings
 from app.topics import DEAD_LETTERS
-
-FETCH_MS: Final = 200
 
 
 class DeadLetterError(BankstreamError):
@@ -57,25 +55,14 @@ _letters = msgspec.json.Decoder(Letter)
 
 async def find(kafka: KafkaSettings, *, topic: str | None = None, reason: str | None = None) -> list[Found]:
     """The dead letters, oldest first within a partition. `topic` is that of the refused record."""
-    found: list[Found] = []
     async with KafkaLog(kafka) as log:
         infos = await log.require([DEAD_LETTERS.name])
     tps = [TopicPartition(DEAD_LETTERS.name, number) for number in range(infos[DEAD_LETTERS.name].partitions)]
-    consumer = AIOKafkaConsumer(**connection(kafka), isolation_level="read_committed", fetch_max_wait_ms=FETCH_MS)
-    await consumer.start()
-    try:
-        consumer.assign(tps)
-        await consumer.seek_to_beginning()
-        ends = await consumer.end_offsets(tps)
-        while any([await consumer.position(tp) < ends[tp] for tp in tps]):
-            for tp, records in (await consumer.getmany(timeout_ms=FETCH_MS)).items():
-                found += [
-                    Found(f"{tp.partition}/{record.offset}", letter)
-                    for record in records
-                    if record.value is not None and (letter := _letters.decode(record.value)).is_of(topic, reason)
-                ]
-    finally:
-        await consumer.stop()
+    found = [
+        Found(f"{record.partition}/{record.offset}", letter)
+        async for record in everything_in(kafka, tps)
+        if record.value is not None and (letter := _letters.decode(record.value)).is_of(topic, reason)
+    ]
     return sorted(found, key=_position)
 
 

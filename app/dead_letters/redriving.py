@@ -8,13 +8,14 @@ had been repaired. `force` sends it nevertheless. Sending one twice is harmless 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
-from app.dead_letters.letters import FETCH_MS, Found
+from app.dead_letters.letters import Found
 from app.engine.kafka import KafkaLog, connection
+from app.engine.reading import POLL_MS, reading
 from app.settings import KafkaSettings
 from app.topics import ACCOUNTS, CUSTOMERS, TRANSACTIONS, TRANSACTIONS_CDC
 
@@ -47,17 +48,13 @@ async def judge(found: Sequence[Found], everything: Sequence[Found], kafka: Kafk
     async with KafkaLog(kafka) as log:
         infos = await log.topics({tp.topic for tp in by_partition})
     verdicts: list[Verdict] = []
-    consumer = AIOKafkaConsumer(**connection(kafka), isolation_level="read_committed", fetch_max_wait_ms=FETCH_MS)
-    await consumer.start()
-    try:
+    async with reading(kafka) as consumer:
         for tp, letters in sorted(by_partition.items()):
             letters.sort(key=lambda one: one.letter.offset)
             if tp.topic not in infos or tp.partition >= infos[tp.topic].partitions:
                 verdicts += [Verdict(one, f"there is no {tp.topic}/{tp.partition} any more") for one in letters]
             else:
                 verdicts += await _judge(consumer, tp, letters, refused)
-    finally:
-        await consumer.stop()
     return verdicts
 
 
@@ -75,9 +72,7 @@ async def send(verdicts: Sequence[Verdict], kafka: KafkaSettings) -> None:
         await producer.stop()
 
 
-async def _judge(
-    consumer: AIOKafkaConsumer, tp: TopicPartition, letters: Sequence[Found], refused: set[str]
-) -> list[Verdict]:
+async def _judge(consumer: Any, tp: TopicPartition, letters: Sequence[Found], refused: set[str]) -> list[Verdict]:
     consumer.assign([tp])
     first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
     rows = {one.name: _row(one.letter.topic, one.letter.value) for one in letters}
@@ -86,7 +81,7 @@ async def _judge(
     """The last offset at which a change of a wanted row was processed."""
     consumer.seek(tp, max(letters[0].letter.offset + 1, first))
     while await consumer.position(tp) < end:
-        for record in (await consumer.getmany(tp, timeout_ms=FETCH_MS)).get(tp, ()):
+        for record in (await consumer.getmany(tp, timeout_ms=POLL_MS)).get(tp, ()):
             row = _row(tp.topic, record.value)
             if row is not None and row in wanted and f"{tp.topic}/{tp.partition}/{record.offset}" not in refused:
                 processed[row] = record.offset

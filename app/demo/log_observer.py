@@ -16,7 +16,8 @@ from app.demo.board import OBJECTS, Board
 from app.demo.coverage import Coverage
 from app.domain.records import AlertRecord, Scd2Open, Scd2Record
 from app.domain.times import parse_us
-from app.reconcile.fence import partitions_of, reader
+from app.engine.reading import committed_reader
+from app.reconcile.fence import partitions_of
 from app.settings import KafkaSettings
 from app.topics import ALERTS, CDC, CUSTOMERS, DEAD_LETTERS, DERIVED, LAKE_OBJECTS, SCD2_CUSTOMERS, TRANSACTIONS_CDC
 
@@ -66,8 +67,8 @@ class LogObserver:
     ) -> None:
         self._settings, self._board, self._coverage, self._on_alert = settings, board, coverage, on_alert
         self._archived = Coverage(board.commit_to_lake)
-        self._prompt = reader(settings)
-        self._gathering = reader(settings, wait_ms=FETCH_TIMEOUT_MS, min_bytes=GATHERED_BYTES)
+        self._prompt = committed_reader(settings)
+        self._gathering = committed_reader(settings, fetch_max_wait_ms=FETCH_TIMEOUT_MS, fetch_min_bytes=GATHERED_BYTES)
         self._since_us: float = math.inf
         self._rows: OrderedDict[tuple[int, int], Mapping[str, Any]] = OrderedDict()
         self._envelopes, self._commits = msgspec.json.Decoder(_Envelope), msgspec.json.Decoder(_Commit)

@@ -50,12 +50,7 @@ def _loaded(
 
 
 async def _last(kafka: KafkaSettings, topics: Iterable[str], deadline: float) -> fence.Offsets:
-    consumer = fence.reader(kafka)
-    try:
-        await consumer.start()
-        return await fence.last_records(consumer, await fence.partitions_of(kafka, topics), deadline)
-    finally:
-        await consumer.stop()
+    return await fence.last_records(kafka, await fence.partitions_of(kafka, topics), deadline)
 
 
 async def _processed(kafka: KafkaSettings, wanted: fence.Offsets, deadline: float) -> None:

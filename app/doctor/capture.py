@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from app.doctor import source
 from app.doctor.findings import Finding
-from app.engine.kafka import connection
+from app.engine.reading import everything_in
 from app.postgres import lsn_text
 from app.provision.connect import Client, Status
 from app.provision.connector import configuration
@@ -148,21 +148,12 @@ async def read_breaks(kafka: KafkaSettings) -> list[Break]:
 
 async def _beats(kafka: KafkaSettings) -> list[Beat]:
     decoder = msgspec.json.Decoder(Beat)
-    consumer: Any = AIOKafkaConsumer(**connection(kafka), isolation_level="read_committed")
-    await consumer.start()
-    try:
-        partition = TopicPartition(HEARTBEAT.name, 0)
-        consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
-        end = (await consumer.end_offsets([partition]))[partition]
-        found: list[Beat] = []
-        async with asyncio.timeout(READ_TIMEOUT_S):
-            while await consumer.position(partition) < end:
-                records = (await consumer.getmany(timeout_ms=200)).get(partition, [])
-                found += [beat for record in records if (beat := _decode(decoder, record.value)) is not None]
-        return found
-    finally:
-        await consumer.stop()
+    async with asyncio.timeout(READ_TIMEOUT_S):
+        return [
+            beat
+            async for record in everything_in(kafka, [TopicPartition(HEARTBEAT.name, 0)])
+            if (beat := _decode(decoder, record.value)) is not None
+        ]
 
 
 def _decode(decoder: "msgspec.json.Decoder[Beat]", value: bytes | None) -> Beat | None:

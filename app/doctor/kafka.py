@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
@@ -14,6 +14,7 @@ from app.doctor.findings import Finding
 from app.engine.group import POSITIONS, Group
 from app.engine.kafka import KafkaLog, connection
 from app.engine.positions import CHANGELOG, Position, decode
+from app.engine.reading import everything_in
 from app.engine.topic_admin import TopicSpec
 from app.settings import KafkaSettings
 
@@ -259,21 +260,9 @@ async def read_positions(kafka: KafkaSettings, group: Group, log: KafkaLog) -> l
     """What every partition of a group says of itself, in their order: the whole changelog of positions is read."""
     changelog = group.changelog(POSITIONS)
     latest: dict[int, dict[bytes, bytes]] = {number: {} for number in range(group.partitions)}
-    consumer: Any = AIOKafkaConsumer(**connection(kafka), isolation_level="read_committed")
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(changelog, number) for number in latest]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        behind = {tp for tp in partitions if await consumer.position(tp) < ends[tp]}
-        async with asyncio.timeout(READ_TIMEOUT_S):
-            while behind:
-                for tp, records in (await consumer.getmany(*behind, timeout_ms=200)).items():
-                    latest[tp.partition] |= {record.key: record.value for record in records}
-                behind = {tp for tp in behind if await consumer.position(tp) < ends[tp]}
-    finally:
-        await consumer.stop()
+    async with asyncio.timeout(READ_TIMEOUT_S):
+        async for record in everything_in(kafka, [TopicPartition(changelog, number) for number in latest]):
+            latest[record.partition][record.key] = record.value
     committed = await log.committed(
         group.app_id, [TopicPartition(topic, number) for topic in group.topics for number in latest]
     )

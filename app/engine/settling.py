@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Mapping
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from app.engine.kafka import KafkaLog, connection
+from app.engine.kafka import KafkaLog
+from app.engine.reading import reading
 from app.engine.unit import Unit
 from app.settings import KafkaSettings
 
@@ -49,11 +50,7 @@ class Settler:
 async def nothing_committed(kafka: KafkaSettings, tp: TopicPartition, begin: int, end: int) -> bool:
     """Whether no committed record has an offset in [begin, end): the marks of transactions and what was aborted fill it. False also when
     that cannot be known yet, because a transaction is open."""
-    consumer = AIOKafkaConsumer(
-        **connection(kafka), isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100
-    )
-    await consumer.start()
-    try:
+    async with reading(kafka, fetch_max_wait_ms=100) as consumer:
         consumer.assign([tp])
         consumer.seek(tp, begin)
         deadline = asyncio.get_running_loop().time() + LOOK_S
@@ -64,5 +61,3 @@ async def nothing_committed(kafka: KafkaSettings, tp: TopicPartition, begin: int
             if asyncio.get_running_loop().time() > deadline:
                 return False
         return True
-    finally:
-        await consumer.stop()

@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import msgspec
 import psycopg
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from app.engine.kafka import KafkaLog, connection
+from app.engine.kafka import KafkaLog
+from app.engine.reading import reading
 from app.postgres import as_bank
 from app.reconcile.report import ReconcileError
 from app.reconcile.warehouse import Warehouse
@@ -73,18 +74,6 @@ class Marker:
         return envelope.op in ("c", "u") and envelope.after is not None and envelope.after.marker == self._word
 
 
-def reader(settings: KafkaSettings, *, wait_ms: int = 50, min_bytes: int = 1) -> Any:
-    """A consumer of committed records that belongs to no group. A fetch waits up to `wait_ms` for `min_bytes`."""
-    return AIOKafkaConsumer(
-        **connection(settings),
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=wait_ms,
-        fetch_min_bytes=min_bytes,
-    )
-
-
 async def everything_committed(
     settings: KafkaSettings, source: SourceSettings, topics: Iterable[str], *, timeout_s: float, say: Say
 ) -> dict[TopicPartition, int]:
@@ -92,15 +81,12 @@ async def everything_committed(
     them; -1 where there is none. ReconcileError if the marker does not come in time.
     """
     deadline = time.monotonic() + timeout_s
-    consumer = reader(settings)
     try:
-        await consumer.start()
-        await _pass_marker(consumer, Marker(source), deadline, timeout_s, say)
-        return await last_records(consumer, await partitions_of(settings, topics), deadline)
+        async with reading(settings) as consumer:
+            await _pass_marker(consumer, Marker(source), deadline, timeout_s, say)
+        return await last_records(settings, await partitions_of(settings, topics), deadline)
     except KafkaError as error:
         raise ReconcileError(f"Kafka at {settings.bootstrap_servers} does not answer: {error!r}") from None
-    finally:
-        await consumer.stop()
 
 
 async def _pass_marker(consumer: Any, marker: Marker, deadline: float, timeout_s: float, say: Say) -> None:
@@ -130,24 +116,29 @@ async def partitions_of(settings: KafkaSettings, topics: Iterable[str]) -> list[
     return [TopicPartition(topic.name, index) for topic in found.values() for index in range(topic.partitions)]
 
 
-async def last_records(consumer: Any, partitions: list[TopicPartition], deadline: float) -> dict[TopicPartition, int]:
-    """The offset of the last committed record of each partition, -1 where there is none.
+async def last_records(
+    settings: KafkaSettings, partitions: list[TopicPartition], deadline: float
+) -> dict[TopicPartition, int]:
+    """The offset of the last committed record of each partition, -1 where there is none. ReconcileError if that is not known in time.
 
-    The end of a log is no answer: the markers of transactions, committed and aborted, take offsets too. So the last records are read.
+    The end of a log is no answer: the markers of transactions, committed and aborted, take offsets too. So the last records are read,
+    up to the high watermarks. The last stable offset would not do: the marks of a transaction are written to its partitions one after
+    another, so one of them may show what was committed while the others do not yet.
     """
-    ends, beginnings = await consumer.end_offsets(partitions), await consumer.beginning_offsets(partitions)
-    found = {partition: -1 for partition in partitions if ends[partition] == beginnings[partition]}
-    reach = TAIL_RECORDS
-    while missing := [partition for partition in partitions if partition not in found]:
-        consumer.assign(missing)
-        starts = {partition: max(beginnings[partition], ends[partition] - reach) for partition in missing}
-        for partition, start in starts.items():
-            consumer.seek(partition, start)
-        last = await _read_to(consumer, {partition: ends[partition] for partition in missing}, deadline)
-        found |= last
-        found |= {p: -1 for p in missing if p not in last and starts[p] == beginnings[p]}
-        reach *= 16
-    return found
+    async with KafkaLog(settings) as log, reading(settings) as consumer:
+        ends, beginnings = await log.end(partitions), await log.beginning(partitions)
+        found = {partition: -1 for partition in partitions if ends[partition] == beginnings[partition]}
+        reach = TAIL_RECORDS
+        while missing := [partition for partition in partitions if partition not in found]:
+            consumer.assign(missing)
+            starts = {partition: max(beginnings[partition], ends[partition] - reach) for partition in missing}
+            for partition, start in starts.items():
+                consumer.seek(partition, start)
+            last = await _read_to(consumer, {partition: ends[partition] for partition in missing}, deadline)
+            found |= last
+            found |= {p: -1 for p in missing if p not in last and starts[p] == beginnings[p]}
+            reach *= 16
+        return found
 
 
 async def _read_to(consumer: Any, ends: Offsets, deadline: float) -> dict[TopicPartition, int]:
@@ -161,7 +152,10 @@ async def _read_to(consumer: Any, ends: Offsets, deadline: float) -> dict[TopicP
                 last[partition] = below[-1]
         waiting = {partition for partition in waiting if await consumer.position(partition) < ends[partition]}
         if waiting and time.monotonic() > deadline:
-            raise ReconcileError(f"the end of {', '.join(f'{p.topic}/{p.partition}' for p in waiting)} cannot be read")
+            raise ReconcileError(
+                f"the end of {', '.join(f'{p.topic}/{p.partition}' for p in sorted(waiting))} cannot be read in time: a transaction of a "
+                "worker that died is open there until it times out, or Kafka is slow. Try again."
+            )
     return last
 
 

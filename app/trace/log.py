@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from app.engine.kafka import KafkaLog, connection
+from app.engine.kafka import KafkaLog
+from app.engine.reading import committed_reader
 from app.settings import KafkaSettings
 from app.trace.lake import Found
 from app.trace.places import Position
@@ -29,9 +30,8 @@ class Log:
         self._ids: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
-        self._consumer = AIOKafkaConsumer(
-            **connection(self._settings), isolation_level="read_committed", enable_auto_commit=False,
-            auto_offset_reset="none", request_timeout_ms=REQUEST_TIMEOUT_MS,
+        self._consumer = committed_reader(
+            self._settings, auto_offset_reset="none", request_timeout_ms=REQUEST_TIMEOUT_MS
         )  # fmt: skip
         try:
             await self._consumer.start()

@@ -19,6 +19,7 @@ from app.domain.money import to_minor
 from app.domain.records import AlertRecord, TransactionRecord
 from app.domain.screening import Change, screen
 from app.domain.velocity import History
+from app.engine.reading import committed_reader
 from app.reconcile import fence
 from app.rules import load_rules
 from app.settings import KafkaSettings
@@ -206,12 +207,12 @@ def topic(stack: Stack, name: str) -> Records:
 
 
 async def _read(kafka: KafkaSettings, name: str) -> Records:
-    consumer = fence.reader(kafka)
+    consumer = committed_reader(kafka)
     await consumer.start()
     try:
         deadline = time.monotonic() + 60
         partitions = await fence.partitions_of(kafka, [name])
-        last = await fence.last_records(consumer, partitions, deadline)
+        last = await fence.last_records(kafka, partitions, deadline)
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         found: dict[int, Records] = {partition.partition: [] for partition in partitions}

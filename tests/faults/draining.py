@@ -73,12 +73,7 @@ class Drain:
             )
 
     async def _last(self, topics: list[str], deadline: float) -> Mapping[TopicPartition, int]:
-        consumer = fence.reader(self._kafka)
-        try:
-            await consumer.start()
-            return await fence.last_records(consumer, await fence.partitions_of(self._kafka, topics), deadline)
-        finally:
-            await consumer.stop()
+        return await fence.last_records(self._kafka, await fence.partitions_of(self._kafka, topics), deadline)
 
     async def _reached(self, group: str, wanted: Mapping[TopicPartition, int], deadline: float) -> None:
         """Until the positions in the state are behind these offsets."""

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from app.engine.kafka import connection
+from app.engine.kafka import KafkaLog, connection
 from app.settings import KafkaSettings
 
 PAGE = 2_000
@@ -28,7 +28,7 @@ class Reader:
         self._kafka, self._positions = kafka, positions
         self._buffers: dict[TopicPartition, deque[Any]] = {tp: deque() for tp in positions}
         self.ends: Mapping[TopicPartition, int] = {}
-        """One past the last offset to be read of each partition."""
+        """One past the last offset to be read of each partition; a `take` waits for the transactions before it to be decided."""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -40,7 +40,8 @@ class Reader:
         self._consumer.assign(list(self._positions))
         for tp, position in self._positions.items():
             self._consumer.seek(tp, position)
-        self.ends = await self._consumer.end_offsets(list(self._positions))
+        async with KafkaLog(self._kafka) as log:  # the high watermarks: what is committed may not be stable yet
+            self.ends = await log.end(self._positions)
         return self
 
     async def __aexit__(
