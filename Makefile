@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: slow help install demo test histories faults lint fmt dbt compose-env wheel audit lock clean
+.PHONY: slow help install demo test histories faults lint fmt dbt dbt-docs compose-env wheel audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -51,6 +51,10 @@ fmt: install ## format the code and apply safe fixes
 dbt: install ## build and test the dbt project against the running stack (ARGS="--select gold")
 	@settings="$$($(BIN)/bankstream stack env --export)" && eval "$$settings" && \
 		$(BIN)/dbt build --project-dir dbt --profiles-dir dbt $(ARGS)
+
+dbt-docs: install ## pages about every model, column, test and source of the running stack, as one file: dbt/target/static_index.html
+	@settings="$$($(BIN)/bankstream stack env --export)" && eval "$$settings" && \
+		$(BIN)/dbt docs generate --static --project-dir dbt --profiles-dir dbt $(ARGS)
 
 compose-env: ## random secrets for docker compose, in .env (once; needs no Python)
 	@ops/compose/make-env

@@ -77,6 +77,7 @@ def build(
     settle_seconds: int | None = None,
     full_refresh: bool = False,
     unit_tests: bool = False,
+    data_tests: bool = True,
     select: Sequence[str] = (),
     project: Path = PROJECT,
     timeout_s: float = TIMEOUT_S,
@@ -86,8 +87,9 @@ def build(
 
     `settle_seconds` 0 says that the log is at rest: comparisons between stream and raw changes leave out nothing. Unset, the
     project's default holds, for a warehouse that is being loaded. `unit_tests` also runs those of the models' logic, which do not
-    look at the data and so belong to development (a third of the time on the local warehouse). `select` narrows the build, in
-    dbt's selection syntax. `show` passes dbt's output on. Failed tests are a result; WarehouseModelsError is raised if there is none.
+    look at the data and so belong to development (a third of the time on the local warehouse). Without `data_tests` the models are only
+    made, not tested. `select` narrows the build, in dbt's selection syntax. `show` passes dbt's output on. Failed tests are a result;
+    WarehouseModelsError is raised if there is none.
     """
     if not (project / "dbt_project.yml").is_file():
         raise WarehouseModelsError(
@@ -103,6 +105,8 @@ def build(
         arguments += ["--full-refresh"]
     if not unit_tests:
         arguments += ["--exclude-resource-type", "unit_test"]
+    if not data_tests:
+        arguments += ["--exclude-resource-type", "test"]
     if select:
         arguments += ["--select", *select, "--indirect-selection", "buildable"]  # a test needs all its tables
     with _alone(home):

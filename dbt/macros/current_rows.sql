@@ -14,14 +14,7 @@
 -#}
 {% macro current_rows(changes, key) -%}
     with changes as (
-        select changed.*
-        from {{ changes }} as changed
-        left join {{ ref('dead_letters') }} as refused
-            on
-                changed.source_topic = refused.topic
-                and changed.source_partition = refused.partition_number
-                and changed.source_offset = refused.offset_number
-        where refused.topic is null
+        {{ not_refused(changes) | indent(8) }}
     ),
 
     truncated as (

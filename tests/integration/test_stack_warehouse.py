@@ -244,6 +244,16 @@ def test_a_temporary_table_may_have_a_qualified_name(stack: Stack, database: str
         assert rows(connection, "SELECT n FROM BRONZE.D__tmp") == [(1,)]
 
 
+def test_views_are_among_the_tables_of_the_information_schema(stack: Stack, database: str) -> None:
+    with connect(stack, database) as connection:
+        run(connection, "CREATE VIEW BRONZE.SEEN AS SELECT record FROM BRONZE.EVENTS")
+        found = rows(
+            connection,
+            "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'BRONZE' ORDER BY 1",
+        )
+        assert found == [("EVENTS", "BASE TABLE"), ("LEDGER", "BASE TABLE"), ("SEEN", "VIEW")]
+
+
 def test_an_unknown_function_is_an_error_of_the_statement_at_once(stack: Stack, database: str) -> None:
     with connect(stack, database) as connection, pytest.raises(DatabaseError):
         run(connection, "SELECT no_such_function(1)")

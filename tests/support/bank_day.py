@@ -100,3 +100,19 @@ def second_day(log: BankLog) -> None:
     log.insert("transactions", **transaction(200, 20, iso(log.clock)))
     log.velocity(200)
     log.alert(200, rule="card-testing")
+
+
+def third_day(log: BankLog) -> None:
+    """Goes on from the second with all that comes late: a transaction of days ago, one whose account is not known yet where it lands, one
+    that empties its minute, one that is corrected to another minute, and a change that the streams refuse after it was seen."""
+    log.clock += timedelta(days=1)
+    log.insert("transactions", **transaction(300, 20, iso(log.clock)))
+    log.insert("transactions", **transaction(301, 20, iso(log.clock + timedelta(minutes=5))))
+    log.insert("customers", **customer(7, iso(log.clock)))
+    log.insert("accounts", **account(70, 7, iso(log.clock)))
+    log.insert("transactions", **transaction(302, 70, iso(log.clock)))
+    log.insert("transactions", **transaction(303, 20, iso(log.clock - timedelta(days=2)), amount="3.33"))  # late
+    log.delete("transactions", 301)
+    log.update("transactions", 300, booked_at=iso(log.clock - timedelta(hours=3)))
+    log.update("customers", 4, city="Trondheim", updated_at=iso(log.clock))
+    log.refused_update("transactions", 200, amount="0.00")

@@ -112,10 +112,21 @@ class BankLog:
     def refused(self, table: str, value: Any, *, base64: str | None = None, reason: str = "not_an_envelope") -> None:
         """A record on the table's topic that the streams put among the dead letters. `base64`: it is no JSON, only bytes."""
         topic, extra = f"bank.public.{table}", {} if base64 is None else {"value_base64": base64}
-        offset = self._append("CDC_EVENTS", topic, 0, None, value, **extra)
+        self._letter(topic, 0, self._append("CDC_EVENTS", topic, 0, None, value, **extra), reason)
+
+    def refused_update(self, table: str, key: int, **changes: Any) -> None:
+        """An UPDATE that can be read, and that the streams put among the dead letters all the same: it did not happen."""
+        self._commit()
+        self.lsn += 208
+        before = self.rows[table][key]
+        source = self._land(table, before, self._envelope(table, "u", before, before | changes))
+        self._letter(source["topic"], source["partition"], source["offset"], "bad_amount")
+
+    def _letter(self, topic: str, partition: int, offset: int, reason: str) -> None:
         letter = {
-            "topic": topic, "partition": 0, "offset": offset, "key": None, "value": "AAAB", "reason": reason, "stage": "decode",
-            "error": "PoisonRecordError", "message": "the value is no change of a row", "failed_at": iso(self.clock),
+            "topic": topic, "partition": partition, "offset": offset, "key": None, "value": "AAAB", "reason": reason,
+            "stage": "decode", "error": "PoisonRecordError", "message": "the value is no change of a row",
+            "failed_at": iso(self.clock),
         }  # fmt: skip
         self._append("DEAD_LETTERS", "bank.dead-letters", 0, None, letter)
 
@@ -156,8 +167,21 @@ class BankLog:
         row = after or before
         assert row is not None
         source = self._land(table, row, self._envelope(table, operation, before, after))
-        if table != "transactions":
+        if table == "transactions":
+            self._joined(operation, row, source)
+        else:
             self._version(table, before, after, source, reason, close)
+
+    def _joined(self, operation: str, row: Row, source: Row) -> None:
+        account = dict(self.rows["accounts"][row["account_id"]])
+        customer_id = account.pop("customer_id")
+        value = {
+            "op": {"c": "created", "u": "updated", "d": "deleted"}[operation], **row, "customer_id": customer_id,
+            "account": {name: value for name, value in account.items() if name != "account_id"}, "source": source,
+        }  # fmt: skip
+        self._append(
+            "TRANSACTIONS", "bank.transactions", self._partition(customer_id), {"customer_id": customer_id}, value
+        )
 
     def _version(
         self, table: str, before: Row | None, after: Row | None, source: Row, reason: str | None, close: str

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,6 +26,7 @@ class Landing:
 
     def __init__(self, stack: Stack, home: Path) -> None:
         self.name = f"T{uuid4().hex[:12].upper()}"
+        self.home = home
         self.environment = stack.environment() | {
             "BANKSTREAM_SNOWFLAKE_DATABASE": self.name,
             "BANKSTREAM_HOME": str(home),
@@ -80,6 +82,21 @@ class Landing:
             self.run(f"SELECT {', '.join(columns) or '*'} FROM {self.name}.{table} WHERE {where}"),  # noqa: S608 - our own
             key=repr,
         )
+
+    def columns(self, table: str) -> list[str]:
+        """The names of a table's columns."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM {self.name}.{table} LIMIT 0")  # noqa: S608 - our own
+            return [column.name for column in cursor.description]
+
+    def contents(self, table: str) -> str:
+        """A hash of a table's rows, whatever their order."""
+        return sha256("\n".join(map(repr, self.rows(table))).encode()).hexdigest()
+
+    def renew(self) -> None:
+        """Everything gone, the landing tables empty again. The name stays, so that dbt needs not parse the project anew."""
+        self.run(f"DROP DATABASE {self.name}")
+        self.create()
 
     def drop(self) -> None:
         """Leave nothing behind."""

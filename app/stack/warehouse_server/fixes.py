@@ -4,12 +4,13 @@ Each fix names the difference. `apply` is called once, before the server starts.
 new version of fakesnow has to be looked at again: it is pinned, and the tests of this package cover every fix.
 """
 
+from string import Template
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-from fakesnow import arrow, copy_into, cursor, dialect, transforms
+from fakesnow import arrow, copy_into, cursor, dialect, info_schema, transforms
 from fakesnow.transforms.merge import operations
 from snowflake.connector import errors
 from sqlglot import Expr, exp
@@ -27,6 +28,7 @@ def apply(objects: copying.Objects | None) -> None:
         (cursor, "parse_one", parse_one),
         (cursor.FakeSnowflakeCursor, "_execute", execute),
         (transforms, "merge", lambda statement: [statement]),
+        (info_schema, "SQL_CREATE_INFORMATION_SCHEMA_TABLES_VIEW", TABLES_AND_VIEWS),
     ):
         setattr(module, name, replacement)
     if objects is not None:
@@ -146,5 +148,20 @@ def drop_database(self: Any, statement: exp.Drop) -> None:
             connection.execute(sql, [name])
     _original_execute(self, exp.maybe_parse(f"SELECT '{name} successfully dropped.' AS status", dialect="duckdb"))
 
+
+_TABLES = info_schema.SQL_CREATE_INFORMATION_SCHEMA_TABLES_VIEW.template
+TABLES_AND_VIEWS = Template(
+    _TABLES.replace("create view if not exists", "create or replace view")  # databases of an older server get it too
+    .replace("'BASE TABLE' AS", "tables.kind AS")
+    .replace(
+        "duckdb_tables tables",
+        """(
+            select database_name, schema_name, table_name, 'BASE TABLE' as kind, estimated_size from duckdb_tables
+            union all
+            select database_name, schema_name, view_name, 'VIEW', null from duckdb_views
+        ) as tables""",
+    )
+)
+"""INFORMATION_SCHEMA.TABLES had no views in it, so that dbt's pages knew none."""
 
 _original_execute = cursor.FakeSnowflakeCursor._execute  # noqa: SLF001 - see apply

@@ -1,23 +1,84 @@
-with transactions as (
-    select * from {{ ref('transactions') }}
-),
+{{
+    config(
+        materialized='incremental', incremental_strategy='replace', unique_key='transaction_id', on_schema_change='fail'
+    )
+}}
 
-accounts as (
+with accounts as (
     select * from {{ ref('dim_account') }}
 ),
 
 customers as (
     select * from {{ ref('dim_customer') }}
+),
+
+account_histories as (
+    select
+        account_id,
+        count(*) + count(valid_to) as account_records
+    from accounts
+    group by account_id
+),
+
+customer_histories as (
+    select
+        customer_id,
+        count(*) + count(valid_to) as customer_records
+    from customers
+    group by customer_id
+),
+
+{%- if is_incremental() %}
+
+-- what would not be made now as it was made before, and what is gone: by what was loaded since, whenever it happened
+held as (
+    select transaction_id, account_id, customer_id, account_records, customer_records, source_partition, source_offset
+    from {{ this }}
+),
+
+outdated as (
+    select coalesce(living.transaction_id, held.transaction_id) as transaction_id
+    from {{ ref('transactions') }} as living
+    full outer join held
+        on living.transaction_id = held.transaction_id
+    left join account_histories
+        on held.account_id = account_histories.account_id
+    left join customer_histories
+        on held.customer_id = customer_histories.customer_id
+    where
+        living.transaction_id is null
+        or held.transaction_id is null
+        or not equal_null(living.source_partition, held.source_partition)
+        or not equal_null(living.source_offset, held.source_offset)
+        or held.account_records <> coalesce(account_histories.account_records, 0)
+        or held.customer_records <> coalesce(customer_histories.customer_records, 0)
+),
+
+transactions as (
+    select
+        living.* exclude (transaction_id),
+        outdated.transaction_id
+    from outdated
+    left join {{ ref('transactions') }} as living
+        on outdated.transaction_id = living.transaction_id
 )
+
+{%- else %}
+
+transactions as (
+    select * from {{ ref('transactions') }}
+)
+
+{%- endif %}
 
 select
     transactions.transaction_id,
     transactions.account_id,
     accounts.customer_id,
     accounts.account_version_id,
-    {{ version_match('accounts', 'account_version_id') }} as account_version_match,
+    {{ version_match('accounts', 'account_version_id') | indent(4) }} as account_version_match,
     customers.customer_version_id,
-    {{ version_match('customers', 'customer_version_id') }} as customer_version_match,
+    {{ version_match('customers', 'customer_version_id') | indent(4) }} as customer_version_match,
     transactions.type,
     transactions.amount,
     iff(transactions.type = 'credit', transactions.amount, -transactions.amount)::number(18, 2) as signed_amount,
@@ -36,6 +97,8 @@ select
     transactions.booked_at,
     transactions.created_at,
     transactions.committed_at,
+    coalesce(account_histories.account_records, 0) as account_records,
+    coalesce(customer_histories.customer_records, 0) as customer_records,
     transactions.source_topic,
     transactions.source_partition,
     transactions.source_offset,
@@ -52,3 +115,7 @@ left join customers
         accounts.customer_id = customers.customer_id
         and transactions.booked_at >= customers.joins_from
         and transactions.booked_at < customers.joins_to
+left join account_histories
+    on transactions.account_id = account_histories.account_id
+left join customer_histories
+    on accounts.customer_id = customer_histories.customer_id

@@ -1,20 +1,82 @@
+{{
+    config(
+        materialized='incremental', incremental_strategy='replace', unique_key=['minute', 'currency'], on_schema_change='fail'
+    )
+}}
+
+-- depends_on: {{ ref('transaction_changes') }}, {{ ref('dead_letters') }}
+
 with moving as (
-    select * from {{ ref('fct_transactions') }} where moves_money
+    select
+        *,
+        date_trunc('minute', booked_at) as minute,
+        row_number() over (
+            partition by date_trunc('minute', booked_at), currency
+            order by source_lsn desc nulls last, source_partition desc, source_offset desc
+        ) as newest
+    from {{ ref('fct_transactions') }}
+    where moves_money
+)
+
+{%- if is_incremental() %},
+
+{#-
+    The minutes that may have changed, by what was loaded since the last run, whenever it happened. What is held says up to which
+    offset of a partition the changes have been counted; it can say too little, never too much.
+#}
+held as (
+    select source_partition, max(source_offset) as held_offset
+    from {{ this }}
+    group by source_partition
+),
+
+fresh as (
+    select changed.transaction_id, changed.operation, changed.ends_snapshot
+    from {{ ref('transaction_changes') }} as changed
+    left join held
+        on changed.source_partition = held.source_partition
+    where changed.source_offset > coalesce(held.held_offset, -1)
+
+    union all
+
+    select changed.transaction_id, changed.operation, changed.ends_snapshot  -- the refusal may have come after the change
+    from {{ ref('transaction_changes') }} as changed
+    inner join {{ ref('dead_letters') }} as refused
+        on
+            changed.source_topic = refused.topic
+            and changed.source_partition = refused.partition_number
+            and changed.source_offset = refused.offset_number
+),
+
+touched as (
+    select distinct
+        date_trunc('minute', booked_at) as minute,
+        currency
+    from {{ ref('transaction_changes') }}
+    where transaction_id in (select transaction_id from fresh)
+
+    union
+
+    select minute, currency  -- a truncate, or a snapshot that was read to its end, can take any row
+    from {{ this }}
+    where exists (select 1 from fresh where operation = 't' or ends_snapshot)
 )
 
 select
-    date_trunc('minute', moving.booked_at) as minute,
-    moving.currency,
-    count(*) as transaction_count,
-    count_if(moving.type = 'credit') as credit_count,
-    count_if(moving.type = 'debit') as debit_count,
-    {{ money_sum("iff(moving.type = 'credit', moving.amount, 0)") }} as credit_amount,
-    {{ money_sum("iff(moving.type = 'debit', moving.amount, 0)") }} as debit_amount,
-    {{ money_sum('moving.signed_amount') }} as net_amount,
-    max_by(moving.source_topic, moving.source_lsn) as source_topic,
-    max_by(moving.source_partition, moving.source_lsn) as source_partition,
-    max_by(moving.source_offset, moving.source_lsn) as source_offset,
-    max(moving.source_lsn) as source_lsn,
-    max_by(moving.source_tx_id, moving.source_lsn) as source_tx_id
+    touched.minute,
+    touched.currency,
+    {{ volume_measures() | indent(4) }}
+from touched
+left join moving
+    on touched.minute = moving.minute and touched.currency = moving.currency
+where touched.minute is not null and touched.currency is not null
+group by touched.minute, touched.currency
+{%- else %}
+
+select
+    minute,
+    currency,
+    {{ volume_measures() | indent(4) }}
 from moving
-group by date_trunc('minute', moving.booked_at), moving.currency
+group by minute, currency
+{%- endif %}

@@ -1,5 +1,15 @@
-{#- Each close record names a version that was opened, for the same key, at the same instant, and not after the close. -#}
+{#-
+    Each close record names a version that was opened before it: for the same key, from the same instant, and not to before that. A version
+    is opened by its first open record; that there is no second is another test's (unique_together).
+-#}
 {% test closes_an_open_version(model, key) %}
+    with opens as (
+        select version_id, {{ key }}, valid_from, record_partition, record_offset
+        from {{ model }}
+        where operation = 'open'
+        qualify row_number() over (partition by version_id order by record_partition, record_offset) = 1
+    )
+
     select
         closes.version_id,
         closes.{{ key }},
@@ -7,8 +17,8 @@
         closes.valid_to,
         opens.valid_from as opened_from
     from {{ model }} as closes
-    left join {{ model }} as opens
-        on closes.version_id = opens.version_id and opens.operation = 'open'
+    left join opens
+        on closes.version_id = opens.version_id
     where
         closes.operation = 'close'
         and (
@@ -17,5 +27,6 @@
             or opens.valid_from <> closes.valid_from
             or closes.valid_to is null
             or closes.valid_to < closes.valid_from
+            or (opens.record_partition = closes.record_partition and opens.record_offset > closes.record_offset)
         )
 {% endtest %}

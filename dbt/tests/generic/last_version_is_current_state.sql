@@ -3,8 +3,7 @@
     (all but BANKSTREAM_UNTRACKED_COLUMNS, as the streams have it).
 -#}
 {% test last_version_is_current_state(model, key, rows, changes, columns) %}
-    {%- set untracked = env_var('BANKSTREAM_UNTRACKED_COLUMNS', '').split(',') | map('trim') | list %}
-    {%- set columns = columns | reject('in', untracked) | list %}
+    {%- set columns = columns | reject('in', untracked_columns()) | list %}
     with unsettled as (
         {{ unsettled_keys(model, key, changes) | indent(8) }}
     )

@@ -1,0 +1,19 @@
+{#-
+    Incremental strategy `replace`: the rows that a run makes take the place of those with the same unique_key, in one transaction.
+    A row without lineage (source_topic is NULL) only takes the old one away: its key has no row any more. Readers never see half of it.
+-#}
+{% macro get_incremental_replace_sql(arg_dict) %}
+    {%- set target, made = arg_dict['target_relation'], arg_dict['temp_relation'] %}
+    {%- set keys = arg_dict['unique_key'] if arg_dict['unique_key'] is string else arg_dict['unique_key'] | join(', ') %}
+    {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) %}
+    {%- set dml %}
+    delete from {{ target }}
+    where ({{ keys }}) in (select {{ keys }} from {{ made }});
+
+    insert into {{ target }} ({{ columns }})
+    select {{ columns }}
+    from {{ made }}
+    where source_topic is not null
+    {%- endset %}
+    {{ return(snowflake_dml_explicit_transaction(dml)) }}
+{% endmacro %}
