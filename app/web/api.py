@@ -59,7 +59,10 @@ Limit = Annotated[int, Query(ge=1, le=500, description="at most so many, the new
 Moment = Annotated[
     str,
     Query(
-        max_length=40, description="RFC 3339 instant; without an offset it is UTC", examples=["2026-03-02T09:00:00Z"]
+        max_length=40,
+        description="RFC 3339 instant; without an offset it is UTC",
+        examples=["2026-03-02T09:00:00Z"],
+        json_schema_extra={"format": "date-time"},
     ),
 ]
 OneCustomer = Annotated[
@@ -324,7 +327,7 @@ class Endpoints:
                 "moment: an RFC 3339 instant, such as 2026-03-02T09:00:00Z (write + as %2B).",
             ) from None
         if moment_us > self._parts.now_us():
-            raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "moment: it has not come yet.")
+            raise not_found("That moment has not come yet.")
 
         async def answer(look: Look, kind: Kind, key: int) -> Version:
             row, _ = self._state(kind, key)

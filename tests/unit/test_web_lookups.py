@@ -179,9 +179,14 @@ async def test_a_moment_in_another_offset_is_the_same_moment(bank: Bank) -> None
     assert answer.json()["attributes"]["balance"] == "1250.00"
 
 
-@pytest.mark.parametrize("moment", ["yesterday", "2026-13-01", "9999-12-31T23:59:59Z", ""])
-async def test_a_moment_that_is_none_or_has_not_come_is_422(bank: Bank, moment: str) -> None:
+@pytest.mark.parametrize("moment", ["yesterday", "2026-13-01", "2026-03-02T09:00:60Z", ""])
+async def test_a_moment_that_is_none_is_422(bank: Bank, moment: str) -> None:
     problem(await bank.get(f"/v1/customers/7/versions/as-of?moment={moment}"), 422)
+
+
+async def test_of_a_moment_that_has_not_come_nothing_is_known(bank: Bank) -> None:
+    found = problem(await bank.get("/v1/customers/7/versions/as-of?moment=9999-12-31T23:59:59Z"), 404)
+    assert found["detail"] == "That moment has not come yet."
 
 
 async def test_recent_alerts_newest_first_and_by_customer(bank: Bank) -> None:
