@@ -21,8 +21,9 @@ gives, and says which variables are the name of no setting.
 """
 WORDS: Final = {str: "text", int: "integer", float: "number", Path: "path", bool: "true, false", SecretStr: "secret"}
 BOUNDS: Final = {"gt": "above", "ge": "from", "le": "to", "lt": "below"}
-FOREIGN: Final = ("BANKSTREAM_CONNECTOR_",)
-"""Of variables that other programs read: Kafka Connect's worker resolves the connector's secrets from these."""
+FOREIGN: Final = ("BANKSTREAM_CONNECTOR_", "BANKSTREAM_AIRFLOW_", "BANKSTREAM_LOOKUP_")
+"""Of variables that other programs read: Kafka Connect's worker resolves the connector's secrets from these, Airflow's DAG its settings,
+and clients of the local stack's lookup API where it is and with which token."""
 
 
 class Setting(NamedTuple):

@@ -11,13 +11,16 @@ DATABASE: Final = "bank"
 BUCKET: Final = "bank-lake"
 ADMIN: Final = "postgres"
 REGION: Final = "us-east-1"
+API_PORT: Final = "streams_1_api"
+"""The port of the first streams worker's lookup API. Any of them answers for all."""
 
 
 def environment(home: Home, state: State, secrets: Secrets, parts: Collection[Part]) -> dict[str, str]:
     """Variables for the workers, the tools and the tests; only those of parts that the stack has.
 
     Beside the application's own, it names the accounts that setting up needs: BANKSTREAM_POSTGRES_{ADMIN,OWNER,REPLICATION,READER}_{USER,
-    PASSWORD}. ADMIN is the local server's superuser, which only the local stack has.
+    PASSWORD}. ADMIN is the local server's superuser, which only the local stack has. BANKSTREAM_LOOKUP_{URL,TOKEN} are for clients of the
+    lookup API; its token sees no personal data.
     """
     found = {"BANKSTREAM_HOME": str(home.path), "BANKSTREAM_ENGINE_STATE_DIR": str(home.data("state") / "manual")}
     if Part.KAFKA in parts:
@@ -61,5 +64,10 @@ def environment(home: Home, state: State, secrets: Secrets, parts: Collection[Pa
             "BANKSTREAM_SNOWFLAKE_DATABASE": "BANK",
             "BANKSTREAM_SNOWFLAKE_USER": "bankstream",
             "BANKSTREAM_SNOWFLAKE_PASSWORD": secrets.warehouse,
+        }
+    if Part.STREAMS in parts and API_PORT in state.ports:
+        found |= {
+            "BANKSTREAM_LOOKUP_URL": f"http://{HOST}:{state.ports[API_PORT]}",
+            "BANKSTREAM_LOOKUP_TOKEN": secrets.api,
         }
     return found

@@ -58,6 +58,8 @@ class Secrets(msgspec.Struct, frozen=True):
     s3_access_key_id: str
     s3_secret_access_key: str
     warehouse: str
+    api: str = ""
+    """A token for the lookup API. Stacks of older versions have none yet."""
 
     def __repr__(self) -> str:
         return "Secrets(…)"

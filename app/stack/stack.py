@@ -308,6 +308,9 @@ class Stack:
                 )
             secrets = new_secrets()
             self.home.save_secrets(secrets)
+        elif not secrets.api:
+            secrets = msgspec.structs.replace(secrets, api=new_secrets().api)
+            self.home.save_secrets(secrets)
         return secrets
 
     def _context(self, state: State, secrets: Secrets) -> Context:

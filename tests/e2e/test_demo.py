@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import requests
 
 from app.domain.money import to_minor
 from app.domain.records import AlertRecord, TransactionRecord
@@ -22,11 +23,12 @@ from app.domain.velocity import History
 from app.engine.reading import committed_reader
 from app.reconcile import fence
 from app.rules import load_rules
-from app.settings import KafkaSettings
+from app.settings import KafkaSettings, SourceSettings
 from app.stack.part import BACKENDS, WORKERS
 from app.stack.stack import Stack
 from app.stack.steps import DEFAULT
 from app.topics import ALERTS, TRANSACTIONS, TRANSACTIONS_CDC
+from tests.support.clients import admin_query
 from tests.support.stack import private_stack, settings_of
 from tests.support.waiting import eventually
 
@@ -179,6 +181,29 @@ def test_large_transactions_all_have_their_alert_by_a_rule_that_a_person_can_che
         if to_minor(record.amount) >= 1_000_000 and record.status in ("pending", "posted")
     }  # fmt: skip
     assert large <= {alert.transaction_id for alert in alerts(stack) if alert.rule == "threshold"}
+
+
+def test_lookups_answer_with_what_the_bank_has(run: Run, stack: Stack) -> None:
+    del run
+    environment, session = stack.environment(), requests.Session()
+    session.trust_env = False
+    session.headers["Authorization"] = f"Bearer {environment['BANKSTREAM_LOOKUP_TOKEN']}"
+    api = f"{environment['BANKSTREAM_LOOKUP_URL']}/v1"
+    found = admin_query(
+        settings_of(stack, SourceSettings),
+        "SELECT customer_id, name, risk_rating, account_id, balance::text FROM customers JOIN accounts USING (customer_id) "
+        "ORDER BY random() LIMIT 20",
+    )
+    assert len(found) == 20
+    for customer_id, name, risk_rating, account_id, balance in found:
+        customer = session.get(f"{api}/customers/{customer_id}", timeout=10).json()["attributes"]
+        assert (customer["risk_rating"], customer["name"]) == (risk_rating, "***"), "no personal data without the scope"
+        assert name not in customer.values()
+        account = session.get(f"{api}/accounts/{account_id}", timeout=10).json()["attributes"]
+        assert (account["customer_id"], account["balance"]) == (customer_id, balance)
+    newest = session.get(f"{api}/alerts?limit=1", timeout=10).json()["alerts"][0]
+    assert newest["alert_id"] in {alert.alert_id for alert in alerts(stack)}
+    assert requests.get(f"{api}/customers/1", timeout=10).status_code == 401
 
 
 def test_a_second_demo_goes_on_where_the_first_stopped(run: Run, stack: Stack, tmp_path: Path) -> None:

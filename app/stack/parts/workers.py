@@ -7,9 +7,10 @@ from typing import Final
 
 import requests
 
-from app.stack.home import explained
+from app.stack.home import atomic_write, explained
 from app.stack.http import loopback
 from app.stack.part import Context, Definition, Launch, NotReadyError, Part
+from app.web import tokens
 
 READY: Final = "bankstream_ready 1.0"
 """The line of a worker's metrics that says so."""
@@ -23,10 +24,12 @@ class _Kind:
     ready: str = READY
     unready: str = "it has not opened its partitions yet"
     needs: frozenset[Part] = frozenset({Part.KAFKA})
+    serves: bool = False
+    """Whether it has the lookup API."""
 
 
 _KINDS: Final = {
-    Part.STREAMS: _Kind(("worker", "streams")),
+    Part.STREAMS: _Kind(("worker", "streams"), serves=True),
     Part.LAKE: _Kind(("worker", "lake")),
     Part.LOADER: _Kind(("worker", "warehouse")),
     Part.WATCH: _Kind(
@@ -36,6 +39,10 @@ _KINDS: Final = {
         needs=frozenset({Part.CONNECT, Part.POSTGRES}),
     ),
 }
+TOKENS: Final = "api-tokens.toml"
+CLIENT: Final = "local"
+SCOPES: Final = ("lookup", "alerts", "metrics")
+"""Of the stack's own token. Not `pii`: whoever wants to see names says so with a token of their own."""
 DRAIN_S: Final = 40
 """Workers drain within 30 s of SIGTERM; what hangs longer is killed, and loses nothing by that."""
 
@@ -55,6 +62,8 @@ def definition(part: Part, name: str) -> Definition:
         directory = context.home.data("state") / name
         with explained(directory):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if kind.serves:
+            _allow(context)
 
     def launch(context: Context) -> Launch:
         tuning = {
@@ -69,6 +78,7 @@ def definition(part: Part, name: str) -> Definition:
                 **context.environment,
                 "BANKSTREAM_ENGINE_STATE_DIR": str(context.home.data("state") / name),
                 "BANKSTREAM_METRICS_PORT": str(context.port(metrics_port(name))),
+                **(_api(context, name) if kind.serves else {}),
             },
             stop_wait_s=DRAIN_S,
         )
@@ -83,9 +93,32 @@ def definition(part: Part, name: str) -> Definition:
         if kind.ready not in found:
             raise NotReadyError(kind.unready)
 
-    return Definition(part, (metrics_port(name),), prepare, launch, check, needs=kind.needs)
+    ports = (metrics_port(name), *((api_port(name),) if kind.serves else ()))
+    return Definition(part, ports, prepare, launch, check, needs=kind.needs)
 
 
 def metrics_port(name: str) -> str:
     """The name of a worker's metrics port."""
     return f"{name.replace('-', '_')}_metrics"
+
+
+def api_port(name: str) -> str:
+    """The name of the port of a worker's lookup API."""
+    return f"{name.replace('-', '_')}_api"
+
+
+def _allow(context: Context) -> None:
+    """Let the stack's own token in. Others that somebody has added to the file stay."""
+    path = context.home.data("state") / TOKENS
+    with explained(path):
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+    if tokens.digest(context.secrets.api).hex() not in before:
+        atomic_write(path, before + tokens.entry(CLIENT, context.secrets.api, SCOPES))
+
+
+def _api(context: Context, name: str) -> dict[str, str]:
+    return {
+        "BANKSTREAM_API_HOST": "127.0.0.1",
+        "BANKSTREAM_API_PORT": str(context.port(api_port(name))),
+        "BANKSTREAM_API_TOKENS_FILE": str(context.home.data("state") / TOKENS),
+    }
