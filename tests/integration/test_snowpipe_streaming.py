@@ -5,6 +5,7 @@ The contract that every warehouse keeps is tested in test_sinks_contract.py and 
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,13 @@ from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import Position, StreamingWarehouse, channel_name, position
 from tests.support.sinks import (
     LANDING,
+    PIPES,
+    Database,
     Streaming,
     chain_key,
     load_all,
     offsets,
+    real_world,
     streaming_warehouse,
     streaming_world,
     until,
@@ -225,3 +229,31 @@ async def test_the_setting_chooses_the_way(streaming: Streaming) -> None:
         made = chosen(snowflake, WarehouseSettings(sink=way), store)
         assert type(made) is kind
         await made.close()
+
+
+@pytest.mark.slow
+async def test_the_tables_are_the_same_as_by_copy(sinks_database: Database, tmp_path: Path) -> None:
+    """On the local warehouse: some objects by COPY, then by channels, then by COPY again; the table and the ledger cannot tell."""
+
+    def commit(table: str, rows: list[str]) -> None:
+        values = ", ".join("('{}')".format(row.replace("\\", "\\\\").replace("'", "''")) for row in rows)
+        sinks_database.execute(f"INSERT INTO BRONZE.{table} SELECT parse_json(column1) FROM VALUES {values}")  # noqa: S608
+
+    async with (
+        real_world(sinks_database) as world,
+        SnowpipeServer(tmp_path, PIPES, commit, sinks_database.sql.database) as server,  # type: ignore[arg-type]
+    ):
+        await write(world, *range(6), rows=3)
+        await load_all(world.loader(), 5)
+        await write(world, *range(6, 15), rows=3)
+        by_channels = streaming_warehouse(server, SnowflakeWarehouse(sinks_database.sql), world.store)
+        await load_all(replace(world, warehouse=by_channels).loader(), 14)
+        await by_channels.close()
+        await write(world, *range(15, 21), rows=3)
+        await load_all(world.loader(), 20)
+        assert offsets(world.rows(LANDING)) == [*range(21)]
+        assert server.channels[CHANNEL].committed is not None
+        shapes = {(row.key_bytes(), row.topic, row.ts, row.partition) for row in world.rows(LANDING)}
+        assert len(shapes) == 1
+        assert {row.offset: row.value_bytes() for row in world.rows(LANDING)} == {n: b'{"n":%d}' % n for n in range(21)}
+        assert (await world.warehouse.ledger())[chain_key()].last_offset == 20
