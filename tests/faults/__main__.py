@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--rate", type=int, help="row changes a second, instead of what each row says")
     parser.add_argument("--times", type=int, help="how often each fault fires, instead of what its row says")
     parser.add_argument("--minutes", type=float, help="the random mode, for so long")
-    parser.add_argument("--events", type=int, help="row changes in the random mode; 550 a second unless said otherwise")
+    parser.add_argument("--events", type=int, help="row changes in the random mode; 505 a second unless said otherwise")
     parser.add_argument("--json", type=Path, help="where to write the results")
     parser.add_argument("--report", type=Path, nargs="+", help="run nothing, write docs/FAULTS.md from these results")
     arguments = parser.parse_args()
@@ -43,7 +43,7 @@ def run_random(arguments: argparse.Namespace) -> int:
     with bank(seed=arguments.seed, streams_workers=workers) as under_test:
         say(f"random mode: seed {arguments.seed}, {workers} streams workers, {seconds:.0f} s")
         runner = Runner(under_test, arguments.seed, say)
-        outcome = random_mode.run(runner, table(), seconds=seconds, events=arguments.events or round(550 * seconds))
+        outcome = random_mode.run(runner, table(), seconds=seconds, events=arguments.events or round(505 * seconds))
     say(f"   {', '.join(outcome.proofs)}")
     say_outcome(outcome)
     if arguments.json:
