@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: slow help install demo test histories faults lint fmt dbt dbt-docs compose-env wheel audit lock clean
+.PHONY: slow help install demo test histories faults lint fmt dbt dbt-docs dashboard compose-env wheel audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ dbt: install ## build and test the dbt project against the running stack (ARGS="
 dbt-docs: install ## pages about every model, column, test and source of the running stack, as one file: dbt/target/static_index.html
 	@settings="$$($(BIN)/bankstream stack env --export)" && eval "$$settings" && \
 		$(BIN)/dbt docs generate --static --project-dir dbt --profiles-dir dbt $(ARGS)
+
+dashboard: install ## the dashboard on the running stack, at http://127.0.0.1:8501 (ARGS="--port 8600")
+	@settings="$$($(BIN)/bankstream stack env --export)" && eval "$$settings" && $(BIN)/python -m ops.dashboard $(ARGS)
 
 compose-env: ## random secrets for docker compose, in .env (once; needs no Python)
 	@ops/compose/make-env

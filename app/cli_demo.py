@@ -11,7 +11,9 @@ def demo(
     rate: Annotated[int, typer.Option(min=1, max=5_000, help="transactions a second")] = 50,
     workers: Annotated[int | None, typer.Option(min=1, max=16, help="streams workers, side by side")] = None,
     seed: Annotated[int | None, typer.Option(help="the simulated bank's; unset: a new one")] = None,
-    no_dashboard: Annotated[bool, typer.Option("--no-dashboard", help="plain lines instead of a live view")] = False,
+    no_dashboard: Annotated[
+        bool, typer.Option("--no-dashboard", help="neither the live view (plain lines instead) nor the dashboard")
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option(

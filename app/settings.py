@@ -341,7 +341,7 @@ class DashboardSettings(Group):
     )
 
     show_personal_data: bool = Field(
-        default=False, description="show e-mail, phone, address and date of birth of customers whole instead of masked"
+        default=False, description="show customers' names, addresses and the like instead of masking them"
     )
 
 

@@ -92,6 +92,8 @@ class Board:
         self.simulated: Mapping[str, float] = {}
         """The simulator's last line of statistics."""
         self.doing = "starting"
+        self.dashboard = ""
+        """The URL of the dashboard; empty if there is none."""
         self.resting = False
         """Nothing is on its way any more."""
         self._alert_ids: OrderedDict[str, None] = OrderedDict()

@@ -18,6 +18,7 @@ from app import warehouse_models
 from app.console import StackConsole
 from app.demo.bank import Bank
 from app.demo.board import RUNNING, Board
+from app.demo.dashboard import Dashboard
 from app.demo.plain import Lines
 from app.demo.settling import settle
 from app.demo.summary import Summary, show, summarise
@@ -106,7 +107,7 @@ class Demo:
 
     async def _main(self, stack: Stack) -> tuple[Report | None, warehouse_models.BuildResult | None]:
         environment = stack.environment()
-        with self._signals():
+        with self._signals(), self._dashboard(stack, environment):
             async with (
                 observed(stack, self._board, self._lines.alert, self._lines.died) as log,
                 self._shown(),
@@ -118,6 +119,23 @@ class Demo:
                 except BankstreamError as error:
                     self._problems.append(str(error))
                 return await self._closing(environment)
+
+    @contextmanager
+    def _dashboard(self, stack: Stack, environment: dict[str, str]) -> Iterator[None]:
+        """With the dashboard in a browser's reach, unless it is not wanted or not to be had."""
+        missing = Dashboard.missing() if self._options.dashboard else None
+        if missing:
+            self._say(missing)
+        if missing or not self._options.dashboard:
+            yield
+            return
+        dashboard = Dashboard(environment, stack.home.log("dashboard"))
+        try:
+            self._board.dashboard = dashboard.start()
+            self._say(f"dashboard: {self._board.dashboard}")
+            yield
+        finally:
+            dashboard.stop()
 
     async def _opened(self, stack: Stack, environment: dict[str, str]) -> bool:
         """Customers, accounts and a past for a new bank, all the way into the warehouse. False if the user has had enough."""

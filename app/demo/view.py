@@ -146,7 +146,10 @@ def _workers(board: Board) -> Panel:
         if died := board.died[worker.name]:
             text.append(f" (died {died}x)", "red")
         names.append(text)
-    return Panel(Columns(names, padding=(0, 2)), title="processes", title_align="left", border_style="blue")
+    return Panel(
+        Columns(names, padding=(0, 2)), title="processes", title_align="left", border_style="blue",
+        subtitle=f"dashboard: {board.dashboard}" if board.dashboard else None, subtitle_align="right",
+    )  # fmt: skip
 
 
 def _death(board: Board) -> Panel:

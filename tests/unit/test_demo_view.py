@@ -91,6 +91,15 @@ def test_eighty_columns_show_every_stage_both_latencies_an_alert_and_a_change() 
         assert expected in text
 
 
+def test_the_dashboards_address_is_whole_at_eighty_columns() -> None:
+    board = busy_board(Clock())
+    assert "dashboard" not in "\n".join(screen(board, 80, 24))
+    board.dashboard = "http://127.0.0.1:31999"
+    for doing in (RUNNING, "building and testing the models with dbt"):
+        board.doing = doing
+        assert "dashboard: http://127.0.0.1:31999" in "\n".join(screen(board, 80, 24))
+
+
 @pytest.mark.parametrize(
     ("latency_us", "text"),
     [(None, "-"), (400, "0 ms"), (38_400, "38 ms"), (999_700, "1.00 s"), (8_208_000, "8.21 s"), (120e6, "120 s")],

@@ -1,0 +1,33 @@
+"""`python -m ops.dashboard --port N [--owner PID]`: serves on this machine's loopback until SIGTERM, or until the owner's end."""
+
+import argparse
+import os
+import select
+import signal
+import threading
+from pathlib import Path
+
+from streamlit.web import cli
+
+
+def _end_with(owner: int) -> None:
+    """SIGTERM to this process as soon as that one is gone, however it ended."""
+    try:
+        descriptor = os.pidfd_open(owner)
+    except ProcessLookupError:
+        pass
+    else:
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        poller.poll()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m ops.dashboard", description=__doc__)
+    parser.add_argument("--port", type=int, default=8501)
+    parser.add_argument("--owner", type=int)
+    found = parser.parse_args()
+    if found.owner is not None:
+        threading.Thread(target=_end_with, args=(found.owner,), daemon=True).start()
+    cli.main(["run", str(Path(__file__).with_name("main.py")), "--server.port", str(found.port)])

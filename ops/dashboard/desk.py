@@ -1,0 +1,89 @@
+"""One place where pages get their answers: asked at most so often for all browsers together, and never shown without their age.
+
+While the warehouse is away, an answer is the last good one with the time it was read, or none; and since when, and why, there is no newer.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, TypeVar
+
+from ops.dashboard.warehouse import NotBuiltError, Session, WarehouseAwayError, WarehouseProblemError
+
+Value = TypeVar("Value")
+
+REMEMBERED: Final = 128
+"""Answers kept, those asked for least recently go first."""
+PAUSE: Final = 10
+"""After an answer its question rests for at least so many times as long as it took: the warehouse has other work."""
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Value]):
+    """What is known. With a problem, `value` is what was last known before it, or None."""
+
+    value: Value | None
+    read_at: datetime | None
+    problem: str | None = None
+    since: datetime | None = None
+    """The first failure after the last good answer."""
+    not_built: bool = False
+    """The warehouse answers, but a table that was asked for has not been made yet."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether `value` is the present."""
+        return self.problem is None
+
+
+class Desk:
+    """Answers questions by name. Safe for threads; one statement at a time, in one session."""
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session, self._clock, self._ticks = session, clock, ticks
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[tuple[Any, ...], tuple[float, float, Answer[Any]]] = OrderedDict()
+        self._away_since: datetime | None = None
+
+    def ask(self, question: Callable[..., Value], *arguments: object, every_s: float) -> Answer[Value]:
+        """`question(session, now, *arguments)`, or its last answer if that is younger than `every_s` or took long."""
+        name = (question.__name__, *arguments)
+        with self._lock:
+            answered_at, pause_s, known = self._answers.get(name, (float("-inf"), 0.0, Answer(None, None)))
+            began = self._ticks()
+            if began - answered_at < max(every_s, pause_s):
+                return known
+            answer = self._ask(question, arguments, known)
+            ended = self._ticks()
+            self._answers[name] = (ended, PAUSE * (ended - began) if answer.fresh else 0.0, answer)
+            self._answers.move_to_end(name)
+            while len(self._answers) > REMEMBERED:
+                self._answers.popitem(last=False)
+            return answer
+
+    def _ask(
+        self, question: Callable[..., Value], arguments: tuple[object, ...], known: Answer[Value]
+    ) -> Answer[Value]:
+        now = self._clock()
+        try:
+            value = question(self._session, now, *arguments)
+        except NotBuiltError as error:
+            self._away_since = None
+            return Answer(None, None, str(error), known.since if known.not_built else now, not_built=True)
+        except WarehouseAwayError as error:
+            self._away_since = self._away_since or now
+            return Answer(known.value, known.read_at, str(error), self._away_since)
+        except WarehouseProblemError as error:
+            self._away_since = None
+            return Answer(known.value, known.read_at, str(error), known.since or now)
+        self._away_since = None
+        return Answer(value, now)

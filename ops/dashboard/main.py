@@ -1,0 +1,23 @@
+"""Entry point: `python -m streamlit run ops/dashboard/main.py`, from the root of the project (`make dashboard` does)."""
+
+import streamlit as st
+
+from app.errors import SettingsError
+from ops.dashboard import parts, views
+from ops.dashboard.access import desk
+
+st.set_page_config(page_title="bankstream", page_icon=":material/account_balance:", layout="wide")
+st.html(parts.STYLE)
+page = st.navigation(
+    [
+        st.Page(show, title=title, url_path=title.lower(), default=show is views.FIRST)
+        for title, show in views.ALL.items()
+    ],
+    position="top",
+)
+try:
+    desk()
+except SettingsError as error:
+    st.error(str(error))
+    st.stop()
+page.run()

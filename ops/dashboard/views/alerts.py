@@ -1,0 +1,54 @@
+"""Rules that fired, how often, and why."""
+
+from collections import Counter
+
+import streamlit as st
+
+from ops.dashboard import charts, data, lists, parts
+from ops.dashboard.access import desk
+from ops.dashboard.knowing import LIVE_S, as_of, known
+
+
+def show() -> None:
+    """Rules that fired, with their reasons."""
+    st.title("Alerts")
+    hours = st.segmented_control(
+        "Window", [1, 24, 168], default=24, format_func=lambda n: {1: "1 hour", 24: "24 hours", 168: "7 days"}[n],
+        label_visibility="collapsed", key="hours",
+    )  # fmt: skip
+    _show(int(hours or 24))
+
+
+@st.fragment(run_every=LIVE_S)
+def _show(hours: int) -> None:
+    answer = desk().ask(data.alerts, hours, every_s=LIVE_S - 1)
+    found = known(answer, "Alerts")
+    if found is None:
+        return
+    as_of(answer)
+    if not found.newest:
+        st.html('<div class="empty">No rule has fired in this time.</div>')
+        return
+    severities: Counter[str] = Counter()
+    for one in found.counts:
+        severities[one.severity] += one.alerts
+    rules = len({one.rule for one in found.counts})
+    newest = found.newest[0].detected_at
+    st.html(
+        parts.kpis(
+            parts.kpi("Alerts", f"{severities.total():,}", f"of {rules} rules" if rules > 1 else "of one rule"),
+            parts.kpi("Critical and high", f"{severities['critical'] + severities['high']:,}", _of_all(severities)),
+            parts.kpi("Customers", f"{found.customers:,}", "with an alert"),
+            parts.kpi("Newest", parts.clock(newest), f"{newest:%Y-%m-%d}, UTC"),
+        )
+    )
+    st.subheader("By rule")
+    st.altair_chart(charts.rules(found.counts, parts.SEVERITIES), width="stretch", theme=None)
+    st.subheader("Newest first")
+    st.html(lists.alerts(found.newest))
+    if severities.total() > len(found.newest):
+        st.html(f'<div class="empty">The newest {len(found.newest)} of {severities.total():,}.</div>')
+
+
+def _of_all(severities: Counter[str]) -> str:
+    return f"{100 * (severities['critical'] + severities['high']) / severities.total():.0f} % of all"

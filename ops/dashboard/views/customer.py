@@ -1,0 +1,106 @@
+"""One customer: history beside alerts and transactions."""
+
+import re
+from decimal import Decimal
+from html import escape
+from typing import Final
+
+import streamlit as st
+
+from ops.dashboard import data, lists, parts, records
+from ops.dashboard.access import desk, shows_personal_data
+from ops.dashboard.knowing import LIVE_S, SLOW_S, as_of, known
+
+FIRST_SHOWN: Final = ("country_code", "kyc_status", "risk_rating")
+"""Columns of a version that begins a history."""
+WINDOWS: Final = {"1h": "Booked in 1 hour", "24h": "in 24 hours", "30d": "in 30 days"}
+
+
+def show() -> None:
+    """One customer: history beside transactions."""
+    st.title("Customer")
+    asked = st.text_input("Customer number", value=st.query_params.get("id", ""), placeholder="a number, as in 42")
+    if not asked:
+        st.html('<div class="empty">Give a number, or follow the link of an alert or a transaction.</div>')
+    elif not re.fullmatch(r"[0-9]{1,18}", asked):
+        st.html('<div class="wait">A customer number has digits only.</div>')
+    else:
+        _show(int(asked))
+
+
+@st.fragment(run_every=SLOW_S)
+def _show(customer_id: int) -> None:
+    answer = desk().ask(data.customer, customer_id, every_s=LIVE_S)
+    found = known(answer, "History")
+    if found is None:
+        if answer.fresh:
+            st.html(f'<div class="empty">No customer {customer_id} has ever been seen.</div>')
+        return
+    newest = found.versions[0]
+    as_of(answer)
+    st.html(_who(customer_id, newest))
+    st.html(
+        parts.kpis(
+            parts.kpi("Risk rating", str(newest.attributes.get("risk_rating") or "none")),
+            parts.kpi("Identity check", str(newest.attributes.get("kyc_status") or "none")),
+            *(_window(found.velocity, name, title) for name, title in WINDOWS.items() if found.velocity),
+        )
+    )
+    if found.velocity:
+        st.html(
+            f'<div class="state">Windows end with the transaction of {parts.stamp(found.velocity.at)} UTC; '
+            f"sums are of credits and debits in {escape(found.velocity.currency)}, its currency.</div>"
+        )
+    none = '<div class="empty">None.</div>'
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("History")
+        st.html("".join(_version(one) for one in found.versions))
+        st.subheader(f"Alerts, {data.CUSTOMER_DAYS} days")
+        st.html(lists.alerts_of_one(found.alerts) if found.alerts else none)
+    with right:
+        st.subheader(f"Transactions changed in {data.CUSTOMER_DAYS} days")
+        st.html(lists.transactions_of_one(found.transactions) if found.transactions else none)
+
+
+def _window(velocity: records.Velocity, name: str, title: str) -> str:
+    window = velocity.windows[name]
+    declined = f", {window['declined_count']} declined" if window["declined_count"] else ""
+    return parts.kpi(
+        title, f"{window['count']:,}", f"{parts.money(Decimal(window['sum']))} {velocity.currency}{declined}"
+    )
+
+
+def _who(customer_id: int, newest: records.Version) -> str:
+    gone = f"gone since {parts.stamp(newest.valid_to)} UTC ({newest.close_reason})" if newest.valid_to else "current"
+    country = f"country {_shown('country_code', newest.attributes.get('country_code'))}"
+    if not shows_personal_data():
+        return _heading(f"Customer {customer_id}", gone, country, "personal data is masked")
+    city = f"{_shown('city', newest.attributes.get('city'))}, {country}"
+    name = str(newest.attributes.get("name") or "no name")
+    return _heading(name, f"customer {customer_id}", gone, _shown("email", newest.attributes.get("email")), city)
+
+
+def _heading(text: str, *facts: str) -> str:
+    return f'<div class="who">{escape(text)}</div><div class="state">{escape(" · ".join(facts))}</div>'
+
+
+def _version(one: records.Version) -> str:
+    until = f"to {parts.stamp(one.valid_to)} UTC, then {one.close_reason}" if one.valid_to else "UTC, until now"
+    changes = "".join(
+        f'<div>{escape(column)}: <span class="old">{escape(_shown(column, old))}</span> → '
+        f'<span class="new">{escape(_shown(column, new))}</span></div>'
+        for column, old, new in one.changed
+        if column not in ("updated_at", "created_at")
+    )
+    if not one.changed:
+        facts = (f"{column} {_shown(column, one.attributes.get(column))}" for column in FIRST_SHOWN)
+        changes = f"<div>{escape(' · '.join(facts))}</div>"
+    return (
+        f'<div class="version {"" if one.valid_to else "current"}"><div class="head">{escape(one.reason)}</div>'
+        f'<div class="dim">from {parts.stamp(one.valid_from)} {escape(until)}</div>{changes}</div>'
+    )
+
+
+def _shown(column: str, value: object) -> str:
+    return parts.masked(column, value, show=shows_personal_data())

@@ -1,0 +1,97 @@
+"""Volume and credit/debit split of the last minutes."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+import streamlit as st
+
+from ops.dashboard import charts, data, lists, parts, records
+from ops.dashboard.access import desk
+from ops.dashboard.knowing import LIVE_S, known, read_at
+
+STALE_S: Final = 60
+"""Without a new row for so long, the page says that the stream stands still."""
+
+
+def show() -> None:
+    """Volume and split of the last minutes."""
+    st.title("Live volume")
+    minutes = st.segmented_control(
+        "Window", [5, 15, 60], default=15, format_func=lambda n: f"{n} min", label_visibility="collapsed", key="minutes"
+    )
+    _show(int(minutes or 15))
+
+
+@st.fragment(run_every=LIVE_S)
+def _show(minutes: int) -> None:
+    answer = desk().ask(data.live, minutes, every_s=LIVE_S - 1)
+    found = known(answer, "Transactions")
+    if found is None:
+        if answer.fresh:
+            st.html(f'<div class="empty">No transaction of the last {minutes} minutes has landed.</div>')
+        return
+    if answer.fresh:
+        st.html(_state(found, read_at(answer)))
+    count = {side: sum(one.count for one in found.slices if one.type == side) for side in ("credit", "debit")}
+    total = sum(count.values())
+    seconds = max((found.until - found.began).total_seconds(), 1)
+    share = Decimal(100 * count["credit"]) / total if total else Decimal(0)
+    st.html(
+        parts.kpis(
+            parts.kpi(f"Transactions, {minutes} min", f"{total:,}", f"{total / seconds:.1f} a second on average"),
+            parts.kpi("Credits", f"{count['credit']:,}", f"{share:.1f} % of all", "credit"),
+            parts.kpi("Debits", f"{count['debit']:,}", f"{100 - share:.1f} % of all" if total else "none", "debit"),
+            parts.kpi("Currencies", str(len({one.currency for one in found.slices})), _currencies(found)),
+        )
+    )
+    st.subheader("Transactions")
+    st.altair_chart(charts.volume(found), width="stretch", theme=None)
+    _amounts(found)
+    st.subheader("Just booked")
+    st.html(lists.transactions(found.newest))
+
+
+def _state(found: records.Live, at: datetime) -> str:
+    behind = at - found.until
+    still = behind > timedelta(seconds=STALE_S)
+    colour, verdict = (parts.ALARM, ": the stream stands still") if still else (charts.CREDIT, "")
+    return (
+        f'<div class="state"><span class="dot" style="background:{colour}"></span><span>As of {parts.clock(at)} UTC, the newest row is of '
+        f"{parts.clock(found.until)}, {parts.age(behind)} before{verdict}. Pending and posted transactions.</span></div>"
+    )
+
+
+def _currencies(found: records.Live) -> str:
+    counts: Counter[str] = Counter()
+    for one in found.slices:
+        counts[one.currency] += one.count
+    return ", ".join(name for name, _ in counts.most_common(4))
+
+
+def _amounts(found: records.Live) -> None:
+    counts: Counter[str] = Counter()
+    for one in found.slices:
+        counts[one.currency] += one.count
+    if not counts:
+        return
+    st.subheader("Amounts")
+    names = [name for name, _ in counts.most_common()]
+    currency = (
+        st.segmented_control("Currency", names, default=names[0], label_visibility="collapsed", key="currency")
+        or names[0]
+    )
+    sums = {
+        side: sum((one.amount for one in found.slices if one.type == side and one.currency == currency), Decimal(0))
+        for side in ("credit", "debit")
+    }
+    net = sums["credit"] - sums["debit"]
+    st.html(
+        parts.kpis(
+            parts.amount(f"Credited, {currency}", sums["credit"], "credit"),
+            parts.amount(f"Debited, {currency}", sums["debit"], "debit"),
+            parts.amount(f"Net, {currency}", net),
+        )
+    )
+    st.altair_chart(charts.amounts(found, currency), width="stretch", theme=None)
