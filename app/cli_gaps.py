@@ -76,12 +76,29 @@ def capture(
     reason: Reason,
     by: By = None,
 ) -> None:
-    """Changes that were never captured from PostgreSQL."""
-    from app.gaps import accept_capture
-    from app.settings import KafkaSettings, load
+    """Changes that were never captured from PostgreSQL. Closes the versions of tables that were empty when capture began anew."""
+    import asyncio
 
-    kafka, decision = load(KafkaSettings), _decision(reason, by)
+    from app.captured import captured_tables
+    from app.gaps import accept_capture, capture_gap, close_emptied
+    from app.provision.connector import is_as_provisioned
+    from app.settings import ConnectSettings, EngineSettings, KafkaSettings, load
+
+    kafka, engine, decision = load(KafkaSettings), load(EngineSettings), _decision(reason, by)
     _tell(_with_store(lambda store: accept_capture(store, kafka, slot, lsns, decision)))
+    if not is_as_provisioned(load(ConnectSettings)):
+        typer.echo(
+            "The connector is set otherwise than `bankstream provision connector` does, so its snapshot may have left tables out: whether "
+            "one was empty cannot be told. `bankstream reconcile` names the rows that are too many.",
+            err=True,
+        )
+        return
+
+    async def emptied() -> list[str]:
+        return await close_emptied(await capture_gap(kafka, lsns), captured_tables(), kafka, engine)
+
+    for table in asyncio.run(emptied()):
+        typer.echo(f"{table} was empty when capture began anew: its open versions are closed as vanished")
 
 
 def _with_store(work: "Callable[[ObjectStore], Awaitable[Any]]") -> Any:

@@ -112,7 +112,7 @@ def judge_history(found: Iterable[Break], accepted: Iterable[str], name: str) ->
             "capture-gap", one.name,
             f"changes between {lsn_text(one.last)} and {lsn_text(one.resumed)} ({one.resumed - one.last:,} bytes of log) were not "
             "captured; a snapshot has read what the rows had become",
-            f"bankstream reconcile, and mend what differs; then: bankstream gaps accept capture {name} --range {one.name} --reason '…'",
+            f"bankstream gaps accept capture {name} --range {one.name} --reason '…'; then bankstream reconcile, and mend what differs",
         )
         for one in found
         if one.name not in known

@@ -143,8 +143,8 @@ _ALL: Final = (
         "Changes were never captured: the slot was lost, dropped or moved. What the rows had become was read anew by "
         "a snapshot; the steps between are missing, and rows deleted meanwhile were not seen to go. Seen in the "
         "heartbeats, which are kept for one day.",
-        "`bankstream reconcile`, and mend what differs. Then write the gap down, with who decided what: `bankstream "
-        "gaps accept` as the finding says.",
+        "Write the gap down, with who decided what: `bankstream gaps accept` as the finding says. That also closes the "
+        "versions of tables that were empty when capture began anew. Then `bankstream reconcile`, and mend what differs.",
     ),
     Kind(
         "slot-ahead", "capture", "error",

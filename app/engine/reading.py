@@ -36,14 +36,19 @@ async def reading(settings: KafkaSettings, **options: Any) -> AsyncIterator[Any]
 
 
 async def everything_in(
-    settings: KafkaSettings, partitions: Iterable[TopicPartition]
+    settings: KafkaSettings, partitions: Iterable[TopicPartition], *, since_ms: int | None = None
 ) -> AsyncIterator[ConsumerRecord[bytes | None, bytes | None]]:
-    """Every committed record that these partitions had when it was asked, in order within each."""
+    """Every committed record that these partitions had when it was asked, in order within each. `since_ms`: from the first on that was
+    recorded then or later, in milliseconds since the epoch.
+    """
     tps = list(partitions)
     async with reading(settings) as consumer:
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
         ends = await consumer.end_offsets(tps)
+        if since_ms is not None:
+            for tp, found in (await consumer.offsets_for_times(dict.fromkeys(tps, since_ms))).items():
+                consumer.seek(tp, ends[tp] if found is None else found.offset)
         while behind := [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
             for tp, records in (await consumer.getmany(*behind, timeout_ms=POLL_MS)).items():
                 for record in records:

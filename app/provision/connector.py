@@ -35,6 +35,12 @@ def configuration() -> dict[str, str]:
     return found
 
 
+def is_as_provisioned(connect: ConnectSettings) -> bool:
+    """Whether Connect has the connector with our configuration. ConnectorError if Connect does not answer."""
+    with Client(connect) as client:
+        return client.configuration() == {**configuration(), "name": connect.connector}
+
+
 def provision(connect: ConnectSettings, source: SourceSettings) -> bool:
     """Put the connector into Connect if what is there differs, and wait until it streams; answers whether it was put.
 

@@ -20,14 +20,16 @@ from app.doctor import Report, examine
 from app.doctor.findings import HEALTHY, SICK, UNKNOWN
 from app.doctor.run import checks, made_or_not
 from app.engine.kafka import KafkaLog, connection
+from app.engine.reading import everything_in
 from app.engine.topic_admin import TopicSpec, ensure_topics
+from app.postgres import lsn_text
 from app.provision import source
 from app.provision.connector import provision as provision_connector
 from app.settings import ConnectSettings, KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings
 from app.stack.part import BACKENDS
 from app.stack.stack import Stack
 from app.stack.steps import DEFAULT
-from app.topics import ALERTS, VELOCITY
+from app.topics import ALERTS, SCD2_ACCOUNTS, SCD2_CUSTOMERS, VELOCITY
 from sinks.snowflake import connect
 from tests.support.clients import admin_query, s3_client
 from tests.support.stack import private_stack, settings_of
@@ -110,10 +112,21 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         yield made
 
 
+def scd2(deployment: Deployment, topic: str) -> AsyncIterator[Any]:
+    numbers = range(deployment.kafka.partitions)
+    return everything_in(deployment.kafka, [TopicPartition(topic, number) for number in numbers])
+
+
+async def vanished(deployment: Deployment, topic: str) -> list[tuple[bytes, int]]:
+    """Key and evidence's log position of the versions that were closed because a snapshot did not have their row."""
+    found = [(record.key, json.loads(record.value)) async for record in scd2(deployment, topic)]
+    return [(key, value["source"]["lsn"]) for key, value in found if value["reason"] == "vanished"]
+
+
 def run(deployment: Deployment, *arguments: str) -> tuple[int, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BANKSTREAM_")}
     done = subprocess.run(
-        [sys.executable, "-m", "app.cli", "doctor", *arguments], cwd=PROJECT, capture_output=True, timeout=240, check=False,
+        [sys.executable, "-m", "app.cli", *arguments], cwd=PROJECT, capture_output=True, timeout=240, check=False,
         env={**kept, **deployment.environment, "COLUMNS": "200"},
     )  # fmt: skip
     return done.returncode, done.stdout.decode() + done.stderr.decode()
@@ -138,7 +151,7 @@ async def test_a_healthy_deployment_has_no_finding_and_everything_was_checked(de
 
 
 def test_the_command_says_so_with_exit_code_0_and_shows_no_secret(deployment: Deployment) -> None:
-    code, output = run(deployment, "--json")
+    code, output = run(deployment, "doctor", "--json")
     assert code == HEALTHY, output
     report = json.loads(output.splitlines()[-1])
     assert report["healthy"] is True
@@ -361,7 +374,8 @@ async def test_a_slot_that_was_dropped_or_made_anew_is_named_with_the_range_that
         "SELECT confirmed_flush_lsn, pg_current_wal_insert_lsn() FROM pg_replication_slots"
     )
     deployment.sql("SELECT pg_drop_replication_slot('bank')")
-    deployment.sql("DELETE FROM customers WHERE customer_id NOT IN (SELECT customer_id FROM accounts)")
+    deployment.sql("DELETE FROM transactions")
+    deployment.sql("DELETE FROM accounts")
     [(after,)] = deployment.sql("SELECT pg_current_wal_insert_lsn()")
     report = await deployment.examine("source slot")
     assert [finding.code for finding in report.findings][:1] == ["slot-missing"]
@@ -375,6 +389,29 @@ async def test_a_slot_that_was_dropped_or_made_anew_is_named_with_the_range_that
         f"AND pg_lsn '{after}' <= '{resumed}'"
     )
     assert covered, (confirmed, last, before, after, resumed)
+    assert not await vanished(deployment, SCD2_ACCOUNTS.name), "no row of accounts tells that there are none any more"
+    code, told = run(
+        deployment,
+        "gaps",
+        "accept",
+        "capture",
+        "bank",
+        "--range",
+        f"{last}..{resumed}",
+        "--reason",
+        "the slot was dropped",
+    )
+    assert code == 0, told
+    assert "accounts was empty when capture began anew" in told
+    assert "customers was empty" not in told
+    async with asyncio.timeout(60):
+        while len(await vanished(deployment, SCD2_ACCOUNTS.name)) < 4:
+            await asyncio.sleep(0.2)
+    assert {key for key, _ in await vanished(deployment, SCD2_ACCOUNTS.name)} == {
+        record.key async for record in scd2(deployment, SCD2_ACCOUNTS.name)
+    }
+    assert {resumed} == {lsn_text(lsn) for _, lsn in await vanished(deployment, SCD2_ACCOUNTS.name)}
+    assert not await vanished(deployment, SCD2_CUSTOMERS.name)
 
 
 async def test_a_topic_made_anew_is_named_for_the_streams_and_for_the_lake(
