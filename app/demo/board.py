@@ -94,6 +94,8 @@ class Board:
         self.doing = "starting"
         self.dashboard = ""
         """The URL of the dashboard; empty if there is none."""
+        self.lookups = ""
+        """That of the lookup API."""
         self.resting = False
         """Nothing is on its way any more."""
         self._alert_ids: OrderedDict[str, None] = OrderedDict()

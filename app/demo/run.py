@@ -107,6 +107,9 @@ class Demo:
 
     async def _main(self, stack: Stack) -> tuple[Report | None, warehouse_models.BuildResult | None]:
         environment = stack.environment()
+        if lookups := environment.get("BANKSTREAM_LOOKUP_URL"):
+            self._board.lookups = lookups
+            self._say(f"lookups and alerts over HTTP: {lookups} (docs/QUICKSTART.md says how to ask)")
         with self._signals(), self._dashboard(stack, environment):
             async with (
                 observed(stack, self._board, self._lines.alert, self._lines.died) as log,

@@ -146,9 +146,10 @@ def _workers(board: Board) -> Panel:
         if died := board.died[worker.name]:
             text.append(f" (died {died}x)", "red")
         names.append(text)
+    served = (("dashboard", board.dashboard), ("lookups", board.lookups))
     return Panel(
         Columns(names, padding=(0, 2)), title="processes", title_align="left", border_style="blue",
-        subtitle=f"dashboard: {board.dashboard}" if board.dashboard else None, subtitle_align="right",
+        subtitle="  ".join(f"{name}: {url}" for name, url in served if url) or None, subtitle_align="right",
     )  # fmt: skip
 
 

@@ -91,13 +91,15 @@ def test_eighty_columns_show_every_stage_both_latencies_an_alert_and_a_change() 
         assert expected in text
 
 
-def test_the_dashboards_address_is_whole_at_eighty_columns() -> None:
+def test_the_addresses_of_dashboard_and_lookups_are_whole_at_eighty_columns() -> None:
     board = busy_board(Clock())
     assert "dashboard" not in "\n".join(screen(board, 80, 24))
-    board.dashboard = "http://127.0.0.1:31999"
+    board.dashboard, board.lookups = "http://127.0.0.1:31999", "http://127.0.0.1:16686"
     for doing in (RUNNING, "building and testing the models with dbt"):
         board.doing = doing
-        assert "dashboard: http://127.0.0.1:31999" in "\n".join(screen(board, 80, 24))
+        shown = "\n".join(screen(board, 80, 24))
+        assert "dashboard: http://127.0.0.1:31999" in shown
+        assert "lookups: http://127.0.0.1:16686" in shown
 
 
 @pytest.mark.parametrize(
