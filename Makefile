@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+AIRFLOW_VENV ?= .airflow-venv
 ARGS   ?=
 
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: slow help install demo test histories faults lint fmt dbt dbt-docs dashboard compose-env wheel audit lock clean
+.PHONY: slow help install demo test histories faults lint fmt dbt dbt-docs airflow airflow-lock dashboard compose-env wheel audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -25,7 +26,7 @@ demo: install ## the whole bank on this machine until Ctrl-C (ARGS="--seconds 60
 test: install ## the tests (ARGS="tests/unit -k name")
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
-slow: install ## the tests that take long: doctor, continuity, restore, trace, rebuild, live schema changes
+slow: install ## the tests that take long: doctor, continuity, restore, trace, rebuild, live schema changes, Airflow
 	$(BIN)/pytest -m slow $(ARGS)
 
 histories: install ## 10,000 random histories of a table against a plain list of the past (about 8 minutes of processor time)
@@ -59,6 +60,9 @@ dbt-docs: install ## pages about every model, column, test and source of the run
 dashboard: install ## the dashboard on the running stack, at http://127.0.0.1:8501 (ARGS="--port 8600")
 	@settings="$$($(BIN)/bankstream stack env --export)" && eval "$$settings" && $(BIN)/python -m ops.dashboard $(ARGS)
 
+airflow: install ## Airflow's own environment, for the DAG of ops/airflow (about 200 MB)
+	@PYTHON=$(abspath $(BIN))/python UV=$(abspath $(UV)) AIRFLOW_VENV=$(abspath $(AIRFLOW_VENV)) ops/airflow/install
+
 compose-env: ## random secrets for docker compose, in .env (once; needs no Python)
 	@ops/compose/make-env
 
@@ -78,8 +82,13 @@ lock: $(VENV)/.bootstrapped ## pin all requirements anew, with hashes (UPGRADE=-
 	$(COMPILE) pyproject.toml --extra dashboard -c requirements/dev.txt -o requirements/dashboard.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
+airflow-lock: $(VENV)/.bootstrapped ## pin Airflow's requirements anew (AIRFLOW_CONSTRAINTS=FILE: the constraints that Airflow publishes for the release)
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make airflow-lock" $(UPGRADE) $(addprefix --constraint ,$(AIRFLOW_CONSTRAINTS)) \
+		ops/airflow/requirements.in -o ops/airflow/requirements.txt
+
 clean: ## remove what can be made again (not .bankstream: that is data, see bankstream stack down --wipe)
-	rm -rf $(VENV) dist dbt/target dbt/logs dbt/dbt_packages .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AIRFLOW_VENV) dist dbt/target dbt/logs dbt/dbt_packages .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find app agents tables sinks tests benchmarks ops -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.bootstrapped: requirements/bootstrap.txt

@@ -1,0 +1,1 @@
+"""What the DAGs are made of: settings, commands of the project's own environment, and the alarm."""
