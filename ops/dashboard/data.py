@@ -334,7 +334,9 @@ def history(session: Session, _now: datetime, dimension: str, currency: str, fir
     """Volume of the days from `first` to `last` by a dimension, from gold."""
     expression = DIMENSIONS[dimension]
     order, limit = (
-        ("name desc", MAX_DAYS) if dimension == "day" else ("credit_amount + debit_amount desc, name", MAX_BARS)
+        ("name desc", MAX_DAYS)
+        if dimension == "day"
+        else ("iff(name is null, 1, 0), credit_amount + debit_amount desc, name", MAX_BARS)
     )
     rows = session.rows(
         f"""

@@ -17,11 +17,11 @@ STYLE: Final = """
 .block-container, [data-testid="stMainBlockContainer"] { padding-top: 4.2rem; max-width: 1180px; }
 [data-stale="true"] { opacity: 1 !important; }
 .kpis { display: grid; grid-template-columns: repeat(auto-fit, minmax(148px, 1fr)); gap: .7rem; margin: .2rem 0 .4rem; }
-.kpi { background: #fff; border: 1px solid #ddd8cc; border-radius: 6px; padding: .7rem .9rem .75rem; }
+.kpi { background: #fff; border: 1px solid #ddd8cc; border-top: 3px solid #ddd8cc; border-radius: 6px; padding: .7rem .9rem .75rem; }
 .kpi .name { font-size: .78rem; color: #55626b; letter-spacing: .01em; }
 .kpi .value { font-size: 1.6rem; line-height: 1.25; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .kpi .note { font-size: .78rem; color: #55626b; }
-.kpi.credit { border-top: 3px solid #0f766e; } .kpi.debit { border-top: 3px solid #c2570c; }
+.kpi.credit { border-top-color: #0f766e; } .kpi.debit { border-top-color: #c2570c; }
 .who { font-size: 1.3rem; font-weight: 600; }
 .state { font-size: .85rem; color: #55626b; display: flex; gap: .5rem; align-items: baseline; }
 .dot { width: .6rem; height: .6rem; border-radius: 50%; display: inline-block; flex: none; align-self: center; }

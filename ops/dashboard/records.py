@@ -165,7 +165,7 @@ class History:
     """Volume between two days, in one currency."""
 
     totals: tuple[Total, ...]
-    """Days in order, all else the largest first; at most MAX_DAYS or MAX_BARS."""
+    """Days in order, all else the largest first and what has no name last; at most MAX_DAYS or MAX_BARS."""
     groups: int
     """How many there are."""
     count: int

@@ -12,8 +12,6 @@ from sinks.snowflake import connect
 from sinks.sql import identifier
 
 STATEMENT_TIMEOUT_S: Final = 10
-NETWORK_TIMEOUT_S: Final = 5
-"""For retries while the server cannot be reached. Shorter, or the connector would try to end the statement at a server that is gone."""
 LOGIN_TIMEOUT_S: Final = 5
 NO_SUCH_OBJECT: Final = frozenset({2003, 2043})
 CANCELLED: Final = 604
@@ -36,7 +34,7 @@ class Session:
 
     def __init__(self, settings: SnowflakeSettings) -> None:
         self._settings = settings.model_copy(
-            update={"login_timeout_s": LOGIN_TIMEOUT_S, "network_timeout_s": NETWORK_TIMEOUT_S}
+            update={"login_timeout_s": LOGIN_TIMEOUT_S, "network_timeout_s": STATEMENT_TIMEOUT_S}
         )
         database = identifier(settings.database)
         self._schemas = {name: f"{database}.{name.upper()}" for name in ("bronze", "silver", "gold")}

@@ -134,6 +134,8 @@ def test_history_is_exact_to_the_last_cent(session: Session, gold: datetime) -> 
     )  # fmt: skip
     by_risk = data.history(session, gold, "risk rating", "EUR", yesterday, yesterday)
     assert {one.name: one.debit_count for one in by_risk.totals} == {"low": 0, "high": 2}
+    by_merchant = data.history(session, gold, "merchant", "EUR", yesterday, yesterday)
+    assert [one.name for one in by_merchant.totals] == ["M-1", "none"]  # though what has none is the largest
     for dimension in data.DIMENSIONS:
         volumes = data.history(session, gold, dimension, "EUR", yesterday, yesterday)
         assert (volumes.count, volumes.credit_amount) == (3, Decimal("9999999999999999.99"))
@@ -203,6 +205,8 @@ def test_health_and_history_draw(tables: Warehouse, monkeypatch: pytest.MonkeyPa
     assert "9,999,999,999,999,999.99" in text
 
 
+# the connector's own thread tries to end the statement that was being asked, at a server that is gone
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with warehouse(tmp_path) as empty:
         assert "not built yet" in said(app(empty, monkeypatch, "history"))

@@ -88,10 +88,7 @@ def _heading(text: str, *facts: str) -> str:
 def _version(one: records.Version) -> str:
     until = f"to {parts.stamp(one.valid_to)} UTC, then {one.close_reason}" if one.valid_to else "UTC, until now"
     changes = "".join(
-        f'<div>{escape(column)}: <span class="old">{escape(_shown(column, old))}</span> → '
-        f'<span class="new">{escape(_shown(column, new))}</span></div>'
-        for column, old, new in one.changed
-        if column not in ("updated_at", "created_at")
+        _change(column, old, new) for column, old, new in one.changed if column not in ("updated_at", "created_at")
     )
     if not one.changed:
         facts = (f"{column} {_shown(column, one.attributes.get(column))}" for column in FIRST_SHOWN)
@@ -99,6 +96,15 @@ def _version(one: records.Version) -> str:
     return (
         f'<div class="version {"" if one.valid_to else "current"}"><div class="head">{escape(one.reason)}</div>'
         f'<div class="dim">from {parts.stamp(one.valid_from)} {escape(until)}</div>{changes}</div>'
+    )
+
+
+def _change(column: str, old: str, new: str) -> str:
+    if (told := _shown(column, new)) == parts.HIDDEN:
+        return f'<div>{escape(column)}: <span class="dim">changed, masked</span></div>'
+    return (
+        f'<div>{escape(column)}: <span class="old">{escape(_shown(column, old))}</span> → '
+        f'<span class="new">{escape(told)}</span></div>'
     )
 
 

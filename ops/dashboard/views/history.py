@@ -24,9 +24,9 @@ def _show() -> None:
     if not choice:
         st.html('<div class="empty">Gold is built and holds no transaction.</div>')
         return
-    one, two, three = st.columns([2, 1, 1])
+    one, two, three = st.columns(3)
     today = datetime.now(UTC).date()
-    dimension = one.segmented_control("By", list(data.DIMENSIONS), default="day", key="dimension") or "day"
+    dimension = one.selectbox("By", list(data.DIMENSIONS))
     currency = two.selectbox("Currency", choice)
     span = three.date_input("Days", (today - timedelta(days=30), today), max_value=today)
     if isinstance(span, tuple) and len(span) == 2:
@@ -55,7 +55,7 @@ def _volumes(dimension: str, currency: str, first: date, last: date) -> None:
     )
     if found.groups > len(found.totals):
         st.html(
-            f'<div class="state">The chart has {len(found.totals)} of {found.groups:,}; the figures above are of all.</div>'
+            f'<div class="state">The chart has the largest {len(found.totals)} of {found.groups:,}; the figures above are of all.</div>'
         )
     st.altair_chart(charts.totals(found.totals, currency, dimension), width="stretch", theme=None)
     with st.expander("As a table"):
