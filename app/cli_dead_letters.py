@@ -82,7 +82,7 @@ def redrive(
     import asyncio
     import json
 
-    from app.dead_letters.letters import named
+    from app.dead_letters.letters import explained, named
     from app.dead_letters.redriving import judge, send
     from app.settings import KafkaSettings, load
 
@@ -95,11 +95,13 @@ def redrive(
         if names
         else [one for one in known if one.letter.is_of(topic, reason)]
     )
-    verdicts = asyncio.run(judge(chosen, known, kafka))
+    with explained(kafka):
+        verdicts = asyncio.run(judge(chosen, known, kafka))
     sent = [verdict for verdict in verdicts if force or verdict.obstacle is None]
     held = [verdict for verdict in verdicts if verdict not in sent]
     if sent:
-        asyncio.run(send(sent, kafka))
+        with explained(kafka):
+            asyncio.run(send(sent, kafka))
     if as_json:
         held_back = [{"name": verdict.found.name, "why": verdict.obstacle} for verdict in held]
         typer.echo(json.dumps({"sent": [verdict.found.name for verdict in sent], "held_back": held_back}))
@@ -114,10 +116,12 @@ def redrive(
 def _find(topic: str | None, reason: str | None) -> "list[Found]":
     import asyncio
 
-    from app.dead_letters.letters import find
+    from app.dead_letters.letters import explained, find
     from app.settings import KafkaSettings, load
 
-    return asyncio.run(find(load(KafkaSettings), topic=topic, reason=reason))
+    kafka = load(KafkaSettings)
+    with explained(kafka):
+        return asyncio.run(find(kafka, topic=topic, reason=reason))
 
 
 def _plain(one: "Found", *, with_bytes: bool = False) -> dict[str, Any]:

@@ -1,14 +1,16 @@
 """Reading the dead-letter topic."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from app.engine.kafka import KafkaLog
 from app.engine.reading import everything_in
-from app.errors import BankstreamError
+from app.errors import BankstreamError, one_line
 from app.settings import KafkaSettings
 from app.topics import DEAD_LETTERS
 
@@ -64,6 +66,17 @@ async def find(kafka: KafkaSettings, *, topic: str | None = None, reason: str | 
         if record.value is not None and (letter := _letters.decode(record.value)).is_of(topic, reason)
     ]
     return sorted(found, key=_position)
+
+
+@contextmanager
+def explained(kafka: KafkaSettings) -> Iterator[None]:
+    """Turn what Kafka refuses, or that it does not answer, into a DeadLetterError that says what to do."""
+    try:
+        yield
+    except KafkaError as error:
+        raise DeadLetterError(
+            f"Kafka at {kafka.bootstrap_servers} does not do as asked: {one_line(error)}. Check BANKSTREAM_KAFKA_*, and that it runs."
+        ) from error
 
 
 def named(found: Iterable[Found], name: str) -> Found:
