@@ -202,7 +202,7 @@ def test_lookups_answer_with_what_the_bank_has(run: Run, stack: Stack) -> None:
         account = session.get(f"{api}/accounts/{account_id}", timeout=10).json()["attributes"]
         assert (account["customer_id"], account["balance"]) == (customer_id, balance)
     newest = session.get(f"{api}/alerts?limit=1", timeout=10).json()["alerts"][0]
-    assert newest["alert_id"] in {alert.alert_id for alert in alerts(stack)}
+    assert newest["alert"]["alert_id"] in {alert.alert_id for alert in alerts(stack)}
     assert requests.get(f"{api}/customers/1", timeout=10).status_code == 401
 
 
