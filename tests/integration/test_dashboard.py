@@ -205,6 +205,7 @@ def test_health_and_history_draw(tables: Warehouse, monkeypatch: pytest.MonkeyPa
     assert "9,999,999,999,999,999.99" in text
 
 
+@pytest.mark.slow
 # the connector's own thread tries to end the statement that was being asked, at a server that is gone
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
