@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import psycopg
 import pytest
@@ -64,6 +65,19 @@ def test_data_survives_down_and_up_on_the_same_port(postgres: Stack) -> None:
     postgres.up()
     assert ask(postgres, "SELECT answer FROM kept") == [(42,)]
     assert settings_of(postgres, PostgresSettings).port == port
+
+
+def test_the_home_of_an_older_version_gets_the_secret_that_it_lacks_and_keeps_the_others(postgres: Stack) -> None:
+    postgres.down()
+    before = postgres.home.load_secrets()
+    assert before is not None
+    postgres.home.save_secrets(msgspec.structs.replace(before, api=""))
+    postgres.up()
+    after = postgres.home.load_secrets()
+    assert after is not None
+    assert len(after.api) >= 20
+    assert msgspec.structs.replace(after, api="") == msgspec.structs.replace(before, api="")
+    assert ask(postgres, "SELECT 1") == [(1,)]
 
 
 def test_down_leaves_no_process_and_may_be_said_twice(postgres: Stack) -> None:
