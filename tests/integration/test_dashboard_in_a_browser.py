@@ -22,7 +22,7 @@ PAGES = {
     "history": "Debited",
 }
 """By path, with words near the end of each."""
-ON_A_PHONE = ("", "alerts", "customer?id=42", "health")
+ON_A_PHONE = ("", "alerts", "customer?id=42", "health", "history")
 
 
 @pytest.fixture(scope="module")
