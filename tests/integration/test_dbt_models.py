@@ -15,7 +15,7 @@ from tests.support.dbt_project import Manifest
 from tests.support.landing import Landing, landing
 from tests.support.stack import StackPool
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 @dataclass
