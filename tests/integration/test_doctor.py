@@ -248,7 +248,7 @@ async def test_a_connector_that_is_paused_or_set_otherwise_is_named_without_its_
     session.put(
         url, json={**stored, "poll.interval.ms": "500", "database.password": password}, timeout=30
     ).raise_for_status()
-    code, output = await asyncio.to_thread(run, deployment)
+    code, output = await asyncio.to_thread(run, deployment, "doctor")
     assert code == SICK
     assert "connector-settings" in output
     assert "connector-secret" in output
