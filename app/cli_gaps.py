@@ -80,24 +80,24 @@ def capture(
     import asyncio
 
     from app.captured import captured_tables
-    from app.gaps import accept_capture, capture_gap, close_emptied
+    from app.gaps import accept_capture, close_emptied
+    from app.provision.connect import Client
     from app.provision.connector import is_as_provisioned
     from app.settings import ConnectSettings, EngineSettings, KafkaSettings, load
 
     kafka, engine, decision = load(KafkaSettings), load(EngineSettings), _decision(reason, by)
-    _tell(_with_store(lambda store: accept_capture(store, kafka, slot, lsns, decision)))
-    if not is_as_provisioned(load(ConnectSettings)):
+    gap = _with_store(lambda store: accept_capture(store, kafka, slot, lsns, decision))
+    _tell(gap)
+    with Client(load(ConnectSettings)) as client:
+        is_ours = is_as_provisioned(client)
+    if not is_ours:
         typer.echo(
             "The connector is set otherwise than `bankstream provision connector` does, so its snapshot may have left tables out: whether "
             "one was empty cannot be told. `bankstream reconcile` names the rows that are too many.",
             err=True,
         )
         return
-
-    async def emptied() -> list[str]:
-        return await close_emptied(await capture_gap(kafka, lsns), captured_tables(), kafka, engine)
-
-    for table in asyncio.run(emptied()):
+    for table in asyncio.run(close_emptied(gap, captured_tables(), kafka, engine)):
         typer.echo(f"{table} was empty when capture began anew: its open versions are closed as vanished")
 
 

@@ -107,20 +107,15 @@ async def accept_capture(
     store: ObjectStore, kafka: KafkaSettings, slot: str, wanted: str, decision: Decision
 ) -> GapRecord:
     """A range of PostgreSQL's log that was not captured, as `bankstream doctor` writes it."""
-    found = await capture_gap(kafka, wanted)
+    breaks: dict[str, Break] = {one.name: one for one in await read_breaks(kafka)}
+    if wanted not in breaks:
+        raise GapError(f"the heartbeats show no gap {wanted}. They show: {', '.join(breaks) or 'none'}")
+    found = breaks[wanted]
     gap = GapRecord(
         worker="capture", topic=slot, incarnation="-", partition=0, first=found.last, last=found.resumed, resumes_incarnation="-",
         resumes_at=found.resumed, reason=decision.reason, accepted_by=decision.by, accepted_at=decision.at,
     )  # fmt: skip
     return await gaps.write(store, gap)
-
-
-async def capture_gap(kafka: KafkaSettings, wanted: str) -> Break:
-    """The gap of this name. GapError if the heartbeats do not show it."""
-    breaks: dict[str, Break] = {one.name: one for one in await read_breaks(kafka)}
-    if wanted not in breaks:
-        raise GapError(f"the heartbeats show no gap {wanted}. They show: {', '.join(breaks) or 'none'}")
-    return breaks[wanted]
 
 
 async def _place(kafka: KafkaSettings, tp: TopicPartition) -> _Place:

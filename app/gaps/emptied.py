@@ -11,7 +11,6 @@ import msgspec
 from aiokafka import TopicPartition
 
 from app.cdc.envelope import decode
-from app.doctor.capture import Break
 from app.domain.captured import CapturedTable
 from app.domain.changes import RowChange
 from app.domain.records import ControlRecord, Source, encode
@@ -21,6 +20,7 @@ from app.engine.transactions import Transactions
 from app.errors import BankstreamError, PoisonRecordError
 from app.settings import EngineSettings, KafkaSettings
 from app.topics import CONTROL, HEARTBEAT, cdc_topic, partitions_of
+from sinks.gaps import GapRecord
 
 TRANSACTIONAL_ID = "bankstream-gaps-capture"
 HEARTBEAT_TABLE = "heartbeat"
@@ -33,13 +33,13 @@ class EvidenceError(BankstreamError):
 
 
 async def close_emptied(
-    found: Break, tables: Iterable[CapturedTable], kafka: KafkaSettings, engine: EngineSettings
+    gap: GapRecord, tables: Iterable[CapturedTable], kafka: KafkaSettings, engine: EngineSettings
 ) -> list[str]:
     """Order that the versions of tables are closed which were empty behind the gap; answers their names.
 
     The connector's configuration must be ours: one that reads some of the tables only would make others look empty.
     """
-    since_ms, order = await _evidence(found, kafka)
+    since_ms, order = await _evidence(gap, kafka)
     emptied = [
         table.name
         for table in tables
@@ -57,21 +57,21 @@ async def close_emptied(
     return emptied
 
 
-async def _evidence(found: Break, kafka: KafkaSettings) -> tuple[int, ControlRecord]:
+async def _evidence(gap: GapRecord, kafka: KafkaSettings) -> tuple[int, ControlRecord]:
     """When the last beat before the gap was recorded, and the order that the heartbeat's row behind it would give."""
     before_ms: int | None = None
     async for record in everything_in(kafka, [TopicPartition(HEARTBEAT.name, 0)]):
         beat = _change(record.value, record.headers, HEARTBEAT_TABLE)
         if beat is None:
             continue
-        if beat.snapshot != "none" and beat.lsn == found.resumed and before_ms is not None:
+        if beat.snapshot != "none" and beat.lsn == gap.resumes_at and before_ms is not None:
             source = Source(
                 record.topic, record.partition, record.offset, beat.lsn, beat.tx_id, format_us(beat.commit_us)
             )  # fmt: skip
             return before_ms, ControlRecord("snapshot", HEARTBEAT_TABLE, source, record.timestamp)
         before_ms = record.timestamp
     raise EvidenceError(
-        f"Kafka no longer has the heartbeats around {found.name}: which tables were empty behind it cannot be told. `bankstream reconcile` "
+        f"Kafka no longer has the heartbeats around {gap.name}: which tables were empty behind it cannot be told. `bankstream reconcile` "
         "names the rows that are too many."
     )
 

@@ -35,10 +35,9 @@ def configuration() -> dict[str, str]:
     return found
 
 
-def is_as_provisioned(connect: ConnectSettings) -> bool:
+def is_as_provisioned(client: Client) -> bool:
     """Whether Connect has the connector with our configuration. ConnectorError if Connect does not answer."""
-    with Client(connect) as client:
-        return client.configuration() == {**configuration(), "name": connect.connector}
+    return client.configuration() == {**configuration(), "name": client.settings.connector}
 
 
 def provision(connect: ConnectSettings, source: SourceSettings) -> bool:
@@ -48,7 +47,7 @@ def provision(connect: ConnectSettings, source: SourceSettings) -> bool:
     """
     with Client(connect) as client:
         wanted = configuration()
-        changed = client.configuration() != {**wanted, "name": connect.connector}
+        changed = not is_as_provisioned(client)
         deadline = time.monotonic() + connect.timeout_s
         if changed:
             client.put(wanted, deadline)

@@ -9,8 +9,8 @@ import signal
 import sys
 
 
-def main(owner: int) -> None:
-    """Wait for the owner's end, then ask the supervisor to stop everything."""
+def await_end(owner: int) -> None:
+    """Return when there is no process of this id, however it ended."""
     try:
         descriptor = os.pidfd_open(owner)
     except ProcessLookupError:
@@ -19,6 +19,11 @@ def main(owner: int) -> None:
         poller = select.poll()
         poller.register(descriptor, select.POLLIN)
         poller.poll()
+
+
+def main(owner: int) -> None:
+    """Wait for the owner's end, then ask the supervisor to stop everything."""
+    await_end(owner)
     os.kill(os.getppid(), signal.SIGTERM)
     signal.pause()
 

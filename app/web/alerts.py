@@ -13,10 +13,10 @@ from http import HTTPStatus
 from typing import Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from app.engine.kafka import connection
+from app.engine.reading import committed_reader
 from app.errors import discreet
 from app.settings import KafkaSettings
 from app.web import metrics
@@ -135,10 +135,9 @@ class _Reader:
 
     def __init__(self, kafka: KafkaSettings, topic: str, partitions: int) -> None:
         self._tps = [TopicPartition(topic, number) for number in range(partitions)]
-        self._consumer = AIOKafkaConsumer(
-            **connection(kafka), isolation_level="read_committed", auto_offset_reset="none", fetch_max_wait_ms=FETCH_WAIT_MS,
-            max_partition_fetch_bytes=256 << 10,
-        )  # fmt: skip
+        self._consumer = committed_reader(
+            kafka, auto_offset_reset="none", fetch_max_wait_ms=FETCH_WAIT_MS, max_partition_fetch_bytes=256 << 10
+        )
 
     async def start(self) -> None:
         """Connect."""

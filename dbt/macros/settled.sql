@@ -6,8 +6,11 @@
     dateadd(second, -{{ var('settle_seconds') }}, convert_timezone('UTC', current_timestamp())::timestamp_ntz)
 {%- endmacro %}
 
-{#- Keys of an SCD2 dimension that cannot be compared with the raw changes yet: see open_exactly_while_alive. -#}
-{% macro unsettled_keys(dimension, key, changes) -%}
+{#-
+    Keys of an SCD2 dimension that cannot be compared with the raw changes yet: see open_exactly_while_alive. `closes: false` for a
+    relation of the streams whose rows are not closed by a change of their own.
+-#}
+{% macro unsettled_keys(dimension, key, changes, closes=true) -%}
     select changed.{{ key }}
     from {{ changes }} as changed
     where changed.{{ key }} is not null
@@ -25,5 +28,7 @@
     ) as loaded
         on
             (versions.source_partition = loaded.source_partition and versions.source_offset > loaded.last_offset)
+            {%- if closes %}
             or (versions.close_source_partition = loaded.source_partition and versions.close_source_offset > loaded.last_offset)
+            {%- endif %}
 {%- endmacro %}

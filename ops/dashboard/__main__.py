@@ -2,24 +2,18 @@
 
 import argparse
 import os
-import select
 import signal
 import threading
 from pathlib import Path
 
 from streamlit.web import cli
 
+from app.stack.leash import await_end
+
 
 def _end_with(owner: int) -> None:
     """SIGTERM to this process as soon as that one is gone, however it ended."""
-    try:
-        descriptor = os.pidfd_open(owner)
-    except ProcessLookupError:
-        pass
-    else:
-        poller = select.poll()
-        poller.register(descriptor, select.POLLIN)
-        poller.poll()
+    await_end(owner)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -43,7 +43,6 @@ MAX_DAYS: Final = 400
 MAX_BARS: Final = 25
 MAX_TRANSACTIONS: Final = 60
 
-BOOKED_AT: Final = "convert_timezone('UTC', try_cast(record:value:booked_at::varchar as timestamp_tz))::timestamp_ntz"
 CHANGES: Final = """
     select record:value as value, record:ts::number(38, 0) as written_ms
     from {bronze}.TRANSACTIONS

@@ -3,14 +3,14 @@
 from array import array
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack
 from hashlib import blake2b
 from types import TracebackType
 from typing import Any, Self
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from app.engine.kafka import KafkaLog, connection
+from app.engine.kafka import KafkaLog
+from app.engine.reading import committed_reader
 from app.settings import KafkaSettings
 
 PAGE = 2_000
@@ -29,13 +29,11 @@ class Reader:
         self._buffers: dict[TopicPartition, deque[Any]] = {tp: deque() for tp in positions}
         self.ends: Mapping[TopicPartition, int] = {}
         """One past the last offset to be read of each partition; a `take` waits for the transactions before it to be decided."""
-        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._consumer = AIOKafkaConsumer(
-            **connection(self._kafka), isolation_level="read_committed", enable_auto_commit=False,
-            auto_offset_reset="none", fetch_max_wait_ms=20, max_partition_fetch_bytes=2 << 20,
-        )  # fmt: skip
+        self._consumer = committed_reader(
+            self._kafka, auto_offset_reset="none", fetch_max_wait_ms=20, max_partition_fetch_bytes=2 << 20
+        )
         await self._consumer.start()
         self._consumer.assign(list(self._positions))
         for tp, position in self._positions.items():

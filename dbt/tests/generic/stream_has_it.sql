@@ -5,22 +5,7 @@
 -#}
 {% test stream_has_it(model, rows, changes, key, columns) %}
     with unsettled as (
-        select {{ key }}
-        from {{ changes }}
-        where {{ key }} is not null
-        group by {{ key }}
-        having max(recorded_at) > {{ settled_until() }}
-
-        union
-
-        select states.{{ key }}
-        from {{ model }} as states
-        inner join (
-            select source_partition, max(source_offset) as last_offset
-            from {{ changes }}
-            group by source_partition
-        ) as loaded
-            on states.source_partition = loaded.source_partition and states.source_offset > loaded.last_offset
+        {{ unsettled_keys(model, key, changes, closes=false) | indent(8) }}
     )
 
     select
