@@ -16,6 +16,7 @@ from app.engine.kafka import connection
 from app.engine.store import Store
 from app.engine.table import Table
 from app.errors import ContinuityError
+from tests.support.committed import settled_end
 from tests.support.continuity import EVENTS, SEEN, Rig
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -148,7 +149,7 @@ async def test_state_that_is_gone_with_all_changelogs_is_told_by_what_the_group_
 
 async def test_a_changelog_that_is_shorter_than_the_local_state_is_refused_with_the_lost_offsets(rig: Rig) -> None:
     changelog = TopicPartition(rig.group.changelog("seen"), 0)
-    end = (await rig.engine.log.end([changelog]))[changelog]
+    end = await settled_end(rig.kafka, changelog)
     await rig.close()
     store = Store(rig.state / rig.group.app_id / "by-key" / "0", block_cache=Cache(1 << 20))
     store.write([], {"seen": end + 5})

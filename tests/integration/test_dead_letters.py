@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.engine.dead_letters import DeadLetter, encode_dead_letter
 from app.engine.kafka import connection
@@ -19,6 +19,7 @@ from app.stack.part import Part
 from app.stack.stack import Stack
 from app.stack.steps import TOPICS
 from tests.support.cdc import COMMIT_US, Log, Record
+from tests.support.committed import all_committed
 from tests.support.stack import private_stack, settings_of
 
 pytestmark = pytest.mark.integration
@@ -86,18 +87,8 @@ def run(stack: Stack, *arguments: str) -> tuple[int, str]:
 
 
 async def sent_again(kafka: KafkaSettings, topic: str) -> list[Any]:
-    consumer = AIOKafkaConsumer(**connection(kafka), isolation_level="read_committed", fetch_max_wait_ms=100)
-    await consumer.start()
-    try:
-        tp = TopicPartition(topic, 0)
-        consumer.assign([tp])
-        await consumer.seek_to_beginning()
-        end, found = (await consumer.end_offsets([tp]))[tp], []
-        while await consumer.position(tp) < end:
-            found += (await consumer.getmany(timeout_ms=100)).get(tp, [])
-        return [record for record in found if "bankstream.redriven-from" in dict(record.headers)]
-    finally:
-        await consumer.stop()
+    (found,) = (await all_committed(kafka, [TopicPartition(topic, 0)])).values()
+    return [record for record in found if "bankstream.redriven-from" in dict(record.headers)]
 
 
 def test_they_are_listed_with_counts_by_topic_and_reason(stack: Stack, letters: dict[str, str]) -> None:

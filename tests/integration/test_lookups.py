@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.domain.records import key_bytes
 from app.domain.times import format_us
@@ -24,6 +24,7 @@ from app.stack.stack import Stack
 from app.stack.steps import TOPICS
 from app.web.tokens import entry, mint
 from tests.support.cdc import Log, Record
+from tests.support.committed import all_committed
 from tests.support.stack import private_stack, settings_of
 from tests.support.workers import Workers
 
@@ -132,22 +133,10 @@ class Lookups:
 
     async def log(self, topic: str) -> dict[int, list[tuple[int, bytes | None]]]:
         """By partition, the offsets and keys of all committed records."""
-        consumer = AIOKafkaConsumer(**connection(self.kafka), isolation_level="read_committed")
-        await consumer.start()
-        try:
-            tps = [TopicPartition(topic, number) for number in range(self.kafka.partitions)]
-            consumer.assign(tps)
-            await consumer.seek_to_beginning()
-            ends, found = (
-                await consumer.end_offsets(tps),
-                {tp.partition: list[tuple[int, bytes | None]]() for tp in tps},
-            )
-            while any([await consumer.position(tp) < ends[tp] for tp in tps]):
-                for tp, records in (await consumer.getmany(timeout_ms=100)).items():
-                    found[tp.partition] += [(record.offset, record.key) for record in records]
-            return found
-        finally:
-            await consumer.stop()
+        found = await all_committed(
+            self.kafka, [TopicPartition(topic, number) for number in range(self.kafka.partitions)]
+        )
+        return {tp.partition: [(record.offset, record.key) for record in records] for tp, records in found.items()}
 
 
 @pytest.fixture

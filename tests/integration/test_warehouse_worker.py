@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.engine.kafka import connection
 from app.errors import ContinuityError
@@ -23,6 +23,7 @@ from sinks.base import LakeObject, LedgerConflictError, LedgerRow, LoadStep, Sin
 from sinks.chain import chains
 from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse, connect
+from tests.support.committed import all_committed
 from tests.support.http_faults import Fault, HttpFaults
 from tests.support.sinks import (
     LANDING,
@@ -95,20 +96,13 @@ class Feed:
 
 async def in_kafka(kafka: KafkaSettings) -> Contents:
     """Every committed record of the landed topics."""
-    consumer = AIOKafkaConsumer(**connection(kafka), isolation_level="read_committed", enable_auto_commit=False)
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(topic.name, number) for topic in LANDED for number in range(PARTITIONS)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning()
-        ends = await consumer.end_offsets(partitions)
-        found: Contents = {}
-        while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
-            for tp, batch in (await consumer.getmany(timeout_ms=200)).items():
-                found.setdefault((tp.topic, tp.partition), []).extend((r.offset, r.key, r.value) for r in batch)
-        return found
-    finally:
-        await consumer.stop()
+    partitions = [TopicPartition(topic.name, number) for topic in LANDED for number in range(PARTITIONS)]
+    found = await all_committed(kafka, partitions)
+    return {
+        (tp.topic, tp.partition): [(r.offset, r.key, r.value) for r in records]
+        for tp, records in found.items()
+        if records
+    }
 
 
 async def in_lake(settings: S3Settings) -> Contents:
