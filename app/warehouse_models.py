@@ -1,7 +1,7 @@
 """Building and testing the warehouse's models: `dbt build` of the project in dbt/, and what came of it.
 
-dbt runs as a process of its own: its global state (adapters, plugins, argument parser) stays out of ours, and a build that hangs can be
-ended. What it writes goes under BANKSTREAM_HOME, so that a checkout stays clean and can be read-only.
+dbt runs as a process of its own (`app.dbt_process`): its global state (adapters, plugins, argument parser) stays out of ours, and a
+build that hangs can be ended. What it writes goes under BANKSTREAM_HOME, so that a checkout stays clean and can be read-only.
 """
 
 import fcntl
@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -71,7 +71,17 @@ class BuildResult(msgspec.Struct, frozen=True):
         ]
 
 
-def build(
+def build(environment: Mapping[str, str], **options: Any) -> BuildResult:
+    """Build every model and run every test against the warehouse that `environment` (BANKSTREAM_SNOWFLAKE_*) names.
+
+    Options and errors are those of `prepared`. Failed tests are a result; WarehouseModelsError is raised if there is none.
+    """
+    with prepared(environment, **options) as go:
+        return go()
+
+
+@contextmanager
+def prepared(
     environment: Mapping[str, str],
     *,
     settle_seconds: int | None = None,
@@ -82,14 +92,14 @@ def build(
     project: Path = PROJECT,
     timeout_s: float = TIMEOUT_S,
     show: bool = False,
-) -> BuildResult:
-    """Build every model and run every test against the warehouse that `environment` (BANKSTREAM_SNOWFLAKE_*) names.
+) -> Iterator[Callable[[], BuildResult]]:
+    """With a dbt that starts and reads the project at once, beside whatever else is done; what is given builds, waits for the end of
+    that and answers the result. It may be called once. A dbt that was not told to build is ended.
 
     `settle_seconds` 0 says that the log is at rest: comparisons between stream and raw changes leave out nothing. Unset, the
     project's default holds, for a warehouse that is being loaded. `unit_tests` also runs those of the models' logic, which do not
     look at the data and so belong to development (a third of the time on the local warehouse). Without `data_tests` the models are only
-    made, not tested. `select` narrows the build, in dbt's selection syntax. `show` passes dbt's output on. Failed tests are a result;
-    WarehouseModelsError is raised if there is none.
+    made, not tested. `select` narrows the build, in dbt's selection syntax. `show` passes dbt's output on.
     """
     if not (project / "dbt_project.yml").is_file():
         raise WarehouseModelsError(
@@ -97,10 +107,11 @@ def build(
             "Run this from a checkout or in the container image."
         )
     home = Path(environment.get("BANKSTREAM_HOME", ".bankstream")).absolute() / "dbt"
-    arguments: list[str | Path] = ["build", "--project-dir", project, "--profiles-dir", project]
+    arguments: list[str | Path] = ["--project-dir", project, "--profiles-dir", project]
     arguments += ["--target-path", home / "target", "--log-path", home / "logs"]
     if settle_seconds is not None:
         arguments += ["--vars", f"{{settle_seconds: {settle_seconds}}}"]
+    arguments += ["--"]
     if full_refresh:
         arguments += ["--full-refresh"]
     if not unit_tests:
@@ -110,18 +121,25 @@ def build(
     if select:
         arguments += ["--select", *select, "--indirect-selection", "buildable"]  # a test needs all its tables
     with _alone(home):
+        console = None if show else home / "logs" / "console.log"
         results = home / "target" / "run_results.json"
         results.unlink(missing_ok=True)
-        started = time.monotonic()
-        output = _run(arguments, environment, home, timeout_s, show=show)
-        seconds = time.monotonic() - started
-        try:
-            found = msgspec.json.decode(results.read_bytes(), type=_RunResults)
-        except (OSError, msgspec.DecodeError):
-            raise WarehouseModelsError(
-                f"dbt did not come to a result; its log is {home / 'logs' / 'dbt.log'} and its last lines are:\n{output}"
-            ) from None
-    return _result(found, seconds)
+
+        with _started(arguments, environment, console) as process:
+
+            def go() -> BuildResult:
+                started = time.monotonic()
+                _finish(process, home, timeout_s)
+                seconds = time.monotonic() - started
+                try:
+                    found = msgspec.json.decode(results.read_bytes(), type=_RunResults)
+                except (OSError, msgspec.DecodeError):
+                    raise WarehouseModelsError(
+                        f"dbt did not come to a result; its log is {home / 'logs' / 'dbt.log'} and its last lines are:\n{_end(console)}"
+                    ) from None
+                return _result(found, seconds)
+
+            yield go
 
 
 class _NodeResult(msgspec.Struct, frozen=True):
@@ -137,32 +155,48 @@ class _RunResults(msgspec.Struct, frozen=True):
     results: tuple[_NodeResult, ...]
 
 
-def _run(
-    arguments: Sequence[str | Path], environment: Mapping[str, str], home: Path, timeout_s: float, *, show: bool
-) -> str:
-    """Run dbt to its end, whatever that is; the end of what it printed."""
-    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", *arguments]
-    console = home / "logs" / "console.log"
-    with console.open("w", encoding="utf-8") as file:
+@contextmanager
+def _started(
+    arguments: Sequence[str | Path], environment: Mapping[str, str], console: Path | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """With dbt's process, which does not outlive this. `console` takes what it prints; without, it goes where ours does."""
+    with console.open("wb") if console else nullcontext() as file:
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "app.dbt_process", *arguments],
             env=os.environ | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=None if show else file,
-            stderr=subprocess.STDOUT if not show else None,
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT if file else None,
+            process_group=0,  # Ctrl-C is ours: what it ends is not the build
         )
         try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise WarehouseModelsError(
-                f"dbt was ended after {timeout_s:.0f} s; what it waited for is in {home / 'logs' / 'dbt.log'}."
-            ) from None
+            yield process
         finally:
             if process.poll() is None:
                 process.kill()
-                process.wait()
+            process.communicate()
+
+
+def _finish(process: subprocess.Popen[bytes], home: Path, timeout_s: float) -> None:
+    """Let it build, and wait for its end, whatever that is."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has ended, and its console says why
+        process.stdin.write(b"build\n")
+        process.stdin.flush()
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        raise WarehouseModelsError(
+            f"dbt was ended after {timeout_s:.0f} s; what it waited for is in {home / 'logs' / 'dbt.log'}."
+        ) from None
+
+
+def _end(console: Path | None) -> str:
+    """The end of what dbt printed."""
+    if console is None:
+        return "(shown above)"
     with console.open(encoding="utf-8", errors="replace") as file:
-        return "".join(deque(file, OUTPUT_LINES)).strip() or "(shown above)"
+        return "".join(deque(file, OUTPUT_LINES)).strip()
 
 
 def _result(found: _RunResults, seconds: float) -> BuildResult:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -59,6 +59,7 @@ class Demo:
         self._lines = Lines(self._board, self._console, quiet=self._live)
         self._end = asyncio.Event()
         self._bank: Bank | None = None
+        self._build: Callable[[], warehouse_models.BuildResult] | None = None
         self._problems: list[str] = []
         self._seconds = 0.0
 
@@ -110,18 +111,20 @@ class Demo:
         if lookups := environment.get("BANKSTREAM_LOOKUP_URL"):
             self._board.lookups = lookups
             self._say(f"lookups and alerts over HTTP: {lookups} (docs/QUICKSTART.md says how to ask)")
-        with self._signals(), self._dashboard(stack, environment):
+        with self._signals(), self._dashboard(stack, environment), contextlib.ExitStack() as models:
             async with (
                 observed(stack, self._board, self._lines.alert, self._lines.died) as log,
                 self._shown(),
             ):
-                try:
+                with self._noted():
+                    self._build = models.enter_context(warehouse_models.prepared(environment, settle_seconds=0))
+                whole = False
+                with self._noted():
                     if await self._opened(stack, environment):
                         log.begin()
                         await self._bank_day(stack, environment)
-                except BankstreamError as error:
-                    self._problems.append(str(error))
-                return await self._closing(environment)
+                    whole = True
+                return await self._closing(environment, whole=whole)
 
     @contextmanager
     def _dashboard(self, stack: Stack, environment: dict[str, str]) -> Iterator[None]:
@@ -187,27 +190,36 @@ class Demo:
             working.cancel()
             ending.cancel()
 
-    async def _closing(self, environment: dict[str, str]) -> tuple[Report | None, warehouse_models.BuildResult | None]:
+    async def _closing(
+        self, environment: dict[str, str], *, whole: bool
+    ) -> tuple[Report | None, warehouse_models.BuildResult | None]:
         """The proof. What fails is a problem of the summary, and the rest is still done."""
-        report: Report | None = None
         build: warehouse_models.BuildResult | None = None
-        try:
-            if not self._problems:  # what has not come through by now will not
+        report = await self._compared(environment, whole=whole)
+        if self._build is not None:
+            self._doing("building and testing the models with dbt")
+            with self._noted():
+                build = await asyncio.to_thread(self._build)
+        return report, build
+
+    async def _compared(self, environment: dict[str, str], *, whole: bool) -> Report | None:
+        """Everything delivered, and the warehouse held against PostgreSQL. None if that could not be."""
+        if whole:  # otherwise what has not come through by now will not
+            with self._noted():
                 await settle(environment, timeout_s=SETTLE_TIMEOUT_S, say=self._doing)
                 await asyncio.sleep(2 * TICK_S)  # the observers' last look
-        except BankstreamError as error:
-            self._problems.append(str(error))
         self._board.resting = True
+        with self._noted():
+            return await asyncio.to_thread(reconcile, environment, say=self._doing)
+        return None
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """What fails is a problem of the summary."""
         try:
-            report = await asyncio.to_thread(reconcile, environment, say=self._doing)
+            yield
         except BankstreamError as error:
             self._problems.append(str(error))
-        self._doing("building and testing the models with dbt")
-        try:
-            build = await asyncio.to_thread(warehouse_models.build, environment, settle_seconds=0)
-        except BankstreamError as error:
-            self._problems.append(str(error))
-        return report, build
 
     # -- showing ----------------------------------------------------------------------------------------------------
 

@@ -5,9 +5,10 @@ import platform
 import shutil
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -145,18 +146,16 @@ class Stack:
         processes = definitions(_parts(context.state), context.state.streams_workers)
         known = supervisor.processes()
         for wave in STOP_WAVES:
-            names = [
-                name
+            work: list[Callable[[], None]] = [
+                partial(self._stop_one, supervisor, context, definition, name, progress)
                 for name, definition in processes.items()
                 if definition.part in wave and name in known and (only is None or name in only)
             ]
-            if names:
-                with ThreadPoolExecutor(len(names), thread_name_prefix="stop") as pool:
-                    list(
-                        pool.map(
-                            lambda name: self._stop_one(supervisor, context, processes[name], name, progress), names
-                        )
-                    )
+            if only is None and wave is STOP_WAVES[-1]:
+                work.append(supervisor.unleash)
+            with ThreadPoolExecutor(len(work) or 1, thread_name_prefix="stop") as pool:
+                for stopping in [pool.submit(one) for one in work]:
+                    stopping.result()
         if only is None:
             supervisor.shutdown()
 

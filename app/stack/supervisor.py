@@ -137,6 +137,10 @@ class Supervisor:
         """Send a signal to one process."""
         self._call("signalProcess", name, signal_name)
 
+    def unleash(self) -> None:
+        """End the leash, if there is one: from here on the caller sees to the end of everything."""
+        self._call("stopProcess", "leash", True, ignore=(Faults.NOT_RUNNING, Faults.BAD_NAME))
+
     def shutdown(self) -> None:
         """End the daemon, which stops what still runs, and wait for it."""
         daemon = psutil.Process(self.pid())

@@ -7,25 +7,21 @@ log's order, a second or two later; the state says which record has to be the la
 import asyncio
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import Any, Final, Protocol
+from threading import Lock
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
-from snowflake.connector import SnowflakeConnection
-from snowflake.connector.errors import Error
 
 from app.domain.changes import Row
 from app.domain.scd2 import RowState
-from app.errors import SettingsError
 from app.settings import SnowflakeSettings
 from app.web.problems import later
-from sinks.snowflake import connect
-from sinks.sql import identifier
+
+if TYPE_CHECKING:
+    from app.web.landing_reader import LandingReader
 
 LAG_S: Final = 2
 """About how long a record takes to the warehouse."""
-MAX_RECORDS: Final = 20_000
-"""Of one row: more are refused rather than read."""
 
 
 class VersionRecord(msgspec.Struct, frozen=True):
@@ -108,9 +104,9 @@ class Warehouse:
 
     def __init__(self, settings: SnowflakeSettings, sessions: int) -> None:
         self._settings = settings
-        self._schema = f"{identifier(settings.database)}.BRONZE"
         self._threads = ThreadPoolExecutor(sessions, thread_name_prefix="history")
-        self._free: list[SnowflakeConnection] = []
+        self._reader: LandingReader | None = None
+        self._making = Lock()
 
     async def records(self, table: str, key: str, value: int) -> Sequence[VersionRecord]:
         """In the log's order."""
@@ -119,31 +115,14 @@ class Warehouse:
     async def close(self) -> None:
         """End the sessions; questions under way are not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        while self._free:
-            connection = self._free.pop()
-            with suppress(Error):
-                await asyncio.to_thread(connection.close)
+        if self._reader is not None:
+            await asyncio.to_thread(self._reader.close)
 
     def _records(self, table: str, key: str, value: int) -> list[VersionRecord]:
-        statement = (
-            f"SELECT record:value AS version FROM {self._schema}.{identifier(f'SCD2_{table.upper()}')} "  # noqa: S608 - our names
-            f"WHERE record:value:key:{key}::number(38, 0) = %s "
-            "ORDER BY record:ts::number(38, 0), record:partition::number(38, 0), record:offset::number(38, 0) "
-            f"LIMIT {MAX_RECORDS + 1}"
-        )
-        try:
-            connection = self._free.pop() if self._free else connect(self._settings)
-            try:
-                cursor = connection.cursor()
-                cursor.execute(statement, [value])
-                rows: list[Any] = cursor.fetchall()
-            except BaseException:
-                with suppress(Error):
-                    connection.close()
-                raise
-        except (Error, SettingsError, OSError) as error:
-            raise HistoryUnavailableError(type(error).__name__) from error
-        self._free.append(connection)
-        if len(rows) > MAX_RECORDS:
-            raise HistoryUnavailableError(f"a row has more than {MAX_RECORDS} records")
-        return [msgspec.json.decode(row[0], type=VersionRecord) for row in rows]
+        with self._making:
+            if self._reader is None:
+                # The warehouse's client takes seconds to import. They are not the stream's: a worker that died is back without it.
+                from app.web.landing_reader import LandingReader  # noqa: PLC0415
+
+                self._reader = LandingReader(self._settings)
+        return [msgspec.json.decode(record, type=VersionRecord) for record in self._reader.read(table, key, value)]

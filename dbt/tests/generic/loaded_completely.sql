@@ -13,14 +13,19 @@
         group by {{ partition_column }}
     ),
 
-    landed as (
+    opened as (
         select
             record:partition::number(38, 0) as log_partition,
-            record:offset::number(38, 0) as log_offset
+            record:offset::number(38, 0) as log_offset,
+            {{ 'coalesce(record:value:payload, record:value)' if key else 'record:value' }} as envelope
         from {{ source('bronze', landing) }}
-        where
-            record:topic::varchar = '{{ topic }}'
-            and {{ is_row_change('coalesce(record:value:payload, record:value)', key) if key else 'coalesce(not is_null_value(record:value), false)' }}
+        where record:topic::varchar = '{{ topic }}'
+    ),
+
+    landed as (
+        select *
+        from opened
+        where {{ is_row_change('envelope', key) if key else 'coalesce(not is_null_value(envelope), false)' }}
     ),
 
     landed_by_partition as (

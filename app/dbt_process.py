@@ -1,0 +1,50 @@
+"""`python -m app.dbt_process COMMON… -- BUILD…`: one dbt that reads its project at once and builds when standard input says so.
+
+Starting dbt and reading the project takes seconds in which the warehouse is not needed: whoever knows that a build will come can have that
+behind them. A line on standard input lets it build. The end of standard input ends it, whatever it is at: it does not outlive its caller.
+It leaves the processor to whoever wants it. COMMON are options of both steps.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.manifest import Manifest
+
+FAILED: Final = 1
+BROKEN: Final = 2
+"""Exit codes as dbt's own: something of the build did not pass; dbt could not do what was asked."""
+ABANDONED: Final = 3
+"""Exit code when the caller is gone."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The whole process. What went wrong is printed, as dbt does."""
+    split = arguments.index("--")
+    common, build = list(arguments[:split]), list(arguments[split + 1 :])
+    told = threading.Event()
+    threading.Thread(target=_listen, args=(told,), daemon=True).start()
+    parsed = dbtRunner().invoke(["--no-use-colors", "--quiet", "parse", *common])
+    # without a manifest the build reads the project itself, and says what is wrong with it
+    manifest = parsed.result if isinstance(parsed.result, Manifest) else None
+    told.wait()
+    done = dbtRunner(manifest=manifest).invoke(["--no-use-colors", "build", *common, *build])
+    if done.exception is not None:
+        print(done.exception, file=sys.stderr)  # noqa: T201 - its console is a file that the caller shows
+        return BROKEN
+    return 0 if done.success else FAILED
+
+
+def _listen(told: threading.Event) -> None:
+    if sys.stdin.readline():
+        told.set()
+        sys.stdin.read()
+    os._exit(ABANDONED)
+
+
+if __name__ == "__main__":
+    os.nice(19)
+    sys.exit(main(sys.argv[1:]))
