@@ -2,23 +2,27 @@
 
 Starting dbt and reading the project takes seconds in which the warehouse is not needed: whoever knows that a build will come can have that
 behind them. A line on standard input lets it build. The end of standard input ends it, whatever it is at: it does not outlive its caller.
-It leaves the processor to whoever wants it. COMMON are options of both steps.
+COMMON are options of both steps.
 """
 
+import gc
 import os
 import sys
 import threading
 from collections.abc import Sequence
 from typing import Final
 
-from dbt.cli.main import dbtRunner
-from dbt.contracts.graph.manifest import Manifest
+sys.modules["pandas"] = None  # type: ignore[assignment]  # Snowflake's client would import it, for a second, and dbt needs none of it
+from dbt.cli.main import dbtRunner  # noqa: E402
+from dbt.contracts.graph.manifest import Manifest  # noqa: E402
 
 FAILED: Final = 1
 BROKEN: Final = 2
 """Exit codes as dbt's own: something of the build did not pass; dbt could not do what was asked."""
 ABANDONED: Final = 3
 """Exit code when the caller is gone."""
+COLLECT_AFTER: Final = (100_000, 50, 100)
+"""Python's garbage collector, by generation: what a short life makes is mostly kept."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,5 +50,5 @@ def _listen(told: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    os.nice(19)
+    gc.set_threshold(*COLLECT_AFTER)
     sys.exit(main(sys.argv[1:]))

@@ -199,6 +199,7 @@ class Stack:
         if not supervisor.running():
             return tuple(ProcessStatus(name, "stopped", None, None, None, "") for name in processes)
         known = supervisor.processes()
+        memory = _memory_mb([info.pid for info in known.values() if info.alive])
         result = []
         for name, definition in processes.items():
             info = known[name]
@@ -217,7 +218,7 @@ class Stack:
             except StackError as error:
                 state, problem = ("starting" if isinstance(error, NotReadyError) else "failed"), str(error)
             result.append(
-                ProcessStatus(name, state, info.pid, time.time() - info.started, _memory_mb(info.pid), problem)
+                ProcessStatus(name, state, info.pid, time.time() - info.started, memory.get(info.pid), problem)
             )
         return tuple(result)
 
@@ -350,9 +351,14 @@ def _parts(state: State) -> frozenset[Part]:
     return frozenset(Part(name) for name in state.parts)
 
 
-def _memory_mb(pid: int) -> int | None:
-    try:
-        root = psutil.Process(pid)
-        return sum(process.memory_info().rss for process in (root, *root.children(recursive=True))) >> 20
-    except psutil.Error:
-        return None
+def _memory_mb(roots: Collection[int]) -> dict[int, int]:
+    """What each of these processes and all below it hold, for those that are there."""
+    found = {process.pid: process.info for process in psutil.process_iter(["ppid", "memory_info"])}
+    sums = {root: 0 for root in roots if root in found}
+    for pid, info in found.items():
+        above: int | None = pid
+        while above in found and above not in sums:
+            above = found[above]["ppid"]
+        if above in sums and info["memory_info"] is not None:
+            sums[above] += info["memory_info"].rss
+    return {root: total >> 20 for root, total in sums.items()}
