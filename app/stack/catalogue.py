@@ -12,8 +12,8 @@ _BACKENDS: Final = {
 }
 STOP_WAVES: Final = (
     WORKERS,
-    frozenset({Part.CONNECT, Part.S3, Part.WAREHOUSE}),
-    frozenset({Part.KAFKA, Part.POSTGRES}),
+    frozenset({Part.CONNECT, Part.WAREHOUSE}),
+    frozenset({Part.KAFKA, Part.POSTGRES, Part.S3}),
 )
 """Whoever uses a part stops before it. Parts of one wave stop side by side."""
 
