@@ -61,6 +61,8 @@ class Launch:
     stop_signal: Literal["TERM", "INT"] = "TERM"
     stop_wait_s: int = 30
     """After this long it is killed."""
+    yields: bool = False
+    """Let the processor go first to what an alert's way leads through, where there is not enough of it for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,7 @@ def _document(launch: Launch, instance: str) -> dict[str, object]:
         "environment": {**launch.environment, INSTANCE_VARIABLE: instance},
         "user": launch.user,
         "stop_signal": launch.stop_signal,
+        "yields": launch.yields,
     }
 
 

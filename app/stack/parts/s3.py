@@ -80,6 +80,7 @@ def _launch(context: Context) -> Launch:
             "AWS_SECRET_ACCESS_KEY": context.secrets.s3_secret_access_key,
             **keys,
         },
+        yields=True,
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ def _launch(context: Context) -> Launch:
             "BANKSTREAM_WAREHOUSE_SERVER_S3_ACCESS_KEY_ID": context.secrets.s3_access_key_id,
             "BANKSTREAM_WAREHOUSE_SERVER_S3_SECRET_ACCESS_KEY": context.secrets.s3_secret_access_key,
         },
+        yields=True,
     )
 
 

@@ -26,12 +26,14 @@ class _Kind:
     needs: frozenset[Part] = frozenset({Part.KAFKA})
     serves: bool = False
     """Whether it has the lookup API."""
+    yields: bool = False
+    """As of `Launch`."""
 
 
 _KINDS: Final = {
     Part.STREAMS: _Kind(("worker", "streams"), serves=True),
-    Part.LAKE: _Kind(("worker", "lake")),
-    Part.LOADER: _Kind(("worker", "warehouse")),
+    Part.LAKE: _Kind(("worker", "lake"), yields=True),
+    Part.LOADER: _Kind(("worker", "warehouse"), yields=True),
     Part.WATCH: _Kind(
         ("watch",),
         ready="bankstream_capture_running 1.0",
@@ -81,6 +83,7 @@ def definition(part: Part, name: str) -> Definition:
                 **(_api(context, name) if kind.serves else {}),
             },
             stop_wait_s=DRAIN_S,
+            yields=kind.yields,
         )
 
     def check(context: Context) -> None:
