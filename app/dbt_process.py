@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 sys.modules["pandas"] = None  # type: ignore[assignment]  # Snowflake's client would import it, for a second, and dbt needs none of it
+from dbt.cli.exceptions import DbtUsageException  # noqa: E402
 from dbt.cli.main import dbtRunner  # noqa: E402
 from dbt.contracts.graph.manifest import Manifest  # noqa: E402
 
@@ -31,13 +32,14 @@ def main(arguments: Sequence[str]) -> int:
     common, build = list(arguments[:split]), list(arguments[split + 1 :])
     told = threading.Event()
     threading.Thread(target=_listen, args=(told,), daemon=True).start()
-    parsed = dbtRunner().invoke(["--no-use-colors", "--quiet", "parse", *common])
+    parsed = dbtRunner().invoke(["--no-use-colors", "--log-level", "none", "parse", *common])
     # without a manifest the build reads the project itself, and says what is wrong with it
     manifest = parsed.result if isinstance(parsed.result, Manifest) else None
     told.wait()
     done = dbtRunner(manifest=manifest).invoke(["--no-use-colors", "build", *common, *build])
-    if done.exception is not None:
+    if isinstance(done.exception, DbtUsageException):  # the only one that dbt does not print itself
         print(done.exception, file=sys.stderr)  # noqa: T201 - its console is a file that the caller shows
+    if done.exception is not None:
         return BROKEN
     return 0 if done.success else FAILED
 
