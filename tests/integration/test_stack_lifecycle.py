@@ -15,6 +15,7 @@ import pytest
 from app.settings import PostgresSettings, StackSettings
 from app.stack.errors import PartFailedError
 from app.stack.events import Died
+from app.stack.launcher import YIELDING
 from app.stack.leftovers import find_leftovers
 from app.stack.part import Part
 from app.stack.stack import Stack
@@ -195,8 +196,16 @@ def test_a_part_that_does_not_answer_in_time_is_reported() -> None:
             psutil.Process(found).send_signal(signal.SIGCONT)
 
 
-def test_wipe_removes_all_that_the_stack_made_and_nothing_else() -> None:
+def test_what_has_time_yields_wipe_removes_all_that_the_stack_made_and_nothing_else() -> None:
     with private_stack(Part.POSTGRES, Part.S3, Part.WAREHOUSE) as stack:
+        found = {status.name: status for status in stack.status()}
+        ours, yielding = psutil.Process().nice(), min(psutil.Process().nice() + YIELDING, 19)
+        niceness = {name: psutil.Process(status.pid).nice() for name, status in found.items()}
+        assert niceness == {"postgres": ours, "s3": yielding, "warehouse": yielding}
+        for status in found.values():  # of PostgreSQL, nearly everything is in its children
+            root = psutil.Process(status.pid)
+            held = sum(one.memory_info().rss for one in (root, *root.children(recursive=True))) >> 20
+            assert status.memory_mb == pytest.approx(held, rel=0.2), status.name
         (stack.home.path / "mine.txt").touch()
         state = stack.home.load_state()
         assert state is not None
