@@ -13,6 +13,7 @@ them took a tenth of the server's processor time."""
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+    server = Server(load(WarehouseServerSettings))
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
-    Server(load(WarehouseServerSettings)).run()
+    server.run()
