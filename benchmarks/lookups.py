@@ -39,6 +39,7 @@ from app.stack.part import BACKENDS, WORKERS, Part
 from app.stack.stack import Stack
 from app.stack.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
 from app.topics import ALERTS, VELOCITY
+from benchmarks.backpressure import say
 from tests.support.clients import admin_query
 from tests.support.stack import private_stack
 
@@ -404,12 +405,6 @@ def show(found: Mapping[str, Any]) -> None:
     for problem in found["problems"]:
         print(f"PROBLEM: {problem}")
     print(json.dumps(found))
-
-
-def say(text: str) -> None:
-    """Progress, on standard error."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def main() -> int:
