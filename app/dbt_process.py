@@ -12,11 +12,6 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-sys.modules["pandas"] = None  # type: ignore[assignment]  # Snowflake's client would import it, for a second, and dbt needs none of it
-from dbt.cli.exceptions import DbtUsageException  # noqa: E402
-from dbt.cli.main import dbtRunner  # noqa: E402
-from dbt.contracts.graph.manifest import Manifest  # noqa: E402
-
 FAILED: Final = 1
 BROKEN: Final = 2
 """Exit codes as dbt's own: something of the build did not pass; dbt could not do what was asked."""
@@ -27,11 +22,16 @@ COLLECT_AFTER: Final = (100_000, 50, 100)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The whole process. What went wrong is printed, as dbt does."""
+    """The whole process, which must be one of its own: pandas is hidden from all of it. What went wrong is printed, as dbt does."""
     split = arguments.index("--")
     common, build = list(arguments[:split]), list(arguments[split + 1 :])
     told = threading.Event()
     threading.Thread(target=_listen, args=(told,), daemon=True).start()
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # Snowflake's client would import it, for a second, and dbt needs none of it
+    from dbt.cli.exceptions import DbtUsageException
+    from dbt.cli.main import dbtRunner
+    from dbt.contracts.graph.manifest import Manifest
+
     parsed = dbtRunner().invoke(["--no-use-colors", "--log-level", "none", "parse", *common])
     # without a manifest the build reads the project itself, and says what is wrong with it
     manifest = parsed.result if isinstance(parsed.result, Manifest) else None
