@@ -28,9 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     told = threading.Event()
     threading.Thread(target=_listen, args=(told,), daemon=True).start()
     sys.modules["pandas"] = None  # type: ignore[assignment]  # Snowflake's client would import it, for a second, and dbt needs none of it
-    from dbt.cli.exceptions import DbtUsageException
-    from dbt.cli.main import dbtRunner
-    from dbt.contracts.graph.manifest import Manifest
+    from dbt.cli.exceptions import DbtUsageException  # noqa: PLC0415 - only then
+    from dbt.cli.main import dbtRunner  # noqa: PLC0415
+    from dbt.contracts.graph.manifest import Manifest  # noqa: PLC0415
 
     parsed = dbtRunner().invoke(["--no-use-colors", "--log-level", "none", "parse", *common])
     # without a manifest the build reads the project itself, and says what is wrong with it

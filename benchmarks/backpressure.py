@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import statistics
 import sys
 import threading
 import time
@@ -35,6 +34,7 @@ from app.stack.part import BACKENDS, WORKERS
 from app.stack.stack import Stack
 from app.stack.steps import DEFAULT
 from app.topics import ALERTS, LAKE_OBJECTS, VELOCITY
+from benchmarks.figures import percentiles, say
 from sinks.snowflake import LEDGER, connect
 from tests.support.stack import private_stack
 
@@ -295,9 +295,9 @@ def judge(seen: Seen, outage: Outage, *, reconciled: bool, landed: tuple[int, in
         "sink": outage.sink, "how": outage.how, "outage_s": round(outage.ended - outage.began, 1),
         "caught_up_s": round(outage.caught_up_s, 1), "objects_during": objects, "reconciled": reconciled,
         "alerts": {"kafka": len(ids), "warehouse": landed[0]},
-        "commit_to_alert_ms": {phase: _percentiles(found) for phase, found in seen.alert_ms.items()},
-        "commit_to_velocity_ms": {phase: _percentiles(found) for phase, found in seen.velocity_ms.items()},
-        "machine_noise_ms": {phase: _percentiles(found) for phase, found in seen.noise_ms.items()},
+        "commit_to_alert_ms": {phase: percentiles(found) for phase, found in seen.alert_ms.items()},
+        "commit_to_velocity_ms": {phase: percentiles(found) for phase, found in seen.velocity_ms.items()},
+        "machine_noise_ms": {phase: percentiles(found) for phase, found in seen.noise_ms.items()},
         "memory_mb": memory, "ends": {name: dict(_counted(reasons)) for name, reasons in seen.deaths.items()}, "problems": problems,
     }  # fmt: skip
 
@@ -308,13 +308,6 @@ def _memory_of(samples: list[tuple[float, float]], outage: Outage) -> dict[str, 
     after = [used for at, used in samples if at >= outage.ended]
     found = {"before": max(before), "outage": max(during), "after": max(after), "at_end": samples[-1][1]}
     return {name: round(used, 1) for name, used in (found | {"growth": max(during + after) - max(before)}).items()}
-
-
-def _percentiles(found: list[float]) -> dict[str, float]:
-    if len(found) < 2:
-        return {"count": len(found)}
-    cuts = statistics.quantiles(found, n=100)
-    return {"count": len(found), "p50": round(cuts[49], 1), "p99": round(cuts[98], 1), "max": round(max(found), 1)}
 
 
 def _counted(reasons: list[str]) -> dict[str, int]:
@@ -335,12 +328,6 @@ def show(found: Mapping[str, Any]) -> None:
     for problem in found["problems"]:
         print(f"PROBLEM: {problem}")
     print(json.dumps(found))
-
-
-def say(text: str) -> None:
-    """Progress, on standard error."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def main() -> int:

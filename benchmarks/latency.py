@@ -29,7 +29,8 @@ from app.stack.part import BACKENDS, WORKERS
 from app.stack.stack import Stack
 from app.stack.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
 from app.topics import ALERTS, TRANSACTIONS, TRANSACTIONS_CDC, VELOCITY
-from benchmarks.lookups import PATH_OF_THE_STREAM, Observer, opened, percentile
+from benchmarks.figures import percentiles
+from benchmarks.lookups import PATH_OF_THE_STREAM, Observer, opened
 from tests.support.stack import private_stack
 
 WARM_UP_S: Final = 8.0
@@ -96,7 +97,7 @@ async def run(stack: Stack, rate: int, seconds: float, log: Path) -> dict[str, A
     for kind in ("alert", "velocity"):
         of = [way for way in kept if f"{kind} readable" in way]
         found[kind] = {"count": len(of)} | {
-            f"{start.format(kind)} -> {end.format(kind)}": _figures(
+            f"{start.format(kind)} -> {end.format(kind)}": percentiles(
                 [(way[end.format(kind)] - way[start.format(kind)]) / 1_000 for way in of]
             )
             for start, end in LEGS
@@ -107,7 +108,7 @@ async def run(stack: Stack, rate: int, seconds: float, log: Path) -> dict[str, A
     found["slowest_ms"] = [
         {name: (at - way["commit"]) // 1_000 for name, at in way.items()} for way in slowest[:SLOWEST]
     ]
-    found["noise_ms"] = _figures(noise)
+    found["noise_ms"] = percentiles(noise)
     return found
 
 
@@ -164,14 +165,6 @@ def _processor() -> dict[str, float]:
         if command and times is not None:
             found[f"{process.pid} {command[-48:]}"] = times.user + times.system
     return found
-
-
-def _figures(values: list[float]) -> dict[str, float]:
-    if not values:
-        return {}
-    return {f"p{percent}": round(percentile(values, percent), 1) for percent in (50, 90, 99)} | {
-        "max": round(max(values), 1)
-    }
 
 
 def show(found: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ from app.stack.part import BACKENDS, WORKERS, Part
 from app.stack.stack import Stack
 from app.stack.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
 from app.topics import ALERTS, VELOCITY
-from benchmarks.backpressure import say
+from benchmarks.figures import percentile, percentiles, say
 from tests.support.clients import admin_query
 from tests.support.stack import private_stack
 
@@ -366,21 +366,6 @@ def _ratio(with_them: list[Period], without: list[Period], percent: int) -> floa
         ),
         2,
     )
-
-
-def percentile(found: list[float], percent: int) -> float:
-    """The smallest value that so many percent do not exceed."""
-    return sorted(found)[max(0, math.ceil(len(found) * percent / 100) - 1)] if found else math.nan
-
-
-def percentiles(found: list[float]) -> dict[str, float]:
-    """Count, p50, p99 and maximum."""
-    if not found:
-        return {"count": 0}
-    return {
-        "count": len(found), "p50": round(percentile(found, 50), 1), "p99": round(percentile(found, 99), 1),
-        "max": round(max(found), 1),
-    }  # fmt: skip
 
 
 def _brief(period: Period) -> str:

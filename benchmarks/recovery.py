@@ -18,7 +18,6 @@ import re
 import shutil
 import socket
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -49,6 +48,7 @@ from app.provision import topics
 from app.settings import EngineSettings, KafkaSettings
 from app.stack.part import Part
 from app.topics import ACCOUNTS, SCD2_ACCOUNTS
+from benchmarks.figures import say
 from tables import accounts, customers, transactions, velocity
 from tests.support.cdc import Log
 from tests.support.stack import private_stack, settings_of
@@ -352,12 +352,6 @@ async def _outputs(kafka: KafkaSettings, stop: asyncio.Event, came: dict[int, li
                 came[tp.partition] += [time.monotonic()] * len(records)
     finally:
         await consumer.stop()
-
-
-def say(text: str) -> None:
-    """Progress, on standard error."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def main() -> None:
