@@ -298,6 +298,10 @@ class ApiSettings(Group):
     rate_per_s: Positive = Field(
         200, description="lookups of one token at this worker, unless its entry says otherwise"
     )
+    total_per_s: Positive = Field(
+        400,
+        description="lookups of all tokens at this worker; more are answered with 503, so that the stream has its time",
+    )
     max_connections: Positive = Field(256, description="further ones are answered with 503")
     max_streams: Positive = Field(16, description="live alert streams at a time")
     timeout_s: Positive = Field(5, description="a lookup that takes longer is answered with 503")

@@ -402,7 +402,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=4, help="periods with lookups, and as many without")
     parser.add_argument("--everything", action="store_true", help="with S3, the warehouse and their workers")
     chosen = parser.parse_args()
-    os.environ["BANKSTREAM_API_RATE_PER_S"] = RATE_LIMIT
+    os.environ["BANKSTREAM_API_RATE_PER_S"] = os.environ["BANKSTREAM_API_TOTAL_PER_S"] = RATE_LIMIT
     parts, steps = (
         (BACKENDS | WORKERS, DEFAULT) if chosen.everything else (PATH_OF_THE_STREAM, (SOURCE, TOPICS, CONNECTOR))
     )

@@ -164,6 +164,7 @@ def make_api(parts: Parts) -> Guard:
         rates=Rates(),
         audit=parts.audit,
         rate_per_s=settings.rate_per_s,
+        total_per_s=settings.total_per_s,
         timeout_s=partial(timeout_of, settings),
         new_id=lambda: uuid.uuid4().hex,
         now_us=parts.now_us,

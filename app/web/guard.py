@@ -31,6 +31,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 """What anyone may ask: none of it says anything about anybody."""
+LOOKUPS: Final = "/v1/"
+"""What all clients together may ask so often; who watches the worker is not turned away with them."""
+EVERYBODY: Final = "everybody"
 FAILURES_PER_S: Final = 5
 """Wrong tokens from one address; more are turned away unread, and leave no line in the audit."""
 NOBODY: Final = "-"
@@ -83,12 +86,14 @@ class Guard:
         rates: Rates,
         audit: Audit,
         rate_per_s: int,
+        total_per_s: int,
         timeout_s: Callable[[str], float],
         new_id: Callable[[], str],
         now_us: Callable[[], int],
     ) -> None:
         self._app, self._tokens, self._rates, self._audit = app, tokens, rates, audit
-        self._rate_per_s, self._timeout_s, self._new_id, self._now_us = rate_per_s, timeout_s, new_id, now_us
+        self._rate_per_s, self._total_per_s = rate_per_s, total_per_s
+        self._timeout_s, self._new_id, self._now_us = timeout_s, new_id, now_us
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -155,6 +160,10 @@ class Guard:
                 {"WWW-Authenticate": "Bearer"},
             )
         _turn_away(self._rates.wait_s(f"client:{look.client.name}", look.client.rate_per_s or self._rate_per_s))
+        if scope["path"].startswith(LOOKUPS) and (wait_s := self._rates.wait_s(EVERYBODY, self._total_per_s)):
+            raise later(
+                "This worker answers no more lookups at a time, whoever asks: the stream goes first.", ceil(wait_s)
+            )
 
 
 def _turn_away(wait_s: float) -> None:

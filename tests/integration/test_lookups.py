@@ -58,7 +58,7 @@ class Lookups:
         self.ports.append(choose(["api"], {}, {})["api"])
         return self.workers.start(
             "streams", by_faust=False, BANKSTREAM_API_PORT=str(self.ports[-1]), BANKSTREAM_API_TOKENS_FILE=str(self.tokens_file),
-            BANKSTREAM_API_AUDIT_FILE=str(self.audit_file), **environment,
+            BANKSTREAM_API_AUDIT_FILE=str(self.audit_file), BANKSTREAM_API_TOTAL_PER_S="5000", **environment,
         )  # fmt: skip
 
     async def get(self, path: str, port: int | None = None) -> tuple[int, Any]:

@@ -30,7 +30,7 @@ PATHS = (
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
-    made = Bank(tmp_path_factory.mktemp("fuzz"), rate_per_s=10**9)
+    made = Bank(tmp_path_factory.mktemp("fuzz"), rate_per_s=10**9, total_per_s=10**9)
     for key in (-1, 0, 7, 42):
         made.customer(key)
         made.customer(key, op="u", risk_rating="high")

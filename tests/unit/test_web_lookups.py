@@ -302,6 +302,21 @@ async def test_a_client_that_asks_too_often_waits_and_others_do_not(tmp_path: Pa
     assert (await bank.get("/v1/customers/7")).status_code == 200
 
 
+async def test_all_clients_together_leave_the_stream_its_time(tmp_path: Path) -> None:
+    bank = Bank(tmp_path, total_per_s=2)
+    bank.customer()
+    bank.api._rates._clock = lambda: 0.0
+    clients = ("clerk", "officer", "clerk", "officer")
+    assert [(await bank.get("/v1/customers/7", client)).status_code for client in clients] == [200] * 4
+    for client in ("clerk", "officer"):
+        answer = await bank.get("/v1/customers/7", client)
+        assert "the stream goes first" in problem(answer, 503)["detail"]
+        assert answer.headers["retry-after"] == "1"
+    assert (await bank.get("/metrics", "prometheus")).status_code == 200
+    bank.api._rates._clock = lambda: 0.5
+    assert (await bank.get("/v1/customers/7", "officer")).status_code == 200
+
+
 async def test_wrong_tokens_cannot_flood_the_audit(bank: Bank) -> None:
     bank.api._rates._clock = lambda: 0.0
     codes = [(await bank.get("/v1/customers/7", None)).status_code for _ in range(50)]
