@@ -1,4 +1,4 @@
-"""When Python's garbage collector looks at what, in a process that has to answer quickly for a long time.
+"""When Python's garbage collector looks at what, in a process that has to answer, or to time what others answer, at once.
 
 By default everything that lives is looked through every few seconds. A streams worker's caches are hundreds of thousands of objects:
 that took 50 to 120 ms of each such moment, in which nothing else ran, and found nothing.

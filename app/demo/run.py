@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.live import Live
 
-from app import warehouse_models
+from app import collection, warehouse_models
 from app.console import StackConsole
 from app.demo.bank import Bank
 from app.demo.board import RUNNING, Board
@@ -151,8 +150,7 @@ class Demo:
 
     async def _bank_day(self, stack: Stack, environment: dict[str, str]) -> None:
         """Transactions until the time is over, somebody ends it, or the bank does."""
-        gc.collect()
-        gc.freeze()  # a collection that looks through all that is imported takes a quarter of a second, and the clock is running
+        collection.settle()  # looking through everything takes a quarter of a second, and what comes in that time would be timed late
         self._board.restart_clock()
         self._lines.restart()
         self._doing(RUNNING)
