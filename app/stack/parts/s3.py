@@ -10,6 +10,8 @@ import os
 import shutil
 import socket
 import sys
+import threading
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -84,25 +86,36 @@ def _launch(context: Context) -> Launch:
     )  # fmt: skip
 
 
+@cache
+def _session() -> boto3.session.Session:
+    """One for all checks: it keeps what it has read of S3's interface, which takes most of a check's time."""
+    return boto3.session.Session()
+
+
+_one_at_a_time: Final = threading.Lock()
+"""A session is not to be used by several threads at once; a client is."""
+
+
 def _check(context: Context) -> None:
-    try:  # a client costs a third of a second of processor time: only for a server that listens
+    try:  # the first client costs a third of a second of processor time: only for a server that listens
         socket.create_connection(("127.0.0.1", context.port("s3")), timeout=1).close()
     except OSError as error:
         raise NotReadyError(str(error)) from None
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint(context),
-        region_name=REGION,
-        aws_access_key_id=context.secrets.s3_access_key_id,
-        aws_secret_access_key=context.secrets.s3_secret_access_key,
-        config=Config(
-            connect_timeout=1,
-            read_timeout=3,
-            retries={"total_max_attempts": 1},
-            proxies={},
-            s3={"addressing_style": "path"},
-        ),
-    )
+    with _one_at_a_time:
+        client = _session().client(
+            "s3",
+            endpoint_url=endpoint(context),
+            region_name=REGION,
+            aws_access_key_id=context.secrets.s3_access_key_id,
+            aws_secret_access_key=context.secrets.s3_secret_access_key,
+            config=Config(
+                connect_timeout=1,
+                read_timeout=3,
+                retries={"total_max_attempts": 1},
+                proxies={},
+                s3={"addressing_style": "path"},
+            ),
+        )
     try:
         client.list_buckets()
     except ClientError as error:
