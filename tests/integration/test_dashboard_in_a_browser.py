@@ -71,6 +71,7 @@ def test_pages_fit_their_widths(tab: Browser, url: str) -> None:
 def test_an_alert_leads_to_its_customer(tab: Browser, url: str) -> None:
     tab.open(f"{url}/alerts", 390, 1200)
     tab.shows("Newest first")
+    tab.has(".alert a", 1)  # the heading is there before what it is above
     tab.evaluate("document.querySelector('.alert a').click()")
     tab.shows("Transactions changed")
     assert "personal data is masked" in tab.text()

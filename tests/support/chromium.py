@@ -46,8 +46,9 @@ class Browser:
         self.say("Page.navigate", url=url)
 
     def evaluate(self, script: str) -> Any:
-        """The value of an expression of JavaScript."""
+        """The value of an expression of JavaScript. AssertionError if it throws."""
         answer = self.say("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in answer, (script, answer["exceptionDetails"])
         return answer["result"].get("value")
 
     def text(self) -> str:
