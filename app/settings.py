@@ -266,6 +266,9 @@ class WorkerSettings(Group):
     velocity_cached_events: Positive = Field(
         100_000, description="transactions whose customers' histories a partition keeps in memory; more are read again"
     )
+    native: bool = Field(
+        default=True, description="use the native library where it is built; `false`: Python alone, the same and slower"
+    )
     untracked_columns: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
         ("balance", "updated_at"), description="comma separated; a change to these alone opens no SCD2 version"
     )

@@ -19,7 +19,7 @@ from sinks import metrics as of_sinks
 PROJECT = Path(__file__).resolve().parents[2]
 RUNBOOK = (PROJECT / "docs" / "RUNBOOK.md").read_text(encoding="utf-8")
 METRICS = (PROJECT / "docs" / "METRICS.md").read_text(encoding="utf-8")
-WORKER_CODE = ("app/engine", "app/web", "app/capture", "app/worker.py", "sinks", "agents")
+WORKER_CODE = ("app/engine", "app/web", "app/capture", "app/native", "app/worker.py", "sinks", "agents")
 FAULTS = range(1, 22)
 """The numbers of the fault matrix."""
 GAP = "…"
