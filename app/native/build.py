@@ -16,8 +16,8 @@ from typing import Final
 from app.errors import BankstreamError
 
 DIRECTORY: Final = Path(__file__).parent
-FILE: Final = "_bank.so"
-"""The library's name, the same on every platform."""
+FILE: Final = "_bank.native.so"
+"""The library's name, the same on every platform. With two dots no search for Python modules takes it for one."""
 GLIBC: Final = (2, 17)
 """The oldest that it runs with: what manylinux2014 promises, and older than any that Python 3.11 is distributed for."""
 MACHINES: Final = ("x86_64", "aarch64")
