@@ -15,14 +15,16 @@ from app.cdc.envelope import decode, decode_key, integer
 from app.cdc.unavailable import resolve
 from app.domain import transactions
 from app.domain.changes import Row, RowChange
-from app.domain.records import ControlRecord, encode, key_bytes
+from app.domain.records import ControlRecord, encode, key_bytes, plain_id
 from app.domain.transactions import Account
 from app.engine.group import Apply
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
+from app.native.library import Library
+from app.native.transactions import Joiner
 from app.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 from tables.accounts import ACCOUNTS
-from tables.encoding import numbers
+from tables.encoding import number_key, numbers
 from tables.transactions import TRANSACTIONS, TransactionKey
 from tables.truncations import TRUNCATIONS
 
@@ -36,16 +38,29 @@ class _Joined(msgspec.Struct, frozen=True):
     account: Account
 
 
+class _Encoded(msgspec.Struct, frozen=True):
+    """The same as bytes, of the account's row as it is stored."""
+
+    state: bytes
+    customer_id: int
+    key: bytes
+    """Of its customer's records."""
+    attributes: bytes
+
+
 _APPLIED, _UNCHANGED, _REPLAYED = ((NAME, effect) for effect in ("applied", "unchanged", "replayed"))
 _counts = metrics.CHANGES.counts
 for _effect in (_APPLIED, _UNCHANGED, _REPLAYED):
     _counts.setdefault(_effect, 0)
 
 
-def handler(limits: waiting.Limits) -> Apply:
-    """The logic for the transactions' CDC topic."""
+def handler(limits: waiting.Limits, native: Library | None = None) -> Apply:
+    """The logic for the transactions' CDC topic. `native` does what is common with transactions, and the same."""
+    joiner = None if native is None else Joiner(native)
 
     def apply(record: InputRecord, unit: Unit) -> None:
+        if joiner is not None and _common(record, joiner, unit):
+            return
         if not _apply(record, unit):
             waiting.keep(_account_id(record), record, limits, unit)
 
@@ -105,6 +120,67 @@ def _apply(record: InputRecord, unit: Unit) -> bool:
             TRANSACTIONS_TOPIC.name, key=key_bytes("customer_id", derived.customer_id), value=encode(derived)
         )  # fmt: skip
     return True
+
+
+def _common(record: InputRecord, joiner: Joiner, unit: Unit) -> bool:
+    """Whether this was done here: a transaction that is new or was updated, of an account that is known, as most are."""
+    key, value = record.key, record.value
+    if key is None or value is None:
+        return False
+    account_id = plain_id(key, "account_id")
+    account = None if account_id is None else _encoded_account(account_id, unit)
+    if account_id is None or account is None:
+        return False
+    joined = joiner.join(
+        value, key, record.topic, record.partition, record.offset, account.attributes, account.customer_id
+    )  # fmt: skip
+    if joined is None:
+        return False
+    passed_on = unit.table(TRANSACTIONS)
+    raw_key = number_key(account_id, joined.transaction_id)
+    raw = passed_on.get_encoded(raw_key)
+    lsn: int | None = joined.lsn if joined.lsn >= 0 else None
+    snapshot_lsn = None
+    if not joined.is_update:
+        if raw is not None:
+            return False
+    else:
+        passed = None if raw is None else TRANSACTIONS.decode(raw)
+        if (
+            passed is None
+            or not passed.alive
+            or passed.customer_id != account.customer_id
+            or passed.digest == joined.digest
+        ):
+            return False
+        if lsn is not None and passed.lsn is not None and lsn <= passed.lsn:
+            return False
+        lsn, snapshot_lsn = passed.lsn if lsn is None else lsn, passed.snapshot_lsn
+    new = transactions.Passed(True, lsn, snapshot_lsn, account.customer_id, joined.digest)
+    truncation = unit.table(TRUNCATIONS).get(NAME)
+    if truncation is not None and transactions.truncated(new, truncation.lsn) is not None:
+        return False
+    passed_on.put_encoded(raw_key, TRANSACTIONS.encode(new))
+    unit.emit(TRANSACTIONS_TOPIC.name, key=account.key, value=joined.record)
+    _counts[_APPLIED] += 1
+    return True
+
+
+def _encoded_account(account_id: int, unit: Unit) -> _Encoded | None:
+    """What `_account` answers, as records have it."""
+    state = unit.table(ACCOUNTS).get_encoded(number_key(account_id))
+    if state is None:
+        return None
+    cached = unit.memory.get(("encoded account", account_id))
+    if isinstance(cached, _Encoded) and cached.state == state:
+        return cached
+    account = _account(account_id, unit)
+    if account is None:
+        return None
+    key = key_bytes("customer_id", account.customer_id)
+    encoded = _Encoded(state, account.customer_id, key, msgspec.json.encode(account.attributes))
+    unit.memory["encoded account", account_id] = encoded
+    return encoded
 
 
 def _account(account_id: int, unit: Unit) -> Account | None:

@@ -4,19 +4,24 @@ A created or updated transaction gives a velocity record; what it makes the rule
 deleted one leaves the windows. So does what a TRUNCATE took, whichever of the two comes first.
 """
 
+from collections.abc import Iterable
 from typing import get_args
 
 import msgspec
 
 from agents import metrics, truncates
 from app.domain.events import Event
-from app.domain.records import ControlRecord, TransactionRecord, encode
+from app.domain.records import ControlRecord, TransactionRecord, VelocityRecord, encode, plain_id
 from app.domain.rules import RuleSet
-from app.domain.screening import Change, Screening, husk_of, is_truncated, screen
+from app.domain.screening import Change, Screening, husk_of, is_truncated, judge, screen
+from app.domain.velocity import CustomerHistory, History
 from app.domain.verdicts import Outcome
 from app.engine.group import Apply
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
+from app.native.history import NativeHistory, Rules
+from app.native.library import Library
+from app.native.velocity import CONCERNED, QUIET, Screener
 from app.topics import ALERTS, VELOCITY
 from tables.truncations import TRUNCATIONS
 from tables.velocity import EVENTS, EventKey, Histories, event_at, read_history
@@ -26,32 +31,127 @@ CACHED_EVENTS = 100_000
 
 _MEMORY = "velocity"
 _records = msgspec.json.Decoder(TransactionRecord)
+_velocities = msgspec.json.Decoder(VelocityRecord)
 
 
-def handler(rules: RuleSet, cached_events: int = CACHED_EVENTS) -> Apply:
-    """The logic for `bank.transactions`. `cached_events`: of how many events, in all, a partition keeps the histories in memory."""
-    selections = rules.selections
-    counts, quiet = metrics.RULES.counts, metrics.RULES.together(rules.quiet)
+def handler(rules: RuleSet, cached_events: int = CACHED_EVENTS, native: Library | None = None) -> Apply:
+    """The logic for `bank.transactions`. `cached_events`: of how many events, in all, a partition keeps the histories in memory.
+
+    `native` does what is common with transactions; what comes of them is the same with it and without it.
+    """
+    counts = metrics.RULES.counts
     for rule in rules.rules:
         for outcome in get_args(Outcome):
             counts.setdefault((rule.id, outcome), 0)
+    if native is None or not Rules.holds(native, rules):
+        return _Logic(rules, cached_events).apply
+    return _NativeLogic(rules, cached_events, native).apply
 
-    def apply(record: InputRecord, unit: Unit) -> None:
+
+class _Logic:
+    """What is done with each record, in Python."""
+
+    def __init__(self, rules: RuleSet, cached_events: int) -> None:
+        self._rules, self._cached_events = rules, cached_events
+        self._counts, self._quiet = metrics.RULES.counts, metrics.RULES.together(rules.quiet)
+
+    def apply(self, record: InputRecord, unit: Unit) -> None:
+        """Implements `Apply`."""
         change = _decode(record)
-        events, histories = unit.table(EVENTS), _histories(unit, cached_events)
-        customer_id = change.record.customer_id
-        history = histories.take(customer_id) or read_history(events, customer_id, selections)
-        result = screen(history, change, rules, now_us=unit.now_us, truncated_lsn=histories.truncated_lsn)
-        histories.keep(customer_id, history)
+        histories, customer_id = self._histories(unit), change.record.customer_id
+        history = self._take(histories, customer_id, unit)
+        if not self._holds(history, change.event):
+            history = History(self._rules.selections, history)
+        result = screen(history, change, self._rules, now_us=unit.now_us, truncated_lsn=histories.truncated_lsn)
+        histories.keep(customer_id, history, history.size)
         _store(customer_id, result, unit)
-        _emit(record.key, result, unit)
-        if result.outcomes is quiet.labels:
-            quiet.times += 1
+        if result.velocity is not None:
+            unit.emit(VELOCITY.name, key=record.key, value=encode(result.velocity))
+        self._tell(record.key, result, unit)
+
+    def _histories(self, unit: Unit) -> Histories:
+        histories = unit.memory.get(_MEMORY)
+        if not isinstance(histories, Histories):
+            truncation = unit.table(TRUNCATIONS).get(NAME)
+            histories = Histories(self._cached_events, None if truncation is None else truncation.lsn)
+            unit.memory[_MEMORY] = histories
+        return histories
+
+    def _take(self, histories: Histories, customer_id: int, unit: Unit) -> CustomerHistory:
+        """A customer's history out of memory, or as it is stored."""
+        history = histories.take(customer_id)
+        return self._made(read_history(unit.table(EVENTS), customer_id)) if history is None else history
+
+    def _made(self, events: Iterable[Event]) -> CustomerHistory:
+        return History(self._rules.selections, events)
+
+    def _holds(self, history: CustomerHistory, event: Event) -> bool:
+        """Whether a history can keep an event."""
+        del history, event
+        return True
+
+    def _tell(self, key: bytes | None, result: Screening, unit: Unit) -> None:
+        for alert in result.alerts:
+            unit.emit(ALERTS.name, key=key, value=encode(alert))
+        if result.outcomes is self._quiet.labels:
+            self._quiet.times += 1
         else:
             for looked in result.outcomes:
-                counts[looked] += 1
+                self._counts[looked] += 1
 
-    return apply
+
+class _NativeLogic(_Logic):
+    """The same with the native library: what is common is done there, the rest in Python on the library's histories."""
+
+    def __init__(self, rules: RuleSet, cached_events: int, native: Library) -> None:
+        super().__init__(rules, cached_events)
+        self._native = Rules(native, rules)
+        self._screener = Screener(self._native)
+
+    def apply(self, record: InputRecord, unit: Unit) -> None:
+        """Implements `Apply`."""
+        if not self._common(record, unit):
+            super().apply(record, unit)
+
+    def _common(self, record: InputRecord, unit: Unit) -> bool:
+        """Whether this was a transaction of the common kind, which is done then."""
+        key, value = record.key, record.value
+        if key is None or value is None or (customer_id := plain_id(key, "customer_id")) is None:
+            return False
+        histories, events = self._histories(unit), unit.table(EVENTS)
+        history, screened = self._take(histories, customer_id, unit), None
+        if isinstance(history, NativeHistory):
+            screened = self._screener.screen(history, value, key, histories.truncated_lsn)
+        if screened is None:
+            histories.keep(customer_id, history, history.size)
+            return False
+        histories.keep(customer_id, history, screened.size)
+        for gone in screened.expired:
+            events.evict_encoded(gone)
+        events.put_encoded(screened.key, screened.facts)
+        unit.emit(VELOCITY.name, key=key, value=screened.velocity)
+        if screened.look == QUIET:
+            self._quiet.times += 1
+        elif screened.look == CONCERNED:
+            self._judge(record, history, screened.velocity, unit)
+        return True
+
+    def _judge(self, record: InputRecord, history: CustomerHistory, velocity: bytes, unit: Unit) -> None:
+        change = _decode(record)
+        result = Screening(kept=change.event, velocity=_velocities.decode(velocity))
+        judge(history, change.record, result, self._rules, unit.now_us, is_known=change.record.op == "updated")
+        if result.alerts:  # the event remembers which rules have fired
+            _store(change.record.customer_id, result, unit)
+        self._tell(record.key, result, unit)
+
+    def _made(self, events: Iterable[Event]) -> CustomerHistory:
+        read = list(events)
+        if all(map(NativeHistory.holds, read)):
+            return NativeHistory(self._native, read)
+        return super()._made(read)
+
+    def _holds(self, history: CustomerHistory, event: Event) -> bool:
+        return not isinstance(history, NativeHistory) or history.holds(event)
 
 
 def truncated(order: ControlRecord, unit: Unit) -> None:
@@ -86,15 +186,6 @@ def _decode(record: InputRecord) -> Change:
         raise PoisonRecordError(str(error), reason="bad_transaction") from None
 
 
-def _histories(unit: Unit, cached_events: int) -> Histories:
-    histories = unit.memory.get(_MEMORY)
-    if not isinstance(histories, Histories):
-        truncation = unit.table(TRUNCATIONS).get(NAME)
-        histories = Histories(cached_events, None if truncation is None else truncation.lsn)
-        unit.memory[_MEMORY] = histories
-    return histories
-
-
 def _store(customer_id: int, result: Screening, unit: Unit) -> None:
     events = unit.table(EVENTS)
     for event in result.expired:
@@ -103,13 +194,6 @@ def _store(customer_id: int, result: Screening, unit: Unit) -> None:
         events.delete(_key(customer_id, result.gone))
     if result.kept is not None:
         events.put(_key(customer_id, result.kept), result.kept.facts)
-
-
-def _emit(key: bytes | None, result: Screening, unit: Unit) -> None:
-    if result.velocity is not None:
-        unit.emit(VELOCITY.name, key=key, value=encode(result.velocity))
-    for alert in result.alerts:
-        unit.emit(ALERTS.name, key=key, value=encode(alert))
 
 
 def _key(customer_id: int, event: Event) -> EventKey:

@@ -12,6 +12,7 @@ from app.domain.captured import CapturedTable
 from app.engine.group import Apply, Group
 from app.engine.settling import Settling
 from app.groups import groups, versioned_others
+from app.native.library import load
 from app.rules import load_rules
 from app.settings import KafkaSettings, WorkerSettings
 from app.topics import ACCOUNTS, CONTROL, CUSTOMERS, TRANSACTIONS, TRANSACTIONS_CDC, cdc_topic, scd2_topic
@@ -36,15 +37,15 @@ def members(
         Versioned(table, rows_of(table), scd2_topic(table).name, _untracked(table, settings))
         for table in versioned_others(declared)
     ]
-    bounds = limits(settings)
+    bounds, native = limits(settings), load() if settings.native else None
     of_accounts: Handlers = {
         ACCOUNTS.name: versions.handler(account, accounts.release),
-        TRANSACTIONS_CDC.name: transactions.handler(bounds),
+        TRANSACTIONS_CDC.name: transactions.handler(bounds, native),
         CONTROL.name: _control([account], {transactions.NAME: transactions.truncate}),
     }
     of_customers: Handlers = {
         CUSTOMERS.name: versions.handler(customer),
-        TRANSACTIONS.name: velocity.handler(load_rules(settings.rules_file), settings.velocity_cached_events),
+        TRANSACTIONS.name: velocity.handler(load_rules(settings.rules_file), settings.velocity_cached_events, native),
         CONTROL.name: _control([customer], {velocity.NAME: velocity.truncated}),
     }
     by_account, by_customer, *by_key = groups(kafka, declared)

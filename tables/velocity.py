@@ -9,13 +9,13 @@ to go. Entries are evicted when they expire: the changelog, which forgets them b
 
 import struct
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from app.domain.events import Event, Facts, Selection
-from app.domain.velocity import History
+from app.domain.events import Event, Facts
+from app.domain.velocity import CustomerHistory
 from app.engine.table import DAY_MS, Table, View
 from tables.encoding import BIAS, after_prefix, number_key
 
@@ -49,11 +49,10 @@ TABLES: Final = (EVENTS,)
 EventsView = View[EventKey, Facts]
 
 
-def read_history(events: EventsView, customer_id: int, selections: Iterable[Selection]) -> History:
-    """A customer's whole history, by a scan."""
+def read_history(events: EventsView, customer_id: int) -> Iterator[Event]:
+    """A customer's whole history in order, by a scan."""
     prefix = number_key(customer_id)
-    scan = events.scan(prefix, after_prefix(prefix))
-    return History(selections, (event_at(raw_key, facts)[1] for raw_key, facts in scan))
+    return (event_at(raw_key, facts)[1] for raw_key, facts in events.scan(prefix, after_prefix(prefix)))
 
 
 class Histories:
@@ -63,9 +62,9 @@ class Histories:
         """`truncated_lsn`: the log position of the last TRUNCATE of transactions."""
         self.truncated_lsn = truncated_lsn
         self._limit, self._events = limit, 0
-        self._histories: OrderedDict[int, tuple[History, int]] = OrderedDict()
+        self._histories: OrderedDict[int, tuple[CustomerHistory, int]] = OrderedDict()
 
-    def take(self, customer_id: int) -> History | None:
+    def take(self, customer_id: int) -> CustomerHistory | None:
         """The history of a customer, out of memory; `keep` it when it has been changed."""
         found = self._histories.pop(customer_id, None)
         if found is None:
@@ -73,9 +72,8 @@ class Histories:
         self._events -= found[1]
         return found[0]
 
-    def keep(self, customer_id: int, history: History) -> None:
-        """Put a history back as the one used last."""
-        size = history.size
+    def keep(self, customer_id: int, history: CustomerHistory, size: int) -> None:
+        """Put a history of this size back as the one used last."""
         self._histories[customer_id] = history, size
         self._events += size
         while self._events > self._limit and len(self._histories) > 1:

@@ -1,6 +1,7 @@
 """The records of the derived topics. Field names are a contract with consumers; money is decimal strings, times are RFC 3339 UTC."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -184,3 +185,17 @@ def key_bytes(column: str, value: int) -> bytes:
     b'{"customer_id":42}'
     """
     return b'{"%s":%d}' % (column.encode(), value)
+
+
+@lru_cache(maxsize=65_536)
+def plain_id(key: bytes, column: str) -> int | None:
+    """The 64-bit number in a key that is written as `key_bytes` writes it; None for any other key.
+
+    >>> plain_id(b'{"customer_id":42}', "customer_id"), plain_id(b'{"customer_id": 42}', "customer_id")
+    (42, None)
+    """
+    try:
+        value = int(key[len(column) + 4 : -1])
+    except ValueError:
+        return None
+    return value if key == key_bytes(column, value) and -(1 << 63) <= value < 1 << 63 else None

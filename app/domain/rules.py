@@ -4,7 +4,6 @@ A rule looks at one transaction that counts (neither declined nor reversed) and 
 when an older transaction arrives late. Thresholds of amounts are in the transaction's own currency.
 """
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,10 +13,34 @@ from typing import ClassVar, Final, Protocol
 from app.domain.events import Event, Selection
 from app.domain.money import to_decimal
 from app.domain.records import Window
-from app.domain.velocity import History, half_even
+from app.domain.tracks import Amounts
+from app.domain.velocity import CustomerHistory, half_even
 from app.domain.verdicts import EVIDENCE_MAX, Condition, Outcome, Severity, Verdict
 
 AMOUNT_WORDS: Final = frozenset({"amount", "currency"})
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """What is quick to see of a transaction, and which most have not."""
+
+    at_least_minor: int = 0
+    """Its amount."""
+    window: str = ""
+    """A window that has at least `count` transactions; "" for any transaction."""
+    count: int = 0
+    after: Selection | None = None
+    """There is an amount of these in the time of `after_us` up to it; None for any transaction."""
+    after_us: int = 0
+
+    def holds(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> bool:
+        """Whether a transaction, at which the history's cursor is, has it."""
+        if event.facts.amount_minor < self.at_least_minor or (self.window and windows[self.window].count < self.count):
+            return False
+        if self.after is None:
+            return True
+        track = history.amounts(self.after, event.facts.currency)
+        return track is not None and track.key(len(track) - 1)[0] > history.after(self.after_us)
 
 
 class Rule(Protocol):
@@ -46,15 +69,11 @@ class Rule(Protocol):
         ...
 
     @property
-    def least_minor(self) -> int:
-        """It is not about smaller amounts: `judge` would say `not_fired`. 0 for a rule that is not about amounts."""
+    def concerns(self) -> tuple[Concern, ...]:
+        """What it is about: of a transaction for which none of them holds, `judge` would say `not_fired`."""
         ...
 
-    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
-        """Whether `judge` has to be asked: False, quickly, for most of those on which it would say `not_fired`."""
-        ...
-
-    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+    def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """The verdict on a counted event that is in the history, with the history's cursor at it."""
         ...
 
@@ -70,18 +89,18 @@ class RuleSet:
         """The outcomes, by rule, when nobody has anything to say."""
         return tuple((rule.id, "not_fired") for rule in self.rules)
 
-    def concerned(self, event: Event, windows: Mapping[str, Window]) -> list[Rule]:
+    def concerned(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> list[Rule]:
         """Those that have to be asked. Most amounts are too small for all that are about amounts."""
         rules = self.rules if event.facts.amount_minor >= self._least_minor else self._about_any_amount
-        return [rule for rule in rules if rule.concerns(event, windows)]
+        return [rule for rule in rules if any(concern.holds(event, windows, history) for concern in rule.concerns)]
 
     @cached_property
     def _about_any_amount(self) -> tuple[Rule, ...]:
-        return tuple(rule for rule in self.rules if not rule.least_minor)
+        return tuple(rule for rule in self.rules if _least_minor(rule) <= 0)
 
     @cached_property
     def _least_minor(self) -> int:
-        return min((rule.least_minor for rule in self.rules if rule.least_minor), default=0)
+        return min((least for rule in self.rules if (least := _least_minor(rule)) > 0), default=0)
 
     @property
     def selections(self) -> tuple[Selection, ...]:
@@ -107,21 +126,16 @@ class CardTesting:
     words: ClassVar = AMOUNT_WORDS | {"probes", "probe_at_most"}
 
     @property
-    def least_minor(self) -> int:
-        """Of the large amount."""
-        return self.at_least_minor
-
-    @property
     def selections(self) -> tuple[Selection, ...]:
         """The probes."""
         return (self.probes,)
 
-    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
-        """Only the amounts that it is about."""
-        del windows
-        return event.facts.amount_minor >= self.at_least_minor
+    @property
+    def concerns(self) -> tuple[Concern, ...]:
+        """The large amount, not long after a probe."""
+        return (Concern(self.at_least_minor, after=self.probes, after_us=self.window_us),)
 
-    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+    def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """Fires on the large amount. Costs no more than the probes in the window, which are few unless it fires."""
         del windows
         facts = event.facts
@@ -143,22 +157,22 @@ class CardTesting:
             probes[:EVIDENCE_MAX],
         )
 
-    def _probes(self, event: Event, history: History) -> tuple[Event, ...]:
+    def _probes(self, event: Event, history: CustomerHistory) -> tuple[Event, ...]:
         """The newest run of probes that is long enough, or else the longest; newest first."""
         track = history.amounts(self.probes, event.facts.currency)
         if track is None:
             return ()
-        times, floor = track.times, history.floor_us
-        last, best = len(times) - 1, range(0)
+        floor = history.floor_us
+        last, best = len(track) - 1, range(0)
         earliest = max(event.time_us - self.window_us, floor)
-        while last >= 0 and times[last] > earliest:
-            first = bisect_right(times, max(times[last] - self.probe_window_us, floor), 0, last + 1)
+        while last >= 0 and (time_us := track.key(last)[0]) > earliest:
+            first = track.later(max(time_us - self.probe_window_us, floor), last + 1)
             if last + 1 - first > len(best):
                 best = range(first, last + 1)
             if len(best) >= self.probe_count:
                 break
             last -= 1
-        return tuple(history.of_key(track.keys[position]) for position in reversed(best))
+        return tuple(history.of_key(track.key(position)) for position in reversed(best))
 
 
 @dataclass(frozen=True)
@@ -173,19 +187,13 @@ class VelocityCount:
 
     words: ClassVar = AMOUNT_WORDS | {"count", "window", "limit"}
     selections: ClassVar[tuple[Selection, ...]] = ()
-    least_minor: ClassVar = 0
 
-    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
-        """Only a limit that is reached. What the longest window has, no shorter one has more of."""
-        del event
-        count = windows[self.limits[-1][0]].count
-        return count >= self._least_limit and any(windows[name].count >= limit for name, _, limit in self.limits)
+    @property
+    def concerns(self) -> tuple[Concern, ...]:
+        """Any limit that is reached."""
+        return tuple(Concern(window=name, count=limit) for name, _, limit in self.limits)
 
-    @cached_property
-    def _least_limit(self) -> int:
-        return min(limit for _, _, limit in self.limits)
-
-    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+    def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """Fires while a limit is reached; the sentence names the shortest such window."""
         conditions = tuple(Condition(f"count {name}", windows[name].count, limit) for name, _, limit in self.limits)
         for (name, length_us, limit), condition in zip(self.limits, conditions, strict=True):
@@ -214,21 +222,16 @@ class LargeAmount:
     words: ClassVar = AMOUNT_WORDS | {"mean", "history"}
 
     @property
-    def least_minor(self) -> int:
-        """Of the large amount."""
-        return self.at_least_minor
-
-    @property
     def selections(self) -> tuple[Selection, ...]:
         """The amounts to compare with."""
         return (self.own,)
 
-    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
-        """Only the amounts that it is about."""
-        del windows
-        return event.facts.amount_minor >= self.at_least_minor
+    @property
+    def concerns(self) -> tuple[Concern, ...]:
+        """The large amount."""
+        return (Concern(self.at_least_minor),)
 
-    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+    def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """An amount below the minimum does not fire, whatever the history."""
         del windows
         facts = event.facts
@@ -237,9 +240,8 @@ class LargeAmount:
             return Verdict("not_fired", (amount,), {})
         track = history.amounts(self.own, facts.currency)
         assert track is not None
-        after_us = history.after(self.window_us)
-        count, total, _ = track.window(after_us)
-        count, total = count - 1, total - facts.amount_minor
+        first = track.later(history.after(self.window_us), len(track))
+        count, total = len(track) - first - 1, track.total(first) - facts.amount_minor
         enough = Condition("history", count, self.minimum_history, is_scored=False)
         if not enough.holds:
             return Verdict("insufficient_history", (amount, enough), {})
@@ -249,8 +251,7 @@ class LargeAmount:
         if not against_own.holds:
             return Verdict("not_fired", conditions, {})
         words = {**_amount_words(event), "mean": to_decimal(half_even(total, count)), "history": str(count)}
-        evidence = [history.of_key(key) for key in track.latest(after_us, EVIDENCE_MAX)]
-        return Verdict("fired", conditions, words, tuple(evidence))
+        return Verdict("fired", conditions, words, _latest(track, first, history))
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,19 +265,14 @@ class Threshold:
 
     words: ClassVar = AMOUNT_WORDS
 
-    @property
-    def least_minor(self) -> int:
-        """The threshold."""
-        return self.amounts.at_least_minor
-
     selections: ClassVar[tuple[Selection, ...]] = ()
 
-    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
-        """Only the amounts that it is about."""
-        del windows
-        return event.facts.amount_minor >= self.amounts.at_least_minor
+    @property
+    def concerns(self) -> tuple[Concern, ...]:
+        """The amount."""
+        return (Concern(self.amounts.at_least_minor),)
 
-    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+    def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """Needs no history."""
         del windows, history
         amount = Condition("amount", event.facts.amount_minor, self.amounts.at_least_minor, is_amount=True)
@@ -298,36 +294,40 @@ class Structuring:
     words: ClassVar = AMOUNT_WORDS | {"count", "total"}
 
     @property
-    def least_minor(self) -> int:
-        """The lower end of the band."""
-        return self.band.at_least_minor
-
-    @property
     def selections(self) -> tuple[Selection, ...]:
         """The band."""
         return (self.band,)
 
-    def concerns(self, event: Event, windows: Mapping[str, Window]) -> bool:
-        """Only the amounts that it is about."""
-        del windows
-        return event.facts.amount_minor >= self.band.at_least_minor
+    @property
+    def concerns(self) -> tuple[Concern, ...]:
+        """An amount that is not below the band."""
+        return (Concern(self.band.at_least_minor),)
 
-    def judge(self, event: Event, windows: Mapping[str, Window], history: History) -> Verdict:
+    def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """Fires on every transaction in the band once there are enough."""
         del windows
         if not self.band.takes(event.facts):
             return Verdict("not_fired", (), {})
         track = history.amounts(self.band, event.facts.currency)
         assert track is not None
-        after_us = history.after(self.window_us)
-        count, total, _ = track.window(after_us)
+        first = track.later(history.after(self.window_us), len(track))
+        count = len(track) - first
         enough = Condition("count in band", count, self.minimum_count)
         if not enough.holds:
             return Verdict("not_fired", (enough,), {})
-        words = {**_amount_words(event), "count": str(count), "total": to_decimal(total)}
-        return Verdict(
-            "fired", (enough,), words, tuple(history.of_key(key) for key in track.latest(after_us, EVIDENCE_MAX))
-        )
+        words = {**_amount_words(event), "count": str(count), "total": to_decimal(track.total(first))}
+        return Verdict("fired", (enough,), words, _latest(track, first, history))
+
+
+def _least_minor(rule: Rule) -> int:
+    """It is not about smaller amounts."""
+    return min((concern.at_least_minor for concern in rule.concerns), default=0)
+
+
+def _latest(track: Amounts, first: int, history: CustomerHistory) -> tuple[Event, ...]:
+    """The evidence: from a position on, the newest first."""
+    positions = range(max(first, len(track) - EVIDENCE_MAX), len(track))
+    return tuple(history.of_key(track.key(position)) for position in reversed(positions))
 
 
 def _has_type(selection: Selection, event: Event) -> bool:

@@ -16,7 +16,7 @@ from app.domain.events import REMOVED, Event, event_of, instant_us
 from app.domain.records import AlertRecord, Evidence, Source, TransactionRecord, VelocityRecord
 from app.domain.rules import Rule, RuleSet
 from app.domain.times import format_us, normal
-from app.domain.velocity import KEPT_US, History
+from app.domain.velocity import KEPT_US, CustomerHistory, History
 from app.domain.verdicts import INSUFFICIENT_HISTORY, Outcome, Verdict, score
 
 
@@ -46,7 +46,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 def screen(
-    history: History, change: Change, rules: RuleSet, *, now_us: int, truncated_lsn: int | None = None
+    history: CustomerHistory, change: Change, rules: RuleSet, *, now_us: int, truncated_lsn: int | None = None
 ) -> Screening:
     """Apply a change to its customer's history. `truncated_lsn`: a TRUNCATE took what is older, so it is not kept."""
     record, event, result = change.record, change.event, Screening()
@@ -67,7 +67,8 @@ def screen(
     if known is not None and _is_repeated(record, event, known):
         return result
     _keep(history, record, event, known, horizon_us, result)
-    _judge(history, record, event, known, rules, result, now_us)
+    if event.facts.counted and (known is None or _is_news(event, known)):
+        judge(history, record, result, rules, now_us, is_known=known is not None)
     if result.kept is not None and is_truncated(result.kept, truncated_lsn):
         kept, result.kept = result.kept, None
         _forget(history, kept, result)
@@ -102,7 +103,7 @@ def _is_repeated(record: TransactionRecord, event: Event, known: Event) -> bool:
     return (new.partition, new.offset) == (old.partition, old.offset)
 
 
-def _forget(history: History, known: Event, result: Screening) -> None:
+def _forget(history: CustomerHistory, known: Event, result: Screening) -> None:
     husk = husk_of(known)
     if husk is None:
         history.remove(known)
@@ -113,7 +114,12 @@ def _forget(history: History, known: Event, result: Screening) -> None:
 
 
 def _keep(
-    history: History, record: TransactionRecord, event: Event, known: Event | None, horizon_us: int, result: Screening
+    history: CustomerHistory,
+    record: TransactionRecord,
+    event: Event,
+    known: Event | None,
+    horizon_us: int,
+    result: Screening,
 ) -> None:
     """Put the event in its place, and look at the windows from there."""
     if event.time_us >= horizon_us:
@@ -141,24 +147,23 @@ def _keep(
     )
 
 
-def _judge(
-    history: History,
+def judge(
+    history: CustomerHistory,
     record: TransactionRecord,
-    event: Event,
-    known: Event | None,
-    rules: RuleSet,
     result: Screening,
+    rules: RuleSet,
     now_us: int,
+    *,
+    is_known: bool,
 ) -> None:
-    if not event.facts.counted or (known is not None and not _is_news(event, known)):
-        return
+    """Ask the rules about a transaction that counts, and is new or has changed: outcomes and alerts to the result that has its windows."""
     kept = result.kept
-    if kept is None or (known is None and record.op == "updated"):
+    if kept is None or (not is_known and record.op == "updated"):
         result.outcomes = [(rule.id, INSUFFICIENT_HISTORY.outcome) for rule in rules.rules]
         return
     assert result.velocity is not None
     windows, before = result.velocity.windows, kept.facts.fired
-    concerned = rules.concerned(kept, windows)
+    concerned = rules.concerned(kept, windows, history)
     if not concerned and not before:
         result.outcomes = rules.quiet
         return
@@ -167,7 +172,9 @@ def _judge(
     result.outcomes = [(rule.id, verdicts[rule.id].outcome if rule.id in verdicts else "not_fired") for rule in asked]
     fired = [rule for rule in asked if rule.id in verdicts and verdicts[rule.id].outcome == "fired"]
     if fired:
-        verdicts |= {rule.id: rule.judge(kept, windows, history) for rule in asked if rule.id not in verdicts}
+        verdicts = {  # in the order of the rules, whoever was asked first
+            rule.id: verdicts[rule.id] if rule.id in verdicts else rule.judge(kept, windows, history) for rule in asked
+        }
         result.alerts = [_alert(rule, record, kept, verdicts, before, now_us) for rule in fired]
         result.kept = replace(kept, facts=replace(kept.facts, fired=(*before, *(rule.id for rule in fired))))
         history.put(result.kept)

@@ -5,9 +5,28 @@ from one push to the next. Windows are (after, end], with the end where the curs
 """
 
 from bisect import bisect_left, bisect_right, insort
+from typing import Protocol
 
 Key = tuple[int, int, int]
 """(event time, account, transaction): where an event stands in its customer's order."""
+
+
+class Amounts(Protocol):
+    """Amounts in order, by position from 0, as a rule looks them up."""
+
+    def __len__(self) -> int: ...
+
+    def later(self, after_us: int, end: int) -> int:
+        """The first position, of those below `end`, that is later than `after_us`; `end` if none is."""
+        ...
+
+    def total(self, first: int) -> int:
+        """The sum from a position on."""
+        ...
+
+    def key(self, position: int) -> Key:
+        """Of the amount at a position."""
+        ...
 
 
 class AmountTrack:
@@ -53,22 +72,17 @@ class AmountTrack:
             row = rows[row][2]
         self.peaks += reversed(covered)
 
-    def window(self, after_us: int) -> tuple[int, int, int]:
-        """Count, sum and maximum of what is later than `after_us`; the maximum of nothing is 0."""
-        return self.since(bisect_right(self.times, after_us))
+    def later(self, after_us: int, end: int) -> int:
+        """The first position, of those below `end`, that is later than `after_us`; `end` if none is."""
+        return bisect_right(self.times, after_us, 0, end)
 
-    def since(self, first: int) -> tuple[int, int, int]:
-        """The same from a position on."""
-        rows, peaks = self.rows, self.peaks
-        count = len(rows) - 1 - first
-        if not count:
-            return 0, 0, 0
-        return count, rows[-1][0] - rows[first][0], rows[peaks[bisect_left(peaks, first + 1)]][1]
+    def total(self, first: int) -> int:
+        """The sum from a position on."""
+        return self.rows[-1][0] - self.rows[first][0]
 
-    def latest(self, after_us: int, limit: int) -> list[Key]:
-        """The keys of what is later than `after_us`, the newest first, at most `limit`."""
-        first = max(bisect_right(self.times, after_us), len(self.times) - limit)
-        return self.keys[first:][::-1]
+    def key(self, position: int) -> Key:
+        """Of the amount at a position."""
+        return self.keys[position]
 
 
 class DistinctTrack:

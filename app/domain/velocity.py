@@ -18,25 +18,94 @@ not kept, and rules have insufficient history for it.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from app.domain.events import COUNTED, DECLINED, EVERYTHING, REMOVED, Event, Selection
 from app.domain.money import to_decimal
 from app.domain.records import WINDOWS_US, Window
-from app.domain.tracks import AmountTrack, DistinctTrack, Key
+from app.domain.tracks import Amounts, AmountTrack, DistinctTrack, Key
 
 DAY_US: Final = 86_400_000_000
 KEPT_US: Final = 31 * DAY_US
 
 _LENGTHS: Final = tuple(WINDOWS_US.items())
-_COMPACT_AT: Final = 64
+COMPACT_AT: Final = 64
 """So many expired events stay in memory before it is worth letting them go."""
 _NOTHING: Final = AmountTrack()
 """The amounts of a currency that nothing was counted in."""
 
 
+class CustomerHistory(Protocol):
+    """The events of one customer in the order of their keys, and a cursor in time whose tracks answer for any window that ends there."""
+
+    @property
+    def floor_us(self) -> int:
+        """What is no later than this does not exist: it is beyond the horizon."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """What it takes in memory, in events; that of an empty history is that of some eight."""
+        ...
+
+    @property
+    def newest_us(self) -> int | None:
+        """Time of the newest event; None when there is none."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Event]:
+        """The events in order."""
+        ...
+
+    def of_key(self, key: Key) -> Event:
+        """The event that stands here in the order. KeyError if there is none."""
+        ...
+
+    def find(self, account_id: int, transaction_id: int) -> Event | None:
+        """The event of an identity."""
+        ...
+
+    def put(self, event: Event) -> None:
+        """Add an event, or correct the one of its identity."""
+        ...
+
+    def remove(self, event: Event) -> None:
+        """Take an event out. KeyError if it is not there."""
+        ...
+
+    def expire(self, horizon_us: int) -> list[Event]:
+        """Drop the events before the horizon, and answer which they were."""
+        ...
+
+    def seek(self, time_us: int) -> None:
+        """Move the cursor: the tracks then hold every event up to and including this instant, and none after it."""
+        ...
+
+    def after(self, length_us: int) -> int:
+        """The open lower end of the window of this length that ends at the event last sought; never beyond the horizon."""
+        ...
+
+    def windows(self, event: Event) -> dict[str, Window]:
+        """All windows of an event; it need not be in the history, but is counted only if it is. Moves the cursor to it."""
+        ...
+
+    def amounts(self, selection: Selection, currency: str) -> Amounts | None:
+        """The track of a selection given at construction, up to the cursor; None while it is empty."""
+        ...
+
+    def previous(self, event: Event) -> Event | None:
+        """The event before this one in the customer's order, whatever became of it, unless it was removed or is beyond the horizon."""
+        ...
+
+    def latest_counted(self, event: Event, after_us: int, limit: int) -> list[Event]:
+        """The newest counted events in (after, time of the event], at most `limit`, newest first."""
+        ...
+
+
 class History:
-    """The events of one customer, and a cursor in time whose tracks answer for any window that ends there.
+    """A customer's history in Python. Implements `CustomerHistory`, whose methods say what they are for.
 
     Moving the cursor costs about a microsecond an event that it passes. In order, that is one event an event. Late events and
     corrections move it back to where they belong, and it stays there until something later is asked for; so what is corrected soon
@@ -120,7 +189,7 @@ class History:
         for event in expired:
             del self._by_id[event.account_id, event.transaction_id]
         self._first = first
-        if first > _COMPACT_AT and 2 * first > len(self._events):
+        if first > COMPACT_AT and 2 * first > len(self._events):
             self._compact()
         return expired
 

@@ -53,6 +53,18 @@ class View(Protocol[Key_contra, V]):
         """Remove a key here only; its changelog record is left to expire. For tables with `retention_ms`."""
         ...
 
+    def get_encoded(self, key: bytes) -> bytes | None:
+        """`get`, of a key and with a value as the table encodes them."""
+        ...
+
+    def put_encoded(self, key: bytes, value: bytes) -> None:
+        """`put`, of a key and a value as the table encodes them."""
+        ...
+
+    def evict_encoded(self, key: bytes) -> None:
+        """`evict`, of a key as the table encodes it."""
+        ...
+
     def scan(self, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
         """Entries with start <= encoded key < end, in ascending byte order. `end` None means to the end of the table."""
         ...

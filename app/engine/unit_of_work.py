@@ -49,14 +49,23 @@ class OverlayView(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """The value of a key, or None."""
-        raw_key = self._encode_key(key)
+        raw_key = self._encode_key(key)  # what `get_encoded` does, without the call
         slot = self._overlay.slots.get(raw_key)
         raw = self._store.get(self._name, raw_key) if slot is None else slot[0]
         return None if raw is None else self._decode(raw)
 
+    def get_encoded(self, key: bytes) -> bytes | None:
+        """The encoded value of an encoded key, or None."""
+        slot = self._overlay.slots.get(key)
+        return self._store.get(self._name, key) if slot is None else slot[0]
+
     def put(self, key: K, value: V) -> None:
         """Set a key."""
         self._set(self._encode_key(key), (self._encode(value), True))
+
+    def put_encoded(self, key: bytes, value: bytes) -> None:
+        """Set an encoded key to an encoded value."""
+        self._set(key, (value, True))
 
     def delete(self, key: K) -> None:
         """Remove a key."""
@@ -64,12 +73,15 @@ class OverlayView(Generic[K, V]):
 
     def evict(self, key: K) -> None:
         """Remove a key here only."""
-        raw_key = self._table.encode_key(key)
-        before = self._overlay.slots.get(raw_key)
+        self.evict_encoded(self._table.encode_key(key))
+
+    def evict_encoded(self, key: bytes) -> None:
+        """Remove an encoded key here only."""
+        before = self._overlay.slots.get(key)
         if before is None or before[0] is None:
-            self._set(raw_key, (None, before[1] if before else False))
+            self._set(key, (None, before[1] if before else False))
         else:  # written by this very unit: the changelog must not bring it back
-            self._set(raw_key, (None, True))
+            self._set(key, (None, True))
 
     def scan(self, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
         """Entries with start <= encoded key < end in ascending byte order, with the unit's own writes."""

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 class Library:
     """`ffi` makes and reads C values, `lib` has the functions and constants of bank.h."""
 
-    ffi: FFI
+    ffi: Any
     lib: Any
 
 

@@ -48,9 +48,10 @@ class Outputs:
 
     def write(self, name: str, records: Sequence[Output]) -> None:
         """Append records."""
-        self._files[name].writelines(
-            b'{"key":%b,"value":%b}\n' % (_json(record.key), record.value or b"null") for record in records
-        )
+        lines: list[bytes] = []
+        for record in records:
+            lines += (b'{"key":', _json(record.key), b',"value":', record.value or b"null", b"}\n")
+        self._files[name].write(b"".join(lines))
         self.counts[name] += len(records)
 
     def _unfinished(self, name: str) -> Path:

@@ -1,5 +1,6 @@
 """Tracks against plain lists: pushed and taken back in any order, they answer for every window that ends at their end."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from hypothesis import given
@@ -23,10 +24,13 @@ def test_amounts_have_the_count_sum_and_maximum_of_a_list(steps: Sequence[tuple[
             track.pop()
         for after in {-1, *(time for time, _ in plain)}:
             inside = [amount for time, amount in plain if time > after]
-            assert track.window(after) == (len(inside), sum(inside), max(inside, default=0))
-            assert [key[2] for key in track.latest(after, 2)] == list(range(len(plain), len(plain) - len(inside), -1))[
-                :2
-            ]
+            first = track.later(after, len(track))
+            assert (len(track) - first, track.total(first)) == (len(inside), sum(inside))
+            assert [track.key(position)[2] for position in range(first, len(track))] == list(
+                range(len(plain) - len(inside) + 1, len(plain) + 1)
+            )
+            if inside:
+                assert track.rows[track.peaks[bisect_left(track.peaks, first + 1)]][1] == max(inside)
 
 
 @given(STEPS)

@@ -23,7 +23,7 @@ NO_RULES = RuleSet(())
 def compacting_at_once() -> Iterator[None]:
     """Histories let go of expired events as soon as these are the most, so that short histories see it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.domain.velocity._COMPACT_AT", 0)
+        patch.setattr("app.domain.velocity.COMPACT_AT", 0)
         yield
 
 

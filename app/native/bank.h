@@ -1,0 +1,133 @@
+/* The path of a common transaction, in C: what app/native calls. Python is the reference and does all that is not common.
+ *
+ * Every function that answers 0 for "not mine" has changed nothing then; its caller goes the way of Python. Nothing here knows
+ * Python, keeps a pointer that it was given (but for bank_rules), or does I/O. Memory that cannot be had ends the process: its work
+ * is committed in transactions, and what is not committed is done again.
+ *
+ * Times are microseconds since 1970 in UTC, amounts minor units, texts UTF-8. */
+#ifndef BANK_H
+#define BANK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma GCC visibility push(default)
+
+/* The hash of the sources that this was built of. */
+const char *bank_sources(void);
+
+/* cffi: begin */
+#define BANK_WINDOWS 8
+#define BANK_SELECTIONS 32
+#define BANK_CONCERNS 64
+#define BANK_EXPIRED 32
+
+typedef struct {
+    int64_t at_least_minor, at_most_minor;
+    uint8_t credit, debit;
+} bank_selection;
+
+/* An amount of at least so much; a window with at least so many transactions, or -1; less than so long after an amount of a selection,
+ * or -1. */
+typedef struct {
+    int64_t at_least_minor, count, after_us;
+    int32_t window, after;
+} bank_concern;
+
+/* What histories are about. The first selection takes every amount. Of a transaction for which no concern holds, no rule has anything to
+ * say. */
+typedef struct {
+    int64_t kept_us;
+    int64_t length_us[BANK_WINDOWS];
+    char name[BANK_WINDOWS][8]; /* ended by a zero */
+    bank_selection selection[BANK_SELECTIONS];
+    bank_concern concern[BANK_CONCERNS];
+    int32_t windows, selections, concerns;
+    uint32_t compact_at; /* so many expired events stay in memory before it is worth letting them go */
+} bank_rules;
+
+/* An event, as app/domain/events.py has it. Currency and country are texts of at most eight bytes, filled up with zeros; a country of
+ * zeros is none, as are a counterparty of 0 and a negative lsn. `fired` means something to the caller; 0 is nothing. */
+typedef struct {
+    int64_t time_us, account_id, transaction_id;
+    int64_t amount_minor;
+    uint64_t counterparty;
+    int64_t lsn, offset;
+    uint64_t currency, country;
+    int32_t partition;
+    uint32_t fired;
+    uint8_t status, credit;
+} bank_event;
+
+typedef struct bank_history bank_history;
+
+bank_history *bank_history_new(const bank_rules *rules);
+void bank_history_free(bank_history *history);
+
+/* How many events there are, and how many are in memory: those that expired last may still be. */
+int64_t bank_history_length(const bank_history *history);
+int64_t bank_history_size(const bank_history *history);
+/* What is no later does not exist. */
+int64_t bank_history_floor(const bank_history *history);
+/* The event at a place in the order of (time, account, transaction), or of an identity; 1 if there is one. */
+int bank_history_event(const bank_history *history, int64_t place, bank_event *event);
+int bank_history_find(const bank_history *history, int64_t account_id, int64_t transaction_id, bank_event *event);
+/* Add an event, or correct the one of its identity. */
+void bank_history_put(bank_history *history, const bank_event *event);
+/* Take an event out; 0 if there is none of this identity. */
+int bank_history_remove(bank_history *history, int64_t account_id, int64_t transaction_id);
+/* How many events are before a horizon. */
+int64_t bank_history_before(const bank_history *history, int64_t horizon_us);
+/* Drop them; `expired` has room for so many, or is NULL. */
+void bank_history_expire(bank_history *history, int64_t horizon_us, bank_event *expired);
+/* Move the cursor: tracks then hold what is counted up to and including this instant. */
+void bank_history_seek(bank_history *history, int64_t time_us);
+/* The open lower end of the window of this length that ends where the cursor is. */
+int64_t bank_history_after(const bank_history *history, int64_t length_us);
+/* The windows that end at an instant, as JSON: its length. Moves the cursor. At most 4,096 bytes. */
+int64_t bank_history_windows(bank_history *history, int64_t time_us, uint64_t currency, uint8_t *json);
+/* The event before a key that is not removed; 1 if there is one. */
+int bank_history_previous(const bank_history *history, const bank_event *key, bank_event *event);
+/* The newest counted events in (after, until], newest first: how many, at most `limit`. */
+int64_t bank_history_latest_counted(
+    const bank_history *history, int64_t until_us, int64_t after_us, int64_t limit, bank_event *events);
+
+/* The amounts of a selection in a currency, up to the cursor, by position from 0: how many, the first of the first `end` that is later
+ * than an instant, the event of one, and the sum from one on, as high * 2^64 + low. */
+int64_t bank_track_length(const bank_history *history, int selection, uint64_t currency);
+int64_t bank_track_after(const bank_history *history, int selection, uint64_t currency, int64_t after_us, int64_t end);
+int bank_track_event(
+    const bank_history *history, int selection, uint64_t currency, int64_t position, bank_event *event);
+void bank_track_sum(
+    const bank_history *history, int selection, uint64_t currency, int64_t first, int64_t *high, uint64_t *low);
+
+/* A change of a transaction's row (Debezium's JSON without a schema, an insert or an update), joined to its account: the length of the
+ * record for bank.transactions, plus 2^32 for an update; 0 if this is not the common case.
+ *
+ * `key` is the Kafka record's; `account` the JSON of the account's attributes; `source` is `{"topic":"…","partition":…,"offset":`. What
+ * it comes to is at `out`, 8 bytes each: the row's digest, transaction_id, lsn (negative: none); then the record, at most `room` bytes. */
+int64_t bank_transaction(
+    const uint8_t *value, size_t value_length, const uint8_t *key, size_t key_length, const uint8_t *account,
+    size_t account_length, int64_t customer_id, const uint8_t *source, size_t source_length, int64_t offset,
+    uint8_t *out, size_t room);
+
+/* A record of bank.transactions, put into its customer's history. 0 if this is not the common case, else
+ *
+ *   length of the velocity record's JSON + 2^16 * length of the stored facts + 2^24 * number of expired events + 2^32 * look
+ *   + 2^34 * number of events in memory, at most 2^28
+ *
+ * with look 0: no rule looks at it, 1: no rule has anything to say, 2: rules have to be asked. `out` has the stored key (32 bytes) at 0,
+ * the facts at BANK_FACTS, the stored keys of what has expired at BANK_GONE, and the record at BANK_JSON. `truncated_lsn`: of the last
+ * TRUNCATE; negative if there was none. */
+#define BANK_FACTS 32
+#define BANK_GONE 160
+#define BANK_JSON 1184
+#define BANK_VELOCITY_ROOM 8192
+int64_t bank_velocity(
+    bank_history *history, const uint8_t *value, size_t value_length, const uint8_t *key, size_t key_length,
+    int64_t truncated_lsn, uint8_t *out);
+/* cffi: end */
+
+#pragma GCC visibility pop
+
+#endif

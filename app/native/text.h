@@ -1,0 +1,76 @@
+/* Reading and writing the few forms of JSON that are common: no space between tokens, no escape in a text that is looked into. */
+#ifndef BANK_TEXT_H
+#define BANK_TEXT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef struct {
+    const uint8_t *at, *end;
+} cursor;
+
+typedef struct {
+    const uint8_t *start;
+    size_t length;
+} slice;
+
+/* Readers answer whether it was there; the cursor is behind it then, and anywhere otherwise. */
+
+static inline bool take(cursor *in, const char *text, size_t length) {
+    if ((size_t)(in->end - in->at) < length || memcmp(in->at, text, length) != 0)
+        return false;
+    in->at += length;
+    return true;
+}
+
+#define TAKE(in, literal) take(in, literal, sizeof(literal) - 1)
+
+static inline bool is(slice text, const char *literal, size_t length) {
+    return text.length == length && memcmp(text.start, literal, length) == 0;
+}
+
+#define IS(text, literal) is(text, literal, sizeof(literal) - 1)
+
+bool is_utf8(const uint8_t *text, size_t length);
+
+/* A text without escapes. */
+bool plain(cursor *in, slice *text);
+
+/* The same or null, whose slice starts nowhere. */
+bool plain_or_null(cursor *in, slice *text);
+
+/* An integer of at most 18 digits. */
+bool integer(cursor *in, int64_t *number);
+
+/* Any value, escapes allowed, at most 16 levels deep. */
+bool value(cursor *in);
+
+/* `2026-03-01T09:00:00.000000Z`, in the years 1 to 9999: 27 bytes. */
+bool instant(slice text, int64_t *time_us);
+uint8_t *write_instant(uint8_t *at, int64_t time_us);
+
+#define MIN_US INT64_C(-62135596800000000)
+#define MAX_US INT64_C(253402300799999999)
+
+/* `12.30`, not negative, no leading zeros: minor units. */
+bool amount(slice text, int64_t *minor);
+
+uint8_t *write_integer(uint8_t *at, int64_t number);
+uint8_t *write_amount(uint8_t *at, unsigned __int128 minor);
+
+static inline uint8_t *write_bytes(uint8_t *at, const void *bytes, size_t length) {
+    memcpy(at, bytes, length);
+    return at + length;
+}
+
+#define WRITE(at, literal) write_bytes(at, literal, sizeof(literal) - 1)
+
+static inline uint8_t *write_slice(uint8_t *at, slice text) {
+    return write_bytes(at, text.start, text.length);
+}
+
+/* BLAKE2b with a digest of 8 bytes (RFC 7693). */
+void blake2b_8(const uint8_t *bytes, size_t length, uint8_t digest[8]);
+
+#endif
