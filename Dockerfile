@@ -15,7 +15,7 @@ RUN python -m venv /opt/build /opt/bankstream \
     && /opt/build/bin/pip install --require-hashes -r requirements/bootstrap.txt \
     && /opt/build/bin/uv pip install --python /opt/build/bin/python --require-hashes -r requirements/build.txt \
     && /opt/build/bin/uv pip install --python /opt/bankstream/bin/python --require-hashes -r requirements/runtime.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE hatch_build.py ./
 COPY app app
 COPY agents agents
 COPY tables tables

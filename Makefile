@@ -7,6 +7,7 @@ ARGS   ?=
 
 BIN := $(VENV)/bin
 UV  := $(BIN)/uv
+NATIVE := $(wildcard app/native/*.c app/native/*.h)
 # The locks are universal (all platforms, Python 3.11 and newer) and name no index: yours is used, as your configuration says.
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
@@ -18,7 +19,8 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo "  Arguments of demo and test go in ARGS, as in: make demo ARGS=\"--seconds 60 --rate 100\""
 
-install: $(VENV)/.installed ## virtual environment with everything, once per change of the requirements
+install: $(VENV)/.installed ## virtual environment with everything and the native library, once per change of their sources
+	@$(BIN)/python -m app.native.build --if-changed
 
 demo: install ## the whole bank on this machine until Ctrl-C (ARGS="--seconds 60 --no-dashboard --json")
 	@$(BIN)/bankstream demo $(ARGS)
@@ -35,11 +37,12 @@ histories: install ## 10,000 random histories of a table against a plain list of
 faults: install ## every fault of the matrix on a bank of its own (ARGS="worker-killed"; SEED=7 MINUTES=10 for the random mode)
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
-lint: install ## style, types, import layers, workflows and Docker's files
+lint: install ## style, types, import layers, C, workflows and Docker's files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
@@ -48,6 +51,7 @@ lint: install ## style, types, import layers, workflows and Docker's files
 fmt: install ## format the code and apply safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(NATIVE)
 
 dbt: install ## build and test the dbt project against the running stack (ARGS="--select gold")
 	@settings="$$($(BIN)/bankstream stack env --export)" && eval "$$settings" && \
@@ -88,7 +92,7 @@ airflow-lock: $(VENV)/.bootstrapped ## pin Airflow's requirements anew (AIRFLOW_
 		ops/airflow/requirements.in -o ops/airflow/requirements.txt
 
 clean: ## remove what can be made again (not .bankstream: that is data, see bankstream stack down --wipe)
-	rm -rf $(VENV) $(AIRFLOW_VENV) dist dbt/target dbt/logs dbt/dbt_packages .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AIRFLOW_VENV) dist dbt/target dbt/logs dbt/dbt_packages .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache app/native/_bank.native.so app/native/.building-*
 	find app agents tables sinks tests benchmarks ops -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.bootstrapped: requirements/bootstrap.txt

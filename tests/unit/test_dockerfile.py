@@ -148,10 +148,12 @@ def test_nothing_but_the_named_files_reaches_the_build() -> None:
     assert not [name for name in allowed if name.startswith((".", "tests", "docs"))]
 
 
-def test_every_package_of_the_wheel_is_copied() -> None:
+def test_every_package_of_the_wheel_is_copied_and_what_builds_it() -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    copied = {rest.split()[0] for word, rest in instructions(DOCKERFILE.read_text()) if word == "COPY"}
-    assert set(packages["packages"]) <= copied
+    copied = {
+        source for word, rest in instructions(DOCKERFILE.read_text()) if word == "COPY" for source in rest.split()[:-1]
+    }
+    assert {*packages["packages"], "hatch_build.py"} <= copied
 
 
 def test_all_stages_have_the_same_python() -> None:

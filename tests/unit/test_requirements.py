@@ -11,7 +11,8 @@ from typing import Any, Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT: Final[dict[str, Any]] = PYPROJECT["project"]
 OURS: Final = frozenset({"app", "agents", "tables", "sinks", "ops", "tests", "benchmarks"})
 CODE: Final = (
     # code, what of it is another row's, and the extras that are installed where it runs
@@ -92,3 +93,11 @@ def test_every_requirement_of_a_lock_is_pinned_with_hashes(lock: str, extras: tu
     loose = [line for line in lines if not re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)]
     assert loose == []
     assert declared(extras) - {normal(line) for line in lines} - {"bankstream"} == set()
+
+
+def test_a_wheel_is_built_with_the_same_everywhere() -> None:
+    """In an isolated build, in images, and on a desk."""
+    needed = PYPROJECT["build-system"]["requires"]
+    lines = (ROOT / "requirements/build.in").read_text(encoding="utf-8").splitlines()
+    assert needed == [line for line in lines if not line.startswith("#")]
+    assert set(needed) <= set(PROJECT["optional-dependencies"]["dev"])

@@ -1,0 +1,245 @@
+"""The native library is built of its sources, says which they were, and is used only with them."""
+
+import logging
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from app.errors import one_line
+from app.native import build, library
+from app.native.build import FILE, BuildError
+from app.native.library import Library
+
+OF_TESTS: Final = """
+#include <limits.h>
+#include <stdint.h>
+__attribute__((visibility("default"))) int32_t test_next(int32_t number) { return number + 1; }
+int32_t test_hidden(void) { return INT_MAX; }
+"""
+"""Added to a copy of the sources: in C, one above the largest number is undefined behaviour."""
+WITH_STAT: Final = """
+#define _GNU_SOURCE
+#include <sys/stat.h>
+__attribute__((visibility("default"))) int test_stat(const char *path) { struct stat found; return stat(path, &found); }
+"""
+"""Compiled for glibc 2.33 or newer this needs 2.33."""
+DECLARED: Final = "int32_t test_next(int32_t number);\nint32_t test_hidden(void);\n"
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A copy of the C sources."""
+    directory = tmp_path / "sources"
+    directory.mkdir()
+    for path in (*build.DIRECTORY.glob("*.c"), *build.DIRECTORY.glob("*.h")):
+        shutil.copy(path, directory)
+    return directory
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """`load` as in a new process."""
+    library.load.cache_clear()
+    yield
+    library.load.cache_clear()
+
+
+def extended(sources: Path) -> Path:
+    """The copy with one function more for others, and one that is its own."""
+    (sources / "of_tests.c").write_text(OF_TESTS)
+    header = sources / library.HEADER
+    header.write_text(header.read_text().replace(library.END, DECLARED + library.END))
+    return sources
+
+
+def opened(path: Path, sources: Path) -> Library:
+    found = library.open_library(path, sources)
+    assert found is not None
+    return found
+
+
+def test_a_built_library_is_used_and_has_what_its_header_exports(tmp_path: Path, sources: Path) -> None:
+    found = opened(build.build(tmp_path / "new" / "out", sources=extended(sources)), sources)
+    assert found.lib.test_next(41) == 42
+    assert found.ffi.string(found.lib.bank_sources()) == build.fingerprint(sources).encode()
+    assert not hasattr(found.lib, "test_hidden")
+
+
+def test_every_function_of_the_header_is_in_the_library(tmp_path: Path, sources: Path) -> None:
+    found = opened(build.build(tmp_path, sources=sources), sources)
+    declared = re.findall(
+        r"^\w[\w *]*?(bank_\w+)\(", library.declarations((sources / library.HEADER).read_text()), re.MULTILINE
+    )
+    assert declared
+    assert [name for name in declared if not hasattr(found.lib, name)] == []
+
+
+def test_nothing_else_is_left_behind(tmp_path: Path, sources: Path) -> None:
+    before = sorted(sources.iterdir())
+    build.build(tmp_path / "out", sources=sources)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [FILE]
+    assert sorted(sources.iterdir()) == before
+
+
+def test_a_library_of_other_sources_is_not_used(
+    tmp_path: Path, sources: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    built = build.build(tmp_path, sources=sources)
+    assert build.is_current(built, sources)
+    header = sources / library.HEADER
+    header.write_text(header.read_text() + "\n")
+    with caplog.at_level(logging.WARNING):
+        assert library.open_library(built, sources) is None
+    assert "was built of other sources" in caplog.text
+    assert not build.is_current(built, sources)
+
+
+def test_a_source_of_another_name_is_noticed(tmp_path: Path, sources: Path) -> None:
+    built = build.build(tmp_path, sources=sources)
+    (sources / library.HEADER).rename(sources / "bank_.h")
+    assert not build.is_current(built, sources)
+
+
+def test_a_process_that_has_the_library_keeps_what_it_has(tmp_path: Path, sources: Path) -> None:
+    with build.build(tmp_path, sources=sources).open("rb") as held:
+        before = held.read()
+        after = build.build(tmp_path, sources=extended(sources)).read_bytes()
+        held.seek(0)
+        assert held.read() == before != after
+
+
+def test_a_source_that_went_is_noticed(tmp_path: Path, sources: Path) -> None:
+    (sources / "gone.h").touch()
+    built = build.build(tmp_path, sources=sources)
+    (sources / "gone.h").unlink()
+    assert not build.is_current(built, sources)
+
+
+def test_other_options_are_another_library(monkeypatch: pytest.MonkeyPatch, sources: Path) -> None:
+    before = build.fingerprint(sources)
+    monkeypatch.setattr(build, "OPTIONS", (*build.OPTIONS, "-O3"))
+    assert build.fingerprint(sources) != before
+
+
+def test_a_file_that_is_no_library_is_not_used(tmp_path: Path, sources: Path, caplog: pytest.LogCaptureFixture) -> None:
+    damaged = tmp_path / FILE
+    damaged.write_bytes(build.build(tmp_path / "out", sources=sources).read_bytes()[:100])
+    with caplog.at_level(logging.WARNING):
+        assert library.open_library(damaged, sources) is None
+    assert "the native library is not used" in caplog.text
+
+
+@pytest.mark.usefixtures("fresh")
+def test_without_a_library_there_is_none_and_nothing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(library, "DIRECTORY", tmp_path)
+    with caplog.at_level(logging.DEBUG):
+        assert library.load() is None
+    assert caplog.records == []
+
+
+def test_the_library_is_not_taken_for_a_module(tmp_path: Path, sources: Path) -> None:
+    build.build(tmp_path, sources=sources)
+    assert list(pkgutil.iter_modules([str(tmp_path)])) == []
+
+
+@pytest.mark.usefixtures("fresh")
+def test_this_installation_has_its_library() -> None:
+    found = library.load()
+    assert found is not None
+    assert library.load() is found
+
+
+def test_what_the_compiler_says_is_told_and_the_library_stays(tmp_path: Path, sources: Path) -> None:
+    built = build.build(tmp_path / "out", sources=sources)
+    before = built.read_bytes()
+    (sources / "broken.c").write_text('int number = "text";\n')
+    with pytest.raises(BuildError, match=r"do not compile \(exit code 1\)") as found:
+        build.build(tmp_path / "out", sources=sources)
+    assert "broken.c:1:5: error: incompatible pointer to integer conversion" in one_line(found.value)
+    assert built.read_bytes() == before
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [FILE]
+
+
+def test_a_warning_is_an_error(tmp_path: Path, sources: Path) -> None:
+    (sources / "careless.c").write_text("int half(int number, int unused) { return number / 2; }\n")
+    with pytest.raises(BuildError, match="-Wunused-parameter"):
+        build.build(tmp_path / "out", sources=sources)
+
+
+def test_a_directory_without_sources_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="has no C sources"):
+        build.build(tmp_path / "out", sources=tmp_path)
+
+
+def test_an_environment_without_the_compiler_is_told(
+    tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+    with pytest.raises(BuildError, match="needs the package ziglang"):
+        build.build(tmp_path / "out", sources=sources)
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, sources: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BuildError, match=r"cannot be written: .*--into"):
+        build.build(tmp_path / "file", sources=sources)
+
+
+@pytest.mark.skipif(not build.glibc_target(), reason="not on Linux with glibc")
+def test_no_newer_glibc_is_needed_than_the_wheel_says(tmp_path: Path, sources: Path) -> None:
+    (sources / "newer.c").write_text(WITH_STAT)
+    content = build.build(tmp_path, sources=sources).read_bytes()
+    needed = {tuple(map(int, version.split(b"."))) for version in re.findall(rb"GLIBC_([\d.]+)", content)}
+    assert needed
+    assert max(needed) <= build.GLIBC
+
+
+@pytest.mark.parametrize("sanitize", [True, False])
+def test_undefined_behaviour_ends_a_process_with_the_library_for_tests(
+    tmp_path: Path, sources: Path, *, sanitize: bool
+) -> None:
+    built = build.build(tmp_path / "out", sources=extended(sources), sanitize=sanitize)
+    program = (
+        "import sys; from pathlib import Path; from app.native.library import open_library\n"
+        "found = open_library(Path(sys.argv[1]), Path(sys.argv[2])); assert found.lib.test_next(41) == 42\n"
+        "found.lib.test_next(2**31 - 1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, built, sources], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode < 0) is sanitize, done.stderr
+    assert done.stderr == ""
+
+
+def test_the_command_builds_once_and_again_when_it_has_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--into", str(tmp_path), "--if-changed"]
+    assert build.main(arguments) == 0
+    assert capsys.readouterr().out == f"{tmp_path / FILE}\n"
+    assert build.main(arguments) == 0
+    assert capsys.readouterr().out == ""
+    (tmp_path / FILE).write_bytes(b"of other sources")
+    assert build.main(arguments) == 0
+    assert build.is_current(tmp_path / FILE)
+
+
+def test_the_command_says_why_it_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert build.main(["--into", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err.startswith(str(tmp_path / "file" / FILE))
+
+
+@pytest.mark.parametrize("mark", [library.BEGIN, library.END])
+def test_a_header_without_its_marks_is_found(mark: str) -> None:
+    header = (build.DIRECTORY / library.HEADER).read_text()
+    assert library.declarations(header)
+    with pytest.raises(AssertionError, match=re.escape(mark)):
+        library.declarations(header.replace(mark, ""))
