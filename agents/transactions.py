@@ -24,11 +24,13 @@ from app.native.library import Library
 from app.native.transactions import Joiner
 from app.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 from tables.accounts import ACCOUNTS
-from tables.encoding import number_key, numbers
+from tables.encoding import numbers
 from tables.transactions import TRANSACTIONS, TransactionKey
 from tables.truncations import TRUNCATIONS
 
 NAME = "transactions"
+
+_TRUNCATION_KEY = TRUNCATIONS.encode_key(NAME)
 
 
 class _Joined(msgspec.Struct, frozen=True):
@@ -41,6 +43,7 @@ class _Joined(msgspec.Struct, frozen=True):
 class _Encoded(msgspec.Struct, frozen=True):
     """The same as bytes, of the account's row as it is stored."""
 
+    stored_key: bytes
     state: bytes
     customer_id: int
     key: bytes
@@ -137,7 +140,7 @@ def _common(record: InputRecord, joiner: Joiner, unit: Unit) -> bool:
     if joined is None:
         return False
     passed_on = unit.table(TRANSACTIONS)
-    raw_key = number_key(account_id, joined.transaction_id)
+    raw_key = TRANSACTIONS.encode_key((account_id, joined.transaction_id))
     raw = passed_on.get_encoded(raw_key)
     lsn: int | None = joined.lsn if joined.lsn >= 0 else None
     snapshot_lsn = None
@@ -157,8 +160,8 @@ def _common(record: InputRecord, joiner: Joiner, unit: Unit) -> bool:
             return False
         lsn, snapshot_lsn = passed.lsn if lsn is None else lsn, passed.snapshot_lsn
     new = transactions.Passed(True, lsn, snapshot_lsn, account.customer_id, joined.digest)
-    truncation = unit.table(TRUNCATIONS).get(NAME)
-    if truncation is not None and transactions.truncated(new, truncation.lsn) is not None:
+    truncation = unit.table(TRUNCATIONS).get_encoded(_TRUNCATION_KEY)
+    if truncation is not None and transactions.truncated(new, TRUNCATIONS.decode(truncation).lsn) is not None:
         return False
     passed_on.put_encoded(raw_key, TRANSACTIONS.encode(new))
     unit.emit(TRANSACTIONS_TOPIC.name, key=account.key, value=joined.record)
@@ -168,17 +171,15 @@ def _common(record: InputRecord, joiner: Joiner, unit: Unit) -> bool:
 
 def _encoded_account(account_id: int, unit: Unit) -> _Encoded | None:
     """What `_account` answers, as records have it."""
-    state = unit.table(ACCOUNTS).get_encoded(number_key(account_id))
-    if state is None:
-        return None
-    cached = unit.memory.get(("encoded account", account_id))
-    if isinstance(cached, _Encoded) and cached.state == state:
+    accounts, cached = unit.table(ACCOUNTS), unit.memory.get(("encoded account", account_id))
+    if isinstance(cached, _Encoded) and cached.state == accounts.get_encoded(cached.stored_key):
         return cached
-    account = _account(account_id, unit)
-    if account is None:
+    stored_key = ACCOUNTS.encode_key((account_id,))
+    state, account = accounts.get_encoded(stored_key), _account(account_id, unit)
+    if state is None or account is None:
         return None
     key = key_bytes("customer_id", account.customer_id)
-    encoded = _Encoded(state, account.customer_id, key, msgspec.json.encode(account.attributes))
+    encoded = _Encoded(stored_key, state, account.customer_id, key, msgspec.json.encode(account.attributes))
     unit.memory["encoded account", account_id] = encoded
     return encoded
 

@@ -3,6 +3,8 @@
 from collections import OrderedDict
 from typing import TypeVar
 
+_get = OrderedDict.__getitem__
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -25,7 +27,7 @@ class LruDict(OrderedDict[K, V]):
             self.move_to_end(key)
         except KeyError:
             return default
-        return super().__getitem__(key)
+        return _get(self, key)
 
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)

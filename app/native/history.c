@@ -324,6 +324,24 @@ static void take_out(bank_history *history, uint32_t position) {
     memmove(history->times + position, history->times + position + 1, behind * sizeof *history->times);
 }
 
+void history_add(bank_history *history, const bank_event *event) {
+    history->entries = grown(history->entries, &history->entry_room, history->count, sizeof *history->entries);
+    history->times = grown(history->times, &history->time_room, history->count, sizeof *history->times);
+    uint32_t count = history->count, position = count;
+    if (count > history->first && !is_before(&history->entries[count - 1].event, event)) {
+        position = history_place(history, event, history->first);
+        move_back(history, position);
+        entry *at = history->entries + position;
+        int64_t *time = history->times + position;
+        memmove(at + 1, at, (count - position) * sizeof *at);
+        memmove(time + 1, time, (count - position) * sizeof *time);
+    }
+    history->count++;
+    history->entries[position] = (entry){*event, 0, 0, NOWHERE, NOWHERE};
+    history->times[position] = event->time_us;
+    exchange(&history->identities, (uint64_t)event->account_id, (uint64_t)event->transaction_id, event->time_us);
+}
+
 void bank_history_put(bank_history *history, const bank_event *event) {
     entry *known = history_find(history, event->account_id, event->transaction_id);
     if (known != NULL) {
@@ -333,21 +351,7 @@ void bank_history_put(bank_history *history, const bank_event *event) {
         }
         take_out(history, (uint32_t)(known - history->entries));
     }
-    history->entries = grown(history->entries, &history->entry_room, history->count, sizeof *history->entries);
-    history->times = grown(history->times, &history->time_room, history->count, sizeof *history->times);
-    uint32_t count = history->count, position = count;
-    if (count > history->first && !is_before(&history->entries[count - 1].event, event)) {
-        position = history_place(history, event, history->first);
-        move_back(history, position);
-        memmove(
-            history->entries + position + 1, history->entries + position,
-            (count - position) * sizeof *history->entries);
-        memmove(history->times + position + 1, history->times + position, (count - position) * sizeof *history->times);
-    }
-    history->count++;
-    history->entries[position] = (entry){*event, 0, 0, NOWHERE, NOWHERE};
-    history->times[position] = event->time_us;
-    exchange(&history->identities, (uint64_t)event->account_id, (uint64_t)event->transaction_id, event->time_us);
+    history_add(history, event);
 }
 
 int bank_history_remove(bank_history *history, int64_t account_id, int64_t transaction_id) {

@@ -76,6 +76,9 @@ struct bank_history {
 
 entry *history_find(const bank_history *history, int64_t account_id, int64_t transaction_id);
 
+/* Add an event whose identity is not there. */
+void history_add(bank_history *history, const bank_event *event);
+
 /* The first position whose key is not before this one, from `low` on. */
 uint32_t history_place(const bank_history *history, const bank_event *key, uint32_t low);
 

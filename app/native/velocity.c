@@ -234,7 +234,7 @@ int64_t bank_velocity(
     int64_t expired = bank_history_before(history, horizon_us);
     if (event->time_us < horizon_us || expired > BANK_EXPIRED)
         return 0;
-    const entry *found = history_find(history, event->account_id, event->transaction_id);
+    entry *found = history_find(history, event->account_id, event->transaction_id);
     if (found != NULL && found->event.time_us < horizon_us)
         found = NULL;
     if (found == NULL ? it.updated : !it.updated || !corrects(event, &found->event))
@@ -248,7 +248,10 @@ int64_t bank_velocity(
     bank_history_expire(history, horizon_us, gone);
     for (int64_t i = 0; i < expired; i++)
         write_key(out + BANK_GONE + 32 * i, it.customer_id, &gone[i]);
-    bank_history_put(history, event);
+    if (found == NULL)
+        history_add(history, event);
+    else /* not where it was found: what expired may have been let go of */
+        bank_history_put(history, event);
 
     int64_t window_counts[BANK_WINDOWS];
     uint8_t *at = out + BANK_JSON;
