@@ -78,14 +78,17 @@ def read(paths: Iterable[Path], topics: frozenset[str], progress: Progress) -> I
         number = 0
         try:
             with path.open("rb") as file, _opened(path, file, progress) as opened:
-                for lines in _blocks(opened):
-                    records: Iterable[Recorded]
+                for block in _blocks(opened):
+                    lines = block.count(b"\n") + 1
                     try:
-                        records = _records(lines, topics)
-                    except msgspec.MsgspecError:  # of one line of many
-                        records = _one_by_one(path, number, lines, topics)
-                    yield from records
-                    number += len(lines)
+                        decoded = _lines.decode_lines(block)
+                    except msgspec.MsgspecError:
+                        decoded = []
+                    if len(decoded) == lines:
+                        yield from _records(decoded, topics)
+                    else:  # of one line of many; or one is empty
+                        yield from _one_by_one(path, number, block.split(b"\n"), topics)
+                    number += lines
         except OSError as error:
             raise RecordingError(f"{path}: {error.strerror or error}") from None
         except (EOFError, zstandard.ZstdError) as error:
@@ -94,21 +97,21 @@ def read(paths: Iterable[Path], topics: frozenset[str], progress: Progress) -> I
             ) from None
 
 
-def _blocks(file: IO[bytes]) -> Iterator[list[bytes]]:
-    """The lines of a file, many at a time: those that end in one block of bytes."""
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file, many at a time: those that end in one block of bytes, without the end of the last one."""
     begun: list[bytes] = []
     while block := file.read(BLOCK):
         head, newline, rest = block.rpartition(b"\n")
         if not newline:
             begun.append(block)
             continue
-        yield b"".join((*begun, head)).split(b"\n")
+        yield b"".join((*begun, head))
         begun = [rest]
     if last := b"".join(begun):
-        yield [last]
+        yield last
 
 
-def _records(lines: Iterable[bytes], topics: frozenset[str]) -> list[Recorded]:
+def _records(lines: Iterable[_Line], topics: frozenset[str]) -> list[Recorded]:
     return [
         Recorded(
             line.topic,
@@ -119,7 +122,7 @@ def _records(lines: Iterable[bytes], topics: frozenset[str]) -> list[Recorded]:
             None if line.payload is None else line.payload.encode(),
             _headers(bytes(line.headers)),
         )
-        for line in map(_lines.decode, lines)
+        for line in lines
         if line.topic in topics
     ]
 
@@ -129,7 +132,7 @@ def _one_by_one(path: Path, before: int, lines: list[bytes], topics: frozenset[s
     for number, text in enumerate(lines, before + 1):
         if text and not text.isspace():
             try:
-                yield from _records((text,), topics)
+                yield from _records((_lines.decode(text),), topics)
             except msgspec.MsgspecError as error:
                 raise RecordingError(
                     f"{path}, line {number}: {error}. A recording has a JSON object a line with topic, partition, offset, ts, key "
