@@ -21,7 +21,7 @@ from app.engine.group import Apply
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
 from app.native.library import Library
-from app.native.transactions import Joiner
+from app.native.transactions import READ, UPDATE, Joiner
 from app.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 from tables.accounts import ACCOUNTS
 from tables.encoding import numbers
@@ -144,10 +144,7 @@ def _common(record: InputRecord, joiner: Joiner, unit: Unit) -> bool:
     raw = passed_on.get_encoded(raw_key)
     lsn: int | None = joined.lsn if joined.lsn >= 0 else None
     snapshot_lsn = None
-    if not joined.is_update:
-        if raw is not None:
-            return False
-    else:
+    if joined.operation == UPDATE:
         passed = None if raw is None else TRANSACTIONS.decode(raw)
         if (
             passed is None
@@ -159,6 +156,10 @@ def _common(record: InputRecord, joiner: Joiner, unit: Unit) -> bool:
         if lsn is not None and passed.lsn is not None and lsn <= passed.lsn:
             return False
         lsn, snapshot_lsn = passed.lsn if lsn is None else lsn, passed.snapshot_lsn
+    elif raw is not None:
+        return False
+    elif joined.operation == READ:
+        lsn, snapshot_lsn = None, lsn
     new = transactions.Passed(True, lsn, snapshot_lsn, account.customer_id, joined.digest)
     truncation = unit.table(TRUNCATIONS).get_encoded(_TRUNCATION_KEY)
     if truncation is not None and transactions.truncated(new, TRUNCATIONS.decode(truncation).lsn) is not None:
@@ -175,7 +176,11 @@ def _encoded_account(account_id: int, unit: Unit) -> _Encoded | None:
     if isinstance(cached, _Encoded) and cached.state == accounts.get_encoded(cached.stored_key):
         return cached
     stored_key = ACCOUNTS.encode_key((account_id,))
-    state, account = accounts.get_encoded(stored_key), _account(account_id, unit)
+    state = accounts.get_encoded(stored_key)
+    try:
+        account = _account(account_id, unit)
+    except PoisonRecordError:  # whether the change itself can be read is said first
+        return None
     if state is None or account is None:
         return None
     key = key_bytes("customer_id", account.customer_id)

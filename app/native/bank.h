@@ -101,8 +101,8 @@ int bank_track_event(
 void bank_track_sum(
     const bank_history *history, int selection, uint64_t currency, int64_t first, int64_t *high, uint64_t *low);
 
-/* A change of a transaction's row (Debezium's JSON without a schema, an insert or an update), joined to its account: the length of the
- * record for bank.transactions, plus 2^32 for an update; 0 if this is not the common case.
+/* A change of a transaction's row (Debezium's JSON without a schema; an insert, a snapshot's read or an update), joined to its account:
+ * the length of the record for bank.transactions + 2^32 * its op ('c', 'r' or 'u'); 0 if this is not the common case.
  *
  * `key` is the Kafka record's; `account` the JSON of the account's attributes; `source` is `{"topic":"…","partition":…,"offset":`. What
  * it comes to is at `out`, 8 bytes each: the row's digest, transaction_id, lsn (negative: none); then the record, at most `room` bytes. */

@@ -88,6 +88,7 @@ bool integer(cursor *in, int64_t *number) {
     return true;
 }
 
+/* Of at most 200 characters and two digits of exponent: whoever reads it as a double will not find it out of range. */
 static bool number(cursor *in) {
     const uint8_t *at = in->at, *end = in->end;
     if (at < end && *at == '-')
@@ -104,14 +105,17 @@ static bool number(cursor *in) {
         while (at < end && is_digit(*at))
             at++;
     }
+    if (at - in->at > 200)
+        return false;
     if (at < end && (*at == 'e' || *at == 'E')) {
         at++;
         if (at < end && (*at == '+' || *at == '-'))
             at++;
-        if (at == end || !is_digit(*at))
-            return false;
+        const uint8_t *exponent = at;
         while (at < end && is_digit(*at))
             at++;
+        if (at == exponent || at - exponent > 2)
+            return false;
     }
     in->at = at;
     return true;

@@ -43,7 +43,7 @@ bool plain_or_null(cursor *in, slice *text);
 /* An integer of at most 18 digits. */
 bool integer(cursor *in, int64_t *number);
 
-/* Any value, escapes allowed, at most 16 levels deep. */
+/* Any value, escapes allowed, at most 16 levels deep and without numbers that a double cannot hold. */
 bool value(cursor *in);
 
 /* `2026-03-01T09:00:00.000000Z`, in the years 1 to 9999: 27 bytes. */

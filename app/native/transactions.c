@@ -136,7 +136,7 @@ static bool read_origin(cursor *in, origin *it) {
             field = 8, was_read = TAKE(in, "null") || (it->has_us = integer(in, &it->ts_us));
         else if (IS(name, "ts_ms"))
             field = 16, was_read = TAKE(in, "null") || (it->has_ms = integer(in, &it->ts_ms));
-        else if (IS(name, "snapshot")) /* says something of a read only */
+        else if (IS(name, "snapshot")) /* what it says is of no concern to transactions */
             field = 32, was_read = TAKE(in, "null") || TAKE(in, "true") || TAKE(in, "false") || plain(in, &name);
         else
             was_read = value(in);
@@ -206,7 +206,7 @@ static bool is_key_of(const uint8_t *key, size_t length, slice account) {
         is(account, (const char *)start, (size_t)(in.at - start)) && TAKE(&in, "}") && in.at == in.end;
 }
 
-/* Reads the envelope: 'c' or 'u' for an insert or an update that has a row and an origin, 0 for all else. */
+/* Reads the envelope: 'c', 'r' or 'u' for an insert, a snapshot's read or an update that has a row and an origin, 0 for all else. */
 static char read_envelope(const uint8_t *bytes, size_t length, row *after, origin *from) {
     cursor stream = {bytes, bytes + length}, *in = &stream;
     slice name, text;
@@ -227,7 +227,7 @@ static char read_envelope(const uint8_t *bytes, size_t length, row *after, origi
             field = 4, was_read = read_origin(in, from);
         else if (IS(name, "op")) {
             field = 8;
-            was_read = plain(in, &text) && (IS(text, "c") || IS(text, "u"));
+            was_read = plain(in, &text) && (IS(text, "c") || IS(text, "r") || IS(text, "u"));
             operation = was_read ? (char)*text.start : 0;
         } else
             was_read = !IS(name, "schema") && !IS(name, "payload") && value(in);
@@ -271,8 +271,8 @@ int64_t bank_transaction(
     blake2b_8(it.whole.start, it.whole.length, out);
     uint8_t *at = write_number(out + 8, it.transaction_id);
     uint8_t *start = at = write_number(at, from.lsn);
-    at = operation == 'c' ? WRITE(at, "{\"op\":\"created\",\"transaction_id\":")
-                          : WRITE(at, "{\"op\":\"updated\",\"transaction_id\":");
+    at = operation == 'u' ? WRITE(at, "{\"op\":\"updated\",\"transaction_id\":")
+                          : WRITE(at, "{\"op\":\"created\",\"transaction_id\":");
     at = write_slice(at, it.columns[TRANSACTION_ID]);
     at = WRITE(at, ",\"account_id\":");
     at = write_slice(at, it.columns[ACCOUNT_ID]);
@@ -307,5 +307,5 @@ int64_t bank_transaction(
     at = WRITE(at, ",\"commit_time\":\"");
     at = write_instant(at, commit_us);
     at = WRITE(at, "\"}}");
-    return (at - start) | (operation == 'u' ? INT64_C(1) << 32 : 0);
+    return (at - start) | (int64_t)operation << 32;
 }

@@ -7,14 +7,19 @@ import msgspec
 
 from app.native.library import Library
 
+READ: Final = ord("r")
+UPDATE: Final = ord("u")
+
 _HEAD: Final = struct.Struct("=8sqq")
 _ROOM: Final = 1 << 16
 
 
 class Joined(NamedTuple):
-    """What a change came to. `record` is the JSON for bank.transactions, as of a transaction that is new, or known if `is_update`."""
+    """What a change came to. `record` is the JSON for bank.transactions, as of a transaction that is known if `operation` is UPDATE,
+    and new otherwise.
+    """
 
-    is_update: bool
+    operation: int
     record: bytes
     digest: bytes
     """Of the row, as `app.domain.transactions` makes it."""
@@ -58,4 +63,4 @@ class Joiner:
             return None
         raw = self._bytes
         digest, transaction_id, lsn = _HEAD.unpack_from(raw)
-        return Joined(done >> 32 != 0, raw[_HEAD.size : _HEAD.size + (done & 0xFFFF_FFFF)], digest, transaction_id, lsn)
+        return Joined(done >> 32, raw[_HEAD.size : _HEAD.size + (done & 0xFFFF_FFFF)], digest, transaction_id, lsn)

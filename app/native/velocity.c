@@ -241,7 +241,8 @@ int64_t bank_velocity(
         return 0;
     bool has_earlier = bank_history_previous(history, event, &earlier) && earlier.time_us >= horizon_us;
     int64_t since_us = has_earlier ? event->time_us - earlier.time_us : 0;
-    if (since_us > 0 && since_us < 1000) /* a double that is written with an exponent, perhaps */
+    if ((since_us > 0 && since_us < 1000) ||
+        since_us > rules->kept_us) /* written with an exponent, perhaps, or with fewer digits */
         return 0;
 
     bank_event gone[BANK_EXPIRED];
