@@ -21,7 +21,7 @@ def handler(obeys: Mapping[str, Obey]) -> Apply:
             return
         try:
             order = _orders.decode(record.value)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise PoisonRecordError(f"this is no control order: {error}", reason="not_an_order") from None
         obey = obeys.get(order.table)
         if obey is not None and order.source.lsn is not None:

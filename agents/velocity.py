@@ -174,7 +174,7 @@ def _decode(record: InputRecord) -> Change:
         raise PoisonRecordError("a transaction record without a value", reason="no_value")
     try:
         decoded = _records.decode(record.value)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PoisonRecordError(f"this is no transaction record: {error}", reason="not_a_transaction") from None
     if record.key != b'{"customer_id":%d}' % decoded.customer_id:
         raise PoisonRecordError(

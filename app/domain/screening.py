@@ -70,8 +70,10 @@ def screen(
     if event.facts.counted and (known is None or _is_news(event, known)):
         judge(history, record, result, rules, now_us, is_known=known is not None)
     if result.kept is not None and is_truncated(result.kept, truncated_lsn):
-        kept, result.kept = result.kept, None
+        kept, moved, result.kept = result.kept, result.gone, None
         _forget(history, kept, result)
+        if moved is not None:  # it is stored where it was, and nowhere else
+            result.gone = moved
     return result
 
 

@@ -183,12 +183,23 @@ def test_what_a_truncate_took_is_not_kept_when_it_comes_after_it() -> None:
     assert velocities(younger)[0].windows["1m"].count == 1
 
 
+def test_what_a_truncate_took_is_not_kept_where_it_was_before_it_was_moved() -> None:
+    agent = Agent()
+    agent.truncate(lsn=1000)
+    kept = transaction(20)
+    moved = transaction(20, MINUTE_US, op="updated")
+    agent.send(kept, replace(moved, source=replace(moved.source, lsn=None)))
+    assert agent.stored == {}
+
+
 @pytest.mark.parametrize(
     ("value", "key", "reason"),
     [
         (None, b'{"customer_id":7}', "no_value"),
         (b"{", b'{"customer_id":7}', "not_a_transaction"),
         (b"\xff", b'{"customer_id":7}', "not_a_transaction"),
+        (encode(transaction(1)).replace(b"EUR", b"\xff"), b'{"customer_id":7}', "not_a_transaction"),
+        (encode(transaction(1)).replace(b'"EUR"}', b"[" * 5_000), b'{"customer_id":7}', "not_a_transaction"),
         (b'{"op":"renamed"}', b'{"customer_id":7}', "not_a_transaction"),
         (encode(transaction(1)), b'{"customer_id":8}', "key_mismatch"),
         (encode(transaction(1)), None, "key_mismatch"),

@@ -1,0 +1,153 @@
+"""The library does what Python does, byte by byte: outputs, dead letters, state, what the changelog hears, and what is counted.
+
+Both are fed the same records: ordinary ones, odd ones, and damaged ones. BANKSTREAM_NATIVE_EXAMPLES multiplies them.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+
+from agents import transactions, velocity
+from app.domain.velocity import History
+from app.native.history import NativeHistory
+from app.native.transactions import Joiner
+from app.native.velocity import Screener
+from tests.support.cdc import Record
+from tests.support.hostile import CASES, Case
+from tests.support.hostile_bytes import Changes, Records
+from tests.support.native import EXAMPLES, FIRST_SEED, Twins
+
+
+@pytest.fixture(scope="module")
+def twins() -> Twins:
+    return Twins(cached_events=100_000)
+
+
+@pytest.fixture(scope="module")
+def forgetful() -> Twins:
+    """Twins that keep hardly a history in memory."""
+    return Twins(cached_events=1)
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """How often the library did, or did not do, each of its two jobs."""
+    counts: Counter[str] = Counter()
+    _count(monkeypatch, Joiner, "join", "joined", counts)
+    _count(monkeypatch, Screener, "screen", "screened", counts)
+    yield counts
+    sys.stdout.write(f"{dict(counts)}\n")
+
+
+def _count(monkeypatch: pytest.MonkeyPatch, kind: type, method: str, name: str, counts: Counter[str]) -> None:
+    original = getattr(kind, method)
+
+    def counting(*args: Any) -> Any:
+        answer = original(*args)
+        counts[name if answer is not None else f"not {name}"] += 1
+        return answer
+
+    monkeypatch.setattr(kind, method, counting)
+
+
+def seeds(count: int) -> range:
+    return range(FIRST_SEED, FIRST_SEED + count * EXAMPLES)
+
+
+def batched(rnd: Random, records: Sequence[Record]) -> list[Sequence[Record]]:
+    """One by one, or several at once."""
+    size = rnd.choice((1, 1, 7))
+    return [records[at : at + size] for at in range(0, len(records), size)]
+
+
+def changes(rnd: Random, count: int, oddity: float, mutation: float) -> list[Sequence[Record]]:
+    source = Changes(rnd, oddity, mutation)
+    return batched(rnd, [source.account(5), source.account(6), *(source.next() for _ in range(count))])
+
+
+def records(rnd: Random, count: int, oddity: float, mutation: float) -> list[Sequence[Record]]:
+    source = Records(rnd, oddity, mutation)
+    return batched(rnd, [source.next() for _ in range(count)])
+
+
+def test_ordinary_changes_of_transactions(twins: Twins, done: Counter[str]) -> None:
+    for seed in seeds(60):
+        twins.check(changes(Random(seed), 60, oddity=0, mutation=0), seed)
+    assert min(done["joined"], done["screened"]) > 1_000 * EXAMPLES
+
+
+def test_odd_changes_of_transactions(twins: Twins, done: Counter[str]) -> None:
+    for seed in seeds(60):
+        twins.check(changes(Random(seed), 60, oddity=Random(seed).choice((0.05, 0.3)), mutation=0), seed)
+    assert min(done["joined"], done["not joined"]) > 500 * EXAMPLES
+
+
+def test_damaged_changes_of_transactions(twins: Twins, done: Counter[str]) -> None:
+    for seed in seeds(60):
+        twins.check(changes(Random(seed), 60, oddity=0.02, mutation=0.6), seed)
+    assert min(done["joined"], done["not joined"]) > 500 * EXAMPLES
+
+
+@pytest.mark.parametrize("name", ["twins", "forgetful"])
+def test_ordinary_transactions(name: str, done: Counter[str], request: pytest.FixtureRequest) -> None:
+    twins = request.getfixturevalue(name)
+    for seed in seeds(50):
+        twins.check(records(Random(seed), 100, oddity=0, mutation=0), seed)
+    assert done["screened"] > 1_000 * EXAMPLES
+
+
+@pytest.mark.parametrize("name", ["twins", "forgetful"])
+def test_odd_transactions(name: str, done: Counter[str], request: pytest.FixtureRequest) -> None:
+    twins = request.getfixturevalue(name)
+    for seed in seeds(50):
+        twins.check(records(Random(seed), 100, oddity=Random(seed).choice((0.05, 0.3)), mutation=0), seed)
+    assert min(done["screened"], done["not screened"]) > 1_000 * EXAMPLES
+
+
+def test_damaged_transactions(twins: Twins, done: Counter[str]) -> None:
+    for seed in seeds(60):
+        twins.check(records(Random(seed), 100, oddity=0.02, mutation=0.6), seed)
+    assert min(done["screened"], done["not screened"]) > 500 * EXAMPLES
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
+def test_hostile_input(case: Case, twins: Twins) -> None:
+    twins.check([[record] for record in case.records()])
+
+
+def test_what_is_ordinary_is_done_by_the_library_alone(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New transactions, and corrections of their status in their place."""
+    source = Changes(Random(1), 0, 0)
+    wanted = [(operation, number) for operation in (b"c", b"u") for number in range(5)]
+    moves = [source.ordinary(operation, number) for operation, number in wanted]
+    twins.check([[source.account(5)], moves])
+
+    def refused(*_: object) -> None:
+        raise AssertionError("Python did what the library should do")
+
+    worker = twins.worker(native=True)
+    worker.take([source.account(5)], 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(transactions, "_apply", refused)
+        patch.setattr(velocity._Logic, "apply", refused)
+        done = worker.take(moves, 0)
+    emitted = Counter(output.topic for one in done for output in one.outputs)
+    assert emitted == {"bank.transactions": len(moves), "bank.velocity": len(moves)}
+
+
+def test_what_the_library_cannot_keep_moves_the_customer_to_python_with_all_it_had(twins: Twins) -> None:
+    """A currency of more than eight bytes. What was there before is in the windows of what comes after it."""
+    source = Records(Random(1), 0, 0)
+    records = [source.ordinary(1), source.ordinary(2), source.ordinary(3, currency="EUROEUROS"), source.ordinary(4)]
+    twins.check([[record] for record in records])
+    worker, kinds = twins.worker(native=True), []
+    for record in records:
+        (done,) = worker.take([record], 0)
+        kinds.append(type(worker.history(1)))
+    assert kinds == [NativeHistory, NativeHistory, History, History]
+    (velocity_record,) = (output.value or b"" for output in done.outputs)
+    assert b'"30d":{"count":4,"sum":"3.00",' in velocity_record
