@@ -1,7 +1,7 @@
 """The fraud rules as tables of cases, each with its reason; and what a rules file may say."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,29 @@ from app.domain.records import AlertRecord, TransactionRecord
 from app.domain.rule_file import RulesError, read_rules
 from app.domain.rules import RuleSet
 from app.domain.screening import Change, Screening, screen
-from app.domain.velocity import History
+from app.domain.velocity import CustomerHistory, History
+from app.native.history import NativeHistory, Rules
 from app.rules import load_rules
+from tests.support.native import library
 from tests.support.velocity import DAY_US, MINUTE_US, SECOND_US, transaction
 
 SHIPPED = load_rules(None)
 
+new_history: Callable[[RuleSet], CustomerHistory] = lambda rules: History(rules.selections)  # noqa: E731 - it is replaced
+
+
+@pytest.fixture(autouse=True, scope="module", params=["Python", "library"])
+def kind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test with histories in Python, and in the native library."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "library":
+            patch.setitem(globals(), "new_history", lambda rules: NativeHistory(Rules(library(), rules)))
+        yield
+
 
 def run(rules: RuleSet, *records: TransactionRecord) -> Screening:
     """What the last record comes to."""
-    history = History(rules.selections)
+    history = new_history(rules)
     results = [screen(history, Change.of(record), rules, now_us=0) for record in records]
     return results[-1]
 

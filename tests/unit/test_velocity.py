@@ -1,7 +1,8 @@
 """Windows over a customer's history: exact to the microsecond, whatever comes late, twice, corrected or deleted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,25 +14,36 @@ from app.domain.events import event_of
 from app.domain.records import TransactionRecord, VelocityRecord
 from app.domain.rules import RuleSet
 from app.domain.screening import Change, Screening, screen
-from app.domain.velocity import KEPT_US, History, half_even
+from app.domain.velocity import KEPT_US, CustomerHistory, History, half_even
+from app.native.history import NativeHistory, Rules
+from tests.support.native import library
 from tests.support.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, naive_windows, transaction
 
 NO_RULES = RuleSet(())
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compacting_at_once() -> Iterator[None]:
-    """Histories let go of expired events as soon as these are the most, so that short histories see it."""
+new_history: Callable[..., CustomerHistory] = History
+"""Makes a history, of `events`."""
+
+
+@pytest.fixture(autouse=True, scope="module", params=["Python", "library"])
+def kind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test with histories in Python, and in the native library.
+
+    They let go of expired events as soon as these are the most, so that short histories see it.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.domain.velocity.COMPACT_AT", 0)
+        if request.param == "library":
+            patch.setitem(globals(), "new_history", partial(NativeHistory, Rules(library(), NO_RULES)))
         yield
 
 
-def step(history: History, record: TransactionRecord) -> Screening:
+def step(history: CustomerHistory, record: TransactionRecord) -> Screening:
     return screen(history, Change.of(record), NO_RULES, now_us=0)
 
 
-def velocity(history: History, record: TransactionRecord) -> VelocityRecord:
+def velocity(history: CustomerHistory, record: TransactionRecord) -> VelocityRecord:
     result = step(history, record).velocity
     assert result is not None
     return result
@@ -39,7 +51,7 @@ def velocity(history: History, record: TransactionRecord) -> VelocityRecord:
 
 def after(*records: TransactionRecord) -> VelocityRecord:
     """The velocity record of the last one."""
-    history = History()
+    history = new_history()
     for record in records[:-1]:
         step(history, record)
     return velocity(history, records[-1])
@@ -54,7 +66,7 @@ def test_a_window_ends_at_the_transaction_and_opens_just_after_its_length_before
 
 
 def test_transactions_of_one_instant_are_in_each_others_windows_once_known() -> None:
-    history = History()
+    history = new_history()
     assert velocity(history, transaction(2)).windows["1m"].count == 1
     assert (
         velocity(history, transaction(1)).windows["1m"].count == 2
@@ -63,7 +75,7 @@ def test_transactions_of_one_instant_are_in_each_others_windows_once_known() -> 
 
 
 def test_a_late_transaction_has_the_windows_of_its_own_time_and_is_in_those_that_follow() -> None:
-    history = History()
+    history = new_history()
     step(history, transaction(1, 0))
     step(history, transaction(2, 10 * MINUTE_US))
     late = velocity(history, transaction(3, 30 * SECOND_US))
@@ -111,7 +123,7 @@ def test_averages_round_half_to_even(amounts: tuple[str, ...], average: str) -> 
 
 
 def test_a_correction_replaces_what_the_transaction_was() -> None:
-    history = History()
+    history = new_history()
     step(history, transaction(1, 0, "10.00", status="pending"))
     step(history, transaction(2, 5 * MINUTE_US, "1.00"))
     moved = velocity(history, transaction(1, 6 * MINUTE_US, "12.00", op="updated", lsn=900))
@@ -120,7 +132,7 @@ def test_a_correction_replaces_what_the_transaction_was() -> None:
 
 
 def test_a_deleted_transaction_leaves_the_windows_and_gives_no_record() -> None:
-    history = History()
+    history = new_history()
     step(history, transaction(1))
     gone = step(history, transaction(1, op="deleted", lsn=900))
     assert gone.velocity is None
@@ -142,7 +154,7 @@ def test_a_deleted_transaction_leaves_the_windows_and_gives_no_record() -> None:
     ],
 )
 def test_what_is_known_already_changes_nothing(again: dict[str, Any], why: str) -> None:
-    history = History()
+    history = new_history()
     step(history, transaction(1))
     before = list(history)
     assert step(history, transaction(1, **again)) == Screening(), why
@@ -150,7 +162,7 @@ def test_what_is_known_already_changes_nothing(again: dict[str, Any], why: str) 
 
 
 def test_an_update_of_something_else_than_amounts_still_gives_its_windows() -> None:
-    history = History()
+    history = new_history()
     step(history, transaction(1))
     assert velocity(history, transaction(1, op="updated", lsn=900)).source.lsn == 900
 
@@ -166,7 +178,7 @@ def test_seconds_since_previous_follow_the_order_of_events() -> None:
 
 
 def test_events_expire_31_days_before_the_newest_one() -> None:
-    history = History()
+    history = new_history()
     step(history, transaction(1))
     assert step(history, transaction(2, KEPT_US)).expired == []
     expired = step(history, transaction(3, KEPT_US + 1)).expired
@@ -175,14 +187,14 @@ def test_events_expire_31_days_before_the_newest_one() -> None:
 
 
 def test_a_date_in_the_far_future_expires_nothing() -> None:
-    history = History()
+    history = new_history()
     step(history, transaction(1))
     assert step(history, transaction(2, 400 * DAY_US, commit_us=1)).expired == []
     assert velocity(history, transaction(3, 2)).windows["30d"].count == 2
 
 
 def test_one_beyond_the_horizon_has_windows_of_itself_and_is_not_kept() -> None:
-    history = History()
+    history = new_history()
     step(history, transaction(1, 40 * DAY_US))
     late = step(history, transaction(2, 0, "8.00", commit_us=40 * DAY_US))
     assert late.velocity is not None
@@ -200,7 +212,7 @@ def test_one_beyond_the_horizon_has_windows_of_itself_and_is_not_kept() -> None:
     ],
 )
 def test_what_cannot_be_placed_or_added_up_is_refused_by_name(field: str, value: object, message: str) -> None:
-    history = History()
+    history = new_history()
     with pytest.raises(ValueError, match=message):
         step(history, replace(transaction(1), **{field: value}))
     assert len(history) == 0
@@ -238,12 +250,12 @@ def test_any_history_has_the_windows_of_a_recomputation(
     records: Sequence[TransactionRecord], forget_every: int
 ) -> None:
     """Late, corrected, deleted, tied, expired; with histories read again from what is stored, at random."""
-    history = History()
+    history = new_history()
     rows: dict[tuple[int, int], TransactionRecord] = {}
     for position, unplaced in enumerate(records, 1):
         record = replace(unplaced, source=replace(unplaced.source, lsn=position, offset=position))
         if position % forget_every == 0:
-            history = History(events=sorted(history, key=lambda event: event.key))
+            history = new_history(events=sorted(history, key=lambda event: event.key))
         identity = (record.account_id, record.transaction_id)
         result = step(history, record)
         newest_us = max(event_of(row).time_us for row in (record, *rows.values()))
