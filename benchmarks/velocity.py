@@ -22,6 +22,7 @@ from app.domain.screening import Change, screen
 from app.domain.velocity import History
 from app.engine.group import Group
 from app.engine.memory import MemoryPartition
+from app.native.library import Library, load
 from app.rules import load_rules
 from app.topics import DEAD_LETTERS, TRANSACTIONS, partitions_of
 from tables.truncations import TRUNCATIONS
@@ -148,13 +149,13 @@ def naive(case: Case, count: int) -> float:
     return (time.process_time() - started) * 1e6 / count
 
 
-def agent(case: Case) -> float:
+def agent(case: Case, native: Library | None) -> float:
     """Microseconds a record of the whole agent on a partition in memory: decode, table, encode, emit."""
     group = Group(
         "bench", "by-customer", (TRANSACTIONS.name,), (*TABLES, TRUNCATIONS), 4, partial(partitions_of, configured=4), DEAD_LETTERS.name,
     )  # fmt: skip
     partition = MemoryPartition(group, 0)
-    handlers = {TRANSACTIONS.name: velocity.handler(case.rules)}
+    handlers = {TRANSACTIONS.name: velocity.handler(case.rules, native=native)}
     elapsed = 0.0
     for records in (case.warm, case.timed):
         raw = [_Record(encode(it), key_bytes("customer_id", it.customer_id)) for it in records]
@@ -190,8 +191,10 @@ def main(hot: int = 20_000) -> None:
         print(f"{name:45} {took_us:10.1f} us a change  {took_us / first:8.2f}x")
     took_us = naive(todo[0], 200)
     print(f"{'naive recomputation, typical':45} {took_us:10.1f} us a change  {took_us / first:8.2f}x")
-    took_us = min(agent(todo[0]) for _ in range(ROUNDS))
-    print(f"{'whole agent in memory, typical':45} {took_us:10.1f} us a record  {took_us / first:8.2f}x")
+    libraries = {"whole agent in memory, typical": None, "the same with the native library": load()}
+    for name, native in libraries.items():
+        took_us = min(agent(todo[0], native) for _ in range(ROUNDS))
+        print(f"{name:45} {took_us:10.1f} us a record  {took_us / first:8.2f}x")
 
 
 if __name__ == "__main__":

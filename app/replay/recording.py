@@ -15,8 +15,8 @@ from app.errors import BankstreamError
 Progress = Callable[[int], None]
 """Told how many bytes of the files, as they are on disk, have been read since the last call."""
 
-BLOCK: Final = 1 << 20
-"""Bytes of lines that are decoded at a time."""
+BLOCK: Final = 1 << 17
+"""Bytes of lines that are decoded at a time: with all that comes of them they fit into a processor's cache."""
 
 PACKED: Final = 1 << 17
 """Bytes of a file that are read at a time: how finely progress is told."""

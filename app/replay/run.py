@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from app.engine.group import Group
@@ -20,6 +21,7 @@ from app.topics import CDC, CONTROL, DERIVED, TRANSACTIONS
 
 INPUTS: Final = frozenset(topic.name for topic in CDC)
 OUTPUTS: Final = tuple(topic.name for topic in DERIVED)
+_timestamp: Final = attrgetter("timestamp")
 CHUNK: Final = 1_000
 """Input records per unit of work. It is part of what makes a replay deterministic: waiting records expire between two."""
 CACHED_EVENTS: Final = 1_000_000
@@ -70,8 +72,9 @@ class Replay:
         latest_ms = 0
         for chunk in _chunks(records):
             summary.records += len(chunk)
-            latest_ms = max(latest_ms, *(record.timestamp for record in chunk))
-            self._process(chunk, outputs)
+            chunk_ms = max(map(_timestamp, chunk))
+            latest_ms = max(latest_ms, chunk_ms)
+            self._process(chunk, chunk_ms * 1000, outputs)
         for (
             member
         ) in self._members:  # a file may have its partitions one after another: what it lacks is known at its end
@@ -83,8 +86,7 @@ class Replay:
         summary.outputs = dict(outputs.counts)
         return summary
 
-    def _process(self, chunk: list[Recorded], outputs: Outputs) -> None:
-        latest_us = max(record.timestamp for record in chunk) * 1000
+    def _process(self, chunk: list[Recorded], latest_us: int, outputs: Outputs) -> None:
         for member, run in self._runs(chunk):
             following = iter(run)  # an order is obeyed before what follows the record that gave it
             while emitted := member.partition.process(following, member.handlers, until=CONTROL.name):
