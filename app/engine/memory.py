@@ -18,19 +18,21 @@ MEMORY_ENTRIES = 10_000
 
 
 PREFIX_BYTES = 8
-"""Keys are sorted within their first bytes, which in our tables are an id: inserting stays cheap with millions of keys."""
+"""Keys are kept together by their first bytes, which in our tables are an id: what is asked for in order is sorted then, and is little."""
+SWEEP_AT = 1_000
+"""So many keys that are gone may lie about, and as many again as there are others."""
 
 
 @dataclass(slots=True)
 class _Entries:
-    """One table: the values, and the keys in order by prefix."""
+    """One table: the values, and where to find keys by prefix. Keys that are gone are left there until someone comes by."""
 
     values: dict[bytes, bytes] = field(default_factory=dict)
     unplaced: list[bytes] = field(default_factory=list)
     """Keys that are in no bucket yet: most are never asked for in order."""
-    buckets: dict[bytes, list[bytes]] = field(default_factory=dict)
-    prefixes: list[bytes] | None = None
-    """In order; made by the first scan that needs it, None before."""
+    buckets: dict[bytes, set[bytes]] = field(default_factory=dict)
+    gone: int = 0
+    """So many keys were removed since all were swept out."""
 
     def put(self, key: bytes, value: bytes) -> None:
         if key not in self.values:
@@ -38,39 +40,35 @@ class _Entries:
         self.values[key] = value
 
     def remove(self, key: bytes) -> None:
-        if self.values.pop(key, None) is None:
-            return
-        self._place()
-        prefix = key[:PREFIX_BYTES]
-        bucket = self.buckets[prefix]
-        del bucket[bisect.bisect_left(bucket, key)]
-        if not bucket:
-            del self.buckets[prefix]
-            self.prefixes = None
-
-    def _place(self) -> None:
-        for key in self.unplaced:
-            prefix = key[:PREFIX_BYTES]
-            bucket = self.buckets.get(prefix)
-            if bucket is None:
-                self.buckets[prefix] = [key]
-                self.prefixes = None
-            elif bucket[-1] < key:
-                bucket.append(key)
-            else:
-                bisect.insort(bucket, key)
-        self.unplaced.clear()
+        if self.values.pop(key, None) is not None:
+            self.gone += 1
+            if self.gone > len(self.values) + SWEEP_AT:
+                self._sweep()
 
     def keys(self, start: bytes, end: bytes | None) -> list[bytes]:
         self._place()
         first = start[:PREFIX_BYTES]
         if end is not None and len(start) >= PREFIX_BYTES and (end[:PREFIX_BYTES] == first or _is_next(first, end)):
-            return _between(self.buckets.get(first, []), start, end)
-        if self.prefixes is None:
-            self.prefixes = sorted(self.buckets)
-        low = bisect.bisect_left(self.prefixes, first)
-        high = len(self.prefixes) if end is None else bisect.bisect_right(self.prefixes, end[:PREFIX_BYTES])
-        return [key for prefix in self.prefixes[low:high] for key in _between(self.buckets[prefix], start, end)]
+            return _between(self._of(first), start, end)
+        last = None if end is None else end[:PREFIX_BYTES]
+        prefixes = sorted(it for it in self.buckets if first <= it and (last is None or it <= last))
+        return [key for prefix in prefixes for key in _between(self._of(prefix), start, end)]
+
+    def _place(self) -> None:
+        for key in self.unplaced:
+            bucket = self.buckets.get(key[:PREFIX_BYTES])
+            if bucket is None:
+                self.buckets[key[:PREFIX_BYTES]] = {key}
+            else:
+                bucket.add(key)
+        self.unplaced.clear()
+
+    def _of(self, prefix: bytes) -> list[bytes]:
+        """The keys of a prefix in order."""
+        return sorted(filter(self.values.__contains__, self.buckets.get(prefix, ())))
+
+    def _sweep(self) -> None:
+        self.unplaced, self.buckets, self.gone = list(self.values), {}, 0
 
 
 def _between(ordered: list[bytes], start: bytes, end: bytes | None) -> list[bytes]:
@@ -104,10 +102,10 @@ class MemoryStore:
 
     def write(self, changes: Iterable[tuple[str, bytes, bytes | None, bool]]) -> None:
         """Apply what a unit came to."""
+        current, entries = None, _Entries()
         for table, key, value, _ in changes:
-            entries = self.tables.get(table)
-            if entries is None:
-                entries = self.tables[table] = _Entries()
+            if table is not current:
+                current, entries = table, self.tables.setdefault(table, _Entries())
             if value is None:
                 entries.remove(key)
             else:

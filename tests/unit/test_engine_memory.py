@@ -1,26 +1,39 @@
 """State in memory answers like state in RocksDB."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.memory import MemoryStore
 
 keys = st.binary(min_size=0, max_size=10).map(lambda raw: raw.replace(b"\x05", b"\x00\x00\x00\x00\x00\x00\x00\x01"))
-operations = st.lists(st.tuples(keys, st.none() | st.binary(max_size=2)), max_size=60)
+operations = st.lists(st.tuples(keys, st.none() | st.binary(max_size=2), st.booleans()), max_size=60)
+
+
+@pytest.fixture(autouse=True, scope="module", params=[0, 1_000])
+def sweeping_at(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is gone is swept out at once, and hardly ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.engine.memory.SWEEP_AT", request.param)
+        yield
 
 
 @given(operations, keys, st.none() | keys)
 def test_any_writes_are_found_again_in_order(
-    written: list[tuple[bytes, bytes | None]], start: bytes, end: bytes | None
+    written: list[tuple[bytes, bytes | None, bool]], start: bytes, end: bytes | None
 ) -> None:
     store, plain = MemoryStore(), dict[bytes, bytes]()
-    for key, value in written:
+    for key, value, looks in written:
         store.write([("t", key, value, True)])
         if value is None:
             plain.pop(key, None)
         else:
             plain[key] = value
         assert store.get("t", key) == value
+        if looks:
+            assert list(store.scan("t")) == sorted(plain.items())
     assert list(store.scan("t")) == sorted(plain.items())
     expected = [(key, value) for key, value in sorted(plain.items()) if start <= key and (end is None or key < end)]
     assert list(store.scan("t", start, end)) == expected
