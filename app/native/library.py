@@ -34,8 +34,9 @@ def load() -> Library | None:
 
 
 def open_library(path: Path, sources: Path = DIRECTORY) -> Library | None:
-    """The library in this file, if it is of these sources; else None. Logs why a file that is there is not used."""
+    """The library in this file, if it is of these sources; else None. Logs which, and why."""
     if not path.exists():
+        logger.info("the native library is not built, and Python does its work slower: make install builds it")
         return None
     ffi = FFI()
     ffi.cdef("const char *bank_sources(void);")
@@ -56,6 +57,7 @@ def open_library(path: Path, sources: Path = DIRECTORY) -> Library | None:
             path,
         )
         return None
+    logger.info("the native library does what is common with transactions")
     return Library(ffi, lib)
 
 
