@@ -1,7 +1,7 @@
 """Debezium's JSON envelope, plain or inside {schema, payload}, to one RowChange. What cannot be understood is poison, with a reason."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
@@ -31,10 +31,13 @@ OLD_KEY: Final = "__debezium.oldkey"
 T = TypeVar("T")
 
 
+_Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+
+
 class _Source(msgspec.Struct, rename={"tx_id": "txId"}, gc=False):
     table: str | None = None
-    lsn: int | None = None
-    tx_id: int | None = None
+    lsn: _Int64 | None = None
+    tx_id: _Int64 | None = None
     ts_us: int | None = None
     ts_ms: int | None = None
     snapshot: str | bool | None = None

@@ -6,6 +6,7 @@ Both are fed the same records: ordinary ones, odd ones, and damaged ones. BANKST
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -18,7 +19,7 @@ from app.native.transactions import Joiner
 from app.native.velocity import Screener
 from tests.support.cdc import Record
 from tests.support.hostile import CASES, Case
-from tests.support.hostile_bytes import Changes, Records
+from tests.support.hostile_bytes import Changes, Records, replacements
 from tests.support.native import EXAMPLES, FIRST_SEED, Twins
 
 
@@ -112,6 +113,36 @@ def test_damaged_transactions(twins: Twins, done: Counter[str]) -> None:
     for seed in seeds(60):
         twins.check(records(Random(seed), 100, oddity=0.02, mutation=0.6), seed)
     assert min(done["screened"], done["not screened"]) > 500 * EXAMPLES
+
+
+@pytest.mark.parametrize("operation", [b"c", b"u", b"r"])
+def test_each_odd_value_in_each_place_of_a_change(operation: bytes, twins: Twins, done: Counter[str]) -> None:
+    source = Changes(Random(1), 0, 0)
+    batches = [[source.account(5)]]
+    created, whole = source.whole(b"c"), source.whole(operation)
+    for number, changed in enumerate(replacements(whole.value or b"")):
+        if operation == b"u":
+            batches.append([numbered(created, created.value or b"", number)])
+        batches.append([numbered(whole, changed, number)])
+    twins.check(batches)
+    assert min(done["joined"], done["not joined"]) > 500
+
+
+def test_each_odd_value_in_each_place_of_a_transaction(twins: Twins, done: Counter[str]) -> None:
+    whole = Records(Random(1), 0, 0).whole()
+    changed = replacements(whole.value or b"")
+    twins.check([[numbered(whole, value, number)] for number, value in enumerate(changed)])
+    assert min(done["screened"], done["not screened"]) > 100
+
+
+def numbered(record: Record, value: bytes, number: int) -> Record:
+    """A record of another transaction and customer, with another value."""
+    number += 1_000
+    key = (record.key or b"").replace(b'"customer_id":1}', b'"customer_id":%d}' % number)
+    value = value.replace(b'"transaction_id":7,', b'"transaction_id":%d,' % number)
+    return replace(
+        record, key=key, value=value.replace(b'"customer_id":1,', b'"customer_id":%d,' % number), offset=number
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)

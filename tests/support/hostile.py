@@ -243,6 +243,13 @@ CASES = (
     ),
     Case(
         ORDER,
+        "lsn 2^63",
+        lambda: raw(envelope("customers", "c", after=CUSTOMER, lsn=2**63)),
+        "dead letter `not_an_envelope`",
+        "PostgreSQL's positions fit 64 bits",
+    ),
+    Case(
+        ORDER,
         "lsn -2^63",
         lambda: raw(envelope("customers", "c", after=CUSTOMER, lsn=-(2**63))),
         CREATED,

@@ -3,11 +3,15 @@
 Everything is made of bytes, not of values: what a reader sees is how a value is written.
 """
 
+import re
 from collections.abc import Sequence
 from random import Random
 from typing import Final
 
-from app.domain.records import encode
+import msgspec
+from msgspec.structs import replace
+
+from app.domain.records import TransactionRecord, encode
 from app.domain.times import format_us
 from tests.support.cdc import COMMIT_US, Record
 from tests.support.velocity import START_US, transaction
@@ -179,6 +183,20 @@ class Changes:
             Record("bank.public.transactions", self._envelope(operation, b"null", row), b'{"account_id":5}')
         )
 
+    def whole(self, operation: bytes) -> Record:
+        """A change of transaction 7 that has a value in each column."""
+        row = (
+            b"""{"transaction_id":7,"account_id":5,"type":"debit","amount":"3.00","currency":"EUR","status":"declined",\
+"channel":"card","merchant_id":"M1","merchant_category":"5411","counterparty_account":"DE1","country_code":"DE","latitude":"52.520000",\
+"longitude":"13.400000","device_id":"d-1","description":"Lunch","booked_at":"2026-03-02T09:00:00.000000Z",\
+"created_at":"2026-03-02T09:00:00.000000Z","other":%d}"""
+            % self._lsn
+        )
+        self._lsn += 100
+        return self._append(
+            Record("bank.public.transactions", self._envelope(operation, row, row), b'{"account_id":5}')
+        )
+
     def account(self, account_id: int) -> Record:
         """A change of an account's row."""
         rnd = self._rnd
@@ -278,6 +296,15 @@ class Changes:
         return value
 
 
+def replacements(value: bytes) -> list[bytes]:
+    """A value of a record, each of its own values in turn replaced by each odd one. Its texts have no escapes."""
+    return [
+        value[: match.start(1)] + other + value[match.end(1) :]
+        for match in re.finditer(rb':("[^"\\]*"|-?[0-9.]+|null|true|false)', value)
+        for other in (*(it for it in ODD if len(it) < 1_000), *(map(_text, (*INSTANTS, *AMOUNTS, *COORDINATES))))
+    ]
+
+
 class Records:
     """bank.transactions itself: few customers and transactions, late and early ones, corrections, deletions, and any bytes."""
 
@@ -301,7 +328,7 @@ class Records:
         self._us += rnd.choice(self._step)
         chance = rnd.random()
         if chance < 0.02:
-            order = b'{"order":"truncate","table":"transactions","source":%b,"recorded_ms":0}' % self._source()
+            order = b'{"order":"truncate","table":"transactions","source":%b,"recorded_ms":0}' % self._source(0)
             return Record("bank.control", order, None)
         if chance < 0.08 and self._sent:
             return rnd.choice(self._sent)
@@ -340,7 +367,7 @@ class Records:
             if rnd.random() < self._oddity / 15:
                 value = _text(rnd.choice(unusual)) if unusual and rnd.random() < 0.6 else odd(rnd)
             written.append((b'"' + name + b'"', value))
-        written.append((b'"source"', self._source()))
+        written.append((b'"source"', self._source(self._oddity)))
         value = _object(rnd, written, self._oddity / 2)
         if rnd.random() < self._mutation:
             value = mutated(rnd, value)
@@ -359,7 +386,17 @@ class Records:
         self._offset += 1
         return Record("bank.transactions", value, b'{"customer_id":1}', 0, self._offset)
 
-    def _source(self) -> bytes:
+    def whole(self) -> Record:
+        """New transaction 7 that has a value in each column."""
+        record = self.ordinary(7)
+        decoded = msgspec.json.decode(record.value or b"", type=TransactionRecord)
+        full = replace(
+            decoded, merchant_id="M1", merchant_category="5411", counterparty_account="DE1", country_code="DE", latitude="52.5",
+            longitude="13.4", device_id="d-1", description="Lunch", created_at=decoded.booked_at, account={"x": 1, "y": "z"},
+        )  # fmt: skip
+        return Record(record.topic, encode(full), record.key, 0, record.offset)
+
+    def _source(self, oddity: float) -> bytes:
         rnd = self._rnd
         self._offset += 1
         lsn = b"null" if rnd.random() < 0.03 else b"%d" % (self._lsn - rnd.choice((0, 0, 0, 0, 0, 1, 100)))
@@ -367,7 +404,7 @@ class Records:
             (b'"topic"', b'"bank.public.transactions"'), (b'"partition"', b"0"), (b'"offset"', b"%d" % self._offset), (b'"lsn"', lsn),
             (b'"tx_id"', rnd.choice((b"7", b"null"))), (b'"commit_time"', _text(format_us(self._us))),
         ]  # fmt: skip
-        if rnd.random() < self._oddity / 4:
+        if rnd.random() < oddity / 4:
             at = rnd.randrange(len(fields))
             fields[at] = (fields[at][0], odd(rnd) if rnd.random() < 0.6 else _text(rnd.choice(INSTANTS)))
-        return _object(rnd, fields, self._oddity / 6)
+        return _object(rnd, fields, oddity / 6)
