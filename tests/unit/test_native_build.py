@@ -137,13 +137,13 @@ def test_a_file_that_is_no_library_is_not_used(tmp_path: Path, sources: Path, ca
 
 
 @pytest.mark.usefixtures("fresh")
-def test_without_a_library_there_is_none_and_nothing_is_said(
+def test_without_a_library_there_is_none_and_nobody_is_alarmed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(library, "DIRECTORY", tmp_path)
     with caplog.at_level(logging.DEBUG):
         assert library.load() is None
-    assert caplog.records == []
+    assert [(it.levelname, "make install builds it" in it.message) for it in caplog.records] == [("INFO", True)]
 
 
 def test_the_library_is_not_taken_for_a_module(tmp_path: Path, sources: Path) -> None:
