@@ -5,6 +5,8 @@ Kafka's. Between the topics of a group it is the worker's own choice, and it sho
 account as of that moment. So the oracle looks which state of the account each actual record has, takes the account's changes up to
 that state and no further, and demands that one such choice explains everything. Customers and transactions share no state, so that
 there the order does not matter.
+
+It is Python alone: what workers did with the native library is held against the reference.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -136,7 +138,8 @@ class Oracle:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         kafka = settings_of(environment, KafkaSettings)
-        composed = {entry[0].name: entry for entry in members(settings_of(environment, WorkerSettings), kafka)}
+        settings = settings_of(environment, WorkerSettings).model_copy(update={"native": False})
+        composed = {entry[0].name: entry for entry in members(settings, kafka)}
         (accounts, of_accounts), (customers, of_customers) = composed["by-account"], composed["by-customer"]
         self.groups = (accounts, customers)
         numbers = range(kafka.partitions)
