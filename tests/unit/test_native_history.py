@@ -3,6 +3,7 @@
 BANKSTREAM_NATIVE_EXAMPLES multiplies the examples. Python's history is held to plain lists in test_velocity.py and test_tracks.py.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -12,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from app.domain.events import DECLINED, EVERYTHING, OTHER, PENDING, POSTED, REMOVED, REVERSED, Event, Facts
+from app.domain.events import DECLINED, EVERYTHING, OTHER, PENDING, POSTED, REMOVED, REVERSED, Event, Facts, Selection
 from app.domain.records import WINDOWS_US
+from app.domain.rules import RuleSet, Structuring, Threshold
 from app.domain.tracks import Amounts
 from app.domain.velocity import History
 from app.native.history import NativeHistory, Rules
@@ -249,3 +251,20 @@ def test_what_the_library_holds_comes_back_and_what_it_does_not_is_told(change: 
     assert NativeHistory.holds(event) == holds
     if holds:
         assert list(NativeHistory(Rules(library(), SHIPPED), [event])) == [event]
+
+
+def test_rules_that_the_library_has_no_room_for_are_left_to_python() -> None:
+    native = library()
+    (structuring,) = (rule for rule in SHIPPED.rules if isinstance(rule, Structuring))
+    bands = [
+        dataclasses.replace(structuring, id=str(number), band=Selection(frozenset({"debit"}))) for number in range(40)
+    ]
+    (threshold,) = (rule for rule in SHIPPED.rules if isinstance(rule, Threshold))
+    selections, concerns = (
+        native.lib.BANK_SELECTIONS - 1,
+        native.lib.BANK_CONCERNS,
+    )  # one selection is that of everything
+    assert Rules.holds(native, RuleSet(tuple(bands[:selections])))
+    assert not Rules.holds(native, RuleSet(tuple(bands[: selections + 1])))
+    assert Rules.holds(native, RuleSet((threshold,) * concerns))
+    assert not Rules.holds(native, RuleSet((threshold,) * (concerns + 1)))
