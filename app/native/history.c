@@ -597,6 +597,7 @@ bank_history *bank_history_new(const bank_rules *rules) {
     bank_history *made = sized(NULL, 1, sizeof *made);
     memset(made, 0, sizeof *made);
     made->rules = rules;
+    made->selections = rules->selections;
     made->floor_us = INT64_MIN;
     return made;
 }
@@ -605,7 +606,7 @@ void bank_history_free(bank_history *history) {
     if (history == NULL)
         return;
     for (uint32_t i = 0; i < history->currency_count; i++) {
-        for (int32_t j = 0; j < history->rules->selections; j++) {
+        for (int32_t j = 0; j < history->selections; j++) {
             free(history->currencies[i].tracks[j].rows);
             free(history->currencies[i].tracks[j].peaks);
         }

@@ -59,6 +59,7 @@ typedef struct {
 
 struct bank_history {
     const bank_rules *rules;
+    int32_t selections; /* those of the rules, which may be gone before it is freed */
     /* In the order of their keys, the times apart: they are what is searched. Those before `first` have expired. Fewer than 2^31. */
     int64_t *times;
     entry *entries;

@@ -268,3 +268,14 @@ def test_rules_that_the_library_has_no_room_for_are_left_to_python() -> None:
     assert not Rules.holds(native, RuleSet(tuple(bands[: selections + 1])))
     assert Rules.holds(native, RuleSet((threshold,) * concerns))
     assert not Rules.holds(native, RuleSet((threshold,) * (concerns + 1)))
+
+
+def test_a_history_may_outlive_its_rules() -> None:
+    """What it is freed with is its own: in memory that somebody else has written to since, nothing would be as it was."""
+    rules = Rules(library(), SHIPPED)
+    history = NativeHistory(rules, [EVENT])
+    history.seek(EVENT.time_us)
+    library().ffi.memmove(
+        rules.pointer, b"\x7f" * library().ffi.sizeof("bank_rules"), library().ffi.sizeof("bank_rules")
+    )
+    del history
