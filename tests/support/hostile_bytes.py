@@ -312,6 +312,7 @@ class Records:
         self._rnd, self._oddity, self._mutation = rnd, oddity, mutation
         self._lsn, self._offset, self._us = 1_000, 0, COMMIT_US
         self._sent: list[Record] = []
+        self._booked: dict[tuple[int, bytes, int], int] = {}
         self._step = rnd.choice(
             ((0, 1, 1_000), (0, 1_000_000, 30_000_000), (60_000_000, 3_600_000_000), (DAY_US, 5 * DAY_US))
         )
@@ -338,11 +339,15 @@ class Records:
             key = rnd.choice(
                 (None, b'{"customer_id":9}', b'{"customer_id": 1}', b"", b'{"customer_id":01}', b'{"customer_id":"1"}')
             )
-        booked_us = self._us - rnd.choice(self._spread)
+        transaction_id, account = rnd.randrange(self._ids), rnd.choice((b"5", b"5", b"6"))
+        booked_us, identity = self._us - rnd.choice(self._spread), (customer, account, transaction_id)
+        if rnd.random() < 0.7:  # corrected in its place
+            booked_us = self._booked.get(identity, booked_us)
+        self._booked[identity] = booked_us
         fields: list[tuple[bytes, Sequence[bytes], Sequence[str]]] = [
             (b"op", (b'"created"', b'"created"', b'"created"', b'"updated"', b'"updated"', b'"deleted"'), ("Created",)),
-            (b"transaction_id", (b"%d" % rnd.randrange(self._ids),), ()),
-            (b"account_id", (b"5", b"5", b"6"), ()),
+            (b"transaction_id", (b"%d" % transaction_id,), ()),
+            (b"account_id", (account,), ()),
             (b"customer_id", (b"%d" % customer,), ()),
             (b"type", (b'"debit"', b'"debit"', b'"credit"'), ("x",)),
             (b"amount", (b'"1.00"', b'"0.50"', b'"0.01"', b'"600.00"', b'"9500.00"', b'"12000.00"', b'"9999999999999999.99"'), AMOUNTS),

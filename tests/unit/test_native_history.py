@@ -85,6 +85,7 @@ class Pair:
         for event in self._at(place):
             name, value = change
             self.put([replace(event, time_us=event.time_us + moved_us, facts=replace(event.facts, **{name: value}))])
+            self.look(place, event)
 
     def remove(self, place: int, other: Event) -> None:
         """One that is there; and one that may be."""
