@@ -280,3 +280,15 @@ def test_a_history_may_outlive_its_rules() -> None:
         rules.pointer, b"\x7f" * library().ffi.sizeof("bank_rules"), library().ffi.sizeof("bank_rules")
     )
     del history
+
+
+@pytest.mark.parametrize(
+    "change", [{"amount_minor": 7}, {"currency": "USD"}, {"credit": False}, {"status": DECLINED}, {"counterparty": 2}, {"country": "FR"}]
+)  # fmt: skip
+def test_a_correction_behind_the_cursor_is_seen(change: dict[str, Any]) -> None:
+    pair, facts = Pair(), replace(EVENT.facts, counterparty=1, country="DE")
+    first, second = replace(EVENT, facts=facts), replace(EVENT, transaction_id=2, facts=facts)
+    for it in (second, replace(second, facts=replace(facts, **change)), second):
+        pair.put([first, it])
+        pair.look(1, it)
+        pair.compare()
