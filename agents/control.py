@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from agents.orders import Obey
+from app.domain.events import instant_us
 from app.domain.records import ControlRecord
 from app.engine.group import Apply
 from app.engine.unit import InputRecord, Unit
@@ -21,7 +22,8 @@ def handler(obeys: Mapping[str, Obey]) -> Apply:
             return
         try:
             order = _orders.decode(record.value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            instant_us("source.commit_time", order.source.commit_time)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
             raise PoisonRecordError(f"this is no control order: {error}", reason="not_an_order") from None
         obey = obeys.get(order.table)
         if obey is not None and order.source.lsn is not None:

@@ -22,6 +22,8 @@ from app.native.library import Library
 _EVENT: Final = struct.Struct("=qqqqQqqQQiIBB6x")
 """`bank_event` of bank.h."""
 _TEXT_BYTES: Final = 8
+EMPTY_SIZE: Final = 8
+"""What an empty history takes, in events."""
 _INT32_MAX: Final = (1 << 31) - 1
 _INT64_MAX: Final = (1 << 63) - 1
 _WINDOWS_JSON_BYTES: Final = 4_096
@@ -146,7 +148,7 @@ class NativeHistory:
     @property
     def size(self) -> int:
         """See `CustomerHistory`."""
-        return int(self._lib.bank_history_size(self.pointer)) + 8
+        return int(self._lib.bank_history_size(self.pointer)) + EMPTY_SIZE
 
     @property
     def newest_us(self) -> int | None:

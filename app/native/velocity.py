@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from app.native.history import NativeHistory, Rules
+from app.native.history import EMPTY_SIZE, NativeHistory, Rules
 
 QUIET: Final = 1
 """No rule has anything to say."""
@@ -23,7 +23,7 @@ class Screened(NamedTuple):
     expired: list[bytes]
     """The stored keys of events that are beyond the horizon now."""
     size: int
-    """How many events of the customer are in memory."""
+    """What the customer's history takes, in events."""
 
 
 class Screener:
@@ -59,5 +59,5 @@ class Screener:
             [raw[at : at + _KEY_BYTES] for at in range(gone, gone + expired * _KEY_BYTES, _KEY_BYTES)]
             if expired
             else [],
-            done >> 34,
+            (done >> 34) + EMPTY_SIZE,
         )

@@ -1,9 +1,12 @@
 """The agents of customers, accounts and transactions: what a source sends becomes what the topics promise."""
 
+import re
 from typing import Any
 
+import pytest
+
 from app.domain.times import format_us
-from tests.support.cdc import COMMIT_US, Log
+from tests.support.cdc import COMMIT_US, Log, Record
 from tests.support.streams import Streams
 
 CUSTOMER = {"customer_id": 1, "name": "Ada", "city": "London", "updated_at": "2026-03-02T09:00:00Z"}
@@ -209,6 +212,19 @@ def test_a_truncate_closes_what_it_took_and_leaves_what_came_after() -> None:
     assert [(r["key"]["customer_id"], r["reason"]) for r in found[3:]] == [(1, "truncated"), (2, "truncated")]
     (order,) = streams.values("bank.control")
     assert (order["table"], order["source"]["lsn"]) == ("customers", 130)
+
+
+@pytest.mark.parametrize("damage", [b"{", b"\xff", b"[" * 100_000, "yesterday"])
+def test_an_order_that_cannot_be_read_is_buried_by_every_group(damage: bytes | str) -> None:
+    streams = Streams()
+    streams.take(customers().change("t"))
+    (order,) = (output for output in streams.outputs if output.topic == "bank.control")
+    assert order.value is not None
+    if isinstance(damage, str):
+        damage = re.sub(rb'(?<="commit_time":")[^"]*', damage.encode(), order.value)
+    streams.take(Record("bank.control", damage, order.key, 0, 1))
+    assert streams.reasons == ["not_an_order"] * len(streams.members)
+    assert not streams.settle(), "nobody obeys it"
 
 
 def test_a_change_that_a_truncate_overtook_is_gone_too() -> None:
