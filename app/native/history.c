@@ -265,6 +265,27 @@ static uint32_t later(const bank_history *history, int64_t time_us, uint32_t low
     return low;
 }
 
+/* The same in [0, high), for a position that is probably near to `near`. */
+static uint32_t later_near(const bank_history *history, int64_t time_us, uint32_t near, uint32_t high) {
+    uint32_t low = 0, step = 1;
+    if (near < high && history->times[near] <= time_us) {
+        low = near + 1;
+        while (low + step < high && history->times[low + step - 1] <= time_us) {
+            low += step;
+            step *= 2;
+        }
+        high = low + step < high ? low + step : high;
+    } else {
+        high = near < high ? near : high;
+        while (step < high && history->times[high - step] > time_us) {
+            high -= step;
+            step *= 2;
+        }
+        low = step < high ? high - step : 0;
+    }
+    return later(history, time_us, low, high);
+}
+
 void bank_history_seek(bank_history *history, int64_t time_us) {
     uint32_t count = history->count;
     history->end_us = time_us;
@@ -521,9 +542,10 @@ uint8_t *history_windows(
         int64_t after_us = bank_history_after(history, rules->length_us[i]);
         bool is_same = before != NULL;
         if (first && history->times[first - 1] > after_us) {
-            first = later(history, after_us, 0, first);
+            first = later_near(history, after_us, history->starts[i], first);
             is_same = false;
         }
+        history->starts[i] = first;
         if (i)
             at = WRITE(at, ",");
         at = WRITE(at, "\"");

@@ -70,6 +70,7 @@ struct bank_history {
     uint32_t reached;
     int64_t end_us;
     uint32_t counted, declined;
+    uint32_t starts[BANK_WINDOWS]; /* where windows began last: where to look first */
     distinct counterparties, countries;
     currency_tracks *currencies;
     uint32_t currency_count, currency_room;

@@ -1,7 +1,7 @@
 """A change of a transaction joined to its account, of the common kind, by one call of the native library."""
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -14,7 +14,7 @@ _HEAD: Final = struct.Struct("=8sqq")
 _ROOM: Final = 1 << 16
 
 
-class Joined(NamedTuple):
+class Joined(msgspec.Struct, frozen=True, gc=False):
     """What a change came to. `record` is the JSON for bank.transactions, as of a transaction that is known if `operation` is UPDATE,
     and new otherwise.
     """

@@ -1,6 +1,8 @@
 """A transaction of the common kind into its customer's history, by one call of the native library."""
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from app.native.history import EMPTY_SIZE, NativeHistory, Rules
 
@@ -12,7 +14,7 @@ CONCERNED: Final = 2
 _KEY_BYTES: Final = 32
 
 
-class Screened(NamedTuple):
+class Screened(msgspec.Struct, frozen=True):
     """What a transaction came to: what to store and to emit, as bytes, and whether rules look at it (neither QUIET nor CONCERNED: no)."""
 
     look: int
