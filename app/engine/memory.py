@@ -3,6 +3,8 @@
 import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -142,6 +144,17 @@ class _MemoryUnit(BatchUnit):
             self.is_over = True
 
 
+def _timed(records: Iterable[InputRecord], unit: _MemoryUnit, now_us: int | None) -> Iterator[InputRecord]:
+    """Records with the clock at each; none after one that is the last of its unit."""
+    for record in records:
+        unit.timestamp = record.timestamp
+        if now_us is None:
+            unit.now_us = record.timestamp * 1000
+        yield record
+        if unit.is_over:
+            return
+
+
 class MemoryPartition:
     """One partition of a group whose state is in memory. Each call is one unit of work, committed at its end."""
 
@@ -167,11 +180,8 @@ class MemoryPartition:
         """
         unit = self._unit(now_us or 0)
         unit.until, name = until, self._group.name
-        for record in records:
-            unit.timestamp = record.timestamp
-            if now_us is None:
-                unit.now_us = record.timestamp * 1000
-            apply_all(name, (record,), handlers[record.topic], unit)
+        for topic, run in groupby(records, attrgetter("topic")):
+            apply_all(name, _timed(run, unit, now_us), handlers[topic], unit)
             if unit.is_over:
                 break
         return self._commit(unit)
