@@ -39,17 +39,35 @@ bool is_utf8(const uint8_t *text, size_t length) {
     return true;
 }
 
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Where a text goes on no more: at a quote, a backslash, a control character or the end. Eight bytes at a time; which of them it is, is
+ * the lowest that is marked, whatever is marked above it. */
+static const uint8_t *text_end(const uint8_t *at, const uint8_t *end) {
+    while (end - at >= 8) {
+        uint64_t eight, quote, backslash;
+        memcpy(&eight, at, 8);
+        quote = eight ^ EACH('"');
+        backslash = eight ^ EACH('\\');
+        uint64_t marked =
+            ((quote - EACH(1)) & ~quote) | ((backslash - EACH(1)) & ~backslash) | ((eight - EACH(0x20)) & ~eight);
+        marked &= EACH(0x80);
+        if (marked)
+            return at + (__builtin_ctzll(marked) >> 3);
+        at += 8;
+    }
+    while (at < end && *at != '"' && *at != '\\' && *at >= 0x20)
+        at++;
+    return at;
+}
+
 bool plain(cursor *in, slice *text) {
     const uint8_t *at = in->at;
     if (at == in->end || *at != '"')
         return false;
     text->start = ++at;
-    while (at < in->end && *at != '"') {
-        if (*at < 0x20 || *at == '\\')
-            return false;
-        at++;
-    }
-    if (at == in->end)
+    at = text_end(at, in->end);
+    if (at == in->end || *at != '"')
         return false;
     text->length = (size_t)(at - text->start);
     in->at = at + 1;
@@ -124,14 +142,12 @@ static bool number(cursor *in) {
 /* Without \u: what it may stand for is not looked at here. */
 static bool escaped(cursor *in) {
     const uint8_t *at = in->at + 1;
-    while (at < in->end && *at != '"') {
-        if (*at < 0x20)
-            return false;
-        if (*at == '\\' && (++at == in->end || *at == 0 || strchr("\"\\/bfnrt", *at) == NULL))
+    while ((at = text_end(at, in->end)) < in->end && *at == '\\') {
+        if (++at == in->end || *at == 0 || strchr("\"\\/bfnrt", *at) == NULL)
             return false;
         at++;
     }
-    if (at >= in->end)
+    if (at == in->end || *at != '"')
         return false;
     in->at = at + 1;
     return true;
@@ -264,14 +280,11 @@ bool amount(slice text, int64_t *minor) {
 }
 
 static uint8_t *write_natural(uint8_t *at, uint64_t number) {
-    uint8_t reversed[20];
-    int count = 0;
+    uint8_t backwards[20], *first = backwards + sizeof backwards;
     do
-        reversed[count++] = (uint8_t)('0' + number % 10);
+        *--first = (uint8_t)('0' + number % 10);
     while (number /= 10);
-    while (count)
-        *at++ = reversed[--count];
-    return at;
+    return write_bytes(at, first, (size_t)(backwards + sizeof backwards - first));
 }
 
 uint8_t *write_integer(uint8_t *at, int64_t number) {
@@ -307,9 +320,8 @@ static uint64_t rotated(uint64_t word, int by) {
 }
 
 static uint64_t word_at(const uint8_t *bytes) {
-    uint64_t word = 0;
-    for (int i = 7; i >= 0; i--)
-        word = word << 8 | bytes[i];
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
     return word;
 }
 
@@ -337,6 +349,7 @@ static void compress(uint64_t state[8], const uint8_t block[128], uint64_t count
 #define MIX(a, b, c, d, x, y)                                                                                          \
     v[a] += v[b] + m[x], v[d] = rotated(v[d] ^ v[a], 32), v[c] += v[d], v[b] = rotated(v[b] ^ v[c], 24);               \
     v[a] += v[b] + m[y], v[d] = rotated(v[d] ^ v[a], 16), v[c] += v[d], v[b] = rotated(v[b] ^ v[c], 63)
+#pragma GCC unroll 12
     for (int round = 0; round < 12; round++) {
         const uint8_t *s = SIGMA[round % 10];
         MIX(0, 4, 8, 12, s[0], s[1]);

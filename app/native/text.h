@@ -2,6 +2,10 @@
 #ifndef BANK_TEXT_H
 #define BANK_TEXT_H
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "words are read as little-endian processors have them"
+#endif
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
