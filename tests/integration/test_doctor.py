@@ -240,14 +240,14 @@ async def test_a_connector_that_is_paused_or_set_otherwise_is_named_without_its_
     report = await deployment.examine("source slot")
     assert {finding.code for finding in report.findings} == {"slot-inactive", "heartbeat-still"}
     await asyncio.to_thread(deployment.connector, "PUT", "resume")
+    await deployment.healed("connector", "source slot")
     session = requests.Session()
     session.trust_env = False
     url = f"{deployment.environment['BANKSTREAM_CONNECT_URL']}/connectors/bank/config"
     stored = session.get(url, timeout=30).json()
     password = deployment.environment["BANKSTREAM_POSTGRES_REPLICATION_PASSWORD"]
-    session.put(
-        url, json={**stored, "poll.interval.ms": "500", "database.password": password}, timeout=30
-    ).raise_for_status()
+    put = session.put(url, json={**stored, "poll.interval.ms": "500", "database.password": password}, timeout=30)
+    assert put.ok, put.text
     code, output = await asyncio.to_thread(run, deployment, "doctor")
     assert code == SICK
     assert "connector-settings" in output
