@@ -36,7 +36,7 @@ OPTIONS: Final = (
 )
 UNCHECKED: Final = ("-fno-sanitize=undefined",)
 SANITIZED: Final = ("-fsanitize=undefined", "-fsanitize-trap=undefined")
-"""Undefined behaviour ends the process with SIGILL."""
+"""Undefined behaviour ends the process, with SIGILL or SIGTRAP as the processor has it."""
 TIMEOUT_S: Final = 600
 
 
