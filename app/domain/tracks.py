@@ -30,7 +30,7 @@ class Amounts(Protocol):
 
 
 class AmountTrack:
-    """Amounts in order: count, sum and maximum of a window.
+    """Amounts in order: count, sum and maximum of a window. Implements `Amounts`.
 
     `rows` has for every amount: the sum up to it, itself, and the row of the peak that it came to lie on; row 0 stands before the first.
     `peaks` are the rows of the amounts that no later one reaches: the first of them inside a window is its maximum. What an amount lies
@@ -73,15 +73,15 @@ class AmountTrack:
         self.peaks += reversed(covered)
 
     def later(self, after_us: int, end: int) -> int:
-        """The first position, of those below `end`, that is later than `after_us`; `end` if none is."""
+        """See `Amounts`."""
         return bisect_right(self.times, after_us, 0, end)
 
     def total(self, first: int) -> int:
-        """The sum from a position on."""
+        """See `Amounts`."""
         return self.rows[-1][0] - self.rows[first][0]
 
     def key(self, position: int) -> Key:
-        """Of the amount at a position."""
+        """See `Amounts`."""
         return self.keys[position]
 
 

@@ -123,36 +123,36 @@ class History:
         self._by_id = {(event.account_id, event.transaction_id): event for event in self._events}
         self._first = 0
         self.floor_us = -(1 << 63)
-        """What is no later than this does not exist: it is beyond the horizon."""
+        """See `CustomerHistory`."""
         self._clear_tracks()
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def __iter__(self) -> Iterator[Event]:
-        """The events in order."""
+        """See `CustomerHistory`."""
         return iter(self._events[self._first :])
 
     @property
     def size(self) -> int:
-        """What it takes in memory, in events; that of an empty history is that of some eight."""
+        """See `CustomerHistory`."""
         return len(self._events) + 8
 
     @property
     def newest_us(self) -> int | None:
-        """Time of the newest event; None when there is none."""
+        """See `CustomerHistory`."""
         return self._keys[-1][0] if self._by_id else None
 
     def of_key(self, key: Key) -> Event:
-        """The event that stands here in the order. KeyError if there is none."""
+        """See `CustomerHistory`."""
         return self._by_id[key[1], key[2]]
 
     def find(self, account_id: int, transaction_id: int) -> Event | None:
-        """The event of an identity."""
+        """See `CustomerHistory`."""
         return self._by_id.get((account_id, transaction_id))
 
     def put(self, event: Event) -> None:
-        """Add an event, or correct the one of its identity."""
+        """See `CustomerHistory`."""
         identity, key = (event.account_id, event.transaction_id), event.key
         before = self._by_id.get(identity)
         if before is not None:
@@ -171,14 +171,14 @@ class History:
         self._by_id[identity] = event
 
     def remove(self, event: Event) -> None:
-        """Take an event out. KeyError if it is not there."""
+        """See `CustomerHistory`."""
         del self._by_id[event.account_id, event.transaction_id]
         position = self._position(event.key)
         self._move(min(self._reached, position))
         del self._events[position], self._keys[position]
 
     def expire(self, horizon_us: int) -> list[Event]:
-        """Drop the events before the horizon, and answer which they were."""
+        """See `CustomerHistory`."""
         if horizon_us - 1 < self.floor_us:
             self._compact()
         self.floor_us = horizon_us - 1
@@ -194,7 +194,7 @@ class History:
         return expired
 
     def seek(self, time_us: int) -> None:
-        """Move the cursor: the tracks then hold every event up to and including this instant, and none after it."""
+        """See `CustomerHistory`."""
         keys, self._end_us = self._keys, time_us
         if self._reached == len(keys) - 1 and keys[-1][0] <= time_us:
             self._push(self._events[-1], keys[-1])
@@ -203,11 +203,11 @@ class History:
             self._move(len(keys) if keys and keys[-1][0] <= time_us else bisect_left(keys, (time_us + 1,)))
 
     def after(self, length_us: int) -> int:
-        """The open lower end of the window of this length that ends at the event last sought; never beyond the horizon."""
+        """See `CustomerHistory`."""
         return max(self._end_us - length_us, self.floor_us)
 
     def windows(self, event: Event) -> dict[str, Window]:
-        """All windows of an event; it need not be in the history, but is counted only if it is. Moves the cursor to it."""
+        """See `CustomerHistory`."""
         time_us, floor_us = event.time_us, self.floor_us
         self.seek(time_us)
         counted, declined = self._counted, self._declined
@@ -255,13 +255,13 @@ class History:
         return windows
 
     def amounts(self, selection: Selection, currency: str) -> AmountTrack | None:
-        """The track of a selection given at construction, up to the cursor; None while it is empty."""
+        """See `CustomerHistory`."""
         tracks = self._amounts.get(currency)
         track = None if tracks is None else tracks[self._selections.index(selection)]
         return track or None
 
     def previous(self, event: Event) -> Event | None:
-        """The event before this one in the customer's order, whatever became of it, unless it was removed or is beyond the horizon."""
+        """See `CustomerHistory`."""
         keys, key = self._keys, event.key
         position = len(keys) - 2 if keys and keys[-1] == key else bisect_left(keys, key, self._first) - 1
         while position >= self._first and self._events[position].facts.status == REMOVED:
@@ -269,7 +269,7 @@ class History:
         return self._events[position] if position >= self._first else None
 
     def latest_counted(self, event: Event, after_us: int, limit: int) -> list[Event]:
-        """The newest counted events in (after, time of the event], at most `limit`, newest first."""
+        """See `CustomerHistory`."""
         found: list[Event] = []
         position = bisect_right(self._keys, (event.time_us + 1,)) - 1
         while position >= self._first and len(found) < limit and self._keys[position][0] > after_us:
