@@ -16,12 +16,13 @@ from app.cdc.unavailable import resolve
 from app.domain import transactions
 from app.domain.changes import Row, RowChange
 from app.domain.records import ControlRecord, encode, key_bytes, plain_id
+from app.domain.scd2 import is_replay, next_positions
 from app.domain.transactions import Account
 from app.engine.group import Apply
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
 from app.native.library import Library
-from app.native.transactions import READ, UPDATE, Joiner
+from app.native.transactions import Joiner
 from app.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 from tables.accounts import ACCOUNTS
 from tables.encoding import numbers
@@ -135,31 +136,24 @@ def _common(record: InputRecord, joiner: Joiner, unit: Unit) -> bool:
     if account_id is None or account is None:
         return False
     joined = joiner.join(
-        value, key, record.topic, record.partition, record.offset, account.attributes, account.customer_id
+        value, account_id, record.topic, record.partition, record.offset, account.attributes, account.customer_id
     )  # fmt: skip
     if joined is None:
         return False
     passed_on = unit.table(TRANSACTIONS)
     raw_key = TRANSACTIONS.encode_key((account_id, joined.transaction_id))
     raw = passed_on.get_encoded(raw_key)
-    lsn: int | None = joined.lsn if joined.lsn >= 0 else None
-    snapshot_lsn = None
-    if joined.operation == UPDATE:
-        passed = None if raw is None else TRANSACTIONS.decode(raw)
-        if (
-            passed is None
-            or not passed.alive
-            or passed.customer_id != account.customer_id
-            or passed.digest == joined.digest
-        ):
-            return False
-        if lsn is not None and passed.lsn is not None and lsn <= passed.lsn:
-            return False
-        lsn, snapshot_lsn = passed.lsn if lsn is None else lsn, passed.snapshot_lsn
-    elif raw is not None:
+    passed = None if raw is None else TRANSACTIONS.decode(raw)
+    if (passed is None) == (joined.operation == "u"):
         return False
-    elif joined.operation == READ:
-        lsn, snapshot_lsn = None, lsn
+    if passed is not None and (
+        not passed.alive
+        or passed.customer_id != account.customer_id
+        or passed.digest == joined.digest
+        or is_replay(passed, joined)
+    ):
+        return False
+    lsn, snapshot_lsn = next_positions(passed, joined)
     new = transactions.Passed(True, lsn, snapshot_lsn, account.customer_id, joined.digest)
     truncation = unit.table(TRUNCATIONS).get_encoded(_TRUNCATION_KEY)
     if truncation is not None and transactions.truncated(new, TRUNCATIONS.decode(truncation).lsn) is not None:

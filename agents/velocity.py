@@ -121,7 +121,7 @@ class _NativeLogic(_Logic):
         histories, events = self._histories(unit), unit.table(EVENTS)
         history, screened = self._take(histories, customer_id, unit), None
         if isinstance(history, NativeHistory):
-            screened = self._screener.screen(history, value, key, histories.truncated_lsn)
+            screened = self._screener.screen(history, value, customer_id, histories.truncated_lsn)
         if screened is None:
             histories.keep(customer_id, history, history.size)
             return False

@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from app.domain.changes import Key, Row, RowChange, differing
+from app.domain.changes import Key, Operation, Row, RowChange, differing
 from app.domain.records import CloseReason, OpenReason, Scd2Close, Scd2Open, Scd2Record, Source
 from app.domain.times import format_us
 
@@ -99,7 +99,21 @@ class Positions(Protocol):
         ...
 
 
-def is_replay(state: Positions, change: RowChange) -> bool:
+class Placed(Protocol):
+    """What of a change says where it belongs: its operation, and its position in the log."""
+
+    @property
+    def operation(self) -> Operation:
+        """See `RowChange`."""
+        ...
+
+    @property
+    def lsn(self) -> int | None:
+        """See `RowChange`."""
+        ...
+
+
+def is_replay(state: Positions, change: Placed) -> bool:
     """Whether the state has this change, or a later one of the same row, already.
 
     A snapshot read carries the lsn at which the snapshot was taken. A transaction that was under way then is not in it, although its
@@ -113,7 +127,7 @@ def is_replay(state: Positions, change: RowChange) -> bool:
     return change.lsn <= _known(state.lsn)
 
 
-def next_positions(state: Positions | None, change: RowChange) -> tuple[int | None, int | None]:
+def next_positions(state: Positions | None, change: Placed) -> tuple[int | None, int | None]:
     """`lsn` and `snapshot_lsn` after a change."""
     lsn, snapshot_lsn = (None, None) if state is None else (state.lsn, state.snapshot_lsn)
     if change.lsn is None:

@@ -65,13 +65,7 @@ class OverlayView(Generic[K, V]):
 
     def put_encoded(self, key: bytes, value: bytes) -> None:
         """Set an encoded key to an encoded value."""
-        overlay = self._overlay  # what `_set` does, without the call
-        slots = overlay.slots
-        before = slots.get(key)
-        slots[key] = value, True
-        if before is None and overlay.ordered is not None:
-            bisect.insort(overlay.ordered, key)
-        self._undo_log.append((overlay, key, before))
+        self._set(key, (value, True))
 
     def delete(self, key: K) -> None:
         """Remove a key."""

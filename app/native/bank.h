@@ -78,7 +78,7 @@ void bank_history_put(bank_history *history, const bank_event *event);
 int bank_history_remove(bank_history *history, int64_t account_id, int64_t transaction_id);
 /* How many events are before a horizon. */
 int64_t bank_history_before(const bank_history *history, int64_t horizon_us);
-/* Drop them; `expired` has room for so many, or is NULL. */
+/* Drop them; `expired` has room for so many. */
 void bank_history_expire(bank_history *history, int64_t horizon_us, bank_event *expired);
 /* Move the cursor: tracks then hold what is counted up to and including this instant. */
 void bank_history_seek(bank_history *history, int64_t time_us);
@@ -104,14 +104,13 @@ void bank_track_sum(
 /* A change of a transaction's row (Debezium's JSON without a schema; an insert, a snapshot's read or an update), joined to its account:
  * the length of the record for bank.transactions + 2^32 * its op ('c', 'r' or 'u'); 0 if this is not the common case.
  *
- * `key` is the Kafka record's; `account` the JSON of the account's attributes; `source` is `{"topic":"…","partition":…,"offset":`. What
+ * `account_id` is that of the Kafka record's key, `account` the JSON of the account's attributes; `source` is `{"topic":"…","partition":…,"offset":`. What
  * it comes to is at `out`, 8 bytes each: the row's digest, transaction_id, lsn (negative: none); then the record, at most `room` bytes. */
 int64_t bank_transaction(
-    const uint8_t *value, size_t value_length, const uint8_t *key, size_t key_length, const uint8_t *account,
-    size_t account_length, int64_t customer_id, const uint8_t *source, size_t source_length, int64_t offset,
-    uint8_t *out, size_t room);
+    const uint8_t *value, size_t value_length, int64_t account_id, const uint8_t *account, size_t account_length,
+    int64_t customer_id, const uint8_t *source, size_t source_length, int64_t offset, uint8_t *out, size_t room);
 
-/* A record of bank.transactions, put into its customer's history. 0 if this is not the common case, else
+/* A record of bank.transactions of this customer, put into the history. 0 if this is not the common case, else
  *
  *   length of the velocity record's JSON + 2^16 * length of the stored facts + 2^24 * number of expired events + 2^32 * look
  *   + 2^34 * number of events in memory, at most 2^28
@@ -124,8 +123,8 @@ int64_t bank_transaction(
 #define BANK_JSON 1184
 #define BANK_VELOCITY_ROOM 8192
 int64_t bank_velocity(
-    bank_history *history, const uint8_t *value, size_t value_length, const uint8_t *key, size_t key_length,
-    int64_t truncated_lsn, uint8_t *out);
+    bank_history *history, const uint8_t *value, size_t value_length, int64_t customer_id, int64_t truncated_lsn,
+    uint8_t *out);
 /* cffi: end */
 
 #pragma GCC visibility pop

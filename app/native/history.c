@@ -182,7 +182,7 @@ static track *tracks_for(bank_history *history, uint64_t currency) {
     track *found = tracks_of(history, currency);
     if (found != NULL)
         return found;
-    size_t selections = (size_t)history->rules->selections;
+    size_t selections = (size_t)history->selections;
     track *made = sized(NULL, selections, sizeof *made);
     memset(made, 0, selections * sizeof *made);
     history->currencies =
@@ -197,7 +197,7 @@ static void clear_tracks(bank_history *history) {
     distinct_clear(&history->counterparties);
     distinct_clear(&history->countries);
     for (uint32_t i = 0; i < history->currency_count; i++)
-        for (int32_t j = 0; j < history->rules->selections; j++)
+        for (int32_t j = 0; j < history->selections; j++)
             history->currencies[i].tracks[j].count = history->currencies[i].tracks[j].peak_count = 0;
 }
 
@@ -219,7 +219,7 @@ static void push(bank_history *history) {
     if (event->country)
         at->same_country = distinct_push(&history->countries, event->country, position);
     track *tracks = tracks_for(history, event->currency);
-    for (int32_t i = 0; i < history->rules->selections; i++)
+    for (int32_t i = 0; i < history->selections; i++)
         if (takes(&history->rules->selection[i], event))
             track_push(&tracks[i], position, event->amount_minor);
 }
@@ -236,7 +236,7 @@ static void pop(bank_history *history) {
     if (event->country)
         distinct_pop(&history->countries, event->country, at->same_country);
     track *tracks = tracks_of(history, event->currency);
-    for (int32_t i = 0; i < history->rules->selections; i++)
+    for (int32_t i = 0; i < history->selections; i++)
         if (takes(&history->rules->selection[i], event))
             track_pop(&tracks[i]);
 }
@@ -307,7 +307,8 @@ static bool is_before(const bank_event *left, const bank_event *right) {
     return left->transaction_id < right->transaction_id;
 }
 
-uint32_t history_place(const bank_history *history, const bank_event *key, uint32_t low) {
+/* The first position whose key is not before this one, from `low` on. */
+static uint32_t place_of(const bank_history *history, const bank_event *key, uint32_t low) {
     uint32_t high = history->count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -325,7 +326,7 @@ entry *history_find(const bank_history *history, int64_t account_id, int64_t tra
     if (time_us == ABSENT)
         return NULL;
     bank_event key = {.time_us = time_us, .account_id = account_id, .transaction_id = transaction_id};
-    return &history->entries[history_place(history, &key, history->first)];
+    return &history->entries[place_of(history, &key, history->first)];
 }
 
 static bool weighs_the_same(const bank_event *left, const bank_event *right) {
@@ -350,7 +351,7 @@ void history_add(bank_history *history, const bank_event *event) {
     history->times = grown(history->times, &history->time_room, history->count, sizeof *history->times);
     uint32_t count = history->count, position = count;
     if (count > history->first && !is_before(&history->entries[count - 1].event, event)) {
-        position = history_place(history, event, history->first);
+        position = place_of(history, event, history->first);
         move_back(history, position);
         entry *at = history->entries + position;
         int64_t *time = history->times + position;
@@ -411,8 +412,7 @@ void bank_history_expire(bank_history *history, int64_t horizon_us, bank_event *
     for (uint32_t position = history->first; position < first; position++) {
         const bank_event *event = &history->entries[position].event;
         forget(&history->identities, (uint64_t)event->account_id, (uint64_t)event->transaction_id);
-        if (expired != NULL)
-            *expired++ = *event;
+        *expired++ = *event;
     }
     history->first = first;
     if (first > history->rules->compact_at && 2 * first > history->count)
@@ -420,7 +420,7 @@ void bank_history_expire(bank_history *history, int64_t horizon_us, bank_event *
 }
 
 int bank_history_previous(const bank_history *history, const bank_event *key, bank_event *event) {
-    for (uint32_t position = history_place(history, key, history->first); position > history->first; position--)
+    for (uint32_t position = place_of(history, key, history->first); position > history->first; position--)
         if (history->entries[position - 1].event.status != REMOVED) {
             *event = history->entries[position - 1].event;
             return 1;
@@ -579,16 +579,9 @@ int64_t bank_track_length(const bank_history *history, int selection, uint64_t c
 }
 
 int64_t bank_track_after(const bank_history *history, int selection, uint64_t currency, int64_t after_us, int64_t end) {
-    const track *in = track_of(history, selection, currency);
-    int64_t low = 0, high = end;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (history->times[in->rows[middle + 1].position] <= after_us)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    uint32_t position = later(history, after_us, 0, history->count);
+    int64_t first = row_from(track_of(history, selection, currency), position) - 1;
+    return first < end ? first : end;
 }
 
 int bank_track_event(

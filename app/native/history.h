@@ -81,9 +81,6 @@ entry *history_find(const bank_history *history, int64_t account_id, int64_t tra
 /* Add an event whose identity is not there. */
 void history_add(bank_history *history, const bank_event *event);
 
-/* The first position whose key is not before this one, from `low` on. */
-uint32_t history_place(const bank_history *history, const bank_event *key, uint32_t low);
-
 /* Whether there is an amount of a selection in the time up to the cursor. */
 int history_has_amount(const bank_history *history, int32_t selection, uint64_t currency, int64_t length_us);
 

@@ -169,13 +169,17 @@ static bool is_coordinate(slice text) {
     return at == end && at - digits >= 1 && at - digits <= 18;
 }
 
-/* Whether every column is written as it will be in the record. */
-static bool is_common(row *it) {
+static bool is_integer(slice written, int64_t *number) {
+    cursor in = {written.start, written.start + written.length};
+    return integer(&in, number) && in.at == in.end;
+}
+
+/* Whether it is of this account, and every column is written as it will be in the record. */
+static bool is_common(row *it, int64_t account_id) {
     slice text;
     int64_t number;
-    cursor in = {
-        it->columns[TRANSACTION_ID].start, it->columns[TRANSACTION_ID].start + it->columns[TRANSACTION_ID].length};
-    if (!integer(&in, &it->transaction_id) || in.at != in.end)
+    if (!is_integer(it->columns[TRANSACTION_ID], &it->transaction_id) ||
+        !is_integer(it->columns[ACCOUNT_ID], &number) || number != account_id)
         return false;
     if (!IS(it->columns[TYPE], "\"credit\"") && !IS(it->columns[TYPE], "\"debit\""))
         return false;
@@ -196,14 +200,6 @@ static bool is_common(row *it) {
             return false;
     }
     return true;
-}
-
-static bool is_key_of(const uint8_t *key, size_t length, slice account) {
-    cursor in = {key, key + length};
-    int64_t number;
-    const uint8_t *start;
-    return TAKE(&in, "{\"account_id\":") && (start = in.at, integer(&in, &number)) &&
-        is(account, (const char *)start, (size_t)(in.at - start)) && TAKE(&in, "}") && in.at == in.end;
 }
 
 /* Reads the envelope: 'c', 'r' or 'u' for an insert, a snapshot's read or an update that has a row and an origin, 0 for all else. */
@@ -250,17 +246,16 @@ static uint8_t *write_number(uint8_t *at, int64_t number) {
 }
 
 int64_t bank_transaction(
-    const uint8_t *value, size_t value_length, const uint8_t *key, size_t key_length, const uint8_t *account,
-    size_t account_length, int64_t customer_id, const uint8_t *source, size_t source_length, int64_t offset,
-    uint8_t *out, size_t room) {
+    const uint8_t *value, size_t value_length, int64_t account_id, const uint8_t *account, size_t account_length,
+    int64_t customer_id, const uint8_t *source, size_t source_length, int64_t offset, uint8_t *out, size_t room) {
     row it = {0};
     origin from;
     if (value_length + account_length + source_length + 1024 >
         room) /* no column is longer in the record than in the row */
         return 0;
     char operation = read_envelope(value, value_length, &it, &from);
-    if (!operation || !is_common(&it) || !is_key_of(key, key_length, it.columns[ACCOUNT_ID]) ||
-        from.table.start == NULL || !IS(from.table, "transactions") || (!from.has_us && !from.has_ms))
+    if (!operation || !is_common(&it, account_id) || from.table.start == NULL || !IS(from.table, "transactions") ||
+        (!from.has_us && !from.has_ms))
         return 0;
     int64_t commit_us = from.ts_us;
     if (!from.has_us && __builtin_mul_overflow(from.ts_ms, 1000, &commit_us))

@@ -1,31 +1,28 @@
 """A change of a transaction joined to its account, of the common kind, by one call of the native library."""
 
 import struct
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from app.native.library import Library
 
-READ: Final = ord("r")
-UPDATE: Final = ord("u")
-
+_OPERATIONS: Final[dict[int, Literal["c", "r", "u"]]] = {ord("c"): "c", ord("r"): "r", ord("u"): "u"}
 _HEAD: Final = struct.Struct("=8sqq")
 _ROOM: Final = 1 << 16
 
 
 class Joined(msgspec.Struct, frozen=True, gc=False):
-    """What a change came to. `record` is the JSON for bank.transactions, as of a transaction that is known if `operation` is UPDATE,
-    and new otherwise.
+    """What a change came to. `record` is the JSON for bank.transactions, as of a transaction that is known if `operation` is "u", and
+    new otherwise.
     """
 
-    operation: int
+    operation: Literal["c", "r", "u"]
+    lsn: int | None
     record: bytes
     digest: bytes
     """Of the row, as `app.domain.transactions` makes it."""
     transaction_id: int
-    lsn: int
-    """Negative: none."""
 
 
 class Joiner:
@@ -38,7 +35,7 @@ class Joiner:
         self._sources: dict[tuple[str, int], bytes] = {}
 
     def join(
-        self, value: bytes, key: bytes, topic: str, partition: int, offset: int, account: bytes, customer_id: int
+        self, value: bytes, account_id: int, topic: str, partition: int, offset: int, account: bytes, customer_id: int
     ) -> Joined | None:
         """`account`: the JSON of its attributes. None for a change that is not of the common kind."""
         source = self._sources.get((topic, partition))
@@ -48,8 +45,7 @@ class Joiner:
         done = self._call(
             value,
             len(value),
-            key,
-            len(key),
+            account_id,
             account,
             len(account),
             customer_id,
@@ -63,4 +59,5 @@ class Joiner:
             return None
         raw = self._bytes
         digest, transaction_id, lsn = _HEAD.unpack_from(raw)
-        return Joined(done >> 32, raw[_HEAD.size : _HEAD.size + (done & 0xFFFF_FFFF)], digest, transaction_id, lsn)
+        record = raw[_HEAD.size : _HEAD.size + (done & 0xFFFF_FFFF)]
+        return Joined(_OPERATIONS[done >> 32], None if lsn < 0 else lsn, record, digest, transaction_id)

@@ -109,12 +109,6 @@ static bool read_record(const uint8_t *bytes, size_t length, transaction *it) {
     return true;
 }
 
-static bool is_key_of(const uint8_t *key, size_t length, slice customer) {
-    cursor in = {key, key + length};
-    return TAKE(&in, "{\"customer_id\":") && take(&in, (const char *)customer.start, customer.length) &&
-        TAKE(&in, "}") && in.at == in.end;
-}
-
 /* Whether `known`, which is in the horizon, is corrected by this in a way that Python need not look at. */
 static bool corrects(const bank_event *event, const bank_event *known) {
     bool is_older = event->lsn >= 0 && known->lsn >= 0 && event->lsn < known->lsn;
@@ -216,10 +210,10 @@ is_concern(const bank_history *history, const bank_event *event, const int64_t w
 }
 
 int64_t bank_velocity(
-    bank_history *history, const uint8_t *value, size_t value_length, const uint8_t *key, size_t key_length,
-    int64_t truncated_lsn, uint8_t *out) {
+    bank_history *history, const uint8_t *value, size_t value_length, int64_t customer_id, int64_t truncated_lsn,
+    uint8_t *out) {
     transaction it;
-    if (!read_record(value, value_length, &it) || !is_key_of(key, key_length, it.customer) || it.event.offset < 0 ||
+    if (!read_record(value, value_length, &it) || it.customer_id != customer_id || it.event.offset < 0 ||
         it.source.length > 1024)
         return 0;
     const bank_rules *rules = history->rules;

@@ -41,14 +41,13 @@ class Screener:
         self._facts, self._gone, self._json = lib.BANK_FACTS, lib.BANK_GONE, lib.BANK_JSON
 
     def screen(
-        self, history: NativeHistory, value: bytes, key: bytes, truncated_lsn: int | None
+        self, history: NativeHistory, value: bytes, customer_id: int, truncated_lsn: int | None
     ) -> Screened | None:  # fmt: skip
-        """Put a record of bank.transactions into the history of its customer. None for one that is not of the common kind: then
-        nothing has changed.
+        """Put a record of bank.transactions into the history of its customer. None for one that is not of the common kind, or of
+        another customer: then nothing has changed.
         """
-        done = self._call(
-            history.pointer, value, len(value), key, len(key), -1 if truncated_lsn is None else truncated_lsn, self._out
-        )
+        until = -1 if truncated_lsn is None else truncated_lsn
+        done = self._call(history.pointer, value, len(value), customer_id, until, self._out)
         if not done:
             return None
         raw, facts, gone, json = self._bytes, self._facts, self._gone, self._json
