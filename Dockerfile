@@ -50,8 +50,8 @@ ENV BANKSTREAM_WAREHOUSE_SERVER_HOST=0.0.0.0 \
     BANKSTREAM_WAREHOUSE_SERVER_DIRECTORY=/var/lib/bankstream/warehouse
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=6 \
-    CMD ["python", "-m", "app.health", "warehouse-server"]
-ENTRYPOINT ["python", "-m", "app.stack.warehouse_server"]
+    CMD ["python", "-m", "app.runtime.health", "warehouse-server"]
+ENTRYPOINT ["python", "-m", "app.local.stack.warehouse_server"]
 
 FROM runtime AS dbt
 COPY --from=dbt-build /opt/bankstream /opt/bankstream
@@ -76,6 +76,6 @@ EXPOSE 9090
 # A worker drains within 30 s of SIGTERM: give it 40 (docker stop --time 40).
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --start-interval=1s --retries=4 \
-    CMD ["python", "-m", "app.health", "worker"]
+    CMD ["python", "-m", "app.runtime.health", "worker"]
 ENTRYPOINT ["bankstream"]
 CMD ["--help"]

@@ -1,9 +1,9 @@
 """Accounts. Rule: current state and SCD2 versions follow every change of an account's row; its first row releases what waits for it."""
 
 from agents import transactions, versions
+from app.config.topics import SCD2_ACCOUNTS
 from app.domain.captured import CapturedTable
 from app.engine.unit import Unit
-from app.topics import SCD2_ACCOUNTS
 from tables.accounts import ACCOUNTS
 from tables.rows import RowKey
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from agents.orders import Obey
+from agents.table_commands import Obey
 from app.domain.events import instant_us
 from app.domain.records import ControlRecord
 from app.engine.group import Apply

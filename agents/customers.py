@@ -1,8 +1,8 @@
 """Customers. Rule: current state and SCD2 versions follow every change of a customer's row."""
 
 from agents import versions
+from app.config.topics import SCD2_CUSTOMERS
 from app.domain.captured import CapturedTable
-from app.topics import SCD2_CUSTOMERS
 from tables.customers import CUSTOMERS
 
 

@@ -3,10 +3,10 @@
 import asyncio
 from functools import partial
 
+from app.config.settings import LakeSettings
+from app.config.topics import LANDED
 from app.engine.engine import Engine
-from app.engine.members import sink
-from app.settings import LakeSettings
-from app.topics import LANDED
+from app.engine.subtopologies import sink
 from sinks.archive import LakePartition
 from sinks.base import ObjectStore
 from sinks.hints import Announcer

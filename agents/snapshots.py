@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from agents import orders
+from agents import table_commands
 from app.domain.captured import CapturedTable
 from app.domain.changes import RowChange
 from app.domain.records import ControlRecord, Source
@@ -22,8 +22,8 @@ def note(table: CapturedTable, change: RowChange, source: Source, record: InputR
         here = Snapshot(change.lsn, change.commit_us, record.timestamp, source)
         unit.table(SNAPSHOTS).put((table.name, record.partition), here)
         unit.memory["snapshot", table.name, record.partition] = here
-    if change.snapshot == "last_row" and orders.known("snapshot", table.name, unit) < change.lsn:
-        orders.give(ControlRecord("snapshot", table.name, source, record.timestamp), unit)
+    if change.snapshot == "last_row" and table_commands.known("snapshot", table.name, unit) < change.lsn:
+        table_commands.give(ControlRecord("snapshot", table.name, source, record.timestamp), unit)
 
 
 def read(table: str, partition: int, unit: Unit) -> Snapshot | None:

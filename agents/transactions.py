@@ -13,20 +13,20 @@ from agents import metrics, truncates, waiting
 from agents.sources import source_of
 from app.cdc.envelope import decode, decode_key, integer
 from app.cdc.unavailable import resolve
-from app.domain import transactions
+from app.config.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
+from app.domain import transaction_join
 from app.domain.changes import Row, RowChange
 from app.domain.records import ControlRecord, encode, key_bytes, plain_id
 from app.domain.scd2 import is_replay, next_positions
-from app.domain.transactions import Account
+from app.domain.transaction_join import Account
 from app.engine.group import Apply
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
 from app.native.library import Library
-from app.native.transactions import Joiner
-from app.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
+from app.native.transaction_join import Joiner
 from tables.accounts import ACCOUNTS
 from tables.encoding import numbers
-from tables.transactions import TRANSACTIONS, TransactionKey
+from tables.forwarded_transactions import TRANSACTIONS, TransactionKey
 from tables.truncations import TRUNCATIONS
 
 NAME = "transactions"
@@ -85,7 +85,7 @@ def truncate(order: ControlRecord, unit: Unit) -> None:
     truncation = truncates.remember(order, unit)
     passed_on = unit.table(TRANSACTIONS)
     for raw_key, passed in list(passed_on.scan()):
-        gone = transactions.truncated(passed, truncation.lsn)
+        gone = transaction_join.truncated(passed, truncation.lsn)
         if gone is not None:
             account_id, transaction_id = numbers(raw_key)
             passed_on.put((account_id, transaction_id), gone)
@@ -109,13 +109,13 @@ def _apply(record: InputRecord, unit: Unit) -> bool:
     account = _account(key[0], unit)
     if account is None and (change.operation != "d" or waiting.any_for(key[0], unit)):
         return False
-    new, records = transactions.step(change, passed, account, source)
+    new, records = transaction_join.step(change, passed, account, source)
     if new is None:
         _counts[_REPLAYED] += 1
         return True
     _counts[_APPLIED if records else _UNCHANGED] += 1
     truncation = unit.table(TRUNCATIONS).get(NAME)
-    gone = transactions.truncated(new, truncation.lsn) if truncation is not None else None
+    gone = transaction_join.truncated(new, truncation.lsn) if truncation is not None else None
     if gone is not None and records:  # a TRUNCATE on another partition overtook it: what is passed on is gone at once
         records = (*records, msgspec.structs.replace(records[-1], op="deleted"))
     passed_on.put(key, gone or new)
@@ -154,9 +154,9 @@ def _common(record: InputRecord, joiner: Joiner, unit: Unit) -> bool:
     ):
         return False
     lsn, snapshot_lsn = next_positions(passed, joined)
-    new = transactions.Passed(True, lsn, snapshot_lsn, account.customer_id, joined.digest)
+    new = transaction_join.Passed(True, lsn, snapshot_lsn, account.customer_id, joined.digest)
     truncation = unit.table(TRUNCATIONS).get_encoded(_TRUNCATION_KEY)
-    if truncation is not None and transactions.truncated(new, TRUNCATIONS.decode(truncation).lsn) is not None:
+    if truncation is not None and transaction_join.truncated(new, TRUNCATIONS.decode(truncation).lsn) is not None:
         return False
     passed_on.put_encoded(raw_key, TRANSACTIONS.encode(new))
     unit.emit(TRANSACTIONS_TOPIC.name, key=account.key, value=joined.record)

@@ -4,7 +4,7 @@ An order closes what is older than itself (the table lock makes the log position
 come later: partitions are not read in step.
 """
 
-from agents import orders
+from agents import table_commands
 from app.domain.changes import RowChange
 from app.domain.records import ControlRecord, Source
 from app.domain.scd2 import Truncation
@@ -18,7 +18,7 @@ def fan_out(change: RowChange, source: Source, unit: Unit) -> None:
     """Send the order to every partition. Raises PoisonRecordError `no_lsn`: without it nobody knows what was truncated."""
     if change.lsn is None:
         raise PoisonRecordError("a TRUNCATE without an lsn", reason="no_lsn", stage="apply")
-    orders.give(ControlRecord("truncate", change.table, source), unit)
+    table_commands.give(ControlRecord("truncate", change.table, source), unit)
 
 
 def remember(order: ControlRecord, unit: Unit) -> Truncation:

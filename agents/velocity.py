@@ -10,6 +10,7 @@ from typing import get_args
 import msgspec
 
 from agents import metrics, truncates
+from app.config.topics import ALERTS, VELOCITY
 from app.domain.events import Event
 from app.domain.records import ControlRecord, TransactionRecord, VelocityRecord, encode, plain_id
 from app.domain.rules import RuleSet
@@ -22,7 +23,6 @@ from app.errors import PoisonRecordError
 from app.native.history import NativeHistory, Rules
 from app.native.library import Library
 from app.native.velocity import CONCERNED, QUIET, Screener
-from app.topics import ALERTS, VELOCITY
 from tables.truncations import TRUNCATIONS
 from tables.velocity import EVENTS, EventKey, Histories, event_at, read_history
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from agents import metrics, orders, snapshots, truncates
+from agents import metrics, snapshots, table_commands, truncates
 from agents.sources import source_of
 from app.cdc.envelope import decode, primary_key
 from app.cdc.unavailable import resolve
@@ -83,7 +83,7 @@ def obey(versioned: Versioned, order: ControlRecord, unit: Unit) -> None:
     """Close the versions of this partition that an order is about."""
     rows, read_key = unit.table(versioned.rows), key_reader(versioned.table)
     read = snapshots.read(versioned.name, unit.partition, unit)
-    earlier = read if read is not None and read.lsn < orders.position(order) else None
+    earlier = read if read is not None and read.lsn < table_commands.position(order) else None
     for raw_key, state in list(rows.scan()):
         row_key = read_key(raw_key)
         key = dict(zip(versioned.table.key, row_key, strict=True))
@@ -102,7 +102,7 @@ def emit(versioned: Versioned, key: Mapping[str, int | str], records: Iterable[S
 
 
 def _step(order: ControlRecord, key: Key, state: RowState) -> Step:
-    lsn, at_us = orders.position(order), parse_us(order.source.commit_time)
+    lsn, at_us = table_commands.position(order), parse_us(order.source.commit_time)
     if order.order == "truncate":
         return scd2.truncate(key, state, Truncation(lsn, at_us, order.source))
     return scd2.vanish(key, state, Snapshot(lsn, at_us, order.recorded_ms, order.source))
@@ -116,8 +116,8 @@ def _before(
     if state is None or not state.alive or scd2.is_replay(state, change):
         return state
     read = snapshots.read(versioned.name, record.partition, unit) if change.operation != "r" else None
-    for order in orders.due(versioned.name, unit):
-        if read is not None and read.lsn < orders.position(order):
+    for order in table_commands.due(versioned.name, unit):
+        if read is not None and read.lsn < table_commands.position(order):
             state, read = _missed(versioned, key, state, read, unit), None
         if _is_behind(change, record, order):
             step = _step(order, key, state)
@@ -138,5 +138,5 @@ def _is_behind(change: RowChange, record: InputRecord, order: ControlRecord) -> 
     """Whether a change comes behind what an order is about. The log position says it of a TRUNCATE, whose lock lets nothing be under way,
     and of two snapshots; else the time of recording does."""
     if order.order == "truncate" or change.operation == "r":
-        return change.lsn is not None and change.lsn > orders.position(order)
+        return change.lsn is not None and change.lsn > table_commands.position(order)
     return record.timestamp >= order.recorded_ms

@@ -4,11 +4,11 @@ import asyncio
 
 from aiokafka import TopicPartition
 
+from app.config.settings import WarehouseSettings
+from app.config.topics import LAKE_OBJECTS, LANDED
 from app.engine.engine import Engine
 from app.engine.keys import partition_for
-from app.engine.members import sink
-from app.settings import WarehouseSettings
-from app.topics import LAKE_OBJECTS, LANDED
+from app.engine.subtopologies import sink
 from sinks.base import ChainKey, ObjectStore, Warehouse
 from sinks.hints import HintPartition, hint_key
 from sinks.loading import Loader

@@ -1,11 +1,11 @@
 """The lake worker: `faust -A app.lake worker`, or `bankstream worker lake`. Composition only."""
 
 from agents.lake import archive
+from app.config.settings import EngineSettings, KafkaSettings, LakeSettings, S3Settings, load
+from app.config.topics import LAKE_OBJECTS
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
-from app.settings import EngineSettings, KafkaSettings, LakeSettings, S3Settings, load
-from app.topics import LAKE_OBJECTS
 from sinks.hints import Announcer
 from sinks.s3 import S3Store
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import psycopg
 from pydantic import SecretStr
 
-from app.settings import PostgresSettings, SourceSettings
+from app.config.settings import PostgresSettings, SourceSettings
 
 XID_MODULUS: Final = 1 << 32
 """Debezium names a transaction by the low 32 bits of its id, as the log does."""

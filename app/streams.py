@@ -2,13 +2,13 @@
 
 from rocksdict import Cache
 
+from app.config.settings import ApiSettings, EngineSettings, KafkaSettings, SnowflakeSettings, WorkerSettings, load
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
-from app.engine.members import transactional
-from app.groups import STREAMS
-from app.settings import ApiSettings, EngineSettings, KafkaSettings, SnowflakeSettings, WorkerSettings, load
-from app.streams_members import members
+from app.engine.subtopologies import transactional
+from app.topology.handlers import members
+from app.topology.partition_groups import STREAMS
 from app.web.address import address
 
 

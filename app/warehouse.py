@@ -1,11 +1,11 @@
 """The warehouse worker: `faust -A app.warehouse worker`, or `bankstream worker warehouse`. Composition only."""
 
 from agents.warehouse import Loading
+from app.config.settings import EngineSettings, KafkaSettings, S3Settings, SnowflakeSettings, WarehouseSettings, load
+from app.config.topics import LAKE_OBJECTS, LANDED, partitions_of
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
-from app.settings import EngineSettings, KafkaSettings, S3Settings, SnowflakeSettings, WarehouseSettings, load
-from app.topics import LAKE_OBJECTS, LANDED, partitions_of
 from sinks.base import Warehouse
 from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse

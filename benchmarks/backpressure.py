@@ -23,20 +23,20 @@ import msgspec
 from aiokafka.errors import KafkaError
 from snowflake.connector import SnowflakeConnection
 
-from app.demo.bank import Bank
-from app.demo.settling import settle
+from app.config.settings import KafkaSettings, SnowflakeSettings, read
+from app.config.topics import ALERTS, LAKE_OBJECTS, VELOCITY
 from app.domain.records import Source
 from app.domain.times import parse_us
 from app.errors import BankstreamError
-from app.reconcile import fence, reconcile
-from app.settings import KafkaSettings, SnowflakeSettings, read
-from app.stack.part import BACKENDS, WORKERS
-from app.stack.stack import Stack
-from app.stack.steps import DEFAULT
-from app.topics import ALERTS, LAKE_OBJECTS, VELOCITY
+from app.local.demo.bank import Bank
+from app.local.demo.settling import settle
+from app.local.stack.part import BACKENDS, WORKERS
+from app.local.stack.stack import Stack
+from app.local.stack.steps import DEFAULT
+from app.proof.reconcile import barrier, reconcile
 from benchmarks.figures import percentiles, say
 from sinks.snowflake import LEDGER, connect
-from tests.support.stack import private_stack
+from tests.support.machine.stack import private_stack
 
 Phase = Literal["before", "outage", "after"]
 Sink = Literal["s3", "warehouse"]
@@ -99,9 +99,9 @@ class Observers:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Seen:
-        consumer = fence.reader(read(KafkaSettings, self._environment))
+        consumer = barrier.reader(read(KafkaSettings, self._environment))
         await consumer.start()
-        partitions = await fence.partitions_of(
+        partitions = await barrier.partitions_of(
             read(KafkaSettings, self._environment), [ALERTS.name, VELOCITY.name, LAKE_OBJECTS.name]
         )
         consumer.assign(partitions)

@@ -20,18 +20,18 @@ from typing import Any, Final
 import msgspec
 import psutil
 
-from app.demo.bank import Bank
+from app.config.settings import KafkaSettings, read
+from app.config.topics import ALERTS, TRANSACTIONS, TRANSACTIONS_CDC, VELOCITY
 from app.domain.times import parse_us
-from app.engine.reading import reading
-from app.reconcile import fence
-from app.settings import KafkaSettings, read
-from app.stack.part import BACKENDS, WORKERS
-from app.stack.stack import Stack
-from app.stack.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
-from app.topics import ALERTS, TRANSACTIONS, TRANSACTIONS_CDC, VELOCITY
+from app.engine.committed_reader import reading
+from app.local.demo.bank import Bank
+from app.local.stack.part import BACKENDS, WORKERS
+from app.local.stack.stack import Stack
+from app.local.stack.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
+from app.proof.reconcile import barrier
 from benchmarks.figures import percentiles
 from benchmarks.lookups import PATH_OF_THE_STREAM, Observer, opened
-from tests.support.stack import private_stack
+from tests.support.machine.stack import private_stack
 
 WARM_UP_S: Final = 8.0
 SETTLE_US: Final = 500_000
@@ -126,7 +126,7 @@ async def _opened(environment: dict[str, str], rate: int, log: Path) -> None:
 async def _watch(settings: KafkaSettings, seconds: float) -> list[Way]:
     ways: dict[int, Way] = defaultdict(dict)
     changes, derived = msgspec.json.Decoder(_Change), msgspec.json.Decoder(_Derived)
-    partitions = await fence.partitions_of(settings, [TRANSACTIONS_CDC.name, *STATIONS])
+    partitions = await barrier.partitions_of(settings, [TRANSACTIONS_CDC.name, *STATIONS])
     async with reading(settings) as consumer:
         consumer.assign(partitions)
         await consumer.seek_to_end(*partitions)

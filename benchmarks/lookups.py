@@ -29,19 +29,19 @@ import aiohttp
 import msgspec
 import psutil
 
-from app.demo.bank import Bank
+from app.config.settings import KafkaSettings, SourceSettings, read
+from app.config.topics import ALERTS, VELOCITY
 from app.domain.records import Source
 from app.domain.times import parse_us
-from app.engine.reading import reading
-from app.reconcile import fence
-from app.settings import KafkaSettings, SourceSettings, read
-from app.stack.part import BACKENDS, WORKERS, Part
-from app.stack.stack import Stack
-from app.stack.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
-from app.topics import ALERTS, VELOCITY
+from app.engine.committed_reader import reading
+from app.local.demo.bank import Bank
+from app.local.stack.part import BACKENDS, WORKERS, Part
+from app.local.stack.stack import Stack
+from app.local.stack.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
+from app.proof.reconcile import barrier
 from benchmarks.figures import percentile, percentiles, say
-from tests.support.clients import admin_query
-from tests.support.stack import private_stack
+from tests.support.machine.clients import admin_query
+from tests.support.machine.stack import private_stack
 
 PATH_OF_THE_STREAM: Final = frozenset({Part.POSTGRES, Part.KAFKA, Part.CONNECT, Part.STREAMS})
 KINDS: Final = ("customers/{}", "accounts/{}", "customers/{}/velocity")
@@ -182,7 +182,7 @@ class Observer:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        partitions = await fence.partitions_of(self._settings, [ALERTS.name, VELOCITY.name])
+        partitions = await barrier.partitions_of(self._settings, [ALERTS.name, VELOCITY.name])
         decoder = msgspec.json.Decoder(_Sourced)
         async with reading(self._settings) as consumer:
             consumer.assign(partitions)

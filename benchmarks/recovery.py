@@ -34,25 +34,25 @@ import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from rocksdict import Cache
 
+from app.config.settings import EngineSettings, KafkaSettings
+from app.config.topics import ACCOUNTS, SCD2_ACCOUNTS
 from app.domain.events import Facts
 from app.domain.scd2 import RowState
-from app.domain.transactions import Passed
+from app.domain.transaction_join import Passed
 from app.engine import positions
 from app.engine.group import POSITIONS, Group
 from app.engine.kafka import KafkaLog, connection
 from app.engine.keys import partition_for
 from app.engine.store import Store
-from app.engine.transactions import Pair, Transactions
-from app.groups import groups
-from app.provision import topics
-from app.settings import EngineSettings, KafkaSettings
-from app.stack.part import Part
-from app.topics import ACCOUNTS, SCD2_ACCOUNTS
+from app.engine.transactional_producer import Pair, Transactions
+from app.local.stack.part import Part
+from app.operations.provision import topics
+from app.topology.partition_groups import groups
 from benchmarks.figures import say
-from tables import accounts, customers, transactions, velocity
-from tests.support.cdc import Log
-from tests.support.stack import private_stack, settings_of
-from tests.support.workers import Workers
+from tables import accounts, customers, forwarded_transactions, velocity
+from tests.support.bank.cdc import Log
+from tests.support.machine.stack import private_stack, settings_of
+from tests.support.streams.workers import Workers
 
 SHARES: Final = {"accounts": 0.2, "transactions": 0.4, "customers": 0.1, "velocity": 0.3}
 """What part of the keys is in which table: an account has two transactions, and each of their events is remembered for 31 days."""
@@ -77,8 +77,8 @@ def entries(table: str, keys: int) -> Iterator[tuple[int, bytes, bytes]]:
             passed = Passed(True, number, None, number % 1000, hashlib.sha256(b"%d" % number).digest()[:16])
             yield (
                 partition,
-                transactions.TRANSACTIONS.encode_key((number // 2, number)),
-                transactions.TRANSACTIONS.encode(passed),
+                forwarded_transactions.TRANSACTIONS.encode_key((number // 2, number)),
+                forwarded_transactions.TRANSACTIONS.encode(passed),
             )
         else:
             facts = Facts(

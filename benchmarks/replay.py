@@ -28,7 +28,7 @@ import msgspec
 import zstandard
 
 from app.domain.records import TransactionRecord, VelocityRecord
-from tests.support.velocity import naive_windows
+from tests.support.streams.velocity import naive_windows
 
 HERE = Path(__file__).resolve().parents[1]
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -44,10 +44,10 @@ COUNTRIES = ["DE", "FR", "PL", "ES", "IT", "NL", "IE", "PT"]
 RUN = """
 import gc, sys, time
 from pathlib import Path
-from app.replay.outputs import Outputs
-from app.replay.recording import read
-from app.replay.run import INPUTS, OUTPUTS, Replay
-from app.settings import WorkerSettings
+from app.proof.replay.outputs import Outputs
+from app.proof.replay.recording import read
+from app.proof.replay.run import INPUTS, OUTPUTS, Replay
+from app.config.settings import WorkerSettings
 with Outputs(Path(sys.argv[2]), OUTPUTS) as outputs:
     replay = Replay(WorkerSettings())
     started = time.process_time()

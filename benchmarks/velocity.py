@@ -16,6 +16,8 @@ from functools import partial
 from msgspec.structs import replace
 
 from agents import velocity
+from app.config.rules_file import load_rules
+from app.config.topics import DEAD_LETTERS, TRANSACTIONS, partitions_of
 from app.domain.records import TransactionRecord, VelocityRecord, encode, key_bytes
 from app.domain.rules import RuleSet
 from app.domain.screening import Change, screen
@@ -23,11 +25,9 @@ from app.domain.velocity import History
 from app.engine.group import Group
 from app.engine.memory import MemoryPartition
 from app.native.library import Library, load
-from app.rules import load_rules
-from app.topics import DEAD_LETTERS, TRANSACTIONS, partitions_of
 from tables.truncations import TRUNCATIONS
 from tables.velocity import TABLES
-from tests.support.velocity import DAY_US, naive_windows, transaction
+from tests.support.streams.velocity import DAY_US, naive_windows, transaction
 
 ROUNDS = 2
 SAMPLES = 10

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import zstandard
 
+from app.config.settings import LakeSettings
 from app.engine.exits import die
 from app.engine.unit import InputRecord
 from app.errors import ContinuityError
-from app.settings import LakeSettings
 from sinks import chain, gaps, metrics
 from sinks.base import ChainKey, LakeObject, ObjectStore
 from sinks.lines import is_large, large, liner

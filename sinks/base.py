@@ -1,7 +1,7 @@
 """The contracts of this package: a partition that flows into a sink, a store of immutable objects, and a warehouse with a ledger.
 
 A sink is exactly once because it is asked: its effects are its position. Nothing here trusts an acknowledgement, an order of start or a
-group offset. What every implementation owes is tested by one suite, tests/integration/test_sinks_contract.py.
+group offset. What every implementation owes is tested by one suite, tests/integration/lake/test_sinks_contract.py.
 """
 
 from collections.abc import Mapping, Sequence

@@ -11,9 +11,9 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from app.config.settings import KafkaSettings
 from app.engine.kafka import connection
 from app.engine.unit import InputRecord
-from app.settings import KafkaSettings
 from sinks import metrics
 from sinks.base import ChainKey, LakeObject
 from sinks.loading import Loader

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
+from app.config.settings import WarehouseSettings
 from app.engine.exits import die
 from app.errors import ContinuityError
-from app.settings import WarehouseSettings
 from sinks import chain, metrics
 from sinks.backlog import Chain
 from sinks.base import (

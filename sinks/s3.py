@@ -19,7 +19,7 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.handlers import add_expect_header
 
-from app.settings import S3Settings
+from app.config.settings import S3Settings
 from sinks import metrics
 from sinks.base import SinkRefusedError, SinkUnavailableError, Stat
 

@@ -16,8 +16,8 @@ from typing import Any, Final, TypeVar
 import snowflake.connector
 from snowflake.connector import SnowflakeConnection, errors
 
+from app.config.settings import SnowflakeSettings
 from app.errors import ContinuityError, SettingsError
-from app.settings import SnowflakeSettings
 from sinks import chain
 from sinks.base import (
     ChainKey,

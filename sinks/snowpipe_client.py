@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from snowflake.connector.auth import AuthByKeyPair
 
+from app.config.settings import SnowflakeSettings
 from app.errors import SettingsError
-from app.settings import SnowflakeSettings
 from sinks.base import LedgerConflictError, SinkRefusedError, SinkUnavailableError
 from sinks.sql import identifier
 

@@ -18,8 +18,8 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 import zstandard
 
+from app.config.settings import WarehouseSettings
 from app.errors import ContinuityError
-from app.settings import WarehouseSettings
 from sinks import chain, metrics
 from sinks.base import (
     ChainKey,

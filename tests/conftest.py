@@ -1,9 +1,9 @@
 """Fixtures that every test may use."""
 
 pytest_plugins = [
-    "tests.support.stack",
-    "tests.support.workers",
-    "tests.support.sinks",
-    "tests.support.proof",
-    "tests.support.continuity",
+    "tests.support.machine.stack",
+    "tests.support.streams.workers",
+    "tests.support.warehouse.sinks",
+    "tests.support.warehouse.proof",
+    "tests.support.streams.continuity",
 ]

@@ -18,8 +18,8 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 
+from app.config.settings import KafkaSettings
 from app.engine.kafka import connection
-from app.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 

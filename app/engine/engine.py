@@ -9,6 +9,7 @@ from itertools import chain
 
 from aiokafka import TopicPartition
 
+from app.config.settings import EngineSettings, KafkaSettings
 from app.engine import metrics
 from app.engine.committed import Committed
 from app.engine.continuity import (
@@ -25,7 +26,6 @@ from app.engine.kafka import KafkaLog
 from app.engine.processors import Processor, TransactionalProcessor
 from app.engine.unit import InputRecord
 from app.errors import ContinuityError
-from app.settings import EngineSettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
 

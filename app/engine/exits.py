@@ -11,7 +11,7 @@ from typing import NoReturn
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from app.engine.exit_history import ExitHistory
-from app.engine.transactions import TransactionFailedError
+from app.engine.transactional_producer import TransactionFailedError
 from app.errors import ContinuityError, FencedError, discreet
 
 logger = logging.getLogger(__name__)

@@ -45,9 +45,9 @@ from faust.types import TP, ConsumerMessage
 from app.engine import metrics
 from app.engine.engine import Batch, Cursor, Engine
 from app.engine.exits import die
+from app.engine.forced_exit import Worker
 from app.engine.instance import Instance
 from app.engine.kafka import connection
-from app.engine.stopping import Worker
 
 logger = logging.getLogger(__name__)
 

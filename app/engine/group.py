@@ -11,22 +11,22 @@ from typing import Any
 
 from rocksdict import Cache
 
+from app.config.settings import EngineSettings, KafkaSettings
 from app.engine import metrics, positions
 from app.engine.committed import Committed
 from app.engine.continuity import repartitioned
 from app.engine.dead_letters import DeadLetter
 from app.engine.kafka import KafkaLog
 from app.engine.lru import LruDict
+from app.engine.offset_barrier import Settler, Settling
 from app.engine.positions import Position
 from app.engine.restore import Changelog, restore
-from app.engine.settling import Settler, Settling
 from app.engine.store import StateError, Store
 from app.engine.table import Table
-from app.engine.transactions import Transactions
+from app.engine.transactional_producer import Transactions
 from app.engine.unit import InputRecord, Unit
 from app.engine.unit_of_work import BatchUnit, Pair
 from app.errors import BankstreamError, ContinuityError, PoisonRecordError, discreet
-from app.settings import EngineSettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from app.config.settings import KafkaSettings
 from app.errors import ContinuityError
-from app.settings import KafkaSettings
 
 COORDINATOR_TIMEOUT_S = 30
 

@@ -12,7 +12,7 @@ import msgspec
 from app.engine.dead_letters import DeadLetter
 from app.engine.group import Apply, Group, Punctuate, apply_all
 from app.engine.lru import LruDict
-from app.engine.settling import Awaited
+from app.engine.offset_barrier import Awaited
 from app.engine.unit import InputRecord
 from app.engine.unit_of_work import BatchUnit
 

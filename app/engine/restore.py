@@ -13,13 +13,13 @@ from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 from rocksdict import Cache
 
+from app.config.settings import EngineSettings, KafkaSettings
 from app.engine import metrics
 from app.engine.changelog import ChangelogReader
 from app.engine.kafka import KafkaLog
 from app.engine.store import StateError, Store
 from app.engine.topic_admin import TOMBSTONES_MS
 from app.errors import BankstreamError, ContinuityError
-from app.settings import EngineSettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
 

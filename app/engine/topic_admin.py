@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from app.config.settings import EngineSettings, KafkaSettings
 from app.engine.kafka import KafkaLog, connection
 from app.errors import BankstreamError, ContinuityError
-from app.settings import EngineSettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
 

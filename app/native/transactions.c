@@ -1,4 +1,4 @@
-/* A change of a transaction's row joined to its account: what app/cdc/envelope.py and app/domain/transactions.py make of the common
+/* A change of a transaction's row joined to its account: what app/cdc/envelope.py and app/domain/transaction_join.py make of the common
  * kind, an insert or an update whose columns all have the form that PostgreSQL and Debezium give them. */
 #include "bank.h"
 #include "text.h"

@@ -2,7 +2,7 @@
 
 import platform
 
-from app.settings import ApiSettings
+from app.config.settings import ApiSettings
 
 
 def address(settings: ApiSettings) -> str | None:

@@ -16,9 +16,9 @@ import msgspec
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from app.engine.reading import committed_reader
+from app.config.settings import KafkaSettings
+from app.engine.committed_reader import committed_reader
 from app.errors import discreet
-from app.settings import KafkaSettings
 from app.web import metrics
 from app.web.answers import Alert
 from app.web.problems import ProblemError, later

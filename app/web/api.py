@@ -16,10 +16,10 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
+from app.config.settings import ApiSettings
 from app.domain.changes import Row
 from app.domain.scd2 import RowState
 from app.domain.times import format_us, parse_us
-from app.settings import ApiSettings
 from app.web import metrics
 from app.web.alerts import Live, Recent, Stream
 from app.web.answers import Alerts, Health, RowNow, State, VelocityNow, Version, Versions, components

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from app.config.settings import SnowflakeSettings
 from app.domain.changes import Row
 from app.domain.scd2 import RowState
-from app.settings import SnowflakeSettings
 from app.web.problems import later
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any, Final
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import Error
 
+from app.config.settings import SnowflakeSettings
 from app.errors import SettingsError
-from app.settings import SnowflakeSettings
 from app.web.history import HistoryUnavailableError
 from sinks.snowflake import connect
 from sinks.sql import identifier

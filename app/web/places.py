@@ -6,10 +6,10 @@ from typing import Final, Protocol
 
 from aiokafka import TopicPartition
 
+from app.config.topics import ACCOUNTS, CUSTOMERS
 from app.domain.records import key_bytes
 from app.engine.committed import Committed
 from app.engine.keys import partition_for
-from app.topics import ACCOUNTS, CUSTOMERS
 from app.web.problems import later
 
 RETRY_S: Final = 1

@@ -16,11 +16,11 @@ from aiokafka import TopicPartition
 from faust.contrib.asgi import AsgiService
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from app.config.settings import ApiSettings, KafkaSettings, SnowflakeSettings
+from app.config.topics import ALERTS, partitions_of
 from app.engine.committed import Committed
 from app.engine.faust_hooks import App
 from app.errors import SettingsError
-from app.settings import ApiSettings, KafkaSettings, SnowflakeSettings
-from app.topics import ALERTS, partitions_of
 from app.web.alerts import Live, Recent
 from app.web.api import Parts, make_api
 from app.web.audit import Audit

@@ -5,7 +5,7 @@ import os
 import streamlit as st
 from streamlit.errors import StreamlitSecretNotFoundError
 
-from app.settings import DashboardSettings, SnowflakeSettings, read
+from app.config.settings import DashboardSettings, SnowflakeSettings, read
 from ops.dashboard.desk import Desk
 from ops.dashboard.warehouse import Session
 

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from app.topics import LANDED
+from app.config.topics import LANDED
 from ops.dashboard.records import (
     Alert,
     Alerts,

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from snowflake.connector import SnowflakeConnection, errors
 
+from app.config.settings import SnowflakeSettings
 from app.errors import BankstreamError, SettingsError
-from app.settings import SnowflakeSettings
 from sinks.snowflake import connect
 from sinks.sql import identifier
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from app.captured import captured_tables
+from app.config.captured_tables import captured_tables
 from app.domain.captured import CapturedTable
-from tests.support.cdc import Log, Record, json_bytes
-from tests.support.streams import Streams
+from tests.support.bank.cdc import Log, Record, json_bytes
+from tests.support.streams.streams import Streams
 
 CARDS = CapturedTable("cards", {"branch": "text", "number": "integer"}, untracked=frozenset({"hits"}))
 TOPIC = "bank.scd2.cards"

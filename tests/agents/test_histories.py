@@ -1,7 +1,7 @@
 """Any history of a table, however its partitions lag behind each other, gives the versions that a plain list of the past says.
 
-A state machine makes the history (tests/support/past.py) and delivers it to three partitions in any interleaving. `make histories` runs
-10,000 of them, 1,000 of each saved seed; BANKSTREAM_HISTORIES says how many of each.
+A state machine makes the history (tests/support/bank/past.py) and delivers it to three partitions in any interleaving. `make histories`
+runs 10,000 of them, 1,000 of each saved seed; BANKSTREAM_HISTORIES sets the number per seed.
 """
 
 import json
@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from app.captured import captured_tables
+from app.config.captured_tables import captured_tables
+from app.config.settings import KafkaSettings, WorkerSettings
 from app.domain.times import parse_us
 from app.engine.memory import MemoryPartition, Output
-from app.settings import KafkaSettings, WorkerSettings
-from app.streams_members import members
+from app.topology.handlers import members
 from tables.rows import rows_of
-from tests.support.cdc import Record
-from tests.support.past import CARDS, PARTITIONS, TOPIC, Key, Past, Version
+from tests.support.bank.cdc import Record
+from tests.support.bank.past import CARDS, PARTITIONS, TOPIC, Key, Past, Version
 
 SEEDS: Final = tuple(range(1, 11))
 HISTORIES: Final = int(os.environ.get("BANKSTREAM_HISTORIES", "80"))

@@ -1,14 +1,13 @@
 """Whatever comes, it gives the right answer or a dead letter with a reason, and what stands around it is not harmed."""
 
-from pathlib import Path
-
 import pytest
 
-from tests.support.cdc import Log
-from tests.support.hostile import ACCOUNT, CASES, CUSTOMER, Case, outcome, page
-from tests.support.streams import Streams
+from tests.support.bank.cdc import Log
+from tests.support.bank.hostile import ACCOUNT, CASES, CUSTOMER, Case, outcome, page
+from tests.support.paths import PROJECT
+from tests.support.streams.streams import Streams
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "HOSTILE_INPUT.md"
+PAGE = PROJECT / "docs" / "HOSTILE_INPUT.md"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
@@ -41,5 +40,5 @@ def test_a_dead_letter_harms_no_neighbour(case: Case) -> None:
 
 def test_the_page_says_what_the_tests_check() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), (
-        "make it again: python -m tests.support.hostile > docs/HOSTILE_INPUT.md"
+        "make it again: python -m tests.support.bank.hostile > docs/HOSTILE_INPUT.md"
     )

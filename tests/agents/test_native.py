@@ -15,12 +15,12 @@ import pytest
 from agents import transactions, velocity
 from app.domain.velocity import History
 from app.native.history import NativeHistory
-from app.native.transactions import Joiner
+from app.native.transaction_join import Joiner
 from app.native.velocity import Screener
-from tests.support.cdc import Record
-from tests.support.hostile import CASES, Case
-from tests.support.hostile_bytes import Changes, Records, replacements
-from tests.support.native import EXAMPLES, FIRST_SEED, Twins
+from tests.support.bank.cdc import Record
+from tests.support.bank.hostile import CASES, Case
+from tests.support.bank.hostile_bytes import Changes, Records, replacements
+from tests.support.streams.native import EXAMPLES, FIRST_SEED, Twins
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from prometheus_client import generate_latest
 from app.engine.group import Group, ProcessingError
 from app.engine.memory import MemoryPartition
 from app.engine.unit import InputRecord, Unit
-from tests.support.cdc import Log, Record, json_bytes
-from tests.support.streams import Streams
+from tests.support.bank.cdc import Log, Record, json_bytes
+from tests.support.streams.streams import Streams
 
 CANARY = "Quillfeather-7391"
 """A word that occurs nowhere else. It stands in every column that says who somebody is, or where, or what for."""

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from app.domain.times import format_us
-from tests.support.cdc import COMMIT_US, Log, Record
-from tests.support.streams import Streams
+from tests.support.bank.cdc import COMMIT_US, Log, Record
+from tests.support.streams.streams import Streams
 
 CUSTOMER = {"customer_id": 1, "name": "Ada", "city": "London", "updated_at": "2026-03-02T09:00:00Z"}
 ACCOUNT = {

@@ -12,15 +12,15 @@ import pytest
 from msgspec.structs import replace
 
 from agents import control, metrics, velocity
+from app.config.rules_file import load_rules
+from app.config.topics import ALERTS, CONTROL, DEAD_LETTERS, TRANSACTIONS, VELOCITY, partitions_of
 from app.domain.records import AlertRecord, ControlRecord, TransactionRecord, VelocityRecord, encode, key_bytes
 from app.domain.times import format_us
 from app.engine.group import Apply, Group
 from app.engine.memory import MemoryPartition, Output
-from app.rules import load_rules
-from app.topics import ALERTS, CONTROL, DEAD_LETTERS, TRANSACTIONS, VELOCITY, partitions_of
 from tables.truncations import TRUNCATIONS
 from tables.velocity import TABLES
-from tests.support.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, START_US, naive_windows, transaction
+from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, START_US, naive_windows, transaction
 
 RULES = load_rules(None)
 GROUP = Group(

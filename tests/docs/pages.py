@@ -4,9 +4,9 @@ import re
 import shlex
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.support.paths import PROJECT
+
 PAGES = (PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md")), *sorted((PROJECT / "ops").rglob("*.md")))
 NAMES = [str(page.relative_to(PROJECT)) for page in PAGES]
 

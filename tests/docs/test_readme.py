@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import typer
 
-from app import settings_page
-from app.cli import app
-from tests.docs.pages import NAMES, PROJECT, Block, anchors, blocks, commands, read
+from app.cli.main import app
+from app.config import settings_page
+from tests.docs.pages import NAMES, Block, anchors, blocks, commands, read
+from tests.support.paths import PROJECT
 
 CLI: Any = typer.main.get_command(app)
 USAGE_ERROR: Any = typer.BadParameter.__base__

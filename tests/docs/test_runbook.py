@@ -9,17 +9,25 @@ import pytest
 from prometheus_client import REGISTRY, Metric
 
 from agents import metrics as of_agents
-from app.capture import metrics as of_capture
 from app.engine import exits
 from app.engine import metrics as of_engine
 from app.engine.exit_history import KILLED
+from app.operations.capture import metrics as of_capture
 from app.web import metrics as of_api
 from sinks import metrics as of_sinks
+from tests.support.paths import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 RUNBOOK = (PROJECT / "docs" / "RUNBOOK.md").read_text(encoding="utf-8")
 METRICS = (PROJECT / "docs" / "METRICS.md").read_text(encoding="utf-8")
-WORKER_CODE = ("app/engine", "app/web", "app/capture", "app/native", "app/worker.py", "sinks", "agents")
+WORKER_CODE = (
+    "app/engine",
+    "app/web",
+    "app/operations/capture",
+    "app/native",
+    "app/runtime/worker.py",
+    "sinks",
+    "agents",
+)
 FAULTS = range(1, 22)
 """The numbers of the fault matrix."""
 GAP = "…"

@@ -16,21 +16,21 @@ import msgspec
 import pytest
 import requests
 
+from app.config.rules_file import load_rules
+from app.config.settings import KafkaSettings, SourceSettings
+from app.config.topics import ALERTS, TRANSACTIONS, TRANSACTIONS_CDC
 from app.domain.money import to_minor
 from app.domain.records import AlertRecord, TransactionRecord
 from app.domain.screening import Change, screen
 from app.domain.velocity import History
-from app.engine.reading import committed_reader
-from app.reconcile import fence
-from app.rules import load_rules
-from app.settings import KafkaSettings, SourceSettings
-from app.stack.part import BACKENDS, WORKERS
-from app.stack.stack import Stack
-from app.stack.steps import DEFAULT
-from app.topics import ALERTS, TRANSACTIONS, TRANSACTIONS_CDC
-from tests.support.clients import admin_query
-from tests.support.stack import private_stack, settings_of
-from tests.support.waiting import eventually
+from app.engine.committed_reader import committed_reader
+from app.local.stack.part import BACKENDS, WORKERS
+from app.local.stack.stack import Stack
+from app.local.stack.steps import DEFAULT
+from app.proof.reconcile import barrier
+from tests.support.machine.clients import admin_query
+from tests.support.machine.stack import private_stack, settings_of
+from tests.support.machine.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -236,8 +236,8 @@ async def _read(kafka: KafkaSettings, name: str) -> Records:
     await consumer.start()
     try:
         deadline = time.monotonic() + 60
-        partitions = await fence.partitions_of(kafka, [name])
-        last = await fence.last_records(kafka, partitions, deadline)
+        partitions = await barrier.partitions_of(kafka, [name])
+        last = await barrier.last_records(kafka, partitions, deadline)
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         found: dict[int, Records] = {partition.partition: [] for partition in partitions}

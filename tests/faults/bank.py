@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from app.settings import KafkaSettings, PostgresSettings, SourceSettings
-from app.stack.part import BACKENDS, Part
-from app.stack.stack import Stack
-from app.stack.steps import DEFAULT
+from app.config.settings import KafkaSettings, PostgresSettings, SourceSettings
+from app.local.stack.part import BACKENDS, Part
+from app.local.stack.stack import Stack
+from app.local.stack.steps import DEFAULT
 from tests.faults.keeper import Keeper, tail
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.recovery import Recovery
-from tests.support.clients import admin_query
-from tests.support.stack import private_stack, settings_of
-from tests.support.workers import SESSION_TIMEOUT_MS
+from tests.support.machine.clients import admin_query
+from tests.support.machine.stack import private_stack, settings_of
+from tests.support.streams.workers import SESSION_TIMEOUT_MS
 
 HISTORY_DAYS = 20
 """Payments are booked a second apart from so long ago on: rules see days of history, not a burst."""

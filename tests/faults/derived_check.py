@@ -5,9 +5,8 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from app.engine.memory import Output
-from app.settings import KafkaSettings
-from app.topics import (
+from app.config.settings import KafkaSettings
+from app.config.topics import (
     ACCOUNTS,
     ALERTS,
     CDC,
@@ -20,6 +19,7 @@ from app.topics import (
     TRANSACTIONS_CDC,
     VELOCITY,
 )
+from app.engine.memory import Output
 from tests.faults.capture_check import Captured
 from tests.faults.logs import Reader, Seen, beginning
 from tests.faults.oracle import Oracle, passed_account

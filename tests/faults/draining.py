@@ -7,16 +7,16 @@ from collections.abc import Mapping
 
 from aiokafka import TopicPartition
 
+from app.config.settings import KafkaSettings, SnowflakeSettings, SourceSettings
+from app.config.topics import CDC, CONTROL, CUSTOMERS, LANDED, TRANSACTIONS
 from app.engine.group import POSITIONS
-from app.groups import groups
-from app.reconcile import fence
-from app.reconcile.report import ReconcileError
-from app.reconcile.warehouse import Warehouse
-from app.settings import KafkaSettings, SnowflakeSettings, SourceSettings
-from app.topics import CDC, CONTROL, CUSTOMERS, LANDED, TRANSACTIONS
+from app.proof.reconcile import barrier
+from app.proof.reconcile.report import ReconcileError
+from app.proof.reconcile.warehouse import Warehouse
+from app.topology.partition_groups import groups
 from tests.faults.bank import Bank
 from tests.faults.logs import Reader, beginning
-from tests.support.stack import settings_of
+from tests.support.machine.stack import settings_of
 
 POLL_S = 0.25
 
@@ -52,7 +52,7 @@ class Drain:
     async def _run(self, deadline: float, timeout_s: float) -> None:
         source = settings_of(self._bank.environment, SourceSettings)
         cdc = [topic.name for topic in CDC]
-        captured = await fence.everything_committed(self._kafka, source, cdc, timeout_s=timeout_s, say=lambda _: None)
+        captured = await barrier.everything_committed(self._kafka, source, cdc, timeout_s=timeout_s, say=lambda _: None)
         accounts, customers = self._groups
         await self._reached(
             accounts.name, {tp: end for tp, end in captured.items() if tp.topic != CUSTOMERS.name}, deadline
@@ -61,10 +61,10 @@ class Drain:
         people = {tp: end for tp, end in captured.items() if tp.topic == CUSTOMERS.name}
         await self._reached(customers.name, {**passed, **people}, deadline)
         landed = await self._last([topic.name for topic in LANDED], deadline)
-        ids = await fence.incarnations(self._kafka, [topic.name for topic in LANDED])
+        ids = await barrier.incarnations(self._kafka, [topic.name for topic in LANDED])
         with contextlib.closing(Warehouse(settings_of(self._bank.environment, SnowflakeSettings))) as warehouse:
             await asyncio.to_thread(
-                fence.wait_for_ledger,
+                barrier.wait_for_ledger,
                 warehouse,
                 landed,
                 ids,
@@ -73,7 +73,7 @@ class Drain:
             )
 
     async def _last(self, topics: list[str], deadline: float) -> Mapping[TopicPartition, int]:
-        return await fence.last_records(self._kafka, await fence.partitions_of(self._kafka, topics), deadline)
+        return await barrier.last_records(self._kafka, await barrier.partitions_of(self._kafka, topics), deadline)
 
     async def _reached(self, group: str, wanted: Mapping[TopicPartition, int], deadline: float) -> None:
         """Until the positions in the state are behind these offsets."""

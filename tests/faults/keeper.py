@@ -17,12 +17,12 @@ from typing import IO, Any, Final, Self
 import psutil
 import requests
 
-from app.stack.http import loopback
-from app.stack.parts.workers import READY
-from app.stack.ports import choose
-from tests.support.waiting import eventually
+from app.local.stack.http import loopback
+from app.local.stack.parts.workers import READY
+from app.local.stack.ports import choose
+from tests.support.machine.waiting import eventually
+from tests.support.paths import PROJECT
 
-PROJECT: Final = Path(__file__).resolve().parents[2]
 KILLED: Final = -signal.SIGKILL
 RESTART_PAUSE_S: Final = 0.1
 FAILURE_PAUSE_S: Final = 0.5

@@ -7,9 +7,9 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
+from app.config.settings import S3Settings
+from app.config.topics import LANDED
 from app.errors import ContinuityError
-from app.settings import S3Settings
-from app.topics import LANDED
 from sinks.audit import audit
 from sinks.base import ChainKey, LakeObject
 from sinks.chain import chains

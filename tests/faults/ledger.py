@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import psycopg
 
-from app.settings import PostgresSettings
-from app.simulator.writer import connect
+from app.config.settings import PostgresSettings
+from app.local.simulator.writer import connect
 
 TableName = Literal["customers", "accounts", "transactions"]
 Op = Literal["c", "u", "d"]

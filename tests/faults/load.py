@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from app.settings import PostgresSettings
+from app.config.settings import PostgresSettings
 from tests.faults.ledger import Ledger, Statement, Writer
 
 CUSTOMERS: Final = 2_000

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from aiokafka import TopicPartition
 
+from app.config.settings import KafkaSettings
+from app.engine.committed_reader import committed_reader
 from app.engine.kafka import KafkaLog
-from app.engine.reading import committed_reader
-from app.settings import KafkaSettings
 
 PAGE = 2_000
 

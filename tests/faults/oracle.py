@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
+from app.config.settings import KafkaSettings, WorkerSettings
+from app.config.topics import TRANSACTIONS
 from app.engine.memory import MemoryPartition, Output
-from app.settings import KafkaSettings, WorkerSettings
-from app.streams_members import members
-from app.topics import TRANSACTIONS
+from app.topology.handlers import members
 from tables.accounts import ACCOUNTS
-from tests.support.stack import settings_of
+from tests.support.machine.stack import settings_of
 
 CHUNK = 500
 UNKNOWN = 0

@@ -14,9 +14,9 @@ from typing import Any, Final, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from app.config.settings import KafkaSettings
+from app.config.topics import VELOCITY
 from app.engine.kafka import connection
-from app.settings import KafkaSettings
-from app.topics import VELOCITY
 
 COMMITTED: Final = re.compile(rb'"commit_time":"([^"]+)"')
 RECONNECT_S: Final = 0.2

@@ -8,8 +8,9 @@ from typing import Final
 from tests.faults import random_mode, results
 from tests.faults.fault import Fault
 from tests.faults.results import Outcome
+from tests.support.paths import PROJECT
 
-PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "FAULTS.md"
+PAGE: Final = PROJECT / "docs" / "FAULTS.md"
 HEAD: Final = (Path(__file__).parent / "report_head.md").read_text(encoding="utf-8")
 
 

@@ -8,19 +8,19 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from app.reconcile import fence
-from app.reconcile.report import ReconcileError
-from app.reconcile.warehouse import Warehouse
-from app.settings import SnowflakeSettings
-from app.topics import VELOCITY
+from app.config.settings import SnowflakeSettings
+from app.config.topics import VELOCITY
+from app.proof.reconcile import barrier
+from app.proof.reconcile.report import ReconcileError
+from app.proof.reconcile.warehouse import Warehouse
 from tests.faults.bank import Bank
 from tests.faults.draining import Drain, StuckError
 from tests.faults.fault import Fault, Firing
 from tests.faults.keeper import KILLED, tail
 from tests.faults.results import Outcome
 from tests.faults.verify import Verifier
-from tests.support.stack import settings_of
-from tests.support.waiting import eventually
+from tests.support.machine.stack import settings_of
+from tests.support.machine.waiting import eventually
 
 RECOVERY_TIMEOUT_S: Final = 300.0
 DRAIN_TIMEOUT_S: Final = 900.0
@@ -89,9 +89,9 @@ class Runner:
         )
         outcome.recovery_s.append(round(self.bank.recovery.since(firing.at) or 0.0, 2))
         wanted = self.bank.recovery.offsets(firing.at)
-        ids = asyncio.run(fence.incarnations(self.bank.kafka, [VELOCITY.name]))
+        ids = asyncio.run(barrier.incarnations(self.bank.kafka, [VELOCITY.name]))
         with contextlib.closing(Warehouse(settings_of(self.bank.environment, SnowflakeSettings))) as warehouse:
-            fence.wait_for_ledger(warehouse, wanted, ids, timeout_s=RECOVERY_TIMEOUT_S, say=lambda _: None)
+            barrier.wait_for_ledger(warehouse, wanted, ids, timeout_s=RECOVERY_TIMEOUT_S, say=lambda _: None)
         outcome.landed_s.append(round(time.time() - firing.at, 2))
 
     def _drained(self, outcome: Outcome) -> bool:

@@ -2,8 +2,8 @@
 
 from aiokafka import TopicPartition
 
+from app.config.settings import KafkaSettings
 from app.engine.group import POSITIONS
-from app.settings import KafkaSettings
 from tests.faults.logs import Reader, beginning
 from tests.faults.oracle import Oracle
 from tests.faults.verdict import Verdict

@@ -9,17 +9,17 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
+from app.config.settings import KafkaSettings
+from app.config.topics import CUSTOMERS, SCD2_CUSTOMERS
 from app.engine.exits import CONTINUITY
 from app.engine.kafka import connection
-from app.groups import groups
-from app.settings import KafkaSettings
-from app.stack.part import Part
-from app.stack.stack import Stack
-from app.stack.steps import TOPICS
-from app.topics import CUSTOMERS, SCD2_CUSTOMERS
-from tests.integration.test_streams_worker import collect, in_memory, rows, send
-from tests.support.stack import private_stack, settings_of
-from tests.support.workers import Workers
+from app.local.stack.part import Part
+from app.local.stack.stack import Stack
+from app.local.stack.steps import TOPICS
+from app.topology.partition_groups import groups
+from tests.integration.streams.test_streams_worker import collect, in_memory, rows, send
+from tests.support.machine.stack import private_stack, settings_of
+from tests.support.streams.workers import Workers
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 import pytest
 from aiokafka import TopicPartition
 
+from app.config.settings import KafkaSettings, WorkerSettings
+from app.config.topics import ACCOUNTS, TRANSACTIONS
 from app.engine.memory import MemoryPartition, Output
-from app.settings import KafkaSettings, WorkerSettings
-from app.streams_members import members
-from app.topics import ACCOUNTS, TRANSACTIONS
+from app.topology.handlers import members
 from tests.faults.capture_check import INJECTED, Captured
 from tests.faults.ledger import Ledger
 from tests.faults.oracle import AccountsOracle, passed_account
@@ -18,7 +18,7 @@ from tests.faults.results import Outcome
 from tests.faults.rows import table
 from tests.faults.topic_check import Held, identity
 from tests.faults.verdict import Verdict
-from tests.support.cdc import Log, Record, envelope
+from tests.support.bank.cdc import Log, Record, envelope
 
 TP = TopicPartition("bank.alerts", 0)
 SEED = 5

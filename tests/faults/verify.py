@@ -13,8 +13,8 @@ import asyncio
 
 from aiokafka import TopicPartition
 
-from app.settings import KafkaSettings, S3Settings, SnowflakeSettings
-from app.topics import CONTROL, LANDED
+from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings
+from app.config.topics import CONTROL, LANDED
 from tests.faults.bank import Bank
 from tests.faults.capture_check import Captured
 from tests.faults.derived_check import Derived
@@ -24,7 +24,7 @@ from tests.faults.oracle import Oracle
 from tests.faults.states_check import States
 from tests.faults.verdict import Verdict
 from tests.faults.warehouse_check import hold_warehouse
-from tests.support.stack import settings_of
+from tests.support.machine.stack import settings_of
 
 
 class Verifier:

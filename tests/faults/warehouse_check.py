@@ -8,8 +8,8 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from app.settings import SnowflakeSettings
-from app.topics import LANDED
+from app.config.settings import SnowflakeSettings
+from app.config.topics import LANDED
 from sinks.snowflake import connect
 from tests.faults.logs import Seen
 from tests.faults.verdict import Verdict

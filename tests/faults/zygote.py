@@ -1,6 +1,6 @@
 """Forks workers from a process that has imported everything already: a start costs a tenth of the processor time of `bankstream worker`.
 
-What runs in the fork is `app.worker.run`, as in the real command, with an environment of its own; it can be killed like any process.
+What runs in the fork is `app.runtime.worker.run`, as in the real command, with its own environment; it can be killed like any process.
 Lines of JSON: requests come on standard input, each is answered on standard output, as is every end of a worker. When standard
 input closes, or this process dies, the workers die with it.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 LIBRARIES: Final = (
-    "app.worker", "app.engine.faust_hooks", "app.streams_members", "agents.lake", "agents.warehouse", "sinks.s3", "uvloop",
+    "app.runtime.worker", "app.engine.faust_hooks", "app.topology.handlers", "agents.lake", "agents.warehouse", "sinks.s3", "uvloop",
 )  # fmt: skip
 """What takes long to import. None of it reads settings, opens anything or starts a thread by being imported, as Snowflake's would."""
 PR_SET_PDEATHSIG: Final = 1
@@ -88,7 +88,7 @@ def _become(request: dict[str, Any]) -> Callable[[], None]:
         getattr(importlib.import_module(module), function)()
 
     def run() -> None:
-        importlib.import_module("app.worker").run(request["kind"])
+        importlib.import_module("app.runtime.worker").run(request["kind"])
 
     return run
 

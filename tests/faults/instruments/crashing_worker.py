@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from app import worker
+from app.runtime import worker
 from tests.faults.instruments import crash_points
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from tests.support.http_faults import Matcher, Reply, Request, json_reply
+from tests.support.web.http_faults import Matcher, Reply, Request, json_reply
 
 INTERNAL: Final = (
     "000603",

@@ -7,9 +7,9 @@ from typing import Final
 from aiokafka import TopicPartition
 from rocksdict import Cache
 
+from app.config.settings import KafkaSettings
 from app.engine.group import Group
 from app.engine.store import StateError, Store
-from app.settings import KafkaSettings
 from tests.faults.logs import Reader, beginning
 
 MAX_DIFFERENCES: Final = 5

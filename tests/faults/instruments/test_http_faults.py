@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.support.http_faults import HttpFaults, Named, Reply
+from tests.support.web.http_faults import HttpFaults, Named, Reply
 
 BODY = b"0123456789" * 20
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nit is done"

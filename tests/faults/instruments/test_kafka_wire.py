@@ -7,12 +7,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from app.config.settings import KafkaSettings
 from app.engine.kafka import KafkaLog
 from app.engine.topic_admin import TopicSpec, ensure_topics
-from app.settings import KafkaSettings
-from app.stack.stack import Stack
+from app.local.stack.stack import Stack
 from tests.faults.instruments.kafka_wire import Frames, KafkaWire
-from tests.support.stack import settings_of
+from tests.support.machine.stack import settings_of
 
 pytestmark = pytest.mark.integration
 

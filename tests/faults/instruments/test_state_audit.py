@@ -7,15 +7,15 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from rocksdict import Cache
 
+from app.config.settings import KafkaSettings
 from app.engine.group import POSITIONS, Group
 from app.engine.kafka import connection
 from app.engine.store import Store
 from app.engine.table import Table
 from app.engine.topic_admin import TopicSpec, ensure_topics
-from app.settings import KafkaSettings
-from app.stack.stack import Stack
+from app.local.stack.stack import Stack
 from tests.faults.instruments.state_audit import audit
-from tests.support.stack import settings_of
+from tests.support.machine.stack import settings_of
 
 pytestmark = pytest.mark.integration
 

@@ -10,21 +10,21 @@ from typing import Final
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
-from app.doctor.run import examine
+from app.config.settings import ConnectSettings, SourceSettings
+from app.config.topics import ALERTS, SCD2_ACCOUNTS, SCD2_CUSTOMERS, TRANSACTIONS, VELOCITY, Topic
 from app.engine.exits import CONTINUITY
 from app.engine.kafka import connection
-from app.groups import groups
-from app.provision import connector
-from app.reconcile import reconcile
-from app.settings import ConnectSettings, SourceSettings
-from app.topics import ALERTS, SCD2_ACCOUNTS, SCD2_CUSTOMERS, TRANSACTIONS, VELOCITY, Topic
+from app.operations.doctor.run import examine
+from app.operations.provision import connector
+from app.proof.reconcile import reconcile
+from app.topology.partition_groups import groups
 from tests.faults.bank import Bank
 from tests.faults.fault import ORDINARY_EXITS, Fault, Firing, NotFiredError
 from tests.faults.keeper import tail
 from tests.faults.logs import Reader
 from tests.faults.rows.log import WAIT_S, everything_captured
-from tests.support.stack import settings_of
-from tests.support.waiting import eventually
+from tests.support.machine.stack import settings_of
+from tests.support.machine.waiting import eventually
 
 OUTPUTS: Final[Mapping[str, tuple[Topic, ...]]] = {
     "by-account": (TRANSACTIONS, SCD2_ACCOUNTS),

@@ -9,7 +9,7 @@ from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.instruments import crash_points
 from tests.faults.keeper import KILLED, Exit, tail
-from tests.support.waiting import eventually
+from tests.support.machine.waiting import eventually
 
 REACH_TIMEOUT_S: Final = 180.0
 

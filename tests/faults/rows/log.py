@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from app.config.settings import ConnectSettings, KafkaSettings, SourceSettings
+from app.config.topics import CDC
 from app.engine.kafka import connection
-from app.provision import connector
-from app.reconcile import fence
-from app.settings import ConnectSettings, KafkaSettings, SourceSettings
-from app.topics import CDC
+from app.operations.provision import connector
+from app.proof.reconcile import barrier
 from tests.faults.bank import Bank
 from tests.faults.capture_check import INJECTED
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.logs import Reader
-from tests.support.stack import settings_of
-from tests.support.waiting import eventually
+from tests.support.machine.stack import settings_of
+from tests.support.machine.waiting import eventually
 
 MARK: Final = ((INJECTED, b"1"),)
 SUFFIX: Final = 500
@@ -80,7 +80,7 @@ def snapshot_anew(bank: Bank, _: random.Random) -> Firing:
 async def everything_captured(bank: Bank) -> None:
     """Until every change there is by now is in Kafka."""
     source = settings_of(bank.environment, SourceSettings)
-    await fence.everything_committed(
+    await barrier.everything_committed(
         bank.kafka, source, [topic.name for topic in CDC], timeout_s=WAIT_S, say=lambda _: None
     )
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from app.settings import S3Settings, SnowflakeSettings, SourceSettings
+from app.config.settings import S3Settings, SnowflakeSettings, SourceSettings
 from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.instruments.background import Background
 from tests.faults.instruments.kafka_wire import KafkaWire
 from tests.faults.instruments.wire import HOST, Wire
 from tests.faults.rows import routes
-from tests.support.stack import settings_of
-from tests.support.waiting import eventually
+from tests.support.machine.stack import settings_of
+from tests.support.machine.waiting import eventually
 
 FIRE_TIMEOUT_S: Final = 90.0
 DELAY_S: Final = 0.2

@@ -15,7 +15,7 @@ from app.engine.exits import FENCED
 from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.keeper import KILLED, tail
-from tests.support.waiting import eventually
+from tests.support.machine.waiting import eventually
 
 ATTEMPTS: Final = 5
 """A worker may be about to end by itself, of the fault before: then that is no kill, and its next life is killed."""

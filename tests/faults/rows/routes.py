@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
-from app.provision import connector
-from app.provision.connect import Client
-from app.settings import ConnectSettings, SourceSettings
+from app.config.settings import ConnectSettings, SourceSettings
+from app.operations.capture.connect import Client
+from app.operations.provision import connector
 from tests.faults.bank import Bank
-from tests.support.stack import settings_of
+from tests.support.machine.stack import settings_of
 
 CONNECTOR_TIMEOUT_S: Final = 60
 

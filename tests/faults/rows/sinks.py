@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from app.settings import S3Settings, SnowflakeSettings
+from app.config.settings import S3Settings, SnowflakeSettings
 from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.instruments import snowflake_answers as snowflake
 from tests.faults.instruments.background import Background
 from tests.faults.rows import routes
-from tests.support.http_faults import Fault as HttpFault
-from tests.support.http_faults import HttpFaults, Matcher
-from tests.support.stack import settings_of
-from tests.support.waiting import eventually
+from tests.support.machine.stack import settings_of
+from tests.support.machine.waiting import eventually
+from tests.support.web.http_faults import Fault as HttpFault
+from tests.support.web.http_faults import HttpFaults, Matcher
 
 FIRE_TIMEOUT_S: Final = 90.0
 OUTAGE_S: Final = 15.0

@@ -13,14 +13,14 @@ from typing import Final
 from rocksdict import Cache
 
 from app.engine.store import Store
-from app.groups import groups
+from app.topology.partition_groups import groups
 from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.instruments import damage
 from tests.faults.instruments.small_disk import SmallDisk, small_disk, unavailable
 from tests.faults.instruments.state_audit import audit
 from tests.faults.keeper import tail
-from tests.support.waiting import eventually
+from tests.support.machine.waiting import eventually
 
 NAME: Final = "streams-1"
 REACT_TIMEOUT_S: Final = 120.0

@@ -1,0 +1,87 @@
+"""Rule: an order about a whole table, which comes from one partition, is obeyed on every one, when it has read all that the order is about.
+
+The partitions of a topic are not read in step. So each partition keeps an order until it has processed everything that its part of the
+topic had when it heard of it. What the order is about was there by then: the record that it came of was read, so that record's transaction
+and all earlier ones of the connector had been decided. A later change of a row that comes first is told to obey it for that row.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, get_args
+
+from app.config.topics import CONTROL
+from app.domain.records import ControlRecord, OrderKind, encode
+from app.engine.offset_barrier import Awaited, Settling
+from app.engine.unit import Unit
+from tables.encoding import after_prefix
+from tables.table_commands import ORDERS, prefix
+
+Obey = Callable[[ControlRecord, Unit], None]
+
+KINDS: Final[tuple[OrderKind, ...]] = get_args(OrderKind)
+
+
+def give(order: ControlRecord, unit: Unit) -> None:
+    """Send an order to every partition."""
+    for partition in range(unit.partitions):
+        unit.emit(CONTROL.name, key=None, value=encode(order), partition=partition)
+
+
+def keep(order: ControlRecord, unit: Unit) -> None:
+    """Keep an order until this partition has come that far. One that is not beyond those that are known is a repetition."""
+    if order.source.lsn is not None and known(order.order, order.table, unit) < order.source.lsn:
+        unit.table(ORDERS).put(("due", order.order, order.table, order.source.lsn), order)
+        unit.memory.pop(("due", order.table), None)
+
+
+def due(table: str, unit: Unit) -> tuple[ControlRecord, ...]:
+    """The orders that this partition has yet to obey, by log position. Asked for with every change, so it is kept in memory."""
+    cached = unit.memory.get(("due", table))
+    if cached is None:
+        found = [order for kind in KINDS for order in _of_kind(kind, table, unit)]
+        cached = unit.memory["due", table] = tuple(sorted(found, key=position))
+    return cached
+
+
+def known(kind: OrderKind, table: str, unit: Unit) -> int:
+    """The log position of the last order of a kind that this partition has heard of; -1: none."""
+    done = unit.table(ORDERS).get(("done", kind, table, 0))
+    orders = (*_of_kind(kind, table, unit), *(() if done is None else (done,)))
+    return max(map(position, orders), default=-1)
+
+
+def settling(tables: Mapping[str, tuple[str, Obey]]) -> Settling:
+    """What the engine has to wait for; `tables` has, by name, the CDC topic and how an order is obeyed when that has been read."""
+
+    def awaited(unit: Unit) -> Mapping[Awaited, Callable[[Unit], None]]:
+        return {
+            (topic, position(order)): _obeying(order, obey)
+            for name, (topic, obey) in tables.items()
+            for order in due(name, unit)
+        }
+
+    return awaited
+
+
+def position(order: ControlRecord) -> int:
+    """The log position of what the order is about."""
+    assert order.source.lsn is not None
+    return order.source.lsn
+
+
+def _obeying(last: ControlRecord, obey: Obey) -> Callable[[Unit], None]:
+    """Obey an order, after those before it."""
+
+    def act(unit: Unit) -> None:
+        for order in due(last.table, unit):
+            if position(order) <= position(last):
+                obey(order, unit)
+                unit.table(ORDERS).delete(("due", order.order, order.table, position(order)))
+                unit.table(ORDERS).put(("done", order.order, order.table, 0), order)
+        unit.memory.pop(("due", last.table), None)
+
+    return act
+
+
+def _of_kind(kind: OrderKind, table: str, unit: Unit) -> tuple[ControlRecord, ...]:
+    start = prefix("due", kind, table)
+    return tuple(order for _, order in unit.table(ORDERS).scan(start, after_prefix(start)))

@@ -1,0 +1,149 @@
+"""`bankstream dead-letters`: what was refused and why, and sending it again."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from app.operations.dead_letters.letters import Found
+
+app = typer.Typer(help="Records that could not be processed: list them, look at one, send them again.")
+
+Topic = Annotated[str | None, typer.Option(help="only those of this topic")]
+Reason = Annotated[str | None, typer.Option(help="only those with this reason")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
+
+
+@app.command("list")
+def list_letters(
+    topic: Topic = None,
+    reason: Reason = None,
+    limit: Annotated[int, typer.Option(min=1, help="at most so many, the newest")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List dead letters, and how many there are by topic and reason."""
+    import json
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.table import Table
+
+    found = _find(topic, reason)
+    counts = Counter((one.letter.topic, one.letter.reason) for one in found)
+    newest = sorted(found, key=lambda one: one.letter.failed_at)[-limit:]
+    if as_json:
+        totals = [{"topic": of, "reason": why, "count": count} for (of, why), count in sorted(counts.items())]
+        typer.echo(json.dumps({"total": len(found), "counts": totals, "letters": [_plain(one) for one in newest]}))
+        return
+    console = Console()
+    if not found:
+        console.print("no dead letters")
+        return
+    table = Table(box=None, header_style="bold")
+    for column in ("name", "failed at", "from", "reason", "message"):
+        table.add_column(column, overflow="fold")
+    for one in newest:
+        letter = one.letter
+        table.add_row(one.name, letter.failed_at[:19], letter.origin, letter.reason, _printable(letter.message))
+    console.print(table)
+    for (of, why), count in sorted(counts.items()):
+        console.print(f"{count:>8,}  {of}  {why}")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="as `list` names it: partition/offset")], as_json: Json = False
+) -> None:
+    """Show one dead letter whole: why it was refused, and its bytes. It may hold personal data."""
+    import json
+
+    from app.operations.dead_letters.letters import named
+
+    plain = _plain(named(_find(None, None), name), with_bytes=True)
+    if as_json:
+        typer.echo(json.dumps(plain))
+        return
+    for field, value in plain.items():
+        typer.echo(f"{field:>10}  {_printable(str(value))}")
+
+
+@app.command()
+def redrive(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="as `list` names them; none: all that --topic and --reason select")
+    ] = None,
+    topic: Topic = None,
+    reason: Reason = None,
+    everything: Annotated[bool, typer.Option("--all", help="all of them")] = False,
+    force: Annotated[bool, typer.Option(help="also those that would come out of order")] = False,
+    as_json: Json = False,
+) -> None:
+    """Send dead letters again to where they came from, in their old order. Exit code 1 when one was held back; it says why."""
+    import asyncio
+    import json
+
+    from app.config.settings import KafkaSettings, load
+    from app.operations.dead_letters.letters import explained, named
+    from app.operations.dead_letters.redriving import judge, send
+
+    if not (names or topic or reason or everything):
+        raise typer.BadParameter("name letters, select some with --topic or --reason, or say --all")
+    kafka = load(KafkaSettings)
+    known = _find(None, None)
+    chosen = (
+        [named(known, name) for name in dict.fromkeys(names)]
+        if names
+        else [one for one in known if one.letter.is_of(topic, reason)]
+    )
+    with explained(kafka):
+        verdicts = asyncio.run(judge(chosen, known, kafka))
+    sent = [verdict for verdict in verdicts if force or verdict.obstacle is None]
+    held = [verdict for verdict in verdicts if verdict not in sent]
+    if sent:
+        with explained(kafka):
+            asyncio.run(send(sent, kafka))
+    if as_json:
+        held_back = [{"name": verdict.found.name, "why": verdict.obstacle} for verdict in held]
+        typer.echo(json.dumps({"sent": [verdict.found.name for verdict in sent], "held_back": held_back}))
+    else:
+        for verdict in held:
+            typer.echo(f"held back  {verdict.found.name}  {verdict.found.letter.origin}: {verdict.obstacle}")
+        typer.echo(f"{len(sent)} sent again, {len(held)} held back" + (" (--force sends them too)" if held else ""))
+    if held:
+        raise typer.Exit(1)
+
+
+def _find(topic: str | None, reason: str | None) -> "list[Found]":
+    import asyncio
+
+    from app.config.settings import KafkaSettings, load
+    from app.operations.dead_letters.letters import explained, find
+
+    kafka = load(KafkaSettings)
+    with explained(kafka):
+        return asyncio.run(find(kafka, topic=topic, reason=reason))
+
+
+def _plain(one: "Found", *, with_bytes: bool = False) -> dict[str, Any]:
+    letter = one.letter
+    plain: dict[str, Any] = {
+        "name": one.name, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset,
+        "reason": letter.reason, "stage": letter.stage, "error": letter.error, "message": letter.message, "failed_at": letter.failed_at,
+    }  # fmt: skip
+    if with_bytes:
+        plain |= {
+            "key": _text(letter.key),
+            "value": _text(letter.value),
+            "headers": [[name, _text(value)] for name, value in letter.headers],
+        }
+    return plain
+
+
+def _text(raw: bytes | None) -> str | None:
+    r"""Bytes for people: as text, what is no UTF-8 as \x.. escapes."""
+    return None if raw is None else raw.decode("utf-8", errors="backslashreplace")
+
+
+def _printable(text: str) -> str:
+    """Without control characters: a record may hold sequences that command a terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -1,0 +1,28 @@
+"""`bankstream watch`: the watcher of the capture from the command line."""
+
+import logging.config
+
+
+def watch() -> None:
+    """Watch the connector and its replication slot, and start a failed connector again. Runs until SIGTERM.
+
+    Serves metrics on BANKSTREAM_METRICS_PORT. What it finds is logged when it begins and when it ends.
+    """
+    from app.config.settings import ConnectSettings, SourceSettings, WatchSettings, WorkerSettings, load
+    from app.operations.capture import watcher
+    from app.operations.capture.connect import Client
+    from app.operations.provision.connector import configuration
+    from app.runtime import logs
+    from app.runtime.worker import serve_metrics
+
+    settings = load(WorkerSettings)
+    logging.config.dictConfig(logs.config(settings, "watch"))
+    watching = load(WatchSettings)
+    serve_metrics(settings)
+    stop = watcher.stopping()
+    with Client(load(ConnectSettings)) as client:
+        watcher.watch(
+            watcher.Watcher(client, load(SourceSettings), configuration()["slot.name"], watching),
+            stop.wait,
+            watching.interval_s,
+        )

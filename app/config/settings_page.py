@@ -1,0 +1,142 @@
+"""The settings, described: the reference page for people, and what a process in this environment would use. Both from the classes."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from app.config import settings
+
+HEAD: Final = """# Configuration
+
+Every setting of the application. All come from the environment; a process reads those of its own parts when it starts, checks them, and
+names what it cannot use. A secret never shows in a log, an error or a command line. `bankstream settings` prints what this environment
+gives, and says which variables are the name of no setting.
+
+`bankstream settings --markdown > docs/CONFIGURATION.md` makes this page from [app/config/settings.py](../app/config/settings.py).
+"""
+WORDS: Final = {str: "text", int: "integer", float: "number", Path: "path", bool: "true, false", SecretStr: "secret"}
+BOUNDS: Final = {"gt": "above", "ge": "from", "le": "to", "lt": "below"}
+FOREIGN: Final = ("BANKSTREAM_CONNECTOR_", "BANKSTREAM_AIRFLOW_", "BANKSTREAM_LOOKUP_")
+"""Of variables that other programs read: Kafka Connect's worker resolves the connector's secrets from these, Airflow's DAG its settings,
+and clients of the local stack's lookup API where it is and with which token."""
+
+
+class Setting(NamedTuple):
+    """One variable."""
+
+    variable: str
+    kind: str
+    """What it holds, in words."""
+    default: str | None
+    """As it would be written in the environment; None: unset."""
+    required: bool
+    secret: bool
+    description: str
+
+
+def sections() -> list[type[BaseSettings]]:
+    """The classes of settings, in the order of the file."""
+    return [
+        found
+        for found in vars(settings).values()
+        if isinstance(found, type) and issubclass(found, settings.Group) and found is not settings.Group
+    ]
+
+
+def described(section: type[BaseSettings]) -> Iterator[Setting]:
+    """The settings that a class adds to those of its parent."""
+    inherited = {name for parent in section.__mro__[1:] for name in getattr(parent, "model_fields", ())}
+    for name, field in section.model_fields.items():
+        if name not in inherited:
+            annotation = field.annotation if not field.metadata else Annotated[field.annotation, *field.metadata]
+            yield Setting(
+                variable=settings.variable(section, str(field.validation_alias or name)),
+                kind=_kind(annotation),
+                default=None if field.is_required() or field.default is None else _text(field.default),
+                required=field.is_required(),
+                secret="secret" in _kind(annotation),
+                description=field.description or "",
+            )
+
+
+def every() -> Iterator[Setting]:
+    """All of them."""
+    for section in sections():
+        yield from described(section)
+
+
+def markdown() -> str:
+    """The reference page."""
+    parts = [HEAD]
+    for section in sections():
+        text = " ".join((section.__doc__ or "").split())
+        parts.append(
+            f"\n## {section.__name__.removesuffix('Settings')}\n{text}\n\n| variable | holds | default | |\n|---|---|---|---|\n"
+        )
+        for found in described(section):
+            default = "**required**" if found.required else "" if found.default is None else f"`{found.default}`"
+            default = "(empty)" if found.default == "" else default
+            parts.append(f"| `{found.variable}` | {found.kind} | {default} | {found.description} |\n")
+    return "".join(parts)
+
+
+def effective(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Variable, value and where it is from, for every setting that has a value; a secret shows only that there is one.
+
+    A section with required settings, none of which is set, belongs to another process and is left out. SettingsError as `load`.
+    """
+    for section in sections():
+        found = list(described(section))
+        if any(one.required for one in found) and not any(one.variable in environment for one in found):
+            continue
+        values = settings.read(section, environment)
+        by_variable = {
+            settings.variable(section, str(field.validation_alias or name)): getattr(values, name)
+            for name, field in type(values).model_fields.items()
+        }
+        for one in found:
+            value = by_variable[one.variable]
+            if value is not None:
+                origin = "environment" if one.variable in environment else "default"
+                yield one.variable, "(set)" if one.secret else _text(value), origin
+
+
+def unknown(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: spelling mistakes."""
+    known = {found.variable for found in every()}
+    return sorted(
+        name
+        for name in environment
+        if name.startswith("BANKSTREAM_") and name not in known and not name.startswith(FOREIGN)
+    )
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _kind(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return " or ".join(_kind(argument) for argument in arguments if argument is not NoneType)
+    if origin is Literal:
+        return ", ".join(f"`{argument}`" for argument in arguments)
+    if origin is tuple:
+        return "list"
+    if origin is Annotated:
+        bounds = [bound for one in arguments[1:] for bound in _bounds(one)]
+        return ", ".join([_kind(arguments[0]), *([" ".join(bounds)] if bounds else [])])
+    return WORDS[annotation]
+
+
+def _bounds(constraint: Any) -> list[str]:
+    if isinstance(constraint, FieldInfo):
+        return [bound for one in constraint.metadata for bound in _bounds(one)]
+    return [
+        f"{word} {value}" for name, word in BOUNDS.items() if (value := getattr(constraint, name, None)) is not None
+    ]

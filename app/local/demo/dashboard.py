@@ -1,0 +1,58 @@
+"""The dashboard of ops/dashboard as a process beside the demo: on a free loopback port, ended with it, however that ends."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from app.local.stack.home import explained
+from app.local.stack.ports import choose
+
+PROJECT: Final = Path(__file__).resolve().parents[3]
+STOP_TIMEOUT_S: Final = 5.0
+NEEDED: Final = ("BANKSTREAM_SNOWFLAKE_", "BANKSTREAM_DASHBOARD_")
+"""Settings that it is given; the stack's other secrets are none of its business."""
+
+
+class Dashboard:
+    """Use once. `missing` says why there can be none; else `start` answers its URL, and `stop` ends it."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        self._environment, self._log = environment, log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def missing() -> str | None:
+        """What it lacks on this machine, and what to do; None if nothing."""
+        if not (PROJECT / "ops" / "dashboard" / "main.py").is_file():
+            return "no dashboard: it is part of the repository, not of the installed package. Run the demo from a checkout to see it."
+        if importlib.util.find_spec("streamlit") is None:
+            return "no dashboard: Streamlit is not installed. `pip install -r requirements/dashboard.txt`, or `make install`, brings it."
+        return None
+
+    def start(self) -> str:
+        """Begin; it answers a moment later."""
+        port = choose(["dashboard"], {}, {})["dashboard"]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("BANKSTREAM_")}
+        given = {name: value for name, value in {**os.environ, **self._environment}.items() if name.startswith(NEEDED)}
+        command = [sys.executable, "-m", "ops.dashboard", "--port", str(port), "--owner", str(os.getpid())]
+        with explained(self._log), self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=PROJECT, env=inherited | given, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )  # fmt: skip
+        return f"http://127.0.0.1:{port}"
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_TIMEOUT_S)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,177 @@
+"""A run of the simulated bank: plans, keeps the pace, and hands the work to its connections.
+
+The pace is kept by deadlines, not by pauses: transaction number n is due n / rate seconds after the start, whatever the others took. When
+PostgreSQL is slow the run falls behind, says by how much (`late_ms`), and catches up.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+import psycopg
+
+from app.config.settings import PostgresSettings
+from app.errors import one_line
+from app.local.simulator.bank import SHARDS, Bank
+from app.local.simulator.errors import SimulationError
+from app.local.simulator.ids import SequenceIds
+from app.local.simulator.line import Line
+from app.local.simulator.planner import Planner
+from app.local.simulator.population import grow, load
+from app.local.simulator.statements import Work
+from app.local.simulator.statistics import Statistics, Tally
+from app.local.simulator.writer import Writer, connect
+
+COMMITS_PER_S: Final = 50
+"""Of one connection; a higher rate puts several works into one SQL transaction."""
+REPORT_S: Final = 1.0
+SLICE_S: Final = 0.05
+
+Wait = Callable[[float], bool]
+"""Waits for so many seconds, or until the run shall stop; answers whether it shall."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a run shall be. `transactions` None: until it is stopped. Rates are per second, `fraud_rate` per transaction."""
+
+    rate: float
+    transactions: int | None
+    seed: int
+    fraud_rate: float
+    customers: int
+
+    @property
+    def works_per_commit(self) -> int:
+        """At most so many works share a SQL transaction: one, up to 200 transactions a second."""
+        return max(1, math.ceil(self.rate / (COMMITS_PER_S * SHARDS)))
+
+
+class Simulation:
+    """One run. Use once. Raises SimulationError when the database stays away or is not the bank's."""
+
+    def __init__(
+        self, settings: PostgresSettings, wishes: Wishes, wait: Wait, report: Callable[[Statistics], None]
+    ) -> None:
+        """`report` is called in the caller's thread about once a second."""
+        self._settings, self._wishes, self._report = settings, wishes, report
+        self._ask, self._asked = wait, False
+        self._tally = Tally()
+        self._lines = [Line() for _ in range(SHARDS)]
+        self._stopping = threading.Event()
+        self._failures: list[BaseException] = []
+        self._bank = Bank()
+        self._start = self._reported = 0.0
+
+    def run(self) -> Statistics:
+        """The whole run; answers its statistics. Stops early, after the SQL transactions under way, when `wait` says so."""
+        try:
+            with closing(SequenceIds(lambda: connect(self._settings))) as ids:
+                random = Random(self._wishes.seed)  # noqa: S311 - the randomness of a play, which has to be repeatable
+                with connect(self._settings) as connection:
+                    connection.autocommit = True
+                    self._bank = load(connection)
+                    grow(connection, random, self._bank, ids, self._wishes.customers, lambda: self._wait(0))
+                planner = Planner(random, self._bank, ids, rate=self._wishes.rate, fraud_rate=self._wishes.fraud_rate)
+                return self._run(planner)
+        except psycopg.errors.UndefinedTable as error:
+            raise SimulationError(
+                f"database {self._settings.dbname} is not the bank's: {error.diag.message_primary}. Run `bankstream provision source`."
+            ) from None
+        except psycopg.OperationalError as error:
+            raise SimulationError(
+                f"PostgreSQL at {self._settings.host}:{self._settings.port} does not serve {self._settings.user}: {one_line(error)}. "
+                "Check BANKSTREAM_POSTGRES_*, and that it runs."
+            ) from None
+
+    def _run(self, planner: Planner) -> Statistics:
+        self._start = self._reported = time.monotonic()
+        threads = [
+            threading.Thread(target=self._work, args=(line,), name=f"bank-{shard}", daemon=True)
+            for shard, line in enumerate(self._lines)
+        ]
+        for thread in threads:
+            thread.start()
+        stopped = True
+        try:
+            stopped = self._pace(planner)
+        finally:
+            self._finish(threads, drop=stopped)
+        if self._failures:
+            raise self._failures[0]
+        return self._tally.report(time.monotonic() - self._start, len(self._bank), len(self._bank.accounts), final=True)
+
+    def _wait(self, seconds: float) -> bool:
+        """Whether the run shall stop. Once it shall, it shall."""
+        self._asked = self._asked or self._ask(seconds)
+        return self._asked
+
+    def _pace(self, planner: Planner) -> bool:
+        """Hand out the works when they are due; answers whether the run was stopped before its end."""
+        total, rate, planned = self._wishes.transactions, self._wishes.rate, 0
+        while total is None or planned < total:
+            deadline = self._start + planned / rate
+            if self._sleep_until(deadline):
+                return True
+            for work in planner.plan(total - planned if total is not None else 1_000_000):
+                if not self._hand_out(replace(work, deadline=deadline)):
+                    return True
+                planned += work.inserted
+        return self._sleep_until(self._start + planned / rate)
+
+    def _sleep_until(self, deadline: float) -> bool:
+        """Until the deadline, reporting on time; answers whether to stop. When late it still looks whether it shall."""
+        while True:
+            now = time.monotonic()
+            if now >= self._reported + REPORT_S:
+                self._reported = now
+                self._report(self._tally.report(now - self._start, len(self._bank), len(self._bank.accounts)))
+            if self._failures or self._wait(max(0.0, min(deadline, self._reported + REPORT_S) - now)):
+                return True
+            if time.monotonic() >= deadline:
+                return False
+
+    def _hand_out(self, work: Work) -> bool:
+        """False when the run is over before the connection had room for it."""
+        while not self._lines[work.shard].put(work, SLICE_S):
+            if self._failures or self._wait(0):
+                return False
+        return True
+
+    def _finish(self, threads: Iterable[threading.Thread], *, drop: bool) -> None:
+        """Until all work is done, or, to stop, the SQL transactions under way."""
+        self._close(drop=drop)
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(SLICE_S)
+                if not drop and (self._failures or self._wait(0)):
+                    drop = True
+                    self._close(drop=True)
+
+    def _close(self, *, drop: bool) -> None:
+        if drop:
+            self._stopping.set()
+        for line in self._lines:
+            line.close(drop=drop)
+
+    def _work(self, line: Line) -> None:
+        """One connection's thread."""
+        writer = Writer(self._settings, self._stopping.is_set)
+        try:
+            while works := line.take(self._wishes.works_per_commit):
+                counts, rolled_back = writer.do(works)
+                self._tally.add(
+                    counts,
+                    rollbacks=rolled_back,
+                    frauds=sum(work.frauds for work in works),
+                    late_s=time.monotonic() - works[0].deadline,
+                )
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self._failures.append(error)
+        finally:
+            writer.close()

@@ -1,0 +1,76 @@
+"""Waits until a process of the stack answers, and says why it does not when it does not."""
+
+import re
+import shutil
+import time
+from collections.abc import Callable
+from typing import Final
+
+from app.local.stack.errors import PartFailedError
+from app.local.stack.home import Home
+from app.local.stack.logs import tail
+from app.local.stack.part import Context, Definition, NotReadyError
+from app.local.stack.supervisor import ProcessInfo, Supervisor
+
+POLL_S: Final = 0.05
+SUPERVISOR_POLL_S: Final = 0.3
+DEATHS: Final = 3
+"""A part that dies so often before it is ready will not become ready."""
+SUPERVISOR_LINES: Final = 1_000
+LITTLE_SPACE_BYTES: Final = 64 << 20
+
+
+def await_ready(
+    name: str,
+    definition: Definition,
+    context: Context,
+    supervisor: Supervisor,
+    *,
+    timeout_s: float,
+    check_cancelled: Callable[[], None] = lambda: None,
+) -> None:
+    """Ask the process until it answers. PartFailedError with the end of its log when it dies or takes too long."""
+    deadline = time.monotonic() + timeout_s
+    deaths: set[int] = set()
+    looked = 0.0
+    problem = "it was not asked yet"
+    while True:
+        check_cancelled()
+        if time.monotonic() - looked >= SUPERVISOR_POLL_S:
+            looked = time.monotonic()
+            _watch(context, supervisor.processes()[name], deaths)
+        try:
+            definition.check(context)
+        except NotReadyError as error:
+            problem = str(error)
+        else:
+            return
+        if time.monotonic() > deadline:
+            raise failed(context, name, f"was not ready after {timeout_s:.0f} s (last answer: {problem})")
+        time.sleep(POLL_S)
+
+
+def _watch(context: Context, process: ProcessInfo, deaths: set[int]) -> None:
+    if process.state == "BACKOFF" or (process.state == "STARTING" and process.stopped):
+        deaths.add(process.stopped)
+    if process.given_up or len(deaths) >= DEATHS or process.state == "STOPPED":
+        raise failed(context, process.name, f"ended while it was starting ({ending(process, context.home)})")
+
+
+def ending(process: ProcessInfo, home: Home) -> str:
+    """How a process ended, for people: `exit status 1`, `terminated by SIGKILL`.
+
+    Supervisor keeps neither the signal nor, of a process that had just started, the status: only its log has them.
+    """
+    if process.state == "STOPPED":
+        return "it was stopped"
+    said = re.findall(rf"exited: {re.escape(process.name)} \((.+?);", tail(home.log("supervisord"), SUPERVISOR_LINES))
+    return said[-1] if said else process.spawn_error or f"exit status {process.exit_status}"
+
+
+def failed(context: Context, name: str, problem: str) -> PartFailedError:
+    """The error for a part, with the end of its log, and the likely reason if the disk is full."""
+    log = context.home.log(name)
+    if shutil.disk_usage(context.home.path).free < LITTLE_SPACE_BYTES:
+        problem += f"; the disk of {context.home.path} is full: free some space"
+    return PartFailedError(name, problem, log, tail(log))

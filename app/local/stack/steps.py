@@ -1,0 +1,66 @@
+"""What `up` sets up in the parts once they run, in this order. Every step may be run again at any time.
+
+`bankstream provision` runs the same steps on parts that are not ours. A step imports what it needs when it runs: the agents behind the
+topics' step alone take longer to import than most commands take to run.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from app.config.settings import ConnectSettings, EngineSettings, KafkaSettings, SourceSettings, read
+from app.local.stack.part import Part
+
+Variables = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One named step; it runs when all `needs` are ready, with the stack's settings in its hands."""
+
+    name: str
+    needs: frozenset[Part]
+    run: Callable[[Variables], None]
+
+
+def _source(variables: Variables) -> None:
+    from app.operations.provision import source  # noqa: PLC0415 - see above
+
+    source.provision(read(SourceSettings, variables))
+
+
+def _topics(variables: Variables) -> None:
+    from app.operations.provision import topics  # noqa: PLC0415
+    from app.topology.partition_groups import groups  # noqa: PLC0415 - see above
+
+    kafka = read(KafkaSettings, variables)
+    asyncio.run(topics.provision(groups(kafka), kafka, read(EngineSettings, variables)))
+
+
+def _connector(variables: Variables) -> None:
+    from app.operations.provision import connector  # noqa: PLC0415 - see above
+
+    connector.provision(read(ConnectSettings, variables), read(SourceSettings, variables))
+
+
+def _lake(variables: Variables) -> None:
+    from app.operations.provision import lake  # noqa: PLC0415 - see above
+
+    lake.run(variables)
+
+
+def _warehouse(variables: Variables) -> None:
+    from app.operations.provision import warehouse  # noqa: PLC0415 - see above
+
+    warehouse.run(variables)
+
+
+SOURCE: Final = Step("source", frozenset({Part.POSTGRES}), _source)
+TOPICS: Final = Step("topics", frozenset({Part.KAFKA}), _topics)
+CONNECTOR: Final = Step("connector", frozenset({Part.POSTGRES, Part.KAFKA, Part.CONNECT}), _connector)
+LAKE: Final = Step("lake", frozenset({Part.S3}), _lake)
+WAREHOUSE: Final = Step("warehouse", frozenset({Part.S3, Part.WAREHOUSE}), _warehouse)
+
+DEFAULT: Final[tuple[Step, ...]] = (SOURCE, TOPICS, LAKE, WAREHOUSE, CONNECTOR)
+"""The connector last: Kafka Connect takes longest to start, and what comes before it is done meanwhile."""

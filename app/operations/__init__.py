@@ -1,0 +1,1 @@
+"""Commands that set up, watch and repair a deployment."""

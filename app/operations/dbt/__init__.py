@@ -1,0 +1,1 @@
+"""Runs dbt on the warehouse models and reports what passed."""

@@ -1,0 +1,92 @@
+"""Reading the dead-letter topic."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.config.settings import KafkaSettings
+from app.config.topics import DEAD_LETTERS
+from app.engine.committed_reader import everything_in
+from app.engine.kafka import KafkaLog
+from app.errors import BankstreamError, one_line
+
+
+class DeadLetterError(BankstreamError):
+    """A dead letter that is not there, or cannot be sent again."""
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A dead letter as it stands on its topic. `key`, `value` and the values of `headers` are the refused record's bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    reason: str
+    stage: str
+    error: str
+    message: str
+    failed_at: str
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where the refused record stands: topic/partition/offset."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    def is_of(self, topic: str | None, reason: str | None) -> bool:
+        """Whether it was refused on this topic for this reason; None: on any, for any."""
+        return (not topic or topic == self.topic) and (not reason or reason == self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A letter and its own position on the dead-letter topic, by which people name it: `partition/offset`."""
+
+    name: str
+    letter: Letter
+
+
+_letters = msgspec.json.Decoder(Letter)
+
+
+async def find(kafka: KafkaSettings, *, topic: str | None = None, reason: str | None = None) -> list[Found]:
+    """The dead letters, oldest first within a partition. `topic` is that of the refused record."""
+    async with KafkaLog(kafka) as log:
+        infos = await log.require([DEAD_LETTERS.name])
+    tps = [TopicPartition(DEAD_LETTERS.name, number) for number in range(infos[DEAD_LETTERS.name].partitions)]
+    found = [
+        Found(f"{record.partition}/{record.offset}", letter)
+        async for record in everything_in(kafka, tps)
+        if record.value is not None and (letter := _letters.decode(record.value)).is_of(topic, reason)
+    ]
+    return sorted(found, key=_position)
+
+
+@contextmanager
+def explained(kafka: KafkaSettings) -> Iterator[None]:
+    """Turn what Kafka refuses, or that it does not answer, into a DeadLetterError that says what to do."""
+    try:
+        yield
+    except KafkaError as error:
+        raise DeadLetterError(
+            f"Kafka at {kafka.bootstrap_servers} does not do as asked: {one_line(error)}. Check BANKSTREAM_KAFKA_*, and that it runs."
+        ) from error
+
+
+def named(found: Iterable[Found], name: str) -> Found:
+    """The letter with this name. DeadLetterError if there is none."""
+    for one in found:
+        if one.name == name:
+            return one
+    raise DeadLetterError(f"there is no dead letter {name!r}. `bankstream dead-letters list` names those there are")
+
+
+def _position(found: Found) -> tuple[int, int]:
+    partition, offset = found.name.split("/")
+    return int(partition), int(offset)

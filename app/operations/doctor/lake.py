@@ -1,0 +1,256 @@
+"""The lake against Kafka, and the warehouse's ledger against the lake."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from aiokafka import TopicPartition
+from snowflake.connector import errors
+
+from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings
+from app.config.topics import LANDED
+from app.engine.kafka import KafkaLog
+from app.errors import BankstreamError, ContinuityError, one_line
+from app.operations.doctor.findings import Finding
+from app.operations.doctor.kafka import Ends
+from app.operations.provision.warehouse import MIGRATIONS, landing_tables
+from sinks import chain
+from sinks.base import ChainKey, LakeObject, LedgerRow, ObjectStore
+from sinks.gaps import GapRecord, gaps
+from sinks.s3 import S3Store
+from sinks.snowflake import LEDGER, SnowflakeWarehouse, connect
+from sinks.sql import identifier
+
+NEWEST: Final = 50
+"""Objects at the end of each chain that are looked at; `deep` looks at all."""
+READS: Final = 16
+VERSIONS: Final = "SCHEMA_VERSIONS"
+
+
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """A chain as it was found: its objects from some place to its end, and what is wrong between two of them."""
+
+    key: ChainKey
+    newest: LakeObject | None
+    broken: str = ""
+
+
+def judge_lake(
+    chains: Sequence[Chained], ids: Mapping[str, UUID], ends: Mapping[tuple[str, int], Ends], known: Sequence[GapRecord]
+) -> list[Finding]:
+    """Whether the chains are whole and Kafka still has what follows them."""
+    findings: list[Finding] = []
+    accepted = {(gap.topic, gap.incarnation, gap.partition, gap.first): gap for gap in known if gap.worker == "lake"}
+    for one in chains:
+        topic, incarnation, number = one.key
+        subject = f"{topic}/{number}"
+        if one.broken:
+            findings.append(Finding("chain-broken", subject, one.broken))
+        if one.newest is None:
+            continue
+        next_offset = one.newest.last_offset + 1
+        while (
+            gap := accepted.get((topic, incarnation, number, next_offset))
+        ) and gap.resumes_incarnation == incarnation:
+            next_offset = gap.resumes_at
+        accept = f"if that loss is accepted: bankstream gaps accept lake {subject} --reason '…'"
+        if topic in ids and incarnation != str(ids[topic]):
+            if gap is None:
+                findings.append(
+                    Finding(
+                        "lake-recreated", subject,
+                        f"the chain of id {incarnation} ends with offset {next_offset - 1}; now topic {topic} has id {ids[topic]}, and "
+                        f"what the old one had from offset {next_offset} on is not in the lake",
+                        f"bankstream gaps accept lake {subject} --incarnation {incarnation} --reason '…'",
+                    )
+                )  # fmt: skip
+            continue
+        place = ends.get((topic, number))
+        if place is None:
+            continue
+        if next_offset < place.first:
+            findings.append(
+                Finding(
+                    "lake-expired", subject,
+                    f"the lake has {subject} through offset {next_offset - 1}, Kafka begins with {place.first}: offsets {next_offset} to "
+                    f"{place.first - 1} are in neither", accept,
+                )
+            )  # fmt: skip
+        if next_offset > place.end:
+            findings.append(
+                Finding(
+                    "lake-ahead",
+                    subject,
+                    f"the lake has {subject} through offset {next_offset - 1}, Kafka ends with {place.end - 1}",
+                )
+            )
+    return findings
+
+
+def judge_ledger(
+    ledger: Mapping[ChainKey, LedgerRow], chains: Sequence[Chained], last: Mapping[str, LakeObject | None]
+) -> list[Finding]:
+    """Whether what is loaded is in the lake. `last` has the objects that ledger rows end with, as they are now."""
+    newest = {one.key: one.newest for one in chains}
+    findings: list[Finding] = []
+    for key, row in sorted(ledger.items()):
+        if not row.last_object:
+            continue
+        subject, found = f"{key.topic}/{key.partition}", newest.get(key)
+        kept = last.get(row.last_object)
+        if found is None or found.last_offset < row.last_offset:
+            has = "nothing" if found is None else f"only through offset {found.last_offset}"
+            findings.append(
+                Finding(
+                    "ledger-ahead",
+                    subject,
+                    f"{subject} (id {key.incarnation}) is loaded through offset {row.last_offset}, the lake has {has}",
+                )
+            )
+        elif kept is None or (kept.sha256, kept.last_offset) != (row.last_sha256, row.last_offset):
+            state = "is not in the lake" if kept is None else "is another object now"
+            findings.append(
+                Finding(
+                    "ledger-object",
+                    subject,
+                    f"{subject} is loaded through offset {row.last_offset}, but {row.last_object} {state}",
+                )
+            )
+    return findings
+
+
+async def read_chain(store: ObjectStore, key: ChainKey, *, deep: bool = False) -> Chained:
+    """The newest objects of a chain, and whether each follows the one before."""
+    newest = await chain.newest(store, key)
+    if newest is None:
+        return Chained(key, None)
+    names = await _names(store, key, newest, deep=deep)
+    found = await asyncio.gather(*(_object(store, name) for name in names))
+    first = found[0]
+    if deep and isinstance(first, LakeObject) and not chain.follows(first, -1, ""):
+        return Chained(
+            key, newest, f"the first object is {first.object}: offsets 0 to {first.previous_last_offset} are missing"
+        )
+    for name, one, before in zip(names[1:], found[1:], found, strict=False):
+        if isinstance(before, str):
+            return Chained(key, newest, before)
+        if isinstance(one, str):
+            return Chained(key, newest, one)
+        if one.previous_last_offset > before.last_offset:
+            missing = f"offsets {before.last_offset + 1} to {one.previous_last_offset} are missing"
+            return Chained(key, newest, f"{missing}: {name} does not follow {before.object}")
+        if not chain.follows(one, before.last_offset, before.sha256):
+            return Chained(key, newest, f"{name} does not follow {before.object}: it was written behind another object")
+    return Chained(key, newest, found[-1] if isinstance(found[-1], str) else "")
+
+
+async def _names(store: ObjectStore, key: ChainKey, newest: LakeObject, *, deep: bool) -> list[str]:
+    """Of the last objects in order, or of all."""
+    names: list[str] = []
+    after = "" if deep else await _before(store, key, newest)
+    while page := await store.names(chain.folder(key), after=after):
+        names += page
+        after = page[-1]
+    return names if deep else names[-NEWEST:]
+
+
+async def _before(store: ObjectStore, key: ChainKey, newest: LakeObject) -> str:
+    """A name with at least NEWEST objects behind it, "" if there is none: strides back grow until enough stand behind."""
+    stride = NEWEST
+    end = chain.parse(newest.object)[1]
+    while stride < end:
+        after = chain.name(key, end - stride)
+        if len(await store.names(chain.folder(key), after=after, limit=NEWEST)) == NEWEST:
+            return after
+        stride *= 4
+    return ""
+
+
+async def _object(store: ObjectStore, name: str) -> LakeObject | str:
+    """The object, or what is wrong with it."""
+    stat = await store.stat(name)
+    if stat is None:
+        return f"{name} was listed and then gone"
+    try:
+        return chain.described(name, stat)
+    except ContinuityError as error:
+        return one_line(error)
+
+
+async def _chains(store: ObjectStore, *, deep: bool) -> list[Chained]:
+    found = await asyncio.gather(*(chain.chains(store, topic.name) for topic in LANDED))
+    limit = asyncio.Semaphore(READS)
+
+    async def read(key: ChainKey) -> Chained:
+        async with limit:
+            return await read_chain(store, key, deep=deep)
+
+    return list(await asyncio.gather(*(read(key) for keys in found for key in keys)))
+
+
+async def check_lake(s3: S3Settings, kafka: KafkaSettings, *, deep: bool) -> list[Finding]:
+    """Chains, first: what they have by then Kafka had before."""
+    store = S3Store(s3)
+    try:
+        chains, known = await _chains(store, deep=deep), await gaps(store)
+    finally:
+        await store.close()
+    async with KafkaLog(kafka) as log:
+        infos = await log.topics(topic.name for topic in LANDED)
+        tps = [TopicPartition(name, number) for name, info in infos.items() for number in range(info.partitions)]
+        first, end = await log.beginning(tps), await log.end(tps)
+    ends = {(tp.topic, tp.partition): Ends(first[tp], end[tp]) for tp in tps}
+    return judge_lake(chains, {name: info.id for name, info in infos.items()}, ends, known)
+
+
+async def check_ledger(sql: SnowflakeSettings, s3: S3Settings) -> list[Finding]:
+    """The ledger first: what is loaded by then was in the lake before."""
+    store, warehouse = S3Store(s3), SnowflakeWarehouse(sql)
+    try:
+        ledger = await warehouse.ledger()
+        newest = await asyncio.gather(*(chain.newest(store, key) for key in ledger))
+        names = [row.last_object for row in ledger.values() if row.last_object]
+        found = await asyncio.gather(*(_object(store, name) for name in names))
+    finally:
+        await warehouse.close()
+        await store.close()
+    last = {name: one if isinstance(one, LakeObject) else None for name, one in zip(names, found, strict=True)}
+    return judge_ledger(ledger, [Chained(key, one) for key, one in zip(ledger, newest, strict=True)], last)
+
+
+def judge_tables(found: Sequence[str], version: int | None) -> list[Finding]:
+    """Whether the warehouse has what loading needs."""
+    wanted = (*landing_tables(), LEDGER, VERSIONS)
+    findings = [
+        Finding("warehouse-table", table, f"table BRONZE.{table} does not exist")
+        for table in wanted
+        if table not in found
+    ]
+    if version is not None and version != len(MIGRATIONS):
+        findings.append(
+            Finding(
+                "warehouse-table", VERSIONS, f"the warehouse is of version {version}, this program of {len(MIGRATIONS)}"
+            )
+        )
+    return findings
+
+
+def check_tables(sql: SnowflakeSettings) -> list[Finding]:
+    """Landing tables, ledger, version."""
+    database = identifier(sql.database)
+    try:
+        with connect(sql) as session, session.cursor() as cursor:
+            cursor.execute(f"SELECT table_name FROM {database}.INFORMATION_SCHEMA.TABLES WHERE table_schema = 'BRONZE'")  # noqa: S608 - an identifier
+            found = [str(row[0]) for row in cursor.fetchall()]
+            version: int | None = None
+            if VERSIONS in found:
+                cursor.execute(f"SELECT coalesce(max(version), 0) FROM {database}.BRONZE.{VERSIONS}")  # noqa: S608 - an identifier
+                version = int(cursor.fetchall()[0][0])
+    except errors.Error as error:
+        raise BankstreamError(
+            f"the warehouse at {sql.host or sql.account} does not answer: {type(error).__name__} {error.errno}"
+        ) from None
+    return judge_tables(found, version)

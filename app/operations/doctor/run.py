@@ -1,0 +1,100 @@
+"""All checks side by side. Each stands alone: one part that is down keeps no other check from being made."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Final
+
+from app.config.settings import (
+    ConnectSettings,
+    EngineSettings,
+    KafkaSettings,
+    S3Settings,
+    SnowflakeSettings,
+    SourceSettings,
+    read,
+)
+from app.config.topics import LAKE_OBJECTS, LANDED
+from app.errors import one_line
+from app.operations.doctor import capture, kafka, lake, source
+from app.operations.doctor.findings import Finding, Outcome, Report
+from app.operations.provision import topics
+from app.operations.provision.connector import configuration
+from app.topology.partition_groups import STREAMS, groups
+from sinks.gaps import gaps
+from sinks.s3 import S3Store
+
+TIMEOUT_S: Final = 90
+"""Of one check; without `deep`."""
+ATTEMPTS: Final = 2
+"""A doctor says that a part does not answer, and does not wait until it does."""
+LAKE, WAREHOUSE = "bankstream-lake", "bankstream-warehouse"
+"""Consumer groups: the names of the apps, which importing them would start to make."""
+
+Check = Callable[[], Awaitable[list[Finding]]]
+
+
+async def examine(variables: Mapping[str, str], *, deep: bool = False) -> Report:
+    """Make every check; settings are these variables on top of the environment. SettingsError if those cannot be used."""
+    found = await asyncio.gather(
+        *(made_or_not(name, check, deep=deep) for name, check in checks(variables, deep=deep).items())
+    )
+    return Report(tuple(found))
+
+
+def checks(variables: Mapping[str, str], *, deep: bool = False) -> dict[str, Check]:
+    """By name, in the order in which they are shown."""
+    postgres, connect = read(SourceSettings, variables), read(ConnectSettings, variables)
+    broker, engine = read(KafkaSettings, variables), read(EngineSettings, variables)
+    s3 = read(S3Settings, variables).model_copy(update={"max_attempts": ATTEMPTS, "timeout_s": 10})
+    sql = read(SnowflakeSettings, variables)
+    streams = groups(broker)
+    slot = configuration()["slot.name"]
+    inputs = {topic for group in streams for topic in group.topics}
+    landed = [topic.name for topic in LANDED]
+    return {
+        "source tables": _in_thread(source.check_tables, postgres),
+        "source privileges": _in_thread(source.check_roles, postgres),
+        "source slot": _in_thread(source.check_streaming, postgres, slot),
+        "connector": _in_thread(capture.check_connector, connect),
+        "capture position": _in_thread(capture.check_position, connect, postgres),
+        "capture history": partial(_history, broker, s3),
+        "topics": partial(kafka.check_topics, broker, topics.specs(streams, broker, engine)),
+        "streams positions": partial(kafka.check_positions, broker, streams),
+        "streams workers": partial(kafka.check_group, broker, "streams", STREAMS, inputs),
+        "lake workers": partial(kafka.check_group, broker, "lake", LAKE, landed),
+        "warehouse workers": partial(kafka.check_group, broker, "warehouse", WAREHOUSE, [LAKE_OBJECTS.name]),
+        "lake": partial(lake.check_lake, s3, broker, deep=deep),
+        "ledger": partial(lake.check_ledger, sql, s3),
+        "warehouse tables": _in_thread(lake.check_tables, sql),
+    }
+
+
+def _in_thread(check: Callable[..., list[Finding]], *arguments: object) -> Check:
+    return partial(asyncio.to_thread, check, *arguments)
+
+
+async def _history(broker: KafkaSettings, s3: S3Settings) -> list[Finding]:
+    store = S3Store(s3)
+    try:
+        accepted = [
+            capture.Break(gap.first, gap.last).name for gap in await gaps(store) if gap.worker == "capture" and gap.last
+        ]
+    finally:
+        await store.close()
+    return await capture.check_history(broker, accepted)
+
+
+async def made_or_not(name: str, check: Check, *, deep: bool = False) -> Outcome:
+    """What comes of a check, if only why nothing does."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(None if deep else TIMEOUT_S):
+            found = await check()
+    except Exception as error:  # noqa: BLE001 - whatever it is: the other checks are made, and this one is reported as not made
+        reason = (
+            "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {one_line(error)}"
+        )
+        return Outcome(name, time.monotonic() - began, could_not=reason)
+    return Outcome(name, time.monotonic() - began, tuple(found))

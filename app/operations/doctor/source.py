@@ -1,0 +1,331 @@
+"""PostgreSQL: tables, publication, privileges, slot and heartbeat, as the reader's account sees them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+
+from app.config.captured_tables import REQUIRED, captured_tables
+from app.config.settings import SourceSettings
+from app.operations.doctor.findings import Finding
+from app.operations.provision.migrations import Migration, shipped
+from app.operations.provision.source import HEARTBEAT, PUBLICATION
+from app.postgres import as_reader, lsn_text
+
+CONNECT_TIMEOUT_S: Final = 10
+HEARTBEAT_AGE_S: Final = 60
+SLOT_LAG_BYTES: Final = 256 << 20
+WRITING: Final = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
+OPERATIONS: Final = ("insert", "update", "delete", "truncate")
+
+Privilege = tuple[str, str, str]
+"""Role, table, and what it may do there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What capture rests on."""
+
+    wal_level: str
+    identities: Mapping[str, str]
+    """Of the captured tables that exist: PostgreSQL's letter, f is full."""
+    published: frozenset[str] | None
+    """Tables of the publication; None: there is no publication."""
+    operations: frozenset[str] = frozenset(OPERATIONS)
+    filtered: frozenset[str] = frozenset()
+    """Published tables with a row filter or fewer columns than they have."""
+    migrations: Mapping[int, str] | None = None
+    """Version and checksum of what was applied; None: there is no ledger of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Who may do what."""
+
+    logins: Mapping[str, tuple[bool, bool]]
+    """Of the roles that exist: whether they may log in, and replicate."""
+    held: frozenset[Privilege] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The replication slot. LSNs are byte positions in PostgreSQL's log."""
+
+    right_kind: bool
+    active: bool
+    wal_status: str
+    confirmed_lsn: int
+    lag_bytes: int
+    safe_bytes: int | None
+    """How much more log may be written before the slot is lost; None: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """Whether capture is at work."""
+
+    slot: Slot | None
+    heartbeat_age_s: float | None
+    """None: there is no heartbeat row."""
+
+
+@contextmanager
+def reading(settings: SourceSettings) -> Iterator[psycopg.Connection[Any]]:
+    """A session of the reader."""
+    with as_reader(
+        settings, connect_timeout=CONNECT_TIMEOUT_S, application_name="bankstream doctor", autocommit=True,
+        options="-c statement_timeout=30s -c default_transaction_read_only=on",
+    ) as connection:  # fmt: skip
+        yield connection
+
+
+def tables(connection: psycopg.Connection[Any], captured: Iterable[str]) -> Tables:
+    """Ask for what `judge_tables` needs."""
+    (level,) = _row(connection, "SHOW wal_level")
+    identities = connection.execute(
+        "SELECT relname, relreplident::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s)",
+        [[*captured, HEARTBEAT]],
+    ).fetchall()
+    publication = connection.execute(
+        "SELECT pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_publication WHERE pubname = %s", [PUBLICATION]
+    ).fetchone()
+    published = connection.execute(
+        "SELECT p.tablename, p.rowfilter IS NOT NULL OR cardinality(p.attnames) < (SELECT count(*) FROM pg_attribute WHERE attrelid = "
+        "format('%%I.%%I', p.schemaname, p.tablename)::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '') "
+        "FROM pg_publication_tables p WHERE pubname = %s",
+        [PUBLICATION],
+    ).fetchall()
+    migrations: dict[int, str] | None = None
+    if _row(connection, "SELECT to_regclass('public.schema_migrations') IS NOT NULL")[0]:
+        migrations = dict(connection.execute("SELECT version, sha256 FROM schema_migrations").fetchall())
+    return Tables(
+        wal_level=level,
+        identities=dict(identities),
+        published=None if publication is None else frozenset(name for name, _ in published),
+        operations=frozenset(name for name, on in zip(OPERATIONS, publication or (), strict=False) if on),
+        filtered=frozenset(name for name, hidden in published if hidden),
+        migrations=migrations,
+    )
+
+
+def judge_tables(found: Tables, captured: Iterable[str], migrations: Iterable[Migration]) -> list[Finding]:
+    """What is wrong with what capture rests on."""
+    captured = list(captured)
+    findings: list[Finding] = []
+    if found.wal_level != "logical":
+        findings.append(Finding("source-wal-level", "PostgreSQL", f"wal_level is {found.wal_level}"))
+    findings += [
+        Finding("table-missing", table, f"table {table} does not exist")
+        for table in (*captured, HEARTBEAT)
+        if table not in found.identities
+    ]
+    findings += [
+        Finding(
+            "replica-identity",
+            table,
+            f"the replica identity of {table} is {found.identities[table]!r}, not 'f' (full)",
+            f"ALTER TABLE {table} REPLICA IDENTITY FULL; changes made meanwhile stay incomplete: bankstream reconcile shows what differs",
+        )
+        for table in captured
+        if found.identities.get(table, "f") != "f"
+    ]
+    findings += _judge_migrations(found.migrations, migrations)
+    findings += _judge_publication(found, frozenset((*captured, HEARTBEAT)))
+    return findings
+
+
+def _judge_migrations(applied: Mapping[int, str] | None, migrations: Iterable[Migration]) -> list[Finding]:
+    wanted = {migration.version: migration for migration in migrations}
+    have = applied or {}
+    problems = [f"{wanted[version].name} is not applied" for version in sorted(wanted.keys() - have.keys())]
+    problems += [f"version {version} is of a newer program" for version in sorted(have.keys() - wanted.keys())]
+    problems += [
+        f"{wanted[version].name} has changed since it was applied"
+        for version in sorted(wanted.keys() & have.keys())
+        if have[version] != wanted[version].sha256
+    ]
+    return [Finding("source-migrations", "migrations", "; ".join(problems))] if problems else []
+
+
+def _judge_publication(found: Tables, wanted: frozenset[str]) -> list[Finding]:
+    if found.published is None:
+        return [Finding("publication-missing", PUBLICATION, f"there is no publication {PUBLICATION}")]
+    findings: list[Finding] = []
+    statement = f"ALTER PUBLICATION {PUBLICATION} SET TABLE {', '.join(sorted(wanted))}"
+    missing, extra = sorted(wanted - found.published), sorted(found.published - wanted)
+    if missing or extra:
+        parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"also has {', '.join(extra)}"] * bool(extra)
+        more = (
+            ". Then bankstream reconcile: changes made meanwhile come back only by a snapshot (stop Connect, drop the slot, start Connect)"
+            if missing
+            else ""
+        )
+        findings.append(
+            Finding(
+                "publication-tables", PUBLICATION, f"publication {PUBLICATION} {' and '.join(parts)}", statement + more
+            )
+        )
+    if absent := [operation for operation in OPERATIONS if operation not in found.operations]:
+        findings.append(Finding("publication-operations", PUBLICATION, f"it does not publish {', '.join(absent)}"))
+    findings += [
+        Finding("publication-filter", table, f"only part of table {table} is published", statement)
+        for table in sorted(found.filtered)
+    ]
+    return findings
+
+
+def needed(settings: SourceSettings, captured: Iterable[str]) -> frozenset[Privilege]:
+    """What the roles must be allowed."""
+    tables = (*captured, HEARTBEAT)
+    return frozenset(
+        {
+            (settings.user, table, privilege)
+            for table in REQUIRED
+            for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")
+        }
+        | {(role, table, "SELECT") for role in (settings.replication_user, settings.reader_user) for table in tables}
+        | {(settings.replication_user, f"{HEARTBEAT}.beat_at", "UPDATE")}
+    )
+
+
+def roles(connection: psycopg.Connection[Any], settings: SourceSettings, captured: Iterable[str]) -> Roles:
+    """Ask for what `judge_roles` needs."""
+    names = [settings.user, settings.replication_user, settings.reader_user]
+    logins = {
+        name: (login, replicates)
+        for name, login, replicates in connection.execute(
+            "SELECT rolname, rolcanlogin, rolreplication OR rolsuper FROM pg_roles WHERE rolname = ANY(%s)", [names]
+        ).fetchall()
+    }
+    held = connection.execute(
+        "SELECT role, relname::text, privilege FROM unnest(%s::text[]) role, pg_class, unnest(%s::text[]) privilege "
+        "WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s) AND has_table_privilege(role, pg_class.oid, privilege)",
+        [[*logins, "public"], ["SELECT", *WRITING], [*captured, HEARTBEAT]],
+    ).fetchall()
+    beats = connection.execute(
+        "SELECT role FROM unnest(%s::text[]) role, pg_class WHERE oid = to_regclass(%s) "
+        "AND has_column_privilege(role, oid, 'beat_at', 'UPDATE')",
+        [list(logins), f"public.{HEARTBEAT}"],
+    ).fetchall()
+    return Roles(
+        logins, frozenset({*map(tuple, held), *((role, f"{HEARTBEAT}.beat_at", "UPDATE") for (role,) in beats)})
+    )
+
+
+def judge_roles(found: Roles, settings: SourceSettings, captured: Iterable[str]) -> list[Finding]:
+    """What is wrong with who may do what."""
+    findings: list[Finding] = []
+    for role in (settings.user, settings.replication_user, settings.reader_user):
+        login, replicates = found.logins.get(role, (None, None))
+        if login is None:
+            findings.append(Finding("role-missing", role, f"there is no role {role}"))
+        elif not login or (role == settings.replication_user and not replicates):
+            lacks = "LOGIN" if not login else "REPLICATION"
+            findings.append(Finding("role-missing", role, f"role {role} lacks {lacks}"))
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for role, table, privilege in sorted(needed(settings, captured) - found.held):
+        if role in found.logins:
+            lacking.setdefault((role, table), []).append(privilege)
+    findings += [
+        Finding("privilege-missing", role, f"{role} lacks {', '.join(privileges)} on {table}")
+        for (role, table), privileges in lacking.items()
+    ]
+    readers = (settings.replication_user, settings.reader_user)
+    excess = sorted(
+        (role, table, privilege)
+        for role, table, privilege in found.held
+        if role == "public" or (role in readers and privilege in WRITING and "." not in table)
+    )
+    findings += [
+        Finding("privilege-excess", role, f"{'everybody' if role == 'public' else role} has {privilege} on {table}")
+        for role, table, privilege in excess
+    ]
+    return findings
+
+
+def streaming(connection: psycopg.Connection[Any], slot_name: str) -> Streaming:
+    """Ask for what `judge_streaming` needs."""
+    row = connection.execute(
+        "SELECT slot_type = 'logical' AND plugin = 'pgoutput' AND database = current_database(), active, coalesce(wal_status, 'unknown'), "
+        "coalesce(confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(pg_current_wal_lsn() - confirmed_flush_lsn, 0)::bigint, safe_wal_size "
+        "FROM pg_replication_slots WHERE slot_name = %s",
+        [slot_name],
+    ).fetchone()
+    age: float | None = None
+    if _row(connection, "SELECT to_regclass('public.heartbeat') IS NOT NULL")[0]:
+        beat = connection.execute(
+            "SELECT extract(epoch FROM now() - beat_at)::float FROM heartbeat WHERE id = 1"
+        ).fetchone()
+        age = None if beat is None else beat[0]
+    return Streaming(None if row is None else Slot(*row), age)
+
+
+def judge_streaming(found: Streaming, slot_name: str) -> list[Finding]:
+    """What is wrong with capture at work."""
+    findings: list[Finding] = []
+    slot = found.slot
+    if slot is None:
+        findings.append(Finding("slot-missing", slot_name, f"PostgreSQL has no replication slot {slot_name}"))
+    elif not slot.right_kind:
+        findings.append(Finding("slot-kind", slot_name, f"slot {slot_name} is not a pgoutput slot of this database"))
+    elif slot.wal_status == "lost":
+        findings.append(
+            Finding(
+                "slot-lost",
+                slot_name,
+                f"slot {slot_name} is lost: log behind {lsn_text(slot.confirmed_lsn)} was removed unread",
+            )
+        )
+    else:
+        if not slot.active:
+            findings.append(
+                Finding(
+                    "slot-inactive",
+                    slot_name,
+                    f"nobody reads slot {slot_name}; {slot.lag_bytes:,} bytes wait behind {lsn_text(slot.confirmed_lsn)}",
+                )
+            )
+        if slot.wal_status == "unreserved":
+            findings.append(
+                Finding("slot-unreserved", slot_name, f"slot {slot_name} needs log that goes at the next checkpoint")
+            )
+        elif slot.lag_bytes > SLOT_LAG_BYTES or slot.wal_status == "extended":
+            left = "" if slot.safe_bytes is None else f", {slot.safe_bytes:,} bytes more and it is lost"
+            findings.append(
+                Finding("slot-behind", slot_name, f"{slot.lag_bytes:,} bytes of log wait in slot {slot_name}{left}")
+            )
+    if found.heartbeat_age_s is None:
+        findings.append(Finding("heartbeat-still", HEARTBEAT, "there is no heartbeat row"))
+    elif found.heartbeat_age_s > HEARTBEAT_AGE_S:
+        findings.append(
+            Finding("heartbeat-still", HEARTBEAT, f"the last heartbeat was {found.heartbeat_age_s:.0f} s ago")
+        )
+    return findings
+
+
+def check_tables(settings: SourceSettings) -> list[Finding]:
+    """Tables, publication, migrations."""
+    captured = [table.name for table in captured_tables()]
+    with reading(settings) as connection:
+        return judge_tables(tables(connection, captured), captured, shipped())
+
+
+def check_roles(settings: SourceSettings) -> list[Finding]:
+    """Roles and privileges."""
+    captured = [table.name for table in captured_tables()]
+    with reading(settings) as connection:
+        return judge_roles(roles(connection, settings, captured), settings, captured)
+
+
+def check_streaming(settings: SourceSettings, slot_name: str) -> list[Finding]:
+    """Slot and heartbeat."""
+    with reading(settings) as connection:
+        return judge_streaming(streaming(connection, slot_name), slot_name)
+
+
+def _row(connection: psycopg.Connection[Any], query: str) -> tuple[Any, ...]:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return tuple(row)

@@ -1,0 +1,134 @@
+"""Accepting a gap. The record is written into the lake first; only then may a position move over the gap, where positions live.
+
+Nothing that is not lost can be accepted: what is missing is found out here, from Kafka, the lake and the changelogs. Doing it twice writes
+and moves nothing twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from aiokafka import TopicPartition
+
+from app.config.settings import EngineSettings, KafkaSettings
+from app.engine.group import POSITIONS, Group
+from app.engine.kafka import KafkaLog
+from app.engine.positions import Position, encode
+from app.engine.transactional_producer import Transactions
+from app.errors import BankstreamError
+from app.operations.doctor.capture import Break, read_breaks
+from app.operations.doctor.kafka import read_positions
+from sinks import chain, gaps
+from sinks.base import ChainKey, ObjectStore
+from sinks.gaps import GapRecord
+
+
+class GapError(BankstreamError):
+    """There is no such gap, or it cannot be accepted now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who decided to go on, when (RFC 3339, UTC) and why."""
+
+    reason: str
+    by: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A topic partition as Kafka has it now."""
+
+    tp: TopicPartition
+    topic_id: str
+    first: int
+
+
+async def accept_lake(
+    store: ObjectStore, kafka: KafkaSettings, tp: TopicPartition, decision: Decision, *, incarnation: str | None = None
+) -> GapRecord:
+    """The lake goes on with the first record that Kafka has. With `incarnation`, what a deleted topic of that id had behind its chain."""
+    now = await _place(kafka, tp)
+    key = ChainKey(tp.topic, incarnation or now.topic_id, tp.partition)
+    newest = await chain.newest(store, key)
+    if newest is None:
+        raise GapError(
+            f"the lake has no chain of {tp.topic}/{tp.partition} with id {key.incarnation}: nothing of it was archived"
+        )
+    begins = await gaps.resumed(store, key, newest.last_offset + 1)
+    if key.incarnation == now.topic_id and begins >= now.first:
+        raise GapError(
+            f"nothing is lost of {tp.topic}/{tp.partition}: the lake needs offset {begins}, Kafka begins with {now.first}"
+        )
+    return await gaps.write(store, _record("lake", now, key.incarnation, begins, decision))
+
+
+async def accept_streams(
+    store: ObjectStore,
+    kafka: KafkaSettings,
+    engine: EngineSettings,
+    groups: Sequence[Group],
+    tp: TopicPartition,
+    decision: Decision,
+) -> list[GapRecord]:
+    """The streams groups of this topic go on with the first record that Kafka has. Fences a worker that has the partition open."""
+    now = await _place(kafka, tp)
+    found = [
+        await _accept_group(store, kafka, engine, group, now, decision) for group in groups if tp.topic in group.topics
+    ]
+    accepted = [gap for gap in found if gap is not None]
+    if not accepted:
+        raise GapError(f"nothing is lost of {tp.topic}/{tp.partition}: Kafka has what the streams workers need next")
+    return accepted
+
+
+async def _accept_group(
+    store: ObjectStore, kafka: KafkaSettings, engine: EngineSettings, group: Group, now: _Place, decision: Decision
+) -> GapRecord | None:
+    transactions = Transactions(group.transactional_id(now.tp.partition), kafka, engine)
+    await transactions.start()  # from here on no worker moves the position
+    try:
+        async with KafkaLog(kafka) as log:
+            states = await read_positions(kafka, group, log)
+        position = states[now.tp.partition].positions.get(now.tp.topic)
+        if position is None or (str(position.topic_id) == now.topic_id and position.offset >= now.first):
+            return None
+        gap = await gaps.write(store, _record("streams", now, str(position.topic_id), position.offset, decision))
+        goes_on = Position(gap.resumes_at, UUID(gap.resumes_incarnation))
+        target = (group.changelog(POSITIONS), now.tp.partition)
+        await transactions.commit({target: [(now.tp.topic.encode(), encode(goes_on))]})
+    finally:
+        await transactions.stop()
+    return gap
+
+
+async def accept_capture(
+    store: ObjectStore, kafka: KafkaSettings, slot: str, wanted: str, decision: Decision
+) -> GapRecord:
+    """A range of PostgreSQL's log that was not captured, as `bankstream doctor` writes it."""
+    breaks: dict[str, Break] = {one.name: one for one in await read_breaks(kafka)}
+    if wanted not in breaks:
+        raise GapError(f"the heartbeats show no gap {wanted}. They show: {', '.join(breaks) or 'none'}")
+    found = breaks[wanted]
+    gap = GapRecord(
+        worker="capture", topic=slot, incarnation="-", partition=0, first=found.last, last=found.resumed, resumes_incarnation="-",
+        resumes_at=found.resumed, reason=decision.reason, accepted_by=decision.by, accepted_at=decision.at,
+    )  # fmt: skip
+    return await gaps.write(store, gap)
+
+
+async def _place(kafka: KafkaSettings, tp: TopicPartition) -> _Place:
+    async with KafkaLog(kafka) as log:
+        info = (await log.require([tp.topic]))[tp.topic]
+        if tp.partition >= info.partitions:
+            raise GapError(f"topic {tp.topic} has no partition {tp.partition}")
+        return _Place(tp, str(info.id), (await log.beginning([tp]))[tp])
+
+
+def _record(worker: gaps.Worker, now: _Place, incarnation: str, first: int, decision: Decision) -> GapRecord:
+    return GapRecord(
+        worker=worker, topic=now.tp.topic, incarnation=incarnation, partition=now.tp.partition, first=first,
+        last=now.first - 1 if incarnation == now.topic_id else None, resumes_incarnation=now.topic_id, resumes_at=now.first,
+        reason=decision.reason, accepted_by=decision.by, accepted_at=decision.at,
+    )  # fmt: skip

@@ -1,0 +1,201 @@
+"""The source database: roles, database, tables, privileges, and the publication that Debezium reads.
+
+| role             | may                                                                                          |
+|------------------|----------------------------------------------------------------------------------------------|
+| bank_owner       | owns the database and its tables; runs the migrations                                        |
+| bank_app         | SELECT, INSERT, UPDATE, DELETE on the bank's tables; the bank's own software                 |
+| bank_replication | REPLICATION, SELECT on the captured tables, UPDATE of the heartbeat's beat_at: the connector |
+| bank_reader      | SELECT                                                                                       |
+
+With an administrator in the settings, the roles and the database are made and their passwords set. Without one they have to exist, as on
+a bank's own server, and the owner does the rest. Passwords go to the server as SCRAM verifiers, so none can reach its log.
+Everything may be run again at any time; what is as it should be stays as it is.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any, Final, LiteralString
+
+import psycopg
+from psycopg import sql
+from pydantic import SecretStr
+
+from app.config.captured_tables import captured_tables
+from app.config.settings import PostgresSettings, SourceSettings
+from app.config.topics import others
+from app.errors import one_line
+from app.operations.capture.errors import SourceError
+from app.operations.provision.migrations import lock, migrate, shipped
+from app.postgres import log_in
+
+PUBLICATION: Final = "bank"
+HEARTBEAT: Final = "heartbeat"
+"""Published beside the captured tables; its identity need not be full."""
+APPLICATION: Final = "bankstream provision"
+CONNECT_TIMEOUT_S: Final = 10
+
+Connection = psycopg.Connection[Any]
+
+
+def provision(settings: SourceSettings) -> list[str]:
+    """Set up the source; answers the migrations applied now. SourceError says what is missing and who has to do what."""
+    if settings.admin_user is not None:
+        with _connect(settings, settings.admin_user, settings.admin_password, settings.admin_dbname) as connection:
+            lock(connection)
+            _make_roles(connection, settings)
+            _make_database(connection, settings)
+    with _connect(settings, settings.owner_user, settings.owner_password, settings.dbname) as connection:
+        lock(connection)
+        _check_roles(connection, settings)
+        applied = migrate(connection, shipped())
+        _grant(connection, settings)
+        _capture_others(connection, settings)
+        _check_capture(connection)
+    return applied
+
+
+@contextmanager
+def _connect(settings: PostgresSettings, user: str, password: SecretStr | None, dbname: str) -> Iterator[Connection]:
+    try:
+        connection = log_in(
+            settings,
+            user,
+            password,
+            dbname=dbname,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name=APPLICATION,
+            options="-c client_min_messages=warning",
+            autocommit=True,
+        )
+    except psycopg.OperationalError as error:
+        raise SourceError(
+            f"PostgreSQL at {settings.host}:{settings.port}, database {dbname}, does not let {user} in: {one_line(error)}. Check "
+            "BANKSTREAM_POSTGRES_*; roles and database have to exist unless BANKSTREAM_POSTGRES_ADMIN_USER is set to make them."
+        ) from None
+    with connection:
+        yield connection
+
+
+def _make_roles(connection: Connection, settings: SourceSettings) -> None:
+    for name, password, attribute in (
+        (settings.owner_user, settings.owner_password, "NOREPLICATION"),
+        (settings.user, settings.password, "NOREPLICATION"),
+        (settings.replication_user, settings.replication_password, "REPLICATION"),
+        (settings.reader_user, settings.reader_password, "NOREPLICATION"),
+    ):
+        try:
+            _make_role(connection, name, password, attribute)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise SourceError(
+                f"{settings.admin_user} may not make or change role {name}: {error.diag.message_primary}. Let someone who may make it "
+                "(app/operations/provision/source.py lists the roles), and unset BANKSTREAM_POSTGRES_ADMIN_USER."
+            ) from None
+
+
+def _make_role(connection: Connection, name: str, password: SecretStr | None, attribute: LiteralString) -> None:
+    found = connection.execute("SELECT rolreplication, rolcanlogin FROM pg_roles WHERE rolname = %s", [name]).fetchone()
+    role = sql.Identifier(name)
+    if found is None:
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE {}").format(role, sql.SQL(attribute))
+        )
+    elif found != (attribute == "REPLICATION", True):
+        connection.execute(sql.SQL("ALTER ROLE {} LOGIN {}").format(role, sql.SQL(attribute)))
+    if password is not None:
+        verifier = connection.pgconn.encrypt_password(
+            password.get_secret_value().encode(), name.encode(), b"scram-sha-256"
+        ).decode()
+        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(verifier)))
+
+
+def _make_database(connection: Connection, settings: SourceSettings) -> None:
+    database, owner = sql.Identifier(settings.dbname), sql.Identifier(settings.owner_user)
+    if connection.execute("SELECT FROM pg_database WHERE datname = %s", [settings.dbname]).fetchone() is None:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(database, owner)
+        )
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    others = sql.SQL(", ").join(map(sql.Identifier, (settings.user, settings.replication_user, settings.reader_user)))
+    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, others))
+
+
+def _check_roles(connection: Connection, settings: SourceSettings) -> None:
+    level = connection.execute("SHOW wal_level").fetchone()
+    if level != ("logical",):
+        raise SourceError(
+            f"PostgreSQL at {settings.host}:{settings.port} has wal_level {level[0] if level else '?'}: Debezium needs logical. Set "
+            "wal_level = logical (a managed service has a parameter for it, such as rds.logical_replication) and restart it."
+        )
+    wanted = {settings.user, settings.replication_user, settings.reader_user}
+    rows = connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [list(wanted)]).fetchall()
+    if missing := sorted(wanted - {name for (name,) in rows}):
+        raise SourceError(
+            f"PostgreSQL at {settings.host}:{settings.port} has no role {', '.join(missing)}. Make them (the module "
+            "app/operations/provision/source.py lists what each may do), or set BANKSTREAM_POSTGRES_ADMIN_USER to someone who may."
+        )
+
+
+def _grant(connection: Connection, settings: SourceSettings) -> None:
+    """Run privileges.sql with the roles' names in the place of psql's variables."""
+    text = (files("app.operations.provision") / "privileges.sql").read_text(encoding="utf-8")
+    for variable, name in (
+        ("app", settings.user),
+        ("replication", settings.replication_user),
+        ("reader", settings.reader_user),
+    ):
+        text = text.replace(f':"{variable}"', sql.Identifier(name).as_string(connection))
+    with connection.transaction():
+        connection.execute(text.encode())
+
+
+def _capture_others(connection: Connection, settings: SourceSettings) -> None:
+    """Let Debezium have the tables that are declared beside the bank's own. The bank makes them; here they become captured."""
+    for table in others(captured_tables()):
+        name = sql.Identifier("public", table.name)
+        if connection.execute("SELECT to_regclass(%s)", [f"public.{table.name}"]).fetchone() == (None,):
+            raise SourceError(
+                f"table {table.name} is declared as captured, but database {settings.dbname} has none in schema public that "
+                f"{settings.owner_user} can see. Make it, or take it out of the file that BANKSTREAM_TABLES_FILE names."
+            )
+        readers = sql.SQL(", ").join(map(sql.Identifier, (settings.replication_user, settings.reader_user)))
+        published = connection.execute(
+            "SELECT FROM pg_publication_tables WHERE pubname = %s AND schemaname = 'public' AND tablename = %s",
+            [PUBLICATION, table.name],
+        ).fetchone()
+        try:
+            with connection.transaction():
+                connection.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(name))
+                connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(name, readers))
+                if published is None:
+                    publication = sql.Identifier(PUBLICATION)
+                    connection.execute(sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(publication, name))
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise SourceError(
+                f"{settings.owner_user} may not let table {table.name} be captured: {error.diag.message_primary}. It has to own it."
+            ) from None
+
+
+def _check_capture(connection: Connection) -> None:
+    """Someone may have changed by hand what the migrations made; capture would then lose changes without a word."""
+    rows = connection.execute(
+        "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s ORDER BY 1", [PUBLICATION]
+    ).fetchall()
+    published = [name for (name,) in rows]
+    tables = sorted(table.name for table in captured_tables())
+    captured = ", ".join(sorted((*tables, HEARTBEAT)))
+    if published != [f"public.{table}" for table in captured.split(", ")]:
+        raise SourceError(
+            f"publication {PUBLICATION} has {', '.join(published) or 'no tables'} instead of {captured}. Put it right: "
+            f"ALTER PUBLICATION {PUBLICATION} SET TABLE {captured}"
+        )
+    rows = connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s) AND relreplident <> 'f'",
+        [tables],
+    ).fetchall()
+    if rows:
+        table = rows[0][0]
+        raise SourceError(
+            f"table {table} has lost its full replica identity: changes would come without what was before. Put it right: "
+            f"ALTER TABLE {table} REPLICA IDENTITY FULL"
+        )

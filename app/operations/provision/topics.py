@@ -1,0 +1,53 @@
+"""The topics: the catalogue's, and the changelogs of the streams groups. Connect makes its own three."""
+
+from collections.abc import Iterable
+
+from aiokafka.errors import KafkaError
+
+from app.config.settings import EngineSettings, KafkaSettings
+from app.config.topics import CATALOGUE, partitions_of
+from app.engine.group import Group
+from app.engine.topic_admin import TopicSpec, ensure_topics, policy
+from app.errors import one_line
+from app.operations.capture.errors import TopicsError
+
+
+def specs(groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings) -> list[TopicSpec]:
+    """Every topic as it shall be. A changelog is compacted, or kept for its table's retention if it has one."""
+    catalogue = [
+        TopicSpec(
+            topic.name,
+            partitions_of(topic.name, kafka.partitions),
+            policy(cleanup=topic.cleanup, retention_ms=topic.retention_ms, engine=engine, kafka=kafka),
+        )
+        for topic in CATALOGUE
+    ]
+    changelogs = [
+        TopicSpec(
+            changelog.topic,
+            group.partitions,
+            policy(
+                cleanup="compact" if changelog.retention_ms is None else "delete",
+                retention_ms=-1 if changelog.retention_ms is None else changelog.retention_ms,
+                engine=engine,
+                kafka=kafka,
+            ),
+        )
+        for group in groups
+        for changelog in group.changelogs
+    ]
+    return catalogue + changelogs
+
+
+async def provision(groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings) -> list[str]:
+    """Create what is missing; answers the names created. ContinuityError when one exists with another partition count.
+
+    TopicsError when Kafka cannot be reached or refuses.
+    """
+    try:
+        return await ensure_topics(specs(groups, kafka, engine), kafka)
+    except KafkaError as error:
+        raise TopicsError(
+            f"Kafka at {kafka.bootstrap_servers} does not do as asked: {one_line(error)}. Check BANKSTREAM_KAFKA_*, and that it runs; its "
+            "log says more."
+        ) from error

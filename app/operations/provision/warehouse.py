@@ -1,0 +1,124 @@
+"""The warehouse: database, schemas, landing tables, ledger, file format and the external stage over the lake.
+
+What never changes once it is there is a migration with a number, noted in BRONZE.SCHEMA_VERSIONS. Landing tables follow the catalogue of
+topics and the stage follows the settings, so both are seen to every time. Everything may be run again at any time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from snowflake.connector import SnowflakeConnection, errors
+
+from app.config.settings import S3Settings, SnowflakeSettings, read
+from app.config.topics import LANDED
+from app.errors import BankstreamError
+from sinks.snowflake import LEDGER, connect
+from sinks.sql import identifier
+
+SCHEMAS: Final = ("BRONZE", "SILVER", "GOLD")
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "CREATE FILE FORMAT IF NOT EXISTS {bronze}.LAKE_NDJSON TYPE = JSON COMPRESSION = ZSTD",
+        f"""CREATE TABLE IF NOT EXISTS {{bronze}}.{LEDGER} (
+            topic VARCHAR NOT NULL,
+            incarnation VARCHAR NOT NULL,
+            log_partition INTEGER NOT NULL,
+            last_offset INTEGER NOT NULL,
+            last_object VARCHAR NOT NULL,
+            last_sha256 VARCHAR NOT NULL,
+            loaded_at TIMESTAMP_NTZ NOT NULL,
+            PRIMARY KEY (topic, incarnation, log_partition)
+        )""",
+    ),
+)
+"""Each entry is a version, counted from 1. Only ever append: what was applied stays as it was."""
+
+
+class WarehouseError(BankstreamError):
+    """The warehouse cannot be reached, or does not let us set it up."""
+
+
+def run(environment: Mapping[str, str]) -> None:
+    """The step of the local stack and of `bankstream provision`, with settings from these variables."""
+    provision(read(SnowflakeSettings, environment), read(S3Settings, environment))
+
+
+def provision(warehouse: SnowflakeSettings, lake: S3Settings) -> int:
+    """Set everything up; answers how many migrations were applied now. WarehouseError names the statement that was refused."""
+    try:
+        connection = connect(warehouse, database=False)
+    except errors.Error as error:
+        raise WarehouseError(
+            f"no session with the warehouse at {warehouse.host or warehouse.account}: {error}. Check BANKSTREAM_SNOWFLAKE_*."
+        ) from None
+    with connection:
+        database = identifier(warehouse.database)
+        bronze = f"{database}.BRONZE"
+        _run(connection, f"CREATE DATABASE IF NOT EXISTS {database}")
+        for schema in SCHEMAS:
+            _run(connection, f"CREATE SCHEMA IF NOT EXISTS {database}.{schema}")
+        applied = _migrate(connection, bronze)
+        for table in landing_tables():
+            _run(connection, f"CREATE TABLE IF NOT EXISTS {bronze}.{table} (record VARIANT)")
+        _run(connection, stage(warehouse, lake), secret=True)
+    return applied
+
+
+def landing_tables() -> list[str]:
+    """The landing tables of the catalogue."""
+    return sorted({identifier(topic.landing) for topic in LANDED if topic.landing is not None})
+
+
+def stage(warehouse: SnowflakeSettings, lake: S3Settings) -> str:
+    """The statement that makes the external stage. With a storage integration it holds no key."""
+    name = f"{identifier(warehouse.database)}.BRONZE.{identifier(warehouse.stage)}"
+    url = "/".join(part for part in (lake.bucket, lake.prefix.strip("/")) if part)
+    if warehouse.storage_integration is not None:
+        access = f"STORAGE_INTEGRATION = {identifier(warehouse.storage_integration)}"
+    elif lake.access_key_id is not None and lake.secret_access_key is not None:
+        access = (
+            f"CREDENTIALS = (AWS_KEY_ID = {_quoted(lake.access_key_id)} "
+            f"AWS_SECRET_KEY = {_quoted(lake.secret_access_key.get_secret_value())})"
+        )
+    else:
+        access = ""
+    return (
+        f"CREATE OR REPLACE STAGE {name} URL = {_quoted(f's3://{url}/')} {access} "
+        "FILE_FORMAT = (TYPE = JSON COMPRESSION = ZSTD)"
+    )
+
+
+def _migrate(connection: SnowflakeConnection, bronze: str) -> int:
+    _run(
+        connection,
+        f"CREATE TABLE IF NOT EXISTS {bronze}.SCHEMA_VERSIONS (version INTEGER NOT NULL, applied_at TIMESTAMP_NTZ NOT NULL)",
+    )
+    newest = next(_run(connection, f"SELECT coalesce(max(version), 0) FROM {bronze}.SCHEMA_VERSIONS"))[0]  # noqa: S608 - ours
+    if newest > len(MIGRATIONS):
+        raise WarehouseError(
+            f"{bronze} has schema version {newest}, this program knows {len(MIGRATIONS)}. Use a newer program on it."
+        )
+    for version, statements in enumerate(MIGRATIONS[newest:], newest + 1):
+        for statement in statements:
+            _run(connection, statement.format(bronze=bronze))
+        _run(connection, f"INSERT INTO {bronze}.SCHEMA_VERSIONS SELECT {version}, SYSDATE()")
+    return len(MIGRATIONS) - int(newest)
+
+
+def _run(connection: SnowflakeConnection, sql: str, *, secret: bool = False) -> Iterator[Sequence[Any]]:
+    try:
+        with connection.cursor() as cursor:
+            return iter(list(cursor.execute(sql) or ()))
+    except errors.Error as error:
+        shown = f"{sql.split(' URL', maxsplit=1)[0]} …" if secret else " ".join(sql.split())
+        raise WarehouseError(
+            f"the warehouse refuses `{shown}`: {type(error).__name__} {error.errno}. Check the role's privileges."
+            + ("" if secret else f" It says: {str(error).splitlines()[0]}")
+        ) from None
+
+
+def _quoted(text: str) -> str:
+    """A string literal for what may hold any printable character: keys and URLs."""
+    if not text.isprintable():
+        raise WarehouseError("a setting of the lake has characters that no key or URL has. Check BANKSTREAM_S3_*.")
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

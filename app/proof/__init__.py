@@ -1,0 +1,1 @@
+"""Commands that prove a deployment right: reconcile, trace, rebuild and replay."""

@@ -1,0 +1,138 @@
+"""The content of landing tables as hashes, worked out in the warehouse: one for each block of offsets, so that a difference has a place.
+
+A hash is over the rows' JSON as the warehouse prints it, which is one text for one VARIANT. Two tables of one kind of warehouse have
+the same hash exactly if they have the same rows; it says nothing across kinds.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from snowflake.connector import SnowflakeConnection
+from snowflake.connector.errors import Error
+
+from app.proof.rebuild.report import RebuildError
+from sinks.base import ChainKey
+from sinks.snowflake import LEDGER
+from sinks.sql import identifier, literal
+
+BLOCK: Final = 10_000
+"""Offsets: their hashes, 64 characters each, stay far below the 16 MB of a text."""
+
+Ends = Mapping[ChainKey, int]
+Limits = Mapping[tuple[str, int], int | None]
+"""The last offset that counts, by topic and partition; None: all."""
+
+CONTENT: Final = """
+    WITH landed AS (
+        SELECT
+            record:topic::varchar AS topic,
+            record:partition::number(38, 0) AS log_partition,
+            record:offset::number(38, 0) AS log_offset,
+            to_json(record) AS content
+        FROM {table}
+    )
+    SELECT
+        topic, log_partition, floor(log_offset / {block}) AS block, count(*) AS row_count,
+        sha2(listagg(sha2(content, 256), '') WITHIN GROUP (ORDER BY log_offset, content), 256) AS hash
+    FROM landed
+    WHERE {limits}
+    GROUP BY 1, 2, 3
+    ORDER BY 1, 2, 3
+"""
+
+
+class Block(NamedTuple):
+    """A stretch of offsets of one partition."""
+
+    topic: str
+    partition: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}, offsets {self.number * BLOCK} to {(self.number + 1) * BLOCK - 1}"
+
+
+Content = dict[Block, tuple[int, str]]
+"""Rows and hash of every block that has any."""
+
+
+def ends(connection: SnowflakeConnection, database: str) -> dict[ChainKey, int]:
+    """How far the ledger of a database is."""
+    rows = _run(
+        connection,
+        f"SELECT topic, incarnation, log_partition, last_offset FROM {identifier(database)}.BRONZE.{LEDGER}",  # noqa: S608
+    )
+    return {ChainKey(topic, incarnation, int(partition)): int(offset) for topic, incarnation, partition, offset in rows}
+
+
+def limits(first: Ends, second: Ends) -> dict[tuple[str, int], int | None]:
+    """Through which offsets two warehouses can be compared while the first goes on loading: those that both have passed.
+
+    A landing row does not say of which incarnation of its topic it is. So a partition that has had several is compared as a whole, which
+    takes a moment when both are at the same place: RebuildError if they are not.
+    """
+    found: dict[tuple[str, int], int | None] = {}
+    by_partition: dict[tuple[str, int], list[ChainKey]] = {}
+    for key in first.keys() | second.keys():
+        by_partition.setdefault((key.topic, key.partition), []).append(key)
+    for partition, keys in by_partition.items():
+        if len(keys) == 1:
+            found[partition] = min(first.get(keys[0], -1), second.get(keys[0], -1))
+        elif all(first.get(key, -1) == second.get(key, -1) for key in keys):
+            found[partition] = None
+        else:
+            raise RebuildError(
+                f"topic {partition[0]} was made anew at some time, and its partition {partition[1]} is loaded further in one "
+                "warehouse than in the other. Run this again when no changes come in"
+            )
+    return found
+
+
+def content(connection: SnowflakeConnection, database: str, table: str, within: Limits | None = None) -> Content:
+    """The blocks of a landing table. RebuildError when the warehouse does not answer."""
+    sql = CONTENT.format(
+        table=f"{identifier(database)}.BRONZE.{identifier(table)}",
+        block=BLOCK,
+        limits="true" if within is None else _condition(within),
+    )
+    return {
+        Block(topic, int(partition), int(number)): (int(rows), str(hashed))
+        for topic, partition, number, rows, hashed in _run(connection, sql)
+    }
+
+
+def total(found: Content) -> tuple[int, str]:
+    """Rows and hash of a whole table."""
+    digest = hashlib.sha256()
+    for block, (rows, hashed) in sorted(found.items()):
+        digest.update(f"{block.topic}\0{block.partition}\0{block.number}\0{rows}\0{hashed}\n".encode())
+    return sum(rows for rows, _ in found.values()), digest.hexdigest()
+
+
+def differences(first: Content, second: Content) -> list[str]:
+    """The blocks that differ."""
+    return [
+        f"{block}: {first.get(block, (0, ''))[0]:,} rows in the first, {second.get(block, (0, ''))[0]:,} rebuilt"
+        + (", with other content" if first.get(block, (0, ""))[0] == second.get(block, (0, ""))[0] else "")
+        for block in sorted(first.keys() | second.keys())
+        if first.get(block) != second.get(block)
+    ]
+
+
+def _condition(within: Limits) -> str:
+    """SQL that is true of the rows within the limits."""
+    parts = [
+        f"(topic = {literal(topic)} AND log_partition = {partition:d}"
+        + (f" AND log_offset <= {last:d})" if last is not None else ")")
+        for (topic, partition), last in sorted(within.items())
+    ]
+    return " OR ".join(parts) or "false"
+
+
+def _run(connection: SnowflakeConnection, sql: str) -> Iterable[tuple[Any, ...]]:
+    try:
+        with connection.cursor() as cursor:
+            return [tuple(row) for row in cursor.execute(sql) or ()]
+    except Error as error:
+        raise RebuildError(f"the warehouse does not answer: {' '.join(str(error.msg or error).split())}") from None

@@ -1,0 +1,116 @@
+"""One rebuild: a database of its own, everything from the lake into it, and every landing table held against the first warehouse's."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+
+from app.config.settings import S3Settings, SnowflakeSettings, WarehouseSettings, read
+from app.errors import SettingsError
+from app.operations.provision.warehouse import landing_tables
+from app.proof.rebuild import contents, target
+from app.proof.rebuild.loading import Loaded, Progress, load_all
+from app.proof.rebuild.report import MAX_DIFFERENCES, RebuildError, Report, TableReport, Verdict
+from sinks.base import ChainKey
+from sinks.s3 import S3Store
+from sinks.snowflake import SnowflakeWarehouse, connect
+from sinks.sql import identifier
+
+Say = Callable[[str], None]
+
+
+def rebuild(
+    environment: Mapping[str, str],
+    into: str,
+    *,
+    compare: bool = True,
+    say: Say = lambda _text: None,
+    progress: Progress = lambda _done, _total: None,
+) -> Report:
+    """Fill database `into` from the lake alone, and compare it with the configured one.
+
+    Kafka, PostgreSQL and (without `compare`) the first warehouse's data are not asked for anything. Running it again goes on where an
+    earlier run was ended. RebuildError when `into` holds anything else, or when something does not answer.
+    """
+    began = time.monotonic()
+    first, lake = read(SnowflakeSettings, environment), read(S3Settings, environment)
+    try:
+        into = identifier(into).upper()
+    except ValueError as error:
+        raise SettingsError(f"{error}: use letters, digits and underscores") from None
+    if into == first.database.upper():
+        raise RebuildError(f"{into} is the warehouse itself (BANKSTREAM_SNOWFLAKE_DATABASE). Name another database")
+    second = first.model_copy(update={"database": into})
+    say(f"preparing {into}")
+    resumed = target.prepare(second, lake)
+    say("loading")
+    loaded = asyncio.run(_load(second, lake, read(WarehouseSettings, environment), progress))
+    if not loaded.broken:
+        target.finished(second)
+    say("comparing")
+    tables, differences, not_compared = _compare(first, second, say, compare=compare)
+    verdict: Verdict = "incomplete" if loaded.broken else "not compared"
+    if compare and not loaded.broken:
+        verdict = "different" if differences else "equal"
+    return Report(
+        database=into,
+        lake=target.lake_url(lake),
+        compared_with=first.database if compare else None,
+        verdict=verdict,
+        tables=tables,
+        objects=loaded.objects,
+        resumed=resumed,
+        broken={_name(key): reason for key, reason in loaded.broken.items()},
+        differences=tuple(differences[:MAX_DIFFERENCES]),
+        not_compared=tuple(not_compared),
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+async def _load(
+    settings: SnowflakeSettings, lake: S3Settings, loading: WarehouseSettings, progress: Progress
+) -> Loaded:
+    store, warehouse = S3Store(lake), SnowflakeWarehouse(settings)
+    try:
+        return await load_all(warehouse, store, loading.model_copy(update={"load_interval_ms": 0}), progress)
+    finally:
+        await warehouse.close()
+        await store.close()
+
+
+def _compare(
+    first: SnowflakeSettings, second: SnowflakeSettings, say: Say, *, compare: bool
+) -> tuple[dict[str, TableReport], list[str], list[str]]:
+    """The landing tables of the second, and of the first through the same offsets; what differs; what could not be compared."""
+    tables: dict[str, TableReport] = {}
+    differences: list[str] = []
+    not_compared: list[str] = []
+    with closing(connect(second)) as connection:
+        limits = None
+        if compare:
+            there, here = contents.ends(connection, first.database), contents.ends(connection, second.database)
+            limits = contents.limits(there, here)
+            differences += [
+                f"{_name(key)} is loaded in the first, and is not in the lake"
+                for key in sorted(there.keys() - here.keys())
+            ]
+            not_compared += [
+                f"{_name(key)} is rebuilt through offset {last}, the first has loaded it through {there.get(key, -1)}"
+                for key, last in sorted(here.items())
+                if last > there.get(key, -1)
+            ]
+        for table in landing_tables():
+            say(f"comparing {table}")
+            rebuilt = contents.content(connection, second.database, table, limits)
+            rows, sha256 = contents.total(rebuilt)
+            if not compare:
+                tables[table] = TableReport(rows, sha256)
+                continue
+            original = contents.content(connection, first.database, table, limits)
+            tables[table] = TableReport(rows, sha256, *contents.total(original))
+            differences += [f"{table}: {found}" for found in contents.differences(original, rebuilt)]
+    return tables, differences, not_compared
+
+
+def _name(key: ChainKey) -> str:
+    return f"{key.topic}/{key.incarnation}/{key.partition}"

@@ -1,0 +1,152 @@
+"""The four places of one record: its landing row, its line in an object of the lake, the ledger that counts it, and Kafka."""
+
+import asyncio
+from dataclasses import dataclass
+
+from app.errors import ContinuityError
+from app.proof.trace import models, values
+from app.proof.trace.lake import Found, Lake, agrees
+from app.proof.trace.log import Log
+from app.proof.trace.places import Position
+from app.proof.trace.report import Check, Step, differs, holds, judged, unreachable
+from app.proof.trace.tables import Tables, TablesError
+from sinks.audit import audit
+from sinks.base import ChainKey, ObjectStore, SinkRefusedError, SinkUnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What was found of a record: a step for each place, and the line that its landing row was made from."""
+
+    steps: tuple[Step, ...]
+    found: Found | None = None
+
+    @property
+    def value(self) -> bytes | None:
+        """The record's value, as the lake has it."""
+        return None if self.found is None else self.found.value
+
+
+class Records:
+    """Proves records, each once."""
+
+    def __init__(self, tables: Tables | TablesError, lake: Lake, log: Log) -> None:
+        self._tables, self._lake, self._log = tables, lake, log
+        self._proven: dict[Position, Proven] = {}
+
+    async def prove(self, position: Position) -> Proven:
+        """Ask every place about a record."""
+        if position not in self._proven:
+            self._proven[position] = await self._prove(position)
+        return self._proven[position]
+
+    def chains(self) -> list[ChainKey]:
+        """Every chain that a proven record is in."""
+        return sorted({it.found.chain for it in self._proven.values() if it.found is not None})
+
+    async def _prove(self, position: Position) -> Proven:
+        archived, problem = await self._archived(position)
+        rows, landing = await self._landed(position, archived)
+        found = next((one for one in archived if one.raw and _is_any(one.raw, rows)), archived[0] if archived else None)
+        name = f"{position.topic}/{position.partition}" if found is None else found.object.object
+        in_lake = [problem] if problem else [differs("no object of the lake has this offset")] if found is None else []
+        if found is not None:
+            in_lake += [agrees(found)] if found.line is not None else []
+            in_lake += found.checks
+        kafka = await self._log.check(position, found)
+        return Proven(
+            (
+                Step("landing row", models.landing(position.topic), tuple(landing)),
+                Step("object", name, tuple(in_lake)),
+                Step("ledger", "BRONZE.LAKE_LEDGER", tuple(await self._ledger(position, found))),
+                Step("Kafka", f"{position.topic}/{position.partition} offset {position.offset}", (kafka,)),
+            ),
+            found,
+        )
+
+    async def _archived(self, position: Position) -> tuple[list[Found], Check | None]:
+        try:
+            found = [await self._lake.find(key, position.offset) for key in await self._lake.chains(position)]
+        except (SinkUnavailableError, SinkRefusedError) as error:
+            return [], unreachable(str(error))
+        return [one for one in found if one is not None], None
+
+    async def _landed(self, position: Position, archived: list[Found]) -> tuple[list[str], list[Check]]:
+        try:
+            rows = await asyncio.to_thread(_session(self._tables).landed, position)
+        except TablesError as error:
+            return [], [unreachable(str(error))]
+        if not rows:
+            return [], [differs("no landing row has this position")]
+        lines = [one.raw for one in archived if one.raw is not None]
+        checks = []
+        if lines and len(rows) != len(lines):
+            checks.append(differs(f"{len(rows)} landing rows have this position, {len(lines)} lines of the lake do"))
+        for row in rows if lines else ():
+            closest = min((values.differing_paths(values.parsed(row), values.parsed(line)) for line in lines), key=len)
+            checks.append(
+                judged(
+                    not closest,
+                    "it says what its line in the lake says",
+                    f"it differs from its line in {', '.join(closest)}",
+                )
+            )
+        return rows, checks
+
+    async def _ledger(self, position: Position, found: Found | None) -> list[Check]:
+        try:
+            tables = _session(self._tables)
+            ledger = await asyncio.to_thread(tables.ledger, position.topic, position.partition)
+            landed, noted = await asyncio.to_thread(tables.ends, position.topic, position.partition)
+        except TablesError as error:
+            return [unreachable(str(error))]
+        checks = [
+            judged(
+                landed == noted,
+                f"the last landing row of the partition has the ledger's offset {noted}",
+                f"the last landing row of the partition has offset {landed}, the ledger says {noted}",
+            )
+        ]
+        if found is None:
+            return checks
+        row = ledger.get(found.chain)
+        if row is None:
+            return [*checks, differs("it has no row for this chain")]
+        checks.append(
+            judged(
+                found.object.last_offset <= row.last_offset,
+                f"it is through offset {row.last_offset}, past this object",
+                f"it is through offset {row.last_offset}, before the end of this object at {found.object.last_offset}",
+            )
+        )
+        try:
+            return [*checks, *await self._lake.ledger(found.chain, row)]
+        except (SinkUnavailableError, SinkRefusedError) as error:
+            return [*checks, unreachable(str(error))]
+
+
+async def whole_chain(store: ObjectStore, key: ChainKey) -> Step:
+    """A chain read from its first object to its last."""
+    objects = rows = 0
+    try:
+        async for _, lines in audit(store, key):
+            objects, rows = objects + 1, rows + len(lines)
+    except ContinuityError as error:
+        checks = (differs(str(error)),)
+    except (SinkUnavailableError, SinkRefusedError) as error:
+        checks = (unreachable(str(error)),)
+    else:
+        checks = (
+            holds(f"{objects:,} objects with {rows:,} records, each as it was written and linked to the one before it"),
+        )
+    return Step("chain", f"{key.topic}/{key.incarnation}/{key.partition}", checks)
+
+
+def _session(tables: Tables | TablesError) -> Tables:
+    if isinstance(tables, TablesError):
+        raise tables
+    return tables
+
+
+def _is_any(line: bytes, rows: list[str]) -> bool:
+    return any(values.same(values.parsed(row), values.parsed(line)) for row in rows)

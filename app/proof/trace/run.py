@@ -1,0 +1,316 @@
+"""One trace: from a row of a model, or a record of a topic, to the changes in PostgreSQL's log that it was made from."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings, read
+from app.errors import BankstreamError
+from app.proof.trace import derivation, models, values
+from app.proof.trace.derivation import Derived, Opened, Refused
+from app.proof.trace.lake import Lake
+from app.proof.trace.log import Log
+from app.proof.trace.models import MODELS, Model
+from app.proof.trace.places import Position
+from app.proof.trace.record import Proven, Records, whole_chain
+from app.proof.trace.report import Check, Step, Trace, differs, judged, noted
+from app.proof.trace.source import Source
+from app.proof.trace.tables import Row, Tables, TablesError
+from sinks.s3 import S3Store
+
+Say = Callable[[str], None]
+MAX_BIGINT: Final = (1 << 63) - 1
+
+
+class TraceError(BankstreamError):
+    """There is nothing to trace: no such table, no such row, or the warehouse that has it does not answer."""
+
+
+def trace(
+    environment: Mapping[str, str],
+    table: str,
+    key: str,
+    *,
+    version: int | None = None,
+    whole_chains: bool = False,
+    say: Say = lambda _text: None,
+) -> Trace:
+    """Trace a row of a model, or a record of a landed topic (`table` is its name, `key` its partition/offset).
+
+    `key` is what the model's rows are named by; of a dimension also the id of a version, and `version` picks one by its number (unset:
+    the newest). `whole_chains` reads every object of the chains that were touched. What differs or is unreachable is in the result.
+    """
+    return asyncio.run(_trace(environment, table, key, version, say, whole_chains=whole_chains))
+
+
+async def _trace(
+    environment: Mapping[str, str], table: str, key: str, version: int | None, say: Say, *, whole_chains: bool
+) -> Trace:
+    began = time.monotonic()
+    if table not in MODELS and table not in models.TOPICS:
+        raise TraceError(f"{table!r} cannot be traced. What can: {models.known()}")
+    say("opening a session with the warehouse")
+    tables: Tables | TablesError
+    try:
+        tables = await asyncio.to_thread(Tables, read(SnowflakeSettings, environment))
+    except TablesError as error:
+        tables = error
+    store = S3Store(read(S3Settings, environment))
+    try:
+        async with Log(read(KafkaSettings, environment)) as log:
+            records = Records(tables, Lake(store), log)
+            way = _Way(records, Source(read(SourceSettings, environment)), say)
+            if table in models.TOPICS:
+                top = await way.record(_position(table, key))
+            elif isinstance(tables, TablesError):
+                raise TraceError(str(tables))
+            else:
+                top = await _Rows(tables, way).trace(MODELS[table], key, version)
+            if whole_chains:
+                say("reading whole chains")
+                chains = [await whole_chain(store, chain) for chain in records.chains()]
+                top = Step(top.name, top.place, top.checks, (*top.steps, *chains))
+    finally:
+        await store.close()
+        if isinstance(tables, Tables):
+            with contextlib.suppress(TablesError):
+                await asyncio.to_thread(tables.close)
+    return Trace(table, key, top.verdict, top, round(time.monotonic() - began, 3))
+
+
+class _Way:
+    """From a record to what it was made from."""
+
+    def __init__(self, records: Records, source: Source, say: Say) -> None:
+        self._records, self._source, self._say = records, source, say
+
+    async def record(self, position: Position) -> Step:
+        """Any record of a landed topic."""
+        if derivation.is_captured(position.topic):
+            return await self.change(position)
+        return (await self.derived(position))[0]
+
+    async def derived(self, position: Position, name: str = "record") -> tuple[Step, Derived | None]:
+        """A derived record: its places, and the change that it comes from."""
+        self._say(f"tracing {position}")
+        proven = await self._records.prove(position)
+        try:
+            record = derivation.read_derived(position.topic, proven.value or b"")
+        except ValueError as error:
+            checks = () if proven.value is None else (differs(str(error)),)
+            return Step(name, str(position), checks, proven.steps), None
+        steps = [*proven.steps, await self._origin(position.topic, record)]
+        for place in derivation.evidence(record):
+            evidence = await self.change(place)
+            steps.append(Step("evidence", evidence.place, evidence.checks, evidence.steps))
+        return Step(name, str(position), steps=tuple(steps)), record
+
+    async def change(self, position: Position, record: Derived | None = None, topic: str = "") -> Step:
+        """A raw change: its places, what PostgreSQL says of it, and what `record` of `topic`, which was made from it, must say."""
+        self._say(f"tracing {position}")
+        proven = await self._records.prove(position)
+        change, problem = self.decoded(position, proven)
+        if change is None:
+            return Step("change", str(position), tuple(problem), proven.steps)
+        checks = [] if record is None else derivation.checks(topic, record, change)
+        in_source = Step("PostgreSQL", change.table, tuple(await asyncio.to_thread(self._source.check, change)))
+        return Step("change", str(position), tuple(checks), (*proven.steps, in_source))
+
+    async def proven(self, position: Position) -> Proven:
+        """The places of a record alone."""
+        return await self._records.prove(position)
+
+    @staticmethod
+    def decoded(position: Position, proven: Proven) -> tuple[Any, list[Check]]:
+        """The change in a proven record, or what is wrong."""
+        if proven.found is None or proven.found.line is None:
+            return None, []
+        try:
+            return derivation.read_change(position, proven.value), []
+        except ValueError as error:
+            return None, [noted(f"no change of a row: {error}")]
+
+    async def _origin(self, topic: str, record: Derived) -> Step:
+        position = derivation.origin(record)
+        if position.topic not in models.TOPICS:
+            return Step("origin", str(position), (noted("this topic is not archived"),))
+        if not isinstance(record, Refused):
+            return await self.change(position, record, topic)
+        proven = await self._records.prove(position)
+        checks = () if proven.found is None else (derivation.refused(record, proven.value),)
+        return Step("refused record", str(position), checks, proven.steps)
+
+
+class _Rows:
+    """From a row of a model to the records that it was made from."""
+
+    def __init__(self, tables: Tables, way: _Way) -> None:
+        self._tables, self._way = tables, way
+
+    async def trace(self, model: Model, key: str, version: int | None) -> Step:
+        """The row with this key."""
+        row, checks = await asyncio.to_thread(self._row, model, key, version)
+        if model.kind == "version":
+            return await self._version(model, row, checks)
+        if model.kind == "row":
+            return await self._changed(model, row, checks)
+        return await self._recorded(model, row, checks)
+
+    def _row(self, model: Model, key: str, version: int | None) -> tuple[Row, list[Check]]:
+        column, value = model.key, self._value(model, key)
+        if isinstance(value, str) and model.version_key:
+            column = model.version_key
+        try:
+            rows = self._tables.model(model.relation, column, value, model.newest)
+        except TablesError as error:
+            raise TraceError(f"{model.relation} cannot be read: {error}") from None
+        if version is not None:
+            rows = [row for row in rows if row.get("version_number") == version]
+        if not rows:
+            raise TraceError(
+                f"{model.relation} has no row with {column} {key}" + (f" and version {version}" if version else "")
+            )
+        unique = model.version_key or model.key
+        twins = sum(row[unique] == rows[0][unique] for row in rows)
+        double = twins > 1 and model.relation != "GOLD.FCT_VELOCITY"
+        return rows[0], [differs(f"{twins} rows have {unique} {rows[0][unique]}")] if double else []
+
+    @staticmethod
+    def _value(model: Model, key: str) -> int | str:
+        if key.lstrip("-").isdecimal() and model.key_is_number and abs(int(key)) <= MAX_BIGINT:
+            return int(key)
+        if model.key_is_number and not model.version_key:
+            raise TraceError(f"{key!r} is no {model.key}: a whole number")
+        return key
+
+    async def _version(self, model: Model, row: Row, checks: list[Check]) -> Step:
+        version_id = str(row[model.version_key])
+        try:
+            places = await asyncio.to_thread(self._tables.version, model.topic, version_id)
+        except TablesError as error:
+            raise TraceError(f"{models.landing(model.topic)} cannot be read: {error}") from None
+        wanted = ["open"] if row["valid_to"] is None else ["open", "close"]
+        found = sorted((operation for operation, _ in places), reverse=True)
+        checks.append(
+            judged(
+                found == wanted,
+                f"it was made from one {' and one '.join(wanted)} record",
+                f"it needs one {' and one '.join(wanted)} record; landed are: {', '.join(found) or 'none'}",
+            )
+        )
+        expected: dict[str, Any] = (
+            {} if "close" in wanted else dict.fromkeys(("valid_to", "close_reason", *_lineage(None, "close_")))
+        )
+        steps = []
+        for operation, position in places:
+            step, record = await self._way.derived(position, f"{operation} record")
+            steps.append(step)
+            if isinstance(record, Opened):
+                expected |= values.plain(record.attributes) | {
+                    "attributes": values.plain(record.attributes), **record.key, model.version_key: record.version_id,
+                    "valid_from": record.valid_from, "open_reason": record.reason, **_lineage(record, ""),
+                }  # fmt: skip
+            elif record is not None and operation == "close":
+                expected |= {
+                    "valid_to": getattr(record, "valid_to", None), "close_reason": getattr(record, "reason", None),
+                    **_lineage(record, "close_"),
+                }  # fmt: skip
+        checks.append(_columns(row, expected))
+        name = f"{model.key} {row[model.key]}, version {row['version_number']}, {version_id}"
+        return Step(model.relation, name, tuple(checks), tuple(steps))
+
+    async def _changed(self, model: Model, row: Row, checks: list[Check]) -> Step:
+        position = Position(str(row["source_topic"]), int(row["source_partition"]), int(row["source_offset"]))
+        step = await self._way.change(position)
+        change, _ = self._way.decoded(position, await self._way.proven(position))
+        if change is not None:
+            image = change.after if change.after is not None else change.before
+            expected = values.plain(image or {}) | {"source_lsn": change.lsn, "source_tx_id": change.tx_id}
+            checks.append(_columns(row, expected))
+        if model.relation == "GOLD.FCT_TRANSACTIONS":
+            checks += [
+                await asyncio.to_thread(self._joined, row, MODELS[name]) for name in ("dim_account", "dim_customer")
+            ]
+        return Step(model.relation, f"{model.key} {row[model.key]}", tuple(checks), (step,))
+
+    def _joined(self, row: Row, dimension: Model) -> Check:
+        """Whether the version that a fact was joined to is of its account or customer, and was the one of its instant."""
+        version_id = row[dimension.version_key]
+        if version_id is None:
+            return noted(f"it was joined to no version of {dimension.relation}")
+        try:
+            found = self._tables.model(dimension.relation, dimension.version_key, version_id, dimension.newest)
+        except TablesError as error:
+            raise TraceError(f"{dimension.relation} cannot be read: {error}") from None
+        fits = len(found) == 1 and (
+            found[0][dimension.key] == row[dimension.key]
+            and found[0]["joins_from"] <= row["booked_at"] < found[0]["joins_to"]
+        )
+        return judged(
+            fits,
+            f"{dimension.relation} {version_id} is the version of the instant it was booked at",
+            f"{dimension.relation} {version_id} is not the version of the instant it was booked at",
+        )
+
+    async def _recorded(self, model: Model, row: Row, checks: list[Check]) -> Step:
+        position = Position(model.topic, int(row["record_partition"]), int(row["record_offset"]))
+        step, record = await self._way.derived(position)
+        proven = await self._way.proven(position)
+        if record is not None and proven.value is not None:
+            whole = values.parsed(proven.value)
+            expected = whole | _lineage(record, "")
+            rows = [row]
+            if "windows" in whole:
+                rows = [
+                    one
+                    for one in await asyncio.to_thread(
+                        self._tables.model, model.relation, model.key, row[model.key], model.newest
+                    )
+                    if (one["record_partition"], one["record_offset"]) == (position.partition, position.offset)
+                ]
+                names = sorted(one["window_name"] for one in rows)
+                checks.append(
+                    judged(
+                        names == sorted(whole["windows"]),
+                        f"it has a row for each of the {len(names)} windows",
+                        f"its rows are of the windows {', '.join(names)}",
+                    )
+                )
+            checks += [_columns(one, expected | _window(whole, one)) for one in rows]
+        return Step(model.relation, f"{model.key} {row[model.key]}", tuple(checks), (step,))
+
+
+def _columns(row: Row, expected: Mapping[str, Any]) -> Check:
+    wrong = values.differing(row, expected)
+    compared = len(row.keys() & expected.keys())
+    of = f" of window {row['window_name']}" if "window_name" in row else ""
+    return judged(
+        not wrong,
+        f"{compared} columns{of} say what they were made from",
+        f"columns{of} that do not say what they were made from: {', '.join(wrong)}",
+    )
+
+
+def _lineage(record: Any, prefix: str) -> dict[str, Any]:
+    """The columns of a model that name the change a record comes from."""
+    names = ("topic", "partition", "offset", "lsn", "tx_id")
+    return {f"{prefix}source_{name}": None if record is None else getattr(record.source, name) for name in names}
+
+
+def _window(record: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    window = record.get("windows", {}).get(row.get("window_name"))
+    if window is None:
+        return {}
+    return {
+        "transaction_count": window["count"], "amount_sum": window["sum"], "amount_average": window["average"],
+        "amount_max": window["max"], "measures": window, "seconds_since_previous": row["seconds_since_previous"],
+    }  # fmt: skip
+
+
+def _position(topic: str, key: str) -> Position:
+    partition, _, offset = key.partition("/")
+    if not (partition.isdecimal() and offset.isdecimal()):
+        raise TraceError(f"{key!r} is no record of {topic}: say partition/offset, as in 2/1047")
+    return Position(topic, int(partition), int(offset))

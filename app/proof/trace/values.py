@@ -1,0 +1,83 @@
+"""Whether two places say the same: JSON whoever printed it, and columns of the warehouse against the values that they were made from."""
+
+import json
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from app.domain.changes import Row
+from app.proof.reconcile import canonical
+
+
+def parsed(text: str | bytes) -> Any:
+    """JSON with every number exact. ValueError if it is none."""
+    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values from `parsed` are one: order of names and spelling of numbers do not count, everything else does.
+
+    >>> same(parsed('{"a":1.50,"b":[true]}'), parsed('{"b": [true], "a": 1.5}'))
+    True
+    >>> same(parsed("1"), parsed("true")), same(parsed('"1"'), parsed("1")), same(parsed('{"a":null}'), parsed("{}"))
+    (False, False, False)
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
+    if isinstance(one, Decimal) and isinstance(other, Decimal):
+        return one == other or float(one) == float(other) != float("inf")  # an exponent makes a number a double there
+    return type(one) is type(other) and bool(one == other)
+
+
+def plain(row: Row) -> dict[str, Any]:
+    """The columns of a change as `parsed` values."""
+    return {name: parsed(bytes(value)) for name, value in row.items()}
+
+
+def differing(row: Mapping[str, Any], made_from: Mapping[str, Any]) -> list[str]:
+    """The columns of a warehouse row that do not say what they were made from. Names that only one side has are not compared."""
+    return sorted(name for name in row.keys() & made_from.keys() if not says(row[name], made_from[name]))
+
+
+def says(column: Any, value: Any) -> bool:
+    """Whether a typed column holds a value of a record, which is JSON: text, a number, a truth, a document or null.
+
+    >>> from datetime import datetime
+    >>> says(datetime(2026, 3, 2, 9, 0), "2026-03-02T09:00:00.000000Z"), says(Decimal("12.50"), "12.5"), says(None, "")
+    (True, True, False)
+    """
+    if column is None and isinstance(value, str) and value.endswith("infinity"):
+        return True  # no timestamp of the warehouse can say it
+    if column is None or value is None:
+        return column is value
+    if isinstance(column, bool):
+        return bool(column is value)
+    if isinstance(column, datetime):
+        return canonical.instant(column.isoformat(sep=" ")) == canonical.instant(value)
+    if isinstance(column, date):
+        return column.isoformat() == str(value)[:10]
+    if isinstance(column, int | float | Decimal):
+        return canonical.number(column) == canonical.number(value)
+    if isinstance(value, dict | list):
+        return same(parsed(column), value)
+    return str(column) == str(value)
+
+
+def differing_paths(one: Any, other: Any, path: str = "") -> list[str]:
+    """Where two `parsed` values differ, as dotted names; never what they say.
+
+    >>> differing_paths(parsed('{"a":{"b":1,"c":2}}'), parsed('{"a":{"b":1,"c":3},"d":0}'))
+    ['a.c', 'd']
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = [*one, *(name for name in other if name not in one)]
+        absent = object()
+        return [
+            found
+            for name in names
+            for found in differing_paths(one.get(name, absent), other.get(name, absent), f"{path}.{name}".lstrip("."))
+        ]
+    return [] if same(one, other) else [path or "the whole value"]

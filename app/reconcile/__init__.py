@@ -1,6 +1,0 @@
-"""Proof that the warehouse holds what the source holds: row by row, to the cent, at one instant, while both go on."""
-
-from app.reconcile.report import Difference, Position, ReconcileError, Report, Sums, TableReport
-from app.reconcile.run import reconcile
-
-__all__ = ["Difference", "Position", "ReconcileError", "Report", "Sums", "TableReport", "reconcile"]

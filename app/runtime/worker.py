@@ -1,0 +1,57 @@
+"""Running a worker process: logging, event loop, garbage collector, and Faust's own worker around one of the three apps."""
+
+import importlib
+import logging
+import logging.config
+import os
+import sys
+from typing import Final
+
+import mode.loop
+from prometheus_client import start_http_server
+
+from app.config.settings import WorkerSettings, load
+from app.engine import exits
+from app.errors import BankstreamError, SettingsError
+from app.runtime import gc_tuning, logs
+
+KINDS: Final = {"streams": "app.streams", "lake": "app.lake", "warehouse": "app.warehouse"}
+"""The kinds of worker, and the module of each one's Faust app (`faust -A <module> worker` runs the same)."""
+
+
+def run(kind: str) -> None:
+    """Run a worker of one kind until SIGTERM or SIGINT. Does not return."""
+    settings = load(WorkerSettings)
+    logging.config.dictConfig(logs.config(settings, kind))
+    logger = logging.getLogger("app.runtime.worker")
+    try:
+        mode.loop.use("uvloop")  # before anything of Faust makes a loop
+        serve_metrics(settings)
+        app = importlib.import_module(KINDS[kind]).app
+    except BankstreamError as error:
+        logger.critical("worker %s does not start: %s", kind, error)
+        sys.exit(1)
+    gc_tuning.settle()
+    logger.info("worker %s starts, process %d", kind, os.getpid())
+    worker = app.Worker(
+        loglevel=settings.log_level,
+        logging_config=logs.config(settings, kind),
+        redirect_stdouts=False,
+        quiet=True,
+        console_port=0,
+    )
+    place = app.instance.directory
+    exits.remember(place.with_name(f"{place.name}.exits.json"))
+    worker.execute_from_commandline()
+
+
+def serve_metrics(settings: WorkerSettings) -> None:
+    """Serve this process's Prometheus metrics, if the settings ask for it."""
+    if settings.metrics_port:
+        try:
+            start_http_server(settings.metrics_port, settings.metrics_host)
+        except OSError as error:
+            raise SettingsError(
+                f"metrics cannot be served on {settings.metrics_host}:{settings.metrics_port} ({error.strerror}). "
+                "Set BANKSTREAM_METRICS_PORT to a free port, or to 0 for none."
+            ) from error

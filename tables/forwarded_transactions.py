@@ -1,0 +1,15 @@
+"""Transactions that were passed on. Key: (account_id, transaction_id). Value: what is needed to know a replay from a change."""
+
+from typing import Final
+
+import msgspec
+
+from app.domain.transaction_join import Passed
+from app.engine.table import Table
+from tables.encoding import number_key
+
+TransactionKey = tuple[int, int]
+
+TRANSACTIONS: Final[Table[TransactionKey, Passed]] = Table(
+    "transactions", lambda key: number_key(*key), msgspec.msgpack.encode, msgspec.msgpack.Decoder(Passed).decode
+)

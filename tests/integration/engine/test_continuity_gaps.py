@@ -1,0 +1,155 @@
+"""A gap that somebody accepts: written down first, then passed over; and nothing that is not lost can be accepted."""
+
+from collections.abc import Sequence
+
+import pytest
+from aiokafka import TopicPartition
+
+from app.config.settings import EngineSettings
+from app.config.topics import HEARTBEAT
+from app.engine.kafka import KafkaLog
+from app.operations.gaps import Decision, GapError, accept_capture, accept_lake, accept_streams
+from sinks import gaps
+from sinks.audit import audit
+from sinks.base import ChainKey
+from sinks.memory import MemoryStore
+from tests.support.streams.continuity import EVENTS, Rig
+from tests.support.warehouse.sinks import archived, partition, records
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+DECISION = Decision("they were test records", "ada", "2026-01-01T00:00:00+00:00")
+
+
+async def accept(rig: Rig, store: MemoryStore) -> Sequence[gaps.GapRecord]:
+    return await accept_streams(store, rig.kafka, EngineSettings(), [rig.group], rig.input, DECISION)
+
+
+async def test_the_streams_go_on_behind_records_that_expired_once_that_is_accepted(rig: Rig) -> None:
+    store = MemoryStore()
+    await rig.send(10)
+    await rig.expire(EVENTS + 7)
+    await rig.close()
+    [gap] = await accept(rig, store)
+    assert (gap.first, gap.last, gap.resumes_at) == (EVENTS, EVENTS + 6, EVENTS + 7)
+    assert (gap.reason, gap.accepted_by) == ("they were test records", "ada")
+    assert await gaps.gaps(store) == [gap]
+    assert await rig.reopen() == EVENTS + 7
+    await rig.process()
+    assert rig.engine.durable() == {rig.input: EVENTS + 10}
+
+
+async def test_the_streams_go_on_with_a_topic_made_anew_once_that_is_accepted(rig: Rig) -> None:
+    store = MemoryStore()
+    await rig.close()
+    await rig.recreate(rig.topic)
+    await rig.send(3)
+    [gap] = await accept(rig, store)
+    assert (gap.first, gap.last, gap.resumes_at) == (EVENTS, None, 0)
+    assert gap.incarnation != gap.resumes_incarnation
+    assert await rig.reopen() == 0
+    await rig.process()
+    assert rig.engine.durable() == {rig.input: 3}
+    with pytest.raises(GapError, match="nothing is lost"):
+        await accept(rig, store)
+
+
+async def test_a_worker_that_has_the_partition_open_is_fenced_by_the_decision(rig: Rig) -> None:
+    await rig.send(10)
+    fetched = await rig.fetch()
+    await rig.expire(EVENTS + 7)
+    await accept(rig, MemoryStore())
+    rig.submit(fetched)
+    await rig.until(lambda: bool(rig.causes))
+    assert type(rig.causes[0]).__name__ == "FencedError"
+
+
+async def test_what_is_not_lost_cannot_be_accepted(rig: Rig) -> None:
+    store = MemoryStore()
+    await rig.send(1)
+    await rig.close()
+    with pytest.raises(GapError, match="nothing is lost"):
+        await accept(rig, store)
+    with pytest.raises(GapError, match="has no partition 7"):
+        await accept_lake(store, rig.kafka, TopicPartition(rig.topic, 7), DECISION)
+    with pytest.raises(GapError, match="nothing of it was archived"):
+        await accept_lake(store, rig.kafka, rig.input, DECISION)
+    assert await gaps.gaps(store) == []
+
+
+async def incarnation(rig: Rig) -> str:
+    async with KafkaLog(rig.kafka) as log:
+        return str((await log.require([rig.topic]))[rig.topic].id)
+
+
+async def test_the_lake_goes_on_behind_records_that_expired_twice_in_one_chain(rig: Rig) -> None:
+    store, topic_id = MemoryStore(), await incarnation(rig)
+
+    async def archive(*offsets: int) -> int | None:
+        one = partition(store, topic=rig.topic, incarnation=topic_id, max_rows=len(offsets) or 1)
+        try:
+            begins = await one.open()
+            if offsets:
+                await one.process(records(*offsets, topic=rig.topic))
+                await archived(one, offsets[-1] + 1)
+            return begins
+        finally:
+            await one.close()
+
+    assert await archive(0, 1) is None
+    with pytest.raises(GapError, match="nothing is lost"):
+        await accept_lake(store, rig.kafka, rig.input, DECISION)
+    await rig.expire(5)
+    first = await accept_lake(store, rig.kafka, rig.input, DECISION)
+    assert (first.first, first.last, first.resumes_at) == (2, 4, 5)
+    assert await archive() == 5
+    await rig.expire(8)
+    second = await accept_lake(store, rig.kafka, rig.input, DECISION)
+    assert (second.first, second.last, second.resumes_at) == (5, 7, 8)
+    assert await archive(8, 9) == 8
+    key = ChainKey(rig.topic, topic_id, 0)
+    assert [row.offset async for _, rows in audit(store, key) for row in rows] == [0, 1, 8, 9]
+    assert await gaps.gaps(store) == [first, second]
+
+
+async def test_what_a_deleted_topic_had_behind_its_chain_is_alarmed_until_it_is_written_down(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL", "sinks.archive")
+    store, old = MemoryStore(), await incarnation(rig)
+    one = partition(store, topic=rig.topic, incarnation=old, max_rows=2)
+    await one.open()
+    await one.process(records(0, 1, topic=rig.topic))
+    await archived(one, 2)
+    await one.close()
+    await rig.close()
+    await rig.recreate(rig.topic)
+    another = partition(store, topic=rig.topic, incarnation=(new := await incarnation(rig)))
+    await another.open()
+    await another.close()
+    assert f"with id {old} ends with offset 1, " in caplog.text
+    caplog.clear()
+    gap = await accept_lake(store, rig.kafka, rig.input, DECISION, incarnation=old)
+    await another.open()
+    await another.close()
+    assert caplog.text == "", "no alarm once it is accepted"
+    assert (gap.incarnation, gap.first, gap.last) == (old, 2, None)
+    assert gap.resumes_incarnation == new
+
+
+BEATS = [
+    b'{"op":"r","source":{"lsn":100}}', b'{"op":"u","source":{"lsn":200}}', b'{"op":"r","source":{"lsn":900}}',
+    b'{"op":"u","source":{"lsn":950}}',
+]  # fmt: skip
+
+
+async def test_changes_that_were_not_captured_are_accepted_by_their_range(rig: Rig) -> None:
+    await rig.create(HEARTBEAT.name)
+    await rig.send_values(HEARTBEAT.name, *BEATS)
+    store = MemoryStore()
+    with pytest.raises(GapError, match=r"no gap 0/1\.\.0/2\. They show: .*0/C8\.\.0/384"):
+        await accept_capture(store, rig.kafka, "bank", "0/1..0/2", DECISION)
+    gap = await accept_capture(store, rig.kafka, "bank", "0/C8..0/384", DECISION)
+    assert (gap.first, gap.last) == (200, 900)
+    again = await accept_capture(store, rig.kafka, "bank", "0/C8..0/384", Decision("other", "bob", "later"))
+    assert again == gap, "what is written down stays as it is"

@@ -1,0 +1,260 @@
+"""The lake on a real S3 that fails, and the lake worker on a real broker whose topics change."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import zstandard
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from app.config.settings import EngineSettings, KafkaSettings, S3Settings
+from app.config.topics import ALERTS, VELOCITY
+from app.engine.exits import CONTINUITY
+from app.engine.kafka import connection
+from app.engine.topic_admin import ensure_topics
+from app.local.stack.stack import Stack
+from app.operations.provision import topics
+from sinks import lines
+from sinks.audit import audit
+from sinks.base import SinkUnavailableError
+from sinks.chain import chains, newest
+from sinks.s3 import S3Store
+from tests.support.machine.stack import settings_of
+from tests.support.streams.workers import Workers
+from tests.support.warehouse.sinks import (
+    LANDING,
+    Deaths,
+    Record,
+    chain_key,
+    offsets,
+    partition,
+    real_database,
+    real_world,
+    records,
+    until,
+)
+from tests.support.web.http_faults import Fault, HttpFaults
+from tests.unit.sinks.test_lake_lines import AS_THEY_ARE, WRAPPED
+
+pytestmark = pytest.mark.integration
+
+ATTEMPTS = 4
+
+
+@pytest.fixture
+async def faults(lake_stack: Stack) -> AsyncIterator[HttpFaults]:
+    endpoint = urlsplit(settings_of(lake_stack, S3Settings).endpoint_url or "")
+    async with HttpFaults(endpoint.hostname or "", endpoint.port or 0) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def store(lake_stack: Stack, faults: HttpFaults) -> AsyncIterator[S3Store]:
+    """A store behind the faults."""
+    with real_database(lake_stack) as database:
+        made = S3Store(
+            database.s3.model_copy(
+                update={"endpoint_url": f"http://127.0.0.1:{faults.port}", "max_attempts": ATTEMPTS, "timeout_s": 5}
+            )
+        )
+        yield made
+        await made.close()
+
+
+SEVERAL: list[Fault] = ["unavailable", "reset", "lost"]
+
+
+@pytest.mark.parametrize("broken", [["lost"], ["unavailable"], ["reset"], SEVERAL], ids="-".join)
+@pytest.mark.parametrize("method", ["PUT", "HEAD", "GET"])
+async def test_requests_that_fail_leave_a_sound_chain(
+    store: S3Store, faults: HttpFaults, method: str, broken: list[Fault]
+) -> None:
+    for begin in (0, 2, 4):
+        one = partition(store, max_rows=1)
+        faults.arm(method, *broken)
+        if method == "HEAD" and begin == 0:
+            await store.stat("nothing")
+        await one.open()
+        assert one.position == (begin or None)
+        await one.process(records(begin, begin + 1))
+        await until(lambda one=one, end=begin + 2: one.position == end)  # type: ignore[misc]
+        await one.close()
+    assert faults.fired == broken * 3
+    assert [row.offset async for _, rows in audit(store, chain_key()) for row in rows] == [*range(6)]
+
+
+async def test_a_writer_gives_up_when_s3_stays_away_and_its_successor_goes_on(
+    store: S3Store, faults: HttpFaults
+) -> None:
+    deaths = Deaths()
+    one = partition(store, max_rows=1, deaths=deaths)
+    await one.open()
+    away: list[Fault] = ["unavailable"] * ATTEMPTS
+    faults.arm("PUT", *away)
+    await one.process(records(0))
+    await until(lambda: deaths.causes)
+    assert isinstance(deaths.causes[0], SinkUnavailableError)
+    await one.close()
+    successor = partition(store, max_rows=1)
+    assert await successor.open() is None
+    await successor.process(records(0))
+    await until(lambda: successor.position == 1)
+    await successor.close()
+
+
+async def test_hostile_records_are_archived_to_the_byte_and_stop_no_load(lake_stack: Stack) -> None:
+    values = [None, *AS_THEY_ARE, *(raw for raw, _ in WRAPPED)]
+    hostile = [Record(n, value, key=value) for n, value in enumerate(values)]
+    with real_database(lake_stack) as database:
+        async with real_world(database) as world:
+            one = partition(world.store, max_rows=len(hostile))
+            await one.open()
+            await one.process(hostile)
+            await until(lambda: one.position == len(hostile))
+            await one.close()
+            [rows] = [rows async for _, rows in audit(world.store, chain_key())]
+            assert [(row.key_bytes(), row.value_bytes()) for row in rows] == [(value, value) for value in values]
+            loader = world.loader()
+            task = asyncio.create_task(loader.run())
+            await until(lambda: loader.loaded(chain_key(), len(hostile) - 1))
+            task.cancel()
+            assert offsets(world.rows(LANDING)) == [*range(len(hostile))]
+
+
+async def test_a_record_too_large_for_a_row_has_an_object_of_its_own(lake_stack: Stack) -> None:
+    value = b'{"text":"' + b"x" * lines.MAX_INLINE_BYTES + b'"}'
+    with real_database(lake_stack) as database:
+        async with real_world(database) as world:
+            for _ in range(
+                2
+            ):  # the second writer finds the large object there, and the chain not: the first was killed between
+                one = partition(world.store, max_rows=2)
+                await one.open()
+                await one.process([Record(0, value)])
+                await one.close()
+            one = partition(world.store, max_rows=2)
+            await one.open()
+            await one.process([Record(0, value), Record(1)])
+            await until(lambda: one.position == 2)
+            await one.close()
+            found = await newest(world.store, chain_key())
+            assert found is not None
+            assert found.bytes < 10_000
+            [rows] = [rows async for _, rows in audit(world.store, chain_key())]
+            name = rows[0].large_object
+            assert name is not None
+            whole = lines.read(zstandard.decompress(await world.store.get(name)))
+            assert (whole.offset, whole.key_bytes(), whole.value_bytes()) == (0, Record(0).key, value)
+            loader = world.loader()
+            task = asyncio.create_task(loader.run())
+            await until(lambda: loader.loaded(chain_key(), 1))
+            task.cancel()
+            assert offsets(world.rows(LANDING)) == [0, 1]
+
+
+# the worker process
+
+
+class Broker:
+    """A producer and an administrator."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+
+    async def send(self, topic: str, *values: bytes, number: int = 0) -> int:
+        """The offset behind the last."""
+        producer = AIOKafkaProducer(**connection(self._kafka))
+        await producer.start()
+        try:
+            last = [await producer.send_and_wait(topic, value, partition=number) for value in values][-1]
+        finally:
+            await producer.stop()
+        return int(last.offset) + 1
+
+    async def recreate(self, topic: str) -> None:
+        admin = await self._admin()
+        try:
+            await admin.delete_topics([topic])
+            async with asyncio.timeout(30):
+                while topic in await admin.list_topics():
+                    await asyncio.sleep(0.05)
+        finally:
+            await admin.close()
+        await ensure_topics(topics.specs((), self._kafka, EngineSettings()), self._kafka)
+
+    async def expire(self, topic: str, before: int, number: int = 0) -> None:
+        """Remove records as retention does."""
+        admin = await self._admin()
+        try:
+            await admin.delete_records({TopicPartition(topic, number): RecordsToDelete(before)})
+        finally:
+            await admin.close()
+
+    async def _admin(self) -> AIOKafkaAdminClient:
+        admin = AIOKafkaAdminClient(**connection(self._kafka))
+        await admin.start()
+        return admin
+
+
+async def in_lake(settings: S3Settings, topic: str) -> dict[str, list[bytes | None]]:
+    """Values in partition 0 by incarnation."""
+    store = S3Store(settings)
+    try:
+        return {
+            key.incarnation: [row.value_bytes() async for _, rows in audit(store, key) for row in rows]
+            for key in await chains(store, topic)
+            if key.partition == 0
+        }
+    finally:
+        await store.close()
+
+
+async def archived(settings: S3Settings, topic: str, last: bytes, workers: Workers) -> dict[str, list[bytes | None]]:
+    """The lake, as soon as it has this value."""
+    async with asyncio.timeout(60):
+        while True:
+            found = await in_lake(settings, topic)
+            if any(last in values for values in found.values()):
+                return found
+            workers.check()
+            await asyncio.sleep(0.1)
+
+
+async def test_a_topic_that_was_made_anew_is_archived_beside_its_old_self(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    broker, s3 = Broker(settings_of(environment, KafkaSettings)), settings_of(environment, S3Settings)
+    await broker.recreate(VELOCITY.name)
+    await broker.send(VELOCITY.name, b"1", b"2")
+    with Workers(environment, tmp_path) as workers:
+        worker = workers.start("lake")
+        [(old, values)] = (await archived(s3, VELOCITY.name, b"2", workers)).items()
+        assert values == [b"1", b"2"]
+        assert workers.stop(worker) == 0
+        await broker.recreate(VELOCITY.name)
+        await broker.send(VELOCITY.name, b"3", b"4")
+        worker = workers.start("lake")
+        found = await archived(s3, VELOCITY.name, b"4", workers)
+        assert found.pop(old) == [b"1", b"2"]
+        assert list(found.values()) == [[b"3", b"4"]]
+        assert workers.stop(worker) == 0
+
+
+async def test_records_that_expired_before_they_were_archived_stop_the_worker(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    broker, s3 = Broker(settings_of(environment, KafkaSettings)), settings_of(environment, S3Settings)
+    await broker.send(ALERTS.name, b"first")
+    with Workers(environment, tmp_path) as workers:
+        worker = workers.start("lake")
+        await archived(s3, ALERTS.name, b"first", workers)
+        assert workers.stop(worker) == 0
+        end = await broker.send(ALERTS.name, b"lost", b"kept")
+        await broker.expire(ALERTS.name, end - 1)
+        worker = workers.start("lake")
+        assert await asyncio.to_thread(worker.wait, 60) == CONTINUITY
+        assert "records expired before they were processed" in workers.logs()
+        assert b"kept" not in (await in_lake(s3, ALERTS.name)).popitem()[1]

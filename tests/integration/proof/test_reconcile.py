@@ -1,0 +1,409 @@
+"""Reconcile finds every difference between PostgreSQL and the warehouse, and none where there is none, whatever happens meanwhile."""
+
+import contextlib
+import time
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import psycopg
+import pytest
+import zstandard
+from psycopg.rows import dict_row
+
+from app.config.settings import S3Settings, SnowflakeSettings, SourceSettings
+from app.local.stack.part import Part
+from app.operations.provision.source import provision
+from app.proof.reconcile.report import Difference, ReconcileError, Report
+from app.proof.reconcile.run import compare_tables
+from app.proof.reconcile.source import TABLES, Source, opened
+from app.proof.reconcile.warehouse import PAGE_ROWS, Warehouse
+from sinks.lines import large
+from tests.support.bank.cdc import Record
+from tests.support.machine.clients import drop_database
+from tests.support.machine.stack import StackPool, settings_of
+from tests.support.warehouse.landing import BUCKET, Landing, landing
+
+pytestmark = pytest.mark.integration
+
+Row = dict[str, Any]
+MESSAGE_KEYS = {**TABLES, "transactions": "account_id"}
+
+
+def debezium(value: object) -> object:
+    """A value as the connector's JSON has it."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return value if value is None or isinstance(value, int) else str(value)
+
+
+class Bank:
+    """A database whose every change also lands in the warehouse, as if Debezium, Kafka, lake and loader had done it."""
+
+    def __init__(self, settings: SourceSettings, tables: Landing) -> None:
+        self.settings, self.tables = settings, tables
+        self.landed: list[Row] = []
+        self.connection = self.connect()
+        self.clock_ms = 0
+        """The time of the records that land next."""
+        self._lsn, self._offsets = 1_000, {}  # type: ignore[var-annotated]
+
+    def connect(self) -> psycopg.Connection[Row]:
+        """A session of the owner."""
+        found = self.settings
+        assert found.owner_password is not None
+        return psycopg.connect(
+            host=found.host, port=found.port, dbname=found.dbname, user=found.owner_user,
+            password=found.owner_password.get_secret_value(), row_factory=dict_row,
+        )  # fmt: skip
+
+    def change(
+        self, table: str, statement: str, *values: object, op: str = "c", connection: psycopg.Connection[Row] | None = None,
+        land: bool = True,
+    ) -> Row:  # fmt: skip
+        """One statement on one row, committed unless `connection` is given, and its change."""
+        session = connection or self.connection
+        row = session.execute(f"{statement} RETURNING *, pg_current_xact_id()::text AS xid".encode(), values).fetchone()
+        assert row is not None
+        if connection is None:
+            session.commit()
+        event = self.event(table, op, int(row.pop("xid")), row)
+        if land:
+            self.land(event)
+        return row
+
+    def event(self, table: str, op: str, xid: int, row: Row | None, **source: object) -> Row:
+        """A record of the raw changes' landing table."""
+        self._lsn += 8
+        plain = None if row is None else {name: debezium(value) for name, value in row.items()}
+        key = None if row is None else {MESSAGE_KEYS[table]: row[MESSAGE_KEYS[table]]}
+        partition = 0 if key is None else hash(tuple(key.values())) % 3
+        at = self._offsets.setdefault((table, partition), 0)
+        self._offsets[table, partition] += 1
+        origin = {"table": table, "lsn": self._lsn, "txId": xid % (1 << 32), "ts_us": time.time_ns() // 1_000, **source}
+        value = {
+            "op": op, "source": origin, "before": plain if op == "d" else None, "after": None if op in "dt" else plain
+        }  # fmt: skip
+        return {
+            "topic": f"bank.public.{table}",
+            "partition": partition,
+            "offset": at,
+            "ts": self.clock_ms,
+            "key": key,
+            "value": value,
+        }
+
+    def land(self, *events: Row) -> None:
+        """Append to the landing table."""
+        self.landed.extend(events)
+        self.tables.land({"CDC_EVENTS": events})
+
+    def customer(self, name: str = "Ada", **how: Any) -> int:
+        """A new customer's key."""
+        row = self.change(
+            "customers",
+            "INSERT INTO customers (name, email, date_of_birth, address_line, country_code) "
+            "VALUES (%s, NULL, '1815-12-10', '', 'GB')",
+            name,
+            **how,
+        )
+        return int(row["customer_id"])
+
+    def account(self, customer: int) -> int:
+        """A new account's key."""
+        row = self.change(
+            "accounts", "INSERT INTO accounts (customer_id, type, currency) VALUES (%s, 'checking', 'EUR')", customer
+        )
+        return int(row["account_id"])
+
+    def transaction(self, account: int, amount: str, **how: Any) -> int:
+        """A new transaction's key."""
+        row = self.change(
+            "transactions",
+            "INSERT INTO transactions (account_id, type, amount, currency, channel, country_code, latitude, merchant_category) "
+            "VALUES (%s, 'debit', %s, 'EUR', 'card', 'DE', 48.1, '5411')",
+            account,
+            amount,
+            **how,
+        )
+        return int(row["transaction_id"])
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Source]:
+        """The source at this instant."""
+        with opened(self.settings) as source:
+            yield source
+
+    def xid(self) -> int:
+        """The id of a transaction that has just committed."""
+        with self.connection.transaction():
+            found = self.connection.execute("SELECT pg_current_xact_id()::text AS xid").fetchone()
+        assert found is not None
+        self.connection.commit()
+        return int(found["xid"])
+
+    def compare(self, source: Source, lake: S3Settings | None = None) -> Report:
+        """That snapshot with what has landed by now."""
+        found = settings_of(self.tables.environment, SnowflakeSettings)
+        with contextlib.closing(Warehouse(found, lake)) as warehouse:
+            return compare_tables(source, warehouse, {}, began=time.monotonic())
+
+    def reconcile(self) -> Report:
+        """Now with now."""
+        with self.snapshot() as source:
+            return self.compare(source)
+
+
+@pytest.fixture(scope="module")
+def environment(stack_pool: StackPool) -> Mapping[str, str]:
+    return stack_pool.get(Part.POSTGRES, Part.S3, Part.WAREHOUSE).environment()
+
+
+@pytest.fixture
+def bank(stack_pool: StackPool, tmp_path: Path) -> Iterator[Bank]:
+    stack = stack_pool.get(Part.POSTGRES, Part.S3, Part.WAREHOUSE)
+    settings = settings_of(stack, SourceSettings, dbname=f"reconcile_{uuid4().hex[:8]}")
+    provision(settings)
+    with landing(stack, tmp_path) as tables:
+        found = Bank(settings, tables)
+        first, second = found.customer(), found.customer("Zoë")
+        for customer in (first, second):
+            account = found.account(customer)
+            for amount in ("0.01", "9999999999999999.99", "12.50"):
+                found.transaction(account, amount)
+        yield found
+        found.connection.close()
+    drop_database(settings)
+
+
+def differences(report: Report) -> dict[str, tuple[Difference, ...]]:
+    return {name: table.differences for name, table in report.tables.items() if not table.equal}
+
+
+def test_equal_tables_are_equal_to_the_last_cent(bank: Bank) -> None:
+    report = bank.reconcile()
+    assert report.reconciled
+    assert report.lines() == []
+    transactions = report.tables["transactions"]
+    assert (transactions.source_rows, transactions.warehouse_rows) == (6, 6)
+    assert transactions.source_hash == transactions.warehouse_hash
+    assert transactions.sums["amount"].source == transactions.sums["amount"].warehouse == "20000000000000025.00"
+
+
+def test_a_row_that_the_warehouse_lacks_is_named(bank: Bank) -> None:
+    missing = bank.customer("Never landed", land=False)
+    report = bank.reconcile()
+    assert not report.reconciled
+    assert differences(report) == {"customers": (Difference(missing, "missing"),)}
+    assert report.lines() == [f"customers {missing} is missing in the warehouse"]
+
+
+def test_a_row_that_only_the_warehouse_has_is_named(bank: Bank) -> None:
+    customer = bank.customer()
+    bank.change("customers", "DELETE FROM customers WHERE customer_id = %s", customer, op="d", land=False)
+    assert differences(bank.reconcile()) == {"customers": (Difference(customer, "extra"),)}
+
+
+def test_one_cent_is_found_and_its_column_named(bank: Bank) -> None:
+    key = bank.transaction(1, "100.00")
+    bank.change("transactions", "UPDATE transactions SET amount = 100.01 WHERE transaction_id = %s", key, land=False)
+    report = bank.reconcile()
+    assert differences(report) == {"transactions": (Difference(key, "different", ("amount",)),)}
+    assert report.lines() == [f"transactions {key} differs in amount"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "column", "why"),
+    [
+        ("email = ''", "email", "NULL is not the empty text"),
+        ("address_line = NULL", "address_line", "the empty text is not NULL"),
+        ("name = 'ada'", "name", "letters have their case"),
+        ("name = E'A\\u0308da'", "name", "Unicode forms are not made equal"),
+        ("date_of_birth = '1815-12-11'", "date_of_birth", "a day"),
+        ("updated_at = updated_at + interval '1 microsecond'", "updated_at", "a microsecond"),
+    ],
+)
+def test_the_smallest_change_of_a_column_is_found(bank: Bank, assignment: str, column: str, why: str) -> None:
+    statement = f"UPDATE customers SET {assignment} WHERE customer_id = 1"  # noqa: S608 - written above
+    bank.change("customers", statement, land=False)
+    assert differences(bank.reconcile()) == {"customers": (Difference(1, "different", (column,)),)}, why
+
+
+def test_an_event_that_landed_twice_changes_nothing(bank: Bank) -> None:
+    bank.change("customers", "UPDATE customers SET city = 'Turin' WHERE customer_id = 1", op="u")
+    end = {**bank.landed[-1]}
+    bank.land(end, {**bank.landed[0], "offset": end["offset"] + 1, "partition": end["partition"]})
+    assert bank.reconcile().reconciled
+
+
+def test_deleted_moved_and_truncated_rows_are_followed(bank: Bank) -> None:
+    customer = bank.customer()
+    bank.change("customers", "DELETE FROM customers WHERE customer_id = %s", customer, op="d")
+    key = bank.transaction(1, "7.00")
+    old = bank.change("transactions", "UPDATE transactions SET description = '' WHERE transaction_id = %s", key, op="u")
+    moved = bank.change(
+        "transactions", "UPDATE transactions SET account_id = 2 WHERE transaction_id = %s", key, land=False
+    )
+    create = bank.event("transactions", "c", bank.landed[-1]["value"]["source"]["txId"] + 1, moved)
+    lsn = create["value"]["source"]["lsn"]
+    bank.land(bank.event("transactions", "d", lsn, old, lsn=lsn, txId=create["value"]["source"]["txId"]), create)
+    assert bank.reconcile().reconciled
+    with bank.connection.transaction():
+        bank.connection.execute("TRUNCATE transactions")
+        xid = bank.connection.execute("SELECT pg_current_xact_id()::text AS xid").fetchone()
+    assert xid is not None
+    bank.connection.commit()
+    bank.land(bank.event("transactions", "t", int(xid["xid"]), None))
+    bank.transaction(2, "1.00")
+    report = bank.reconcile()
+    assert report.reconciled
+    assert report.tables["transactions"].warehouse_rows == 1
+
+
+def test_what_commits_after_the_snapshot_does_not_count(bank: Bank) -> None:
+    with bank.snapshot() as source:
+        bank.customer("Later")
+        bank.change("customers", "UPDATE customers SET name = 'Later' WHERE customer_id = 1", op="u")
+        bank.change("transactions", "DELETE FROM transactions WHERE transaction_id = 1", op="d")
+        report = bank.compare(source)
+    assert report.reconciled
+    assert report.tables["customers"].warehouse_rows == 2
+    assert bank.reconcile().reconciled
+
+
+def test_a_transaction_in_progress_at_the_snapshot_does_not_count_though_its_id_is_lower(bank: Bank) -> None:
+    with bank.connect() as other:
+        bank.change("customers", "UPDATE customers SET name = 'Slow' WHERE customer_id = 1", op="u", connection=other)
+        bank.customer("Quick")  # a higher id, committed before the snapshot
+        with bank.snapshot() as source:
+            assert source.snapshot.in_progress
+            other.commit()
+            assert bank.compare(source).reconciled
+    assert bank.reconcile().reconciled
+
+
+def test_transaction_ids_of_another_epoch_are_told_by_their_time(bank: Bank) -> None:
+    old = bank.landed[0]["value"]["source"]
+    ages_ago = time.time_ns() // 1_000 - 400 * 86_400_000_000
+    row = bank.landed[0]["value"]["after"] | {"customer_id": 900}
+    bank.connection.execute(
+        "INSERT INTO customers OVERRIDING SYSTEM VALUE SELECT 900, name, email, phone, date_of_birth, address_line, city, "
+        "country_code, kyc_status, risk_rating, created_at, updated_at FROM customers WHERE customer_id = 1"
+    )
+    bank.connection.commit()
+    bank.land(bank.event("customers", "c", old["txId"] + (1 << 31) - 5, row, ts_us=ages_ago))
+    assert bank.reconcile().reconciled
+
+
+def test_rows_of_the_connectors_own_snapshot_count(bank: Bank) -> None:
+    row = bank.change(
+        "customers", "INSERT INTO customers (name, country_code) VALUES ('Before capture', 'DE')", land=False
+    )
+    with bank.connection.transaction():
+        xid = bank.connection.execute("SELECT pg_current_xact_id()::text AS xid").fetchone()
+    assert xid is not None
+    bank.connection.commit()
+    bank.land(bank.event("customers", "r", int(xid["xid"]), row))
+    assert bank.reconcile().reconciled
+
+
+@pytest.mark.parametrize("aside", [False, True], ids=["whole", "as base64"])
+def test_rows_that_a_whole_snapshot_of_the_connector_did_not_find_are_gone(bank: Bank, aside: bool) -> None:
+    """They were deleted while nobody captured: no record says so, but that they are not among what was read."""
+    vanished, lives = bank.customer("vanishes"), bank.customer("lives")
+    bank.change("customers", "DELETE FROM customers WHERE customer_id = %s", vanished, op="d", land=False)
+    rows = bank.connection.execute(
+        "SELECT *, pg_current_xact_id()::text AS xid FROM customers ORDER BY customer_id"
+    ).fetchall()
+    bank.connection.commit()
+    assert rows[-1]["customer_id"] == lives
+    bank.clock_ms = 1_000
+    events = [
+        bank.event("customers", "r", int(row.pop("xid")), row, lsn=90_000, snapshot="last_in_data_collection" if last else "true")
+        for last, row in ((row is rows[-1], row) for row in rows)
+    ]  # fmt: skip
+    if aside:
+        events = [wrapped(event, msgspec.json.encode(event["value"])) for event in events]
+    bank.land(*events[:-1])
+    assert differences(bank.reconcile()) == {"customers": (Difference(vanished, "extra"),)}, "it may still be read"
+    bank.land(events[-1])
+    assert bank.reconcile().reconciled
+    bank.customer("made behind the snapshot")  # its lsn is a lower one here: it was recorded after the snapshot's end
+    assert bank.reconcile().reconciled
+
+
+def test_rows_that_the_connector_is_still_reading_in_a_snapshot_of_its_own_count_too(bank: Bank) -> None:
+    row = bank.change(
+        "customers", "INSERT INTO customers (name, country_code) VALUES ('Before capture', 'DE')", land=False
+    )
+    with bank.connect() as connector:
+        found = connector.execute("SELECT pg_current_xact_id()::text AS xid").fetchone()
+        assert found is not None
+        bank.customer("Later than the connector's transaction")
+        with bank.snapshot() as source:
+            assert int(found["xid"]) in source.snapshot.in_progress
+            bank.land(bank.event("customers", "r", int(found["xid"]), row))
+            assert bank.compare(source).reconciled
+
+
+def wrapped(event: Row, value: bytes) -> Row:
+    """The record as it lands when its value is no JSON that every parser takes for the same."""
+    return {**event, "value": None, "value_base64": b64encode(value).decode()}
+
+
+def test_changes_that_landed_as_base64_count_like_all_others(bank: Bank) -> None:
+    def raw(event: Row) -> bytes:
+        return b" %s " % msgspec.json.encode(event["value"])  # spaces around a value would not come back from a VARIANT
+
+    row = bank.change("customers", "UPDATE customers SET city = 'Oslo' WHERE customer_id = 1", land=False)
+    bank.land(wrapped(event := bank.event("customers", "u", bank.xid(), row), raw(event)))
+    new = bank.change("customers", "INSERT INTO customers (name, country_code) VALUES ('Eve', 'NO')", land=False)
+    bank.land(wrapped(event := bank.event("customers", "c", bank.xid(), new), raw(event)))
+    gone = bank.change("transactions", "DELETE FROM transactions WHERE transaction_id = 1", land=False)
+    bank.land(wrapped(event := bank.event("transactions", "d", bank.xid(), gone), raw(event)))
+    bank.land(wrapped(bank.event("customers", "u", bank.xid(), row | {"city": "Nowhere"}), b"\x00 poison"))
+    report = bank.reconcile()
+    assert report.reconciled, report.lines()
+    bank.change("customers", "UPDATE customers SET city = 'Bergen' WHERE customer_id = 1", land=False)
+    assert differences(bank.reconcile()) == {"customers": (Difference(1, "different", ("city",)),)}
+
+
+def test_a_record_too_large_for_the_warehouse_is_read_from_the_lake(bank: Bank) -> None:
+    lake = settings_of(bank.tables.environment, S3Settings, bucket=BUCKET, prefix=bank.tables.name)
+    row = bank.change(
+        "customers", "UPDATE customers SET address_line = repeat('Ö', 10) WHERE customer_id = 1", land=False
+    )
+    event = bank.event("customers", "u", bank.xid(), row)
+    name = "large/bank.public.customers/first/0/1.json.zst"
+    record = Record(event["topic"], msgspec.json.encode(event["value"]), b"{}", event["partition"], event["offset"], 0)
+    line, content = large(record, name)
+    bank.land({**msgspec.json.decode(line), "key": event["key"]})
+    with bank.snapshot() as source, pytest.raises(ReconcileError, match="no lake was named"):
+        bank.compare(source)
+    with bank.snapshot() as source, pytest.raises(ReconcileError, match="cannot be read from the lake"):
+        bank.compare(source, lake)
+    bank.tables.store(name, zstandard.compress(content))
+    with bank.snapshot() as source:
+        assert bank.compare(source, lake).reconciled
+
+
+def test_many_rows_are_read_page_by_page_and_many_differences_are_counted(bank: Bank) -> None:
+    rows = bank.connection.execute(
+        "INSERT INTO customers (name, country_code) SELECT 'Many', 'DE' FROM generate_series(1, %s) "
+        "RETURNING *, pg_current_xact_id()::text AS xid",
+        [2 * PAGE_ROWS + 1],
+    ).fetchall()
+    bank.connection.commit()
+    events = [bank.event("customers", "c", int(row.pop("xid")), row) for row in rows]
+    bank.land(*events)
+    assert bank.reconcile().reconciled
+    bank.connection.execute("UPDATE customers SET city = 'X' WHERE name = 'Many'")
+    bank.connection.commit()
+    found = bank.reconcile().tables["customers"]
+    assert not found.equal
+    assert len(found.differences) + found.more_differences == 2 * PAGE_ROWS + 1
+    assert len(found.differences) == 100

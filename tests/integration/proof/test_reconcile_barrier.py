@@ -1,0 +1,68 @@
+"""Where the committed records of a topic end, on a real broker: what is not decided yet is waited for."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from app.config.settings import KafkaSettings
+from app.engine.committed_reader import everything_in
+from app.engine.kafka import connection
+from app.engine.topic_admin import TopicSpec, ensure_topics
+from app.local.stack.stack import Stack
+from app.proof.reconcile.barrier import last_records
+from app.proof.reconcile.report import ReconcileError
+from tests.support.machine.stack import settings_of
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def kafka(kafka_stack: Stack) -> KafkaSettings:
+    return settings_of(kafka_stack, KafkaSettings)
+
+
+@pytest.fixture
+async def topic(kafka: KafkaSettings) -> str:
+    name = f"fence-{uuid4().hex[:8]}"
+    await ensure_topics([TopicSpec(name, 3, {})], kafka)
+    return name
+
+
+@pytest.fixture
+async def producer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
+    made = AIOKafkaProducer(**connection(kafka), transactional_id=uuid4().hex, retry_backoff_ms=5)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_an_open_transaction_is_waited_for(kafka: KafkaSettings, topic: str, producer: AIOKafkaProducer) -> None:
+    tps = [TopicPartition(topic, number) for number in range(3)]
+    async with producer.transaction():
+        await producer.send_and_wait(topic, b"a", partition=0)
+    assert await last_records(kafka, tps, time.monotonic() + 30) == {tps[0]: 0, tps[1]: -1, tps[2]: -1}
+    await producer.begin_transaction()
+    await producer.send_and_wait(topic, b"b", partition=1)
+    with pytest.raises(ReconcileError, match=f"{topic}/1 cannot be read in time: a transaction"):
+        await last_records(kafka, tps, time.monotonic() + 1)
+    asking = asyncio.create_task(last_records(kafka, tps, time.monotonic() + 30))
+    await asyncio.wait([asking], timeout=0.5)
+    assert not asking.done()
+    await producer.commit_transaction()
+    assert await asking == {tps[0]: 0, tps[1]: 0, tps[2]: -1}
+
+
+async def test_what_was_aborted_is_passed_over(kafka: KafkaSettings, topic: str, producer: AIOKafkaProducer) -> None:
+    tps = [TopicPartition(topic, number) for number in range(3)]
+    async with producer.transaction():
+        await producer.send_and_wait(topic, b"a", partition=2)
+    for _ in range(40):  # 80 offsets: more than what is looked at first
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"b", partition=2)
+        await producer.abort_transaction()
+    assert await last_records(kafka, tps, time.monotonic() + 30) == {tps[0]: -1, tps[1]: -1, tps[2]: 0}
+    assert [(record.partition, record.value) async for record in everything_in(kafka, tps)] == [(2, b"a")]

@@ -1,0 +1,72 @@
+"""The loader against what Snowflake answers on a bad day, statement by statement: every record is loaded once, whatever was refused."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from app.local.stack.stack import Stack
+from sinks.snowflake import SnowflakeWarehouse
+from tests.faults.instruments import snowflake_answers as snowflake
+from tests.support.warehouse.sinks import LANDING, Database, chain_key, offsets, real_database, real_world, until, write
+from tests.support.web.http_faults import HttpFaults
+
+pytestmark = pytest.mark.integration
+
+STATEMENTS = ("BEGIN", "UPDATE", "COPY", "COMMIT")
+
+
+@pytest.fixture(scope="module")
+def database(lake_stack: Stack) -> Iterator[Database]:
+    with real_database(lake_stack) as made:
+        yield made
+
+
+def refused(error: tuple[str, str], faults: HttpFaults, statement: str) -> int:
+    """Arm the error for the next such statement; answers how many exchanges will be broken."""
+    faults.arm(snowflake.statement(statement), snowflake.failure(error, f"{error[0]} at {statement}"))
+    return 1
+
+
+def renewed(faults: HttpFaults, statement: str) -> int:
+    """The session's token expires, and the connector gets another."""
+    faults.arm(snowflake.renewal, snowflake.renewed("renewed"))
+    return 1 + refused(snowflake.SESSION_EXPIRED, faults, statement)
+
+
+def not_renewed(faults: HttpFaults, statement: str) -> int:
+    """The session's token expires, and so has the one to renew it with."""
+    faults.arm(snowflake.renewal, snowflake.failure(snowflake.MASTER_EXPIRED, "not renewed"))
+    return 1 + refused(snowflake.SESSION_EXPIRED, faults, statement)
+
+
+REFUSALS = {
+    "internal error": lambda faults, statement: refused(snowflake.INTERNAL, faults, statement),
+    "session gone": lambda faults, statement: refused(snowflake.SESSION_GONE, faults, statement),
+    "login expired": lambda faults, statement: refused(snowflake.MASTER_EXPIRED, faults, statement),
+    "token renewed": renewed,
+    "token not renewed": not_renewed,
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_a_load_that_is_refused_anywhere_is_made_once(database: Database, refusal: str) -> None:
+    async with real_world(database) as world, HttpFaults(database.sql.host or "", database.sql.port) as faults:
+        through = SnowflakeWarehouse(
+            database.sql.model_copy(update={"host": "127.0.0.1", "port": faults.port, "network_timeout_s": 10})
+        )
+        loader = replace(world, warehouse=through).loader(sweep_interval_ms=1_000)
+        task = asyncio.create_task(loader.run())
+        try:
+            for number, statement in enumerate(STATEMENTS):
+                broken = len(faults.fired) + REFUSALS[refusal](faults, statement)
+                for found in await write(world, 2 * number, 2 * number + 1, rows=2):
+                    loader.hint(found)
+                await until(lambda last=2 * number + 1: loader.loaded(chain_key(), last))  # type: ignore[misc]
+                assert len(faults.fired) == broken, f"{faults.fired} happened"
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await through.close()
+        assert offsets(world.rows(LANDING)) == [*range(2 * len(STATEMENTS))]

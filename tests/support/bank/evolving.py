@@ -1,0 +1,97 @@
+"""A bank with one table more than the code knows: a stack, and a streams worker to which the table is declared."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.config.settings import KafkaSettings
+from app.local.stack.part import Part
+from app.local.stack.stack import Stack
+from app.local.stack.steps import SOURCE
+from tests.support.bank.capture_cdc import owner
+from tests.support.bank.captured import Captured, captured
+from tests.support.machine.stack import private_stack, settings_of
+from tests.support.paths import PROJECT
+from tests.support.streams.workers import Workers
+
+CARDS = """
+CREATE TABLE cards (
+    branch text, number bigint, card_limit numeric(12, 2), hits int NOT NULL DEFAULT 0, notes text, PRIMARY KEY (branch, number)
+);
+INSERT INTO cards (branch, number, card_limit) VALUES ('Zürich', 1, 10), ('Zürich', 2, 20), ('Bern', 1, 30), ('Bern', 2, 40);
+INSERT INTO customers (name, city, phone, country_code)
+    VALUES ('Ada', 'London', '1', 'GB'), ('Bo', 'Oslo', '2', 'NO'), ('Cy', 'Rome', '3', 'IT')
+"""
+DECLARED = """
+[cards]
+key = { branch = "text", number = "integer" }
+untracked = ["hits"]
+"""
+Enough = Callable[[list[dict[str, Any]]], bool]
+
+
+@dataclass
+class Bank:
+    """A stack with a streams worker that knows one table more than the code does."""
+
+    stack: Stack
+    workers: Workers
+    tables_file: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self.stack.environment(), "BANKSTREAM_TABLES_FILE": str(self.tables_file)}
+
+    def bankstream(self, *arguments: str) -> str:
+        """A command, with the stack's settings."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("BANKSTREAM_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "app.cli", *arguments], cwd=PROJECT, env={**kept, **self.environment},
+            capture_output=True, text=True, check=False, timeout=150,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def execute(self, *statements: str) -> None:
+        """As the owner of the tables, each a transaction."""
+        with owner(self.stack) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def read(self, topics: tuple[str, ...], enough: Callable[[list[Captured]], bool]) -> list[Captured]:
+        """Committed records so far, when there are enough; the worker has not ended meanwhile."""
+        found = asyncio.run(captured(settings_of(self.stack, KafkaSettings), topics, enough, timeout_s=120))
+        self.workers.check()
+        return found
+
+    def versions(self, table: str, enough: Enough) -> list[dict[str, Any]]:
+        """The SCD2 records of a table."""
+        return [
+            record.value for record in self.read((f"bank.scd2.{table}",), lambda all_: enough([r.value for r in all_]))
+        ]
+
+
+@contextmanager
+def evolving_bank(home: Path) -> Iterator[Bank]:
+    """With some rows that were there before the connector; one worker lives through everything."""
+    tables_file = home / "captured.toml"
+    tables_file.write_text((PROJECT / "app/captured.toml").read_text(encoding="utf-8") + DECLARED, encoding="utf-8")
+    with (
+        private_stack(Part.POSTGRES, Part.KAFKA, Part.CONNECT, steps=(SOURCE,)) as stack,
+        Workers(stack.environment(), home) as workers,
+    ):
+        running = Bank(stack, workers, tables_file)
+        running.execute(*CARDS.split(";"))
+        for part in ("source", "topics", "connector"):
+            running.bankstream("provision", part)
+        workers.start("streams", BANKSTREAM_TABLES_FILE=str(tables_file), BANKSTREAM_ENGINE_PUNCTUATE_INTERVAL_MS="200")
+        running.versions("cards", lambda found: len(found) >= 4)
+        running.versions("customers", lambda found: len(found) >= 3)
+        yield running
+        assert workers.started == 1, "one worker lived through everything"

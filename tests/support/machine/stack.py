@@ -1,0 +1,97 @@
+"""The local stack for tests: real parts in a temporary home, started when first asked for, shared by the session, gone at its end.
+
+Fixtures (all session scoped, all the same running stack with more parts added when asked for):
+
+    kafka_stack       Kafka                                     about 2 s when the jars are in the cache
+    lake_stack        Kafka, S3 and the warehouse
+    postgres_stack    PostgreSQL
+    backends_stack    everything but our own workers, not provisioned
+
+Tests share it, so they name their own topics, buckets, schemas and databases. A test that kills or stops parts takes a stack of its own:
+`with private_stack(Part.KAFKA) as stack:`. `settings_of(stack, KafkaSettings)` reads a section of the settings from a stack.
+If pytest itself is killed, the stack stops by its leash.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from unittest import mock
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from app.local.stack.part import BACKENDS, Part
+from app.local.stack.stack import Stack
+from app.local.stack.steps import Step
+
+Section = TypeVar("Section", bound=BaseSettings)
+
+
+def settings_of(stack: Stack | Mapping[str, str], section: type[Section], **changes: object) -> Section:
+    """A section of the settings as a process with the stack's environment would read it, with some fields changed."""
+    environment = stack.environment() if isinstance(stack, Stack) else stack
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("BANKSTREAM_")}
+    with mock.patch.dict(os.environ, {**kept, **environment}, clear=True):
+        return section(**changes)  # type: ignore[arg-type]  # pydantic checks them
+
+
+@contextmanager
+def private_stack(
+    *parts: Part, steps: Sequence[Step] = (), streams_workers: int = 1, up: bool = True
+) -> Iterator[Stack]:
+    """A stack with its own home, wiped at the end. No provisioning steps run but those given."""
+    home = Path(tempfile.mkdtemp(prefix="bankstream-test-"))
+    home.chmod(0o711)  # PostgreSQL runs as nobody when the tests run as root
+    stack = Stack(home, parts=parts, steps=steps, streams_workers=streams_workers, owner=os.getpid())
+    try:
+        if up:
+            stack.up()
+        yield stack
+    finally:
+        try:
+            stack.down(wipe=True)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+class StackPool:
+    """One running stack that grows by the parts that tests ask for."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def get(self, *parts: Part) -> Stack:
+        """A running stack with at least these parts."""
+        stack = Stack(self._home, parts=parts, steps=(), owner=os.getpid())
+        stack.up()
+        return stack
+
+
+@pytest.fixture(scope="session")
+def stack_pool() -> Iterator[StackPool]:
+    with private_stack(up=False) as stack:
+        yield StackPool(stack.home.path)
+
+
+@pytest.fixture(scope="session")
+def kafka_stack(stack_pool: StackPool) -> Stack:
+    return stack_pool.get(Part.KAFKA)
+
+
+@pytest.fixture(scope="session")
+def postgres_stack(stack_pool: StackPool) -> Stack:
+    return stack_pool.get(Part.POSTGRES)
+
+
+@pytest.fixture(scope="session")
+def lake_stack(stack_pool: StackPool) -> Stack:
+    return stack_pool.get(Part.KAFKA, Part.S3, Part.WAREHOUSE)
+
+
+@pytest.fixture(scope="session")
+def backends_stack(stack_pool: StackPool) -> Stack:
+    return stack_pool.get(*BACKENDS)

@@ -1,0 +1,7 @@
+"""Where the project and the recorded data of its tests are."""
+
+from pathlib import Path
+from typing import Final
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+DATA: Final = PROJECT / "tests" / "data"

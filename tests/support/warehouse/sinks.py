@@ -1,0 +1,323 @@
+"""For tests of the sinks: records, the real and the in-memory lake and warehouse, and what the real ones hold at the end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import snowflake.connector
+
+from app.config.settings import LakeSettings, S3Settings, SnowflakeSettings, WarehouseSettings
+from app.local.stack.stack import Stack
+from app.operations.provision import lake, warehouse
+from sinks.archive import LakePartition
+from sinks.audit import audit
+from sinks.base import ChainKey, LakeObject, ObjectStore, Warehouse
+from sinks.chain import chains
+from sinks.lines import Line, read
+from sinks.loading import Loader
+from sinks.memory import MemoryStore, MemoryWarehouse
+from sinks.s3 import S3Store
+from sinks.snowflake import LEDGER, SnowflakeWarehouse, connect
+from sinks.snowpipe_client import SnowpipeClient
+from sinks.snowpipe_streaming import StreamingWarehouse, pipe_name
+from tests.support.machine.stack import settings_of
+from tests.support.warehouse.snowpipe_server import SnowpipeServer
+
+TOPIC, LANDING, INCARNATION = "bank.alerts", "ALERTS", "first"
+TABLES = {TOPIC: LANDING, "bank.velocity": "VELOCITY", "bank.transactions": "TRANSACTIONS"}
+BUCKET = "sinks-test"
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Record:
+    """A Kafka record."""
+
+    offset: int
+    value: bytes | None = b'{"amount":"1.50"}'
+    key: bytes | None = b'{"customer_id":1}'
+    topic: str = TOPIC
+    partition: int = 0
+    timestamp: int = 1_700_000_000_000
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+def records(*offsets: int, topic: str = TOPIC, partition: int = 0) -> list[Record]:
+    """Records with these offsets; the value tells which it is."""
+    return [Record(n, b'{"n":%d}' % n, topic=topic, partition=partition) for n in offsets]
+
+
+class WorkerDiedError(Exception):
+    """What a partition or a loader does instead of ending the process, in a test."""
+
+
+@dataclass
+class Deaths:
+    """Takes the place of `die`."""
+
+    causes: list[BaseException] = field(default_factory=list)
+
+    def __call__(self, error: BaseException, where: str) -> None:
+        self.causes.append(error)
+        raise WorkerDiedError(where) from error
+
+
+@dataclass
+class World:
+    """A lake and a warehouse over it. `rows` reads a landing table as lines."""
+
+    store: ObjectStore
+    warehouse: Warehouse
+    rows: Callable[[str], list[Line]]
+    second_store: Callable[[], ObjectStore]
+    empty_store: Callable[[], ObjectStore]
+    second_warehouse: Callable[[], Warehouse]
+    execute: Callable[[str], list[tuple[object, ...]]]
+    real: bool
+
+    def loader(self, *, deaths: Deaths | None = None, **settings: Any) -> Loader:
+        """A loader; sweeps are far apart unless asked for otherwise."""
+        chosen = WarehouseSettings(**({"load_interval_ms": 0, "sweep_interval_ms": 600_000} | settings))
+        return Loader(self.warehouse, self.store, TABLES, chosen, fail=deaths or Deaths())
+
+    async def lake(self, topic: str = TOPIC) -> dict[tuple[str, int], list[int]]:
+        """The offsets in the lake by incarnation and partition; raises unless every chain is sound."""
+        return {
+            (key.incarnation, key.partition): [row.offset async for _, rows in audit(self.store, key) for row in rows]
+            for key in await chains(self.store, topic)
+        }
+
+
+def partition(
+    store: ObjectStore,
+    *,
+    announce: Callable[[LakeObject], object] = lambda _: None,
+    number: int = 0,
+    topic: str = TOPIC,
+    incarnation: str = INCARNATION,
+    deaths: Deaths | None = None,
+    slots: int = 4,
+    **settings: Any,
+) -> LakePartition:
+    """A partition of the lake, with an age limit so high that only rows and bytes cut, unless told otherwise."""
+
+    async def topic_id() -> str:
+        return incarnation
+
+    def told(found: LakeObject) -> None:
+        announce(found)
+
+    return LakePartition(
+        topic,
+        number,
+        store=store,
+        incarnation=topic_id,
+        announce=told,
+        settings=LakeSettings(**({"max_age_ms": 600_000} | settings)),
+        slots=asyncio.Semaphore(slots),
+        fail=deaths or Deaths(),
+    )
+
+
+def chain_key(number: int = 0, topic: str = TOPIC) -> ChainKey:
+    """The chain of a partition of the tests' topic."""
+    return ChainKey(topic, INCARNATION, number)
+
+
+@asynccontextmanager
+async def memory_world() -> AsyncIterator[World]:
+    """In memory."""
+    store = MemoryStore()
+    tables = MemoryWarehouse(store)
+
+    def rows(table: str) -> list[Line]:
+        return [read(line) for line in tables.tables.get(table, ())]
+
+    def execute(_: str) -> list[tuple[object, ...]]:
+        raise NotImplementedError("there is no SQL in memory")
+
+    yield World(store, tables, rows, lambda: store, MemoryStore, lambda: tables, execute, real=False)
+
+
+PIPES = {pipe_name(table): table for table in TABLES.values()}
+
+
+def streaming_warehouse(
+    server: SnowpipeServer, ledger: MemoryWarehouse | SnowflakeWarehouse, store: ObjectStore, **settings: Any
+) -> StreamingWarehouse:
+    """A client of the stand-in, whose ledger's table follows at once unless told otherwise."""
+    chosen = {"streaming_ledger_interval_ms": 0, "streaming_commit_timeout_s": 2, "streaming_request_bytes": 300}
+    client = SnowpipeClient(server.settings())
+    return StreamingWarehouse(client, ledger, store, TABLES, WarehouseSettings(**(chosen | settings)))
+
+
+@dataclass
+class Streaming:
+    """A world whose warehouse is a client of Snowpipe Streaming's stand-in, and what is behind it."""
+
+    server: SnowpipeServer
+    ledger: MemoryWarehouse
+    world: World
+
+
+@asynccontextmanager
+async def streaming_world(folder: Path) -> AsyncIterator[Streaming]:
+    """A lake and the ledger's table in memory, and the warehouse by HTTP. Requests are so small that an object takes several."""
+    store = MemoryStore()
+    ledger = MemoryWarehouse(store)
+    landed: dict[str, list[Line]] = {}
+    opened: list[StreamingWarehouse] = []
+
+    def commit(table: str, rows: Sequence[str]) -> None:
+        landed.setdefault(table, []).extend(read(row.encode()) for row in rows)
+
+    def execute(_: str) -> list[tuple[object, ...]]:
+        raise NotImplementedError("there is no SQL in memory")
+
+    async with SnowpipeServer(folder, PIPES, commit, "BANK") as server:
+
+        def another() -> Warehouse:
+            opened.append(streaming_warehouse(server, ledger, store))
+            return opened[-1]
+
+        try:
+            world = World(
+                store, another(), lambda table: landed.get(table, []), lambda: store, MemoryStore, another, execute, real=False
+            )  # fmt: skip
+            yield Streaming(server, ledger, world)
+        finally:
+            for one in opened:
+                await one.close()
+
+
+@dataclass
+class Database:
+    """A provisioned database of the local warehouse, and settings for the lake beside it."""
+
+    s3: S3Settings
+    sql: SnowflakeSettings
+    connection: snowflake.connector.SnowflakeConnection
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """A statement and its rows."""
+        with self.connection.cursor() as cursor:
+            return [tuple(row) for row in cursor.execute(statement) or ()]
+
+    def empty(self) -> None:
+        """No rows, no ledger, and the stage over a folder that has never been used."""
+        self.s3 = self.s3.model_copy(update={"prefix": uuid4().hex})
+        for table in (*warehouse.landing_tables(), LEDGER):
+            self.execute(f"DELETE FROM BRONZE.{table}")  # noqa: S608 - our own
+        self.execute(warehouse.stage(self.sql, self.s3))
+
+
+@contextmanager
+def real_database(stack: Stack) -> Iterator[Database]:
+    """A database that is gone afterwards."""
+    name = f"T{uuid4().hex[:12].upper()}"
+    s3 = settings_of(stack, S3Settings, bucket=BUCKET, prefix=name, max_attempts=4)
+    sql = settings_of(stack, SnowflakeSettings, database=name)
+    lake.provision(s3)
+    warehouse.provision(sql, s3)
+    made = Database(s3, sql, connect(sql))
+    try:
+        yield made
+    finally:
+        made.execute(f"DROP DATABASE {name}")
+        made.connection.close()
+
+
+@asynccontextmanager
+async def real_world(database: Database) -> AsyncIterator[World]:
+    """On the local stack's S3 and warehouse, with nothing in them."""
+    database.empty()
+    opened: list[ObjectStore | Warehouse] = []
+
+    def rows(table: str) -> list[Line]:
+        return [read(str(row[0]).encode()) for row in database.execute(f"SELECT record FROM BRONZE.{table}")]  # noqa: S608 - our own
+
+    def store(folder: str = "") -> ObjectStore:
+        opened.append(S3Store(database.s3.model_copy(update={"prefix": database.s3.prefix + folder})))
+        return opened[-1]  # type: ignore[return-value]  # just put there
+
+    def tables() -> Warehouse:
+        opened.append(SnowflakeWarehouse(database.sql))
+        return opened[-1]  # type: ignore[return-value]  # just put there
+
+    try:
+        yield World(store(), tables(), rows, store, lambda: store("-other"), tables, database.execute, real=True)
+    finally:
+        for one in opened:
+            await one.close()
+
+
+def offsets(rows: Sequence[Line]) -> list[int]:
+    """Sorted offsets, doubles and all."""
+    return sorted(row.offset for row in rows)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def archived(one: LakePartition, position: int) -> None:
+    await until(lambda: one.position == position)
+
+
+async def write(world: World, *numbers: int, number: int = 0, topic: str = TOPIC, rows: int = 1) -> list[LakeObject]:
+    """These offsets into the lake, `rows` to an object; answers what was announced."""
+    announced: list[LakeObject] = []
+    one = partition(world.store, announce=announced.append, number=number, topic=topic, max_rows=rows)
+    await one.open()
+    announced.clear()
+    await one.process(records(*numbers, topic=topic, partition=number))
+    await archived(one, numbers[-1] + 1)
+    await one.close()
+    return announced
+
+
+class Running:
+    """A loader at work; `async with`."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    async def __aenter__(self) -> Loader:
+        self._task = asyncio.create_task(self.loader.run())
+        return self.loader
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def load_all(loader: Loader, last: int) -> None:
+    """Run a loader until the tests' partition is loaded through this offset."""
+    async with Running(loader):
+        await until(lambda: loader.loaded(chain_key(), last))
+
+
+@pytest.fixture(scope="session")
+def sinks_database(lake_stack: Stack) -> Iterator[Database]:
+    with real_database(lake_stack) as made:
+        yield made
+
+
+@pytest.fixture(params=["memory", "streaming", "real"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    if request.param == "memory":
+        async with memory_world() as made:
+            yield made
+    elif request.param == "streaming":
+        async with streaming_world(tmp_path) as streaming:
+            yield streaming.world
+    else:
+        async with real_world(request.getfixturevalue("sinks_database")) as made:
+            yield made

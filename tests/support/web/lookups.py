@@ -1,0 +1,141 @@
+"""The lookup API over a bank in memory: the agents' own state, one partition a group, and every door of the API as it is in the worker."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from aiokafka import TopicPartition
+
+from app.config.settings import ApiSettings, KafkaSettings
+from app.engine.committed import Committed
+from app.web.alerts import Live, Recent
+from app.web.api import Parts, make_api
+from app.web.audit import Audit
+from app.web.forwarding import Forwarder
+from app.web.history import HistoryUnavailableError, VersionRecord
+from app.web.places import ACCOUNT, CUSTOMER
+from app.web.tokens import Tokens, entry, mint
+from tests.support.bank.cdc import COMMIT_US, Log
+from tests.support.streams.streams import Streams
+
+HERE = "http://here.test:1"
+SCOPES: Mapping[str, tuple[str, ...]] = {
+    "clerk": ("lookup",), "officer": ("lookup", "pii"), "fraud": ("alerts",), "prometheus": ("metrics",),
+}  # fmt: skip
+CANARY = "Ada Canary"
+
+
+class FakeWorker:
+    """A worker whose partitions are in memory. Implements `Worker`."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self.is_ready = True
+        self.url = HERE
+        self.open = True
+        self.elsewhere: dict[TopicPartition, str] = {}
+
+    def addresses(self) -> Mapping[TopicPartition, str]:
+        return {TopicPartition(kind.topic, 0): HERE for kind in (CUSTOMER, ACCOUNT)} | self.elsewhere
+
+    def committed(self, member: str, number: int) -> Committed | None:
+        for group, _, partition in self._streams.members:
+            if group.name == member and partition.number == number and self.open:
+                tables = frozenset(table.name for table in group.tables)
+                return Committed(partition.store, tables, {group.topics[0]: 12})
+        return None
+
+
+class FakeWarehouse:
+    """What the agents have sent to the SCD2 topics, as it would have landed. Implements `Landed`."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self.lag = 0
+        """So many of the newest records have not landed yet."""
+        self.away = False
+
+    async def records(self, table: str, key: str, value: int) -> Sequence[VersionRecord]:
+        if self.away:
+            raise HistoryUnavailableError
+        wanted = json.dumps({key: value}, separators=(",", ":")).encode()
+        found = [
+            msgspec.json.decode(output.value, type=VersionRecord)
+            for output in self._streams.outputs
+            if output.topic == f"bank.scd2.{table}" and output.key == wanted and output.value is not None
+        ]
+        return found[: len(found) - self.lag]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Bank:
+    """Customers, accounts and the API. Tokens of several clients are in `tokens`; `audited` has the audit's lines."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.now_us = COMMIT_US + 3_600_000_000
+        self.streams = Streams()
+        self.people, self.money = Log("customers", "customer_id"), Log("accounts", "account_id")
+        self.moves = Log("transactions", "account_id", lsn=10**6)
+        self.worker, self.warehouse = FakeWorker(self.streams), FakeWarehouse(self.streams)
+        self.tokens = {name: mint() for name in SCOPES}
+        self.tokens_file, self.audit_file = directory / "tokens.toml", directory / "audit.ndjson"
+        self.write_tokens(self.tokens)
+        self.settings = ApiSettings(tokens_file=self.tokens_file, audit_file=self.audit_file, **settings)
+        kafka = KafkaSettings()
+        self.recent = Recent(kafka, "bank.alerts", 1, self.settings.alerts_kept)
+        self.live = Live(kafka, "bank.alerts", 1, self.settings.max_streams)
+        self.api = make_api(self.parts())
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.api), base_url=HERE)
+
+    def parts(self) -> Parts:
+        return Parts(
+            self.settings, self.worker, 1, Tokens(self.tokens_file), Audit(self.audit_file),
+            Forwarder(max_bytes=self.settings.max_answer_bytes), self.warehouse,
+            self.recent, self.live, now_us=lambda: self.now_us,
+        )  # fmt: skip
+
+    def write_tokens(self, tokens: Mapping[str, str]) -> None:
+        self.tokens_file.write_text("".join(entry(name, token, SCOPES[name]) for name, token in tokens.items()))
+        self.tokens_file.chmod(0o600)
+
+    def customer(self, key: int = 7, op: str = "c", **columns: Any) -> None:
+        row = {
+            "customer_id": key,
+            "name": CANARY,
+            "email": "ada@canary.test",
+            "country_code": "NO",
+            "risk_rating": "low",
+        } | columns
+        event = self.people.change(op, before=row) if op == "d" else self.people.change(op, after=row)
+        self.streams.take(event)
+
+    def account(self, key: int = 31, **columns: Any) -> None:
+        row = {
+            "account_id": key,
+            "customer_id": 7,
+            "type": "checking",
+            "currency": "EUR",
+            "balance": "1250.00",
+        } | columns
+        self.streams.take(self.money.change("c", after=row))
+
+    def transaction(self, key: int, amount: str, booked_at: str, **columns: Any) -> None:
+        row = {
+            "transaction_id": key, "account_id": 31, "type": "debit", "amount": amount, "currency": "EUR",
+            "status": "posted", "booked_at": booked_at, **columns,
+        }  # fmt: skip
+        self.streams.take(self.moves.change("c", after=row))
+
+    async def get(self, path: str, client: str | None = "clerk", **headers: str) -> httpx.Response:
+        if client is not None:
+            headers["authorization"] = f"Bearer {self.tokens[client]}"
+        return await self.client.get(path, headers=headers)
+
+    @property
+    def audited(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.audit_file.read_text().splitlines()]

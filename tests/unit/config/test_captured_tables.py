@@ -1,0 +1,82 @@
+"""Captured tables by declaration: what a file may say, and what follows from it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.config.captured_tables import REQUIRED, captured_tables, load_tables
+from app.config.topics import BY_NAME, cdc_topic, scd2_topic
+from app.domain.captured import CapturedTable, TablesError, read_tables
+from app.operations.provision.connector import configuration
+
+BANK: dict[str, Any] = {name: {"key": dict.fromkeys(key, "integer")} for name, key in REQUIRED.items()}
+
+
+def test_the_shipped_file_declares_the_banks_tables() -> None:
+    tables = captured_tables()
+    assert [(table.name, dict(table.key), table.versions) for table in tables] == [
+        ("customers", {"customer_id": "integer"}, True),
+        ("accounts", {"account_id": "integer"}, True),
+        ("transactions", {"transaction_id": "integer"}, False),
+    ]
+    assert all(table.untracked is None and table.whole_snapshots for table in tables)
+    assert {f"public.{table.name}" for table in tables} <= set(configuration()["table.include.list"].split(","))
+    assert configuration()["table.include.list"].endswith("public.heartbeat")
+
+
+def test_topics_of_a_table_follow_from_its_declaration() -> None:
+    cards = CapturedTable("cards", {"branch": "text", "number": "integer"})
+    assert (cdc_topic(cards).name, cdc_topic(cards).landing) == ("bank.public.cards", "CDC_EVENTS")
+    assert (scd2_topic(cards).name, scd2_topic(cards).landing) == ("bank.scd2.cards", "SCD2_CARDS")
+    assert scd2_topic(cards).key == "{branch, number}"
+    assert BY_NAME["bank.scd2.customers"].key == "{customer_id}"
+
+
+def test_a_declaration_says_everything_about_a_table() -> None:
+    fields = {
+        "key": {"branch": "text", "number": "integer"}, "untracked": ["hits"], "versions": True, "whole_snapshots": False,
+        "encodings": {"limit": "decimal:2", "since": "timestamp-us"},
+    }  # fmt: skip
+    *_, cards = read_tables({**BANK, "cards": fields}, "captured.toml", REQUIRED)
+    assert cards == CapturedTable(
+        "cards", {"branch": "text", "number": "integer"}, frozenset({"hits"}), {"limit": "decimal:2", "since": "timestamp-us"},
+        versions=True, whole_snapshots=False,
+    )  # fmt: skip
+    assert list(cards.key) == ["branch", "number"], "the key's order counts"
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({**BANK, "cards": {}}, r"\[cards\] key: the columns"),
+        ({**BANK, "cards": {"key": {}}}, r"\[cards\] key"),
+        ({**BANK, "cards": {"key": {"id": "uuid"}}}, '"integer" or "text"'),
+        ({**BANK, "cards": {"key": {"id": "text"}, "untracked": "hits"}}, r"\[cards\] untracked: a list"),
+        ({**BANK, "cards": {"key": {"id": "text"}, "encodings": {"a": "money"}}}, "decimal:<scale>"),
+        ({**BANK, "cards": {"key": {"id": "text"}, "versions": "no"}}, r"\[cards\] versions: true or false"),
+        ({**BANK, "cards": {"key": {"id": "text"}, "tracked": ["a"]}}, "no such field, only encodings, key"),
+        ({**BANK, "Cards; DROP": {"key": {"id": "text"}}}, "lower case letters"),
+        ({**BANK, "heartbeat": {"key": {"id": "integer"}}}, "not heartbeat"),
+        ({**BANK, "cards": 7}, "outside of a"),
+        ({"customers": BANK["customers"]}, r'\[accounts\] is needed, with key = { account_id = "integer" }'),
+        ({**BANK, "customers": {"key": {"customer_id": "text"}}}, r"\[customers\] is needed"),
+    ],
+)
+def test_what_is_wrong_in_a_declaration_is_named(document: dict[str, Any], says: str) -> None:
+    with pytest.raises(TablesError, match=says):
+        read_tables(document, "captured.toml", REQUIRED)
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(TablesError) as refused:
+        read_tables({"cards": {"kye": {}}}, "captured.toml", REQUIRED)
+    assert all(part in str(refused.value) for part in ("[cards] kye", "[cards] key", "[customers]", "[transactions]"))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("[customers")
+    with pytest.raises(TablesError, match=r"bad\.toml: this is no TOML"):
+        load_tables(tmp_path / "bad.toml")
+    with pytest.raises(TablesError, match="BANKSTREAM_TABLES_FILE"):
+        load_tables(tmp_path / "none.toml")

@@ -1,0 +1,281 @@
+"""Windows over a customer's history: exact to the microsecond, whatever comes late, twice, corrected or deleted."""
+
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from app.domain.events import event_of
+from app.domain.records import TransactionRecord, VelocityRecord
+from app.domain.rules import RuleSet
+from app.domain.screening import Change, Screening, screen
+from app.domain.velocity import KEPT_US, CustomerHistory, History, half_even
+from app.native.history import NativeHistory, Rules
+from tests.support.streams.native import library
+from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, naive_windows, transaction
+
+NO_RULES = RuleSet(())
+
+
+new_history: Callable[..., CustomerHistory] = History
+"""Makes a history, of `events`."""
+
+
+@pytest.fixture(autouse=True, scope="module", params=["Python", "library"])
+def kind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test with histories in Python, and in the native library.
+
+    They let go of expired events as soon as these are the most, so that short histories see it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.domain.velocity.COMPACT_AT", 0)
+        if request.param == "library":
+            patch.setitem(globals(), "new_history", partial(NativeHistory, Rules(library(), NO_RULES)))
+        yield
+
+
+def step(history: CustomerHistory, record: TransactionRecord) -> Screening:
+    return screen(history, Change.of(record), NO_RULES, now_us=0)
+
+
+def velocity(history: CustomerHistory, record: TransactionRecord) -> VelocityRecord:
+    result = step(history, record).velocity
+    assert result is not None
+    return result
+
+
+def after(*records: TransactionRecord) -> VelocityRecord:
+    """The velocity record of the last one."""
+    history = new_history()
+    for record in records[:-1]:
+        step(history, record)
+    return velocity(history, records[-1])
+
+
+def test_a_window_ends_at_the_transaction_and_opens_just_after_its_length_before() -> None:
+    for name, length_us in (("1m", MINUTE_US), ("24h", DAY_US), ("30d", 30 * DAY_US)):
+        outside = after(transaction(1, 0, "5.00"), transaction(2, length_us, "7.00")).windows[name]
+        inside = after(transaction(1, 1, "5.00"), transaction(2, length_us, "7.00")).windows[name]
+        assert (outside.count, outside.sum) == (1, "7.00")
+        assert (inside.count, inside.sum, inside.average, inside.max) == (2, "12.00", "6.00", "7.00")
+
+
+def test_transactions_of_one_instant_are_in_each_others_windows_once_known() -> None:
+    history = new_history()
+    assert velocity(history, transaction(2)).windows["1m"].count == 1
+    assert (
+        velocity(history, transaction(1)).windows["1m"].count == 2
+    )  # its id is lower, and the other one is inside all the same
+    assert velocity(history, transaction(2, op="updated", lsn=900)).windows["1m"].count == 2
+
+
+def test_a_late_transaction_has_the_windows_of_its_own_time_and_is_in_those_that_follow() -> None:
+    history = new_history()
+    step(history, transaction(1, 0))
+    step(history, transaction(2, 10 * MINUTE_US))
+    late = velocity(history, transaction(3, 30 * SECOND_US))
+    assert (late.windows["1h"].count, late.seconds_since_previous) == (2, 30.0)
+    assert velocity(history, transaction(4, 11 * MINUTE_US)).windows["1h"].count == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "count", "total", "declined", "why"),
+    [
+        ("pending", 2, "15.00", 0, "money is reserved"),
+        ("posted", 2, "15.00", 0, "money has moved"),
+        ("disputed", 2, "15.00", 0, "a status that this version does not know is taken for moving money"),
+        ("declined", 1, "5.00", 1, "no money moved, but someone tried"),
+        ("reversed", 1, "5.00", 0, "money came back"),
+    ],
+)
+def test_what_a_status_counts_for(status: str, count: int, total: str, declined: int, why: str) -> None:
+    window = after(transaction(1, status=status), transaction(2, SECOND_US, "5.00")).windows["1m"]
+    assert (window.count, window.sum, window.declined_count) == (count, total, declined), why
+
+
+def test_the_windows_of_a_lone_declined_transaction_are_empty_but_for_the_decline() -> None:
+    window = after(transaction(1, status="declined")).windows["30d"]
+    assert (window.count, window.sum, window.average, window.max, window.declined_count) == (
+        0,
+        "0.00",
+        "0.00",
+        "0.00",
+        1,
+    )
+
+
+def test_amounts_are_those_of_the_current_currency_and_counts_are_of_all() -> None:
+    window = after(transaction(1, currency="USD", amount="99.00"), transaction(2, 1, amount="5.00")).windows["1m"]
+    assert (window.count, window.sum, window.average, window.max) == (2, "5.00", "5.00", "5.00")
+
+
+@pytest.mark.parametrize(
+    ("amounts", "average"), [(("0.01", "0.02"), "0.02"), (("0.02", "0.03"), "0.02"), (("0.01", "0.01", "0.02"), "0.01")]
+)
+def test_averages_round_half_to_even(amounts: tuple[str, ...], average: str) -> None:
+    records = [transaction(number, number, amount) for number, amount in enumerate(amounts)]
+    assert after(*records).windows["1m"].average == average
+
+
+def test_a_correction_replaces_what_the_transaction_was() -> None:
+    history = new_history()
+    step(history, transaction(1, 0, "10.00", status="pending"))
+    step(history, transaction(2, 5 * MINUTE_US, "1.00"))
+    moved = velocity(history, transaction(1, 6 * MINUTE_US, "12.00", op="updated", lsn=900))
+    assert (moved.windows["5m"].count, moved.windows["5m"].sum, len(history)) == (2, "13.00", 2)
+    assert velocity(history, transaction(3, 6 * MINUTE_US)).windows["30d"].sum == "23.00"
+
+
+def test_a_deleted_transaction_leaves_the_windows_and_gives_no_record() -> None:
+    history = new_history()
+    step(history, transaction(1))
+    gone = step(history, transaction(1, op="deleted", lsn=900))
+    assert gone.velocity is None
+    assert gone.gone is not None
+    assert velocity(history, transaction(2, 1)).windows["1m"].count == 1
+    assert step(history, transaction(9, op="deleted")) == Screening(), "one that was never seen"
+
+
+@pytest.mark.parametrize(
+    ("again", "why"),
+    [
+        ({}, "delivered twice"),
+        ({"offset": 77}, "delivered twice, at another place"),
+        ({"lsn": 900}, "read again by a new snapshot"),
+        ({"lsn": 90, "amount": "99.00"}, "older than what is known"),
+        ({"lsn": 90, "op": "updated", "amount": "99.00"}, "an update older than what is known"),
+        ({"lsn": 90, "op": "deleted"}, "a deletion older than what is known"),
+        ({"op": "updated"}, "an update that says nothing new at the same position"),
+    ],
+)
+def test_what_is_known_already_changes_nothing(again: dict[str, Any], why: str) -> None:
+    history = new_history()
+    step(history, transaction(1))
+    before = list(history)
+    assert step(history, transaction(1, **again)) == Screening(), why
+    assert list(history) == before, why
+
+
+def test_an_update_of_something_else_than_amounts_still_gives_its_windows() -> None:
+    history = new_history()
+    step(history, transaction(1))
+    assert velocity(history, transaction(1, op="updated", lsn=900)).source.lsn == 900
+
+
+def test_the_same_id_on_another_account_is_another_transaction() -> None:
+    assert after(transaction(1), transaction(1, account_id=32)).windows["1m"].count == 2
+
+
+def test_seconds_since_previous_follow_the_order_of_events() -> None:
+    assert after(transaction(1)).seconds_since_previous is None
+    assert after(transaction(1), transaction(2, 0)).seconds_since_previous == 0.0
+    assert after(transaction(1, status="declined"), transaction(2, 1_500_000)).seconds_since_previous == 1.5
+
+
+def test_events_expire_31_days_before_the_newest_one() -> None:
+    history = new_history()
+    step(history, transaction(1))
+    assert step(history, transaction(2, KEPT_US)).expired == []
+    expired = step(history, transaction(3, KEPT_US + 1)).expired
+    assert [event.transaction_id for event in expired] == [1]
+    assert history.find(31, 1) is None
+
+
+def test_a_date_in_the_far_future_expires_nothing() -> None:
+    history = new_history()
+    step(history, transaction(1))
+    assert step(history, transaction(2, 400 * DAY_US, commit_us=1)).expired == []
+    assert velocity(history, transaction(3, 2)).windows["30d"].count == 2
+
+
+def test_one_beyond_the_horizon_has_windows_of_itself_and_is_not_kept() -> None:
+    history = new_history()
+    step(history, transaction(1, 40 * DAY_US))
+    late = step(history, transaction(2, 0, "8.00", commit_us=40 * DAY_US))
+    assert late.velocity is not None
+    assert (late.velocity.windows["30d"].count, late.velocity.windows["30d"].sum) == (1, "8.00")
+    assert late.kept is None
+    assert len(history) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("booked_at", "infinity", "booked_at 'infinity' is not an instant"),
+        ("amount", "1.234", "more than 2 digits"),
+        ("transaction_id", 1 << 64, "transaction_id 18446744073709551616 does not fit"),
+    ],
+)
+def test_what_cannot_be_placed_or_added_up_is_refused_by_name(field: str, value: object, message: str) -> None:
+    history = new_history()
+    with pytest.raises(ValueError, match=message):
+        step(history, replace(transaction(1), **{field: value}))
+    assert len(history) == 0
+
+
+@given(st.integers(-10_000, 10_000), st.integers(1, 50))
+def test_half_even_is_what_python_rounds_fractions_to(total: int, count: int) -> None:
+    assert half_even(total, count) == round(Fraction(total, count))
+
+
+TIMES = st.one_of(
+    st.integers(0, 20).map(lambda n: n * 15 * SECOND_US),
+    st.integers(0, 30).map(lambda n: n * HOUR_US // 2),
+    st.integers(0, 40).map(lambda n: n * DAY_US),
+    st.integers(0, 2 * HOUR_US),
+)
+RECORDS = st.builds(
+    transaction,
+    st.integers(1, 12),
+    TIMES,
+    st.integers(1, 500).map(lambda minor: f"{minor // 100}.{minor % 100:02d}"),
+    op=st.sampled_from(["created", "created", "updated", "updated", "deleted"]),
+    status=st.sampled_from(["pending", "posted", "posted", "reversed", "declined"]),
+    currency=st.sampled_from(["EUR", "EUR", "USD"]),
+    counterparty=st.sampled_from([None, "A", "B", "C"]),
+    country=st.sampled_from([None, "DE", "FR"]),
+    account_id=st.sampled_from([31, 32]),
+    commit_us=st.just(60 * DAY_US),
+)
+
+
+@given(st.lists(RECORDS, max_size=60), st.integers(1, 60))
+@settings(max_examples=250, deadline=None)
+def test_any_history_has_the_windows_of_a_recomputation(
+    records: Sequence[TransactionRecord], forget_every: int
+) -> None:
+    """Late, corrected, deleted, tied, expired; with histories read again from what is stored, at random."""
+    history = new_history()
+    rows: dict[tuple[int, int], TransactionRecord] = {}
+    for position, unplaced in enumerate(records, 1):
+        record = replace(unplaced, source=replace(unplaced.source, lsn=position, offset=position))
+        if position % forget_every == 0:
+            history = new_history(events=sorted(history, key=lambda event: event.key))
+        identity = (record.account_id, record.transaction_id)
+        result = step(history, record)
+        newest_us = max(event_of(row).time_us for row in (record, *rows.values()))
+        rows = {key: row for key, row in rows.items() if event_of(row).time_us >= newest_us - KEPT_US}
+        repeated = record.op == "created" and identity in rows and _content(rows[identity]) == _content(record)
+        if record.op == "deleted":
+            rows.pop(identity, None)
+        else:
+            rows[identity] = record
+        if record.op == "deleted" or repeated:
+            assert result.velocity is None
+            continue
+        assert result.velocity is not None
+        too_late = event_of(record).time_us < newest_us - KEPT_US
+        seen = [record] if too_late else list(rows.values())
+        assert result.velocity.windows == naive_windows(seen, record)
+        if too_late:
+            del rows[identity]
+        assert {event.key for event in history} == {event_of(row).key for row in rows.values()}
+
+
+def _content(record: TransactionRecord) -> TransactionRecord:
+    return replace(record, op="created", source=replace(record.source, lsn=0, offset=0))

@@ -1,0 +1,145 @@
+"""The small parts of the engine: partitioner, cache, state directories, exit codes, dead letters, settings."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, ProducerFenced
+
+from app.config.settings import EngineSettings, KafkaSettings, SnowflakeSettings, WorkerSettings, load
+from app.engine import exits, instance
+from app.engine.dead_letters import DeadLetter, encode_dead_letter
+from app.engine.keys import partition_for
+from app.engine.lru import LruDict
+from app.engine.transactional_producer import TransactionFailedError
+from app.errors import ContinuityError, FencedError, SettingsError
+
+
+@pytest.mark.parametrize(
+    ("key", "murmur2"),
+    # from Kafka's own UtilsTest.testMurmur2
+    [(b"21", -973932308), (b"foobar", -790332482), (b"a-little-bit-long-string", -985981536), (b"abc", 479470107)],
+)
+def test_keys_land_where_java_producers_put_them(key: bytes, murmur2: int) -> None:
+    assert partition_for(key, 1_000_003) == (murmur2 & 0x7FFFFFFF) % 1_000_003
+
+
+def test_a_record_without_a_key_has_a_fixed_partition() -> None:
+    assert {partition_for(None, count) for count in (1, 4, 7)} == {0}
+
+
+def test_the_cache_forgets_what_was_used_least_recently() -> None:
+    cache: LruDict[str, int] = LruDict(2)
+    cache["a"], cache["b"] = 1, 2
+    assert cache["a"] == 1
+    cache["c"] = 3
+    assert cache.get("b") is None
+    assert cache.get("a") == 1
+    assert len(cache) == 2
+
+
+def test_two_workers_with_one_state_directory_get_one_each_and_a_dead_ones_is_free_again(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from app.engine.instance import claim; "
+        "mine = claim(Path(sys.argv[1])); print(mine.directory.name, mine.group_instance_id, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+
+    def start() -> tuple[subprocess.Popen[str], str]:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        return process, process.stdout.readline().strip()
+
+    first, name = start()
+    second, other = start()
+    first.kill()
+    first.wait(10)
+    third, again = start()
+    for process in (second, third):
+        process.kill()
+        process.wait(10)
+    for process in (first, second, third):
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
+    assert name.split()[0] == "0"
+    assert other.split()[0] == "1"
+    assert name != other
+    assert again == name, "whoever takes the state over has its name in the group too"
+
+
+def test_a_copy_of_a_state_directory_on_another_machine_has_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    monkeypatch.setattr(instance, "_held", held)
+    first = instance.claim(tmp_path).group_instance_id
+    os.close(held.pop())
+    assert instance.claim(tmp_path).group_instance_id == first
+    os.close(held.pop())
+    monkeypatch.setattr("platform.node", lambda: "elsewhere")
+    assert instance.claim(tmp_path).group_instance_id.startswith("elsewhere-")
+    os.close(held.pop())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (FencedError("x"), exits.FENCED),
+        (ContinuityError("x"), exits.CONTINUITY),
+        (TransactionFailedError("x"), exits.RETRY),
+        (KafkaConnectionError("x"), exits.RETRY),
+        (ProducerFenced("x"), exits.FENCED),
+        (ConnectionResetError("x"), exits.RETRY),
+        (ZeroDivisionError("x"), exits.DEFECT),
+    ],
+)
+def test_the_exit_code_says_what_kind_of_error_ended_the_worker(error: BaseException, code: int) -> None:
+    assert exits.exit_code(error) == code
+
+
+def test_a_dead_letter_keeps_every_byte() -> None:
+    key, value = b"\xff\x00", bytes(range(256))
+    letter = DeadLetter("t", 3, 42, key, value, "bad-json", "decode", "PoisonRecordError", "what, where, what to do")
+    decoded = json.loads(encode_dead_letter(letter, now_us=1_700_000_000_123_456))
+    assert base64.b64decode(decoded["key"]) == key
+    assert base64.b64decode(decoded["value"]) == value
+    assert decoded["failed_at"] == "2023-11-14T22:13:20.123456Z"
+    assert (decoded["topic"], decoded["partition"], decoded["offset"]) == ("t", 3, 42)
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    load.cache_clear()
+    monkeypatch.setenv("BANKSTREAM_TOPIC_PARTITIONS", "12")
+    monkeypatch.setenv("BANKSTREAM_UNTRACKED_COLUMNS", " balance, updated_at ,seen_at")
+    assert load(KafkaSettings).partitions == 12
+    assert load(WorkerSettings).untracked_columns == ("balance", "updated_at", "seen_at")
+    load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("BANKSTREAM_TOPIC_PARTITIONS", "0"),
+        ("BANKSTREAM_KAFKA_SECURITY_PROTOCOL", "TELEPATHY"),
+        ("BANKSTREAM_KAFKA_REPLICATION_FACTOR", "x"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    load.cache_clear()
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=variable):
+        load(KafkaSettings)
+    load.cache_clear()
+
+
+def test_no_setting_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    load.cache_clear()
+    monkeypatch.setenv("BANKSTREAM_KAFKA_SASL_PASSWORD", "hunter2")
+    monkeypatch.setenv("BANKSTREAM_SNOWFLAKE_PASSWORD", "hunter2")
+    assert "hunter2" not in repr(load(KafkaSettings)) + repr(load(SnowflakeSettings)) + repr(load(EngineSettings))
+    load.cache_clear()

@@ -1,0 +1,76 @@
+"""A worker's process ends when it was told to stop, whatever holds it up."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from app.engine.exits import RETRY
+from app.engine.forced_exit import STOP_LIMIT_S
+
+ORCHESTRATORS_PATIENCE_S = 30
+DEADLINE_S = 60
+
+
+def run(code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """A process of its own. It has to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "0.exits.json")],
+        capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+    )  # fmt: skip
+
+
+def test_a_thread_that_never_ends_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    ended = run(
+        """
+        import pathlib, sys, threading
+        from app.engine import exits
+        exits.remember(pathlib.Path(sys.argv[1]))
+        threading.Thread(target=threading.Event().wait).start()
+        exits.leave(0, "it was told to stop")
+        """,
+        tmp_path,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "told to stop" in (tmp_path / "0.exits.json").read_text()
+
+
+def test_a_stop_that_hangs_ends_with_retry_and_says_where_it_was(tmp_path: Path) -> None:
+    ended = run(
+        """
+        import logging, pathlib, sys, threading
+        from app.engine import exits
+        logging.basicConfig()
+        exits.remember(pathlib.Path(sys.argv[1]))
+        exits.end_within(0.2)
+        def never_stops(): threading.Event().wait()
+        never_stops()
+        """,
+        tmp_path,
+    )
+    assert ended.returncode == RETRY, ended.stderr
+    assert "told to stop, it has not within" in ended.stderr
+    assert "in never_stops" in ended.stderr
+    assert "told to stop" in (tmp_path / "0.exits.json").read_text()
+
+
+def test_a_worker_of_any_kind_is_watched_from_the_signal_on(tmp_path: Path) -> None:
+    ended = run(
+        """
+        import asyncio, os, signal, faust, mode
+        from app.engine import forced_exit
+        forced_exit.STOP_LIMIT_S = 0.5
+        class Stuck(mode.Service):
+            async def on_started(self):
+                os.kill(os.getpid(), signal.SIGTERM)
+            async def on_stop(self):
+                await asyncio.Event().wait()
+        forced_exit.Worker(faust.App("stuck", store="memory://"), Stuck(), loglevel="ERROR", quiet=True).execute_from_commandline()
+        """,
+        tmp_path,
+    )
+    assert ended.returncode == RETRY, ended.stderr
+
+
+def test_the_limit_is_within_the_patience_of_orchestrators() -> None:
+    assert STOP_LIMIT_S < ORCHESTRATORS_PATIENCE_S

@@ -1,0 +1,294 @@
+"""A history in the library beside one in Python: whatever is put in, corrected, taken out or dropped, both answer the same.
+
+BANKSTREAM_NATIVE_EXAMPLES multiplies the examples. Python's history is held to plain lists in test_velocity.py and test_tracks.py.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from app.config.rules_file import load_rules
+from app.domain.events import DECLINED, EVERYTHING, OTHER, PENDING, POSTED, REMOVED, REVERSED, Event, Facts, Selection
+from app.domain.records import WINDOWS_US
+from app.domain.rules import RuleSet, Structuring, Threshold
+from app.domain.tracks import Amounts
+from app.domain.velocity import History
+from app.native.history import NativeHistory, Rules
+from tests.support.streams.native import EXAMPLES, library
+from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US
+
+SHIPPED: Final = load_rules(None)
+SELECTIONS: Final = (EVERYTHING, *SHIPPED.selections)
+CURRENCIES: Final = ("EUR", "USD", "€€", "EUROEURO")
+MOST_MINOR: Final = 10**18 - 1
+"""The largest amount of a row."""
+
+ATTRIBUTES: Final[dict[str, st.SearchStrategy[Any]]] = {
+    "amount_minor": st.one_of(
+        st.integers(0, 3),
+        st.sampled_from([99, 100, 200, 50_000, 900_000, 999_999, 1_000_000]),
+        st.integers(MOST_MINOR - 3, MOST_MINOR),
+        st.sampled_from([(1 << 62) - 1, 1 << 62, (1 << 62) + 1, (1 << 63) - 1]),
+    ),
+    "currency": st.sampled_from(CURRENCIES),
+    "credit": st.booleans(),
+    "status": st.sampled_from([PENDING, POSTED, POSTED, OTHER, REVERSED, DECLINED, REMOVED]),
+    "counterparty": st.sampled_from([0, 0, 1, 2, 3, (1 << 64) - 1]),
+    "country": st.sampled_from([None, "DE", "FR", "ÄÖÜß"]),
+    "lsn": st.sampled_from([None, 0, 7, (1 << 63) - 1]),
+    "partition": st.sampled_from([0, 5, (1 << 31) - 1]),
+    "offset": st.sampled_from([-(1 << 63), 0, 9, (1 << 63) - 1]),
+    "fired": st.sampled_from([(), (), ("threshold",), ("threshold", "größe")]),
+}
+TIMES: Final = st.one_of(
+    st.integers(0, 5).map(lambda number: number * MINUTE_US // 2),
+    st.integers(0, 40).map(lambda number: number * HOUR_US),
+    st.integers(-3, 40).map(lambda number: number * DAY_US),
+    st.sampled_from([-(1 << 61), -1, 0, 1, 1 << 61]),
+)
+EVENTS: Final = st.builds(
+    Event,
+    TIMES,
+    st.sampled_from([1, 2, -(1 << 63)]),
+    st.one_of(st.integers(0, 9), st.sampled_from([-1, (1 << 63) - 1])),
+    st.builds(Facts, **ATTRIBUTES),
+)
+
+
+class Pair:
+    """Both histories. Every step is done to both, and leaves them the same."""
+
+    def __init__(self) -> None:
+        self.rules = Rules(library(), SHIPPED)
+        self.python, self.native = History(SHIPPED.selections), NativeHistory(self.rules)
+
+    def put(self, events: Sequence[Event]) -> None:
+        """New ones, or corrections. None that is beyond the horizon: such are never put."""
+        for event in events:
+            assert NativeHistory.holds(event)
+            if event.time_us > self.python.floor_us:
+                self.python.put(event)
+                self.native.put(event)
+
+    def many(self, event: Event, count: int, step_us: int) -> None:
+        """Like one event, at other times."""
+        self.put([replace(event, time_us=event.time_us + at * step_us, transaction_id=at) for at in range(count)])
+
+    def correct(self, place: int, change: tuple[str, Any], moved_us: int) -> None:
+        """One that is there, in one thing or in its time."""
+        for event in self._at(place):
+            name, value = change
+            self.put([replace(event, time_us=event.time_us + moved_us, facts=replace(event.facts, **{name: value}))])
+            self.look(place, event)
+
+    def remove(self, place: int, other: Event) -> None:
+        """One that is there; and one that may be."""
+        for event in (*self._at(place), other):
+            if self.python.find(event.account_id, event.transaction_id) is not None:
+                found = self.python.find(event.account_id, event.transaction_id)
+                assert found is not None
+                self.python.remove(found)
+                self.native.remove(found)
+            with pytest.raises(KeyError):
+                self.native.remove(event)
+
+    def expire(self, horizon_us: int) -> None:
+        """Forward or back."""
+        assert self.native.expire(horizon_us) == self.python.expire(horizon_us)
+
+    def expire_at(self, place: int, more_us: int) -> None:
+        """At an event that is there, or close to it."""
+        for event in self._at(place):
+            self.expire(event.time_us + more_us)
+
+    def seek(self, time_us: int) -> None:
+        """Anywhere."""
+        self.python.seek(time_us)
+        self.native.seek(time_us)
+
+    def look(self, place: int, other: Event) -> None:
+        """All that is asked of a history about an event, there or not."""
+        for event in (other, *self._at(place)):
+            assert self.native.windows(event) == self.python.windows(event)
+            assert self.native.previous(event) == self.python.previous(event)
+            identity = event.account_id, event.transaction_id
+            found = self.python.find(*identity)
+            assert self.native.find(*identity) == found
+            if found is None:
+                with pytest.raises(KeyError):
+                    self.native.of_key(event.key)
+            else:
+                assert self.native.of_key(found.key) == found
+            for after_us in (self.python.floor_us, event.time_us - 1, event.time_us - DAY_US):
+                for limit in (0, 1, 3, 1_000):
+                    found_newest = self.python.latest_counted(event, after_us, limit)
+                    assert self.native.latest_counted(event, after_us, limit) == found_newest
+
+    def read_again(self) -> None:
+        """From what is stored."""
+        events = list(self.python)
+        self.python, self.native = History(SHIPPED.selections, events), NativeHistory(self.rules, events)
+
+    def compare(self) -> None:
+        """What can be seen of them without changing them."""
+        python, native = self.python, self.native
+        assert (len(native), native.size, native.floor_us) == (len(python), python.size, python.floor_us)
+        assert native.newest_us == python.newest_us
+        assert list(native) == list(python)
+        for length_us in WINDOWS_US.values():
+            assert native.after(length_us) == python.after(length_us)
+        for selection in SELECTIONS:
+            for currency in CURRENCIES:
+                mine, its = python.amounts(selection, currency), native.amounts(selection, currency)
+                assert (mine is None) == (its is None)
+                if mine is not None and its is not None:
+                    _compare(mine, its)
+
+    def _at(self, place: int) -> list[Event]:
+        return list(islice(self.python, place % len(self.python), None))[:1] if len(self.python) else []
+
+
+def _compare(mine: Amounts, its: Amounts) -> None:
+    length = len(mine)
+    assert len(its) == length
+    for position in {*range(0, length, 1 + length // 8), length - 1}:
+        key = mine.key(position)
+        assert its.key(position) == key
+        assert its.total(position) == mine.total(position)
+        for after_us in (key[0] - 1, key[0], key[0] - HOUR_US):
+            for end in (0, position, length):
+                assert its.later(after_us, end) == mine.later(after_us, end)
+    with pytest.raises(IndexError):
+        its.key(length)
+
+
+PLACES: Final = st.integers(0, 1_000)
+CLOSE: Final = st.sampled_from([0, 1, -1])
+CHANGES: Final = st.one_of(*(st.tuples(st.just(name), values) for name, values in ATTRIBUTES.items()))
+STEPS: Final[st.SearchStrategy[tuple[Callable[..., None], *tuple[Any, ...]]]] = st.one_of(
+    st.tuples(st.just(Pair.put), st.lists(EVENTS, min_size=1, max_size=8)),
+    st.tuples(st.just(Pair.put), st.lists(EVENTS, min_size=1, max_size=8)),
+    st.tuples(st.just(Pair.correct), PLACES, CHANGES, st.sampled_from([0, 0, 0, 1, -1, MINUTE_US, -DAY_US])),
+    st.tuples(st.just(Pair.correct), PLACES, CHANGES, st.sampled_from([0, 0, 0, 1, -1, MINUTE_US, -DAY_US])),
+    st.tuples(st.just(Pair.remove), PLACES, EVENTS),
+    st.tuples(st.just(Pair.expire), TIMES),
+    st.tuples(st.just(Pair.expire_at), PLACES, CLOSE),
+    st.tuples(st.just(Pair.seek), TIMES),
+    st.tuples(st.just(Pair.look), PLACES, EVENTS),
+    st.tuples(st.just(Pair.look), PLACES, EVENTS),
+    st.tuples(st.just(Pair.many), EVENTS, st.sampled_from([2, 20, 20, 500]), st.sampled_from([0, 1, MINUTE_US, 2 * HOUR_US])),
+    st.tuples(st.just(Pair.read_again)),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module", params=[0, 3])
+def compact_at(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Histories let go of expired events early, so that short ones see it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.domain.velocity.COMPACT_AT", request.param)
+        yield
+
+
+@given(st.lists(STEPS, max_size=30))
+@settings(max_examples=300 * EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_both_histories_answer_the_same(steps: Sequence[tuple[Any, ...]]) -> None:
+    pair = Pair()
+    for step, *arguments in steps:
+        step(pair, *arguments)
+        pair.compare()
+
+
+@pytest.mark.parametrize("amount", [MOST_MINOR, 1 << 62])
+def test_sums_of_more_than_64_bits_are_exact(amount: int) -> None:
+    pair = Pair()
+    facts = Facts(
+        amount, "EUR", credit=False, status=POSTED, counterparty=0, country=None, lsn=1, partition=0, offset=0
+    )
+    event = Event(0, 1, 0, facts)
+    pair.many(event, 3_001, MINUTE_US)
+    pair.put([replace(event, time_us=HOUR_US, transaction_id=9_000, facts=replace(facts, amount_minor=1))])
+    last = replace(event, time_us=3_000 * MINUTE_US)
+    windows = pair.native.windows(last)
+    assert windows == pair.python.windows(last)
+    total = 3_001 * amount + 1
+    assert windows["30d"].sum == f"{total // 100}.{total % 100:02}"
+    assert total > 100 << 64
+    pair.compare()
+
+
+EVENT: Final = Event(0, 1, 1, Facts(1, "EUR", True, POSTED, 0, None, 1, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "holds"),
+    [
+        ({"amount_minor": -1}, False),
+        ({"amount_minor": (1 << 63) - 1}, True),
+        ({"amount_minor": 1 << 63}, False),
+        ({"lsn": -1}, False),
+        ({"lsn": None}, True),
+        ({"partition": -1}, False),
+        ({"partition": 1 << 31}, False),
+        ({"currency": ""}, False),
+        ({"currency": "EUROEURO"}, True),
+        ({"currency": "EUROEUROS"}, False),
+        ({"currency": "€€"}, True),
+        ({"currency": "€€€"}, False),
+        ({"currency": "E\0"}, False),
+        ({"country": ""}, False),
+        ({"country": "DEUTSCHL"}, True),
+        ({"country": "DEUTSCHLA"}, False),
+        ({"country": "\0"}, False),
+    ],
+)
+def test_what_the_library_holds_comes_back_and_what_it_does_not_is_told(change: dict[str, Any], holds: bool) -> None:
+    event = replace(EVENT, facts=replace(EVENT.facts, **change))
+    assert NativeHistory.holds(event) == holds
+    if holds:
+        assert list(NativeHistory(Rules(library(), SHIPPED), [event])) == [event]
+
+
+def test_rules_that_the_library_has_no_room_for_are_left_to_python() -> None:
+    native = library()
+    (structuring,) = (rule for rule in SHIPPED.rules if isinstance(rule, Structuring))
+    bands = [
+        dataclasses.replace(structuring, id=str(number), band=Selection(frozenset({"debit"}))) for number in range(40)
+    ]
+    (threshold,) = (rule for rule in SHIPPED.rules if isinstance(rule, Threshold))
+    selections, concerns = (
+        native.lib.BANK_SELECTIONS - 1,
+        native.lib.BANK_CONCERNS,
+    )  # one selection is that of everything
+    assert Rules.holds(native, RuleSet(tuple(bands[:selections])))
+    assert not Rules.holds(native, RuleSet(tuple(bands[: selections + 1])))
+    assert Rules.holds(native, RuleSet((threshold,) * concerns))
+    assert not Rules.holds(native, RuleSet((threshold,) * (concerns + 1)))
+
+
+def test_a_history_may_outlive_its_rules() -> None:
+    """What it is freed with is its own: in memory that somebody else has written to since, nothing would be as it was."""
+    rules = Rules(library(), SHIPPED)
+    history = NativeHistory(rules, [EVENT])
+    history.seek(EVENT.time_us)
+    library().ffi.memmove(
+        rules.pointer, b"\x7f" * library().ffi.sizeof("bank_rules"), library().ffi.sizeof("bank_rules")
+    )
+    del history
+
+
+@pytest.mark.parametrize(
+    "change", [{"amount_minor": 7}, {"currency": "USD"}, {"credit": False}, {"status": DECLINED}, {"counterparty": 2}, {"country": "FR"}]
+)  # fmt: skip
+def test_a_correction_behind_the_cursor_is_seen(change: dict[str, Any]) -> None:
+    pair, facts = Pair(), replace(EVENT.facts, counterparty=1, country="DE")
+    first, second = replace(EVENT, facts=facts), replace(EVENT, transaction_id=2, facts=facts)
+    for it in (second, replace(second, facts=replace(facts, **change)), second):
+        pair.put([first, it])
+        pair.look(1, it)
+        pair.compare()

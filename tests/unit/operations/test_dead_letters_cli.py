@@ -1,0 +1,20 @@
+"""`bankstream dead-letters` when Kafka is away."""
+
+import subprocess
+import sys
+
+import pytest
+
+from app.local.stack.ports import choose
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["show", "0/1"], ["redrive", "--all"]], ids=lambda found: found[0])
+def test_it_says_what_is_wrong_and_shows_no_traceback(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    address = f"127.0.0.1:{choose(['kafka'], {}, {})['kafka']}"
+    monkeypatch.setenv("BANKSTREAM_KAFKA_BOOTSTRAP_SERVERS", address)
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", "dead-letters", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"bankstream: Kafka at {address} does not do as asked" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,230 @@
+"""The dashboard without a warehouse: what is remembered and for how long, what is told apart, and what is drawn."""
+
+import doctest
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from app.cli.console import StackConsole
+from app.local.demo import run
+from ops.dashboard import charts, data, parts
+from ops.dashboard.data import versions
+from ops.dashboard.desk import Desk
+from ops.dashboard.records import Live, Slice
+from ops.dashboard.warehouse import NotBuiltError, WarehouseAwayError, WarehouseProblemError
+
+BEGAN = datetime(2026, 3, 1, 9, 0)  # noqa: DTZ001 - naive UTC, as the warehouse gives it
+
+
+class Warehouse:
+    """A question with a scripted answer, and the clocks that the desk reads."""
+
+    def __init__(self) -> None:
+        self.asked, self.seconds, self.takes_s = 0, 0.0, 0.0
+        self.answer: int | Exception = 1
+        self.desk = Desk(Any, clock=self.now, ticks=lambda: self.seconds)  # type: ignore[arg-type]
+
+    def now(self) -> datetime:
+        return datetime(2026, 3, 1, 9, tzinfo=UTC) + timedelta(seconds=self.seconds)
+
+    def question(self, _session: object, _now: datetime) -> int:
+        self.asked += 1
+        self.seconds += self.takes_s
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def ask(self, every_s: float = 4) -> Any:
+        return self.desk.ask(self.question, every_s=every_s)
+
+
+def test_a_question_is_asked_once_for_all_who_ask_in_a_while() -> None:
+    warehouse = Warehouse()
+    for second in range(9):
+        warehouse.seconds = second
+        assert warehouse.ask().value == 1
+    assert warehouse.asked == 3
+
+
+def test_a_question_that_takes_long_is_asked_a_tenth_of_the_time_at_most() -> None:
+    warehouse = Warehouse()
+    warehouse.takes_s = 2
+    warehouse.ask()
+    warehouse.seconds = 21
+    assert warehouse.ask().value == 1
+    assert warehouse.asked == 1
+    warehouse.seconds = 22
+    warehouse.ask()
+    assert warehouse.asked == 2
+
+
+def test_a_failure_is_tried_again_as_soon_as_any_however_long_it_took() -> None:
+    warehouse = Warehouse()
+    warehouse.takes_s, warehouse.answer = 5, WarehouseAwayError("gone")
+    warehouse.ask()
+    warehouse.seconds, warehouse.answer = 9, 2
+    assert warehouse.ask().value == 2
+
+
+def test_while_it_is_away_the_last_answer_stays_with_its_age_and_the_first_failure() -> None:
+    warehouse = Warehouse()
+    first = warehouse.ask()
+    warehouse.answer = WarehouseAwayError("gone")
+    for second in (5, 10):
+        warehouse.seconds = second
+        away = warehouse.ask()
+        assert (away.fresh, away.value, away.read_at, away.problem) == (False, 1, first.read_at, "gone")
+        assert away.since == datetime(2026, 3, 1, 9, 0, 5, tzinfo=UTC)
+    warehouse.seconds, warehouse.answer = 15, 2
+    back = warehouse.ask()
+    assert (back.fresh, back.value, back.since) == (True, 2, None)
+
+
+def test_nothing_that_was_known_before_is_shown_of_a_table_that_is_gone() -> None:
+    warehouse = Warehouse()
+    warehouse.ask()
+    warehouse.seconds, warehouse.answer = 5, NotBuiltError("no table")
+    found = warehouse.ask()
+    assert (found.fresh, found.not_built, found.value) == (False, True, None)
+
+
+def test_a_question_that_is_refused_is_asked_again_and_no_other_is_held_to_be_away() -> None:
+    warehouse = Warehouse()
+    warehouse.answer = WarehouseProblemError("no")
+    assert warehouse.ask().since == warehouse.now()
+    warehouse.seconds, warehouse.answer = 5, 3
+    assert warehouse.ask().value == 3
+
+
+def live(*slices: Slice) -> Live:
+    return Live(10, BEGAN, BEGAN + timedelta(seconds=45), slices, ())
+
+
+def test_a_chart_has_whole_slices_alone_zeros_between_and_nothing_after_what_has_landed() -> None:
+    found = live(
+        Slice(BEGAN, "EUR", "credit", 2, Decimal("1.10")),
+        Slice(BEGAN, "USD", "credit", 1, Decimal("5.00")),
+        Slice(BEGAN + timedelta(seconds=20), "EUR", "debit", 1, Decimal("0.10")),
+        Slice(BEGAN + timedelta(seconds=40), "EUR", "debit", 9, Decimal(9)),
+    )
+    lines = charts.slices(found, lambda one: Decimal(one.count))
+    assert [(int(credits_), int(debits)) for _, credits_, debits in lines] == [(3, 0), (0, 0), (0, 1), (0, 0)]
+
+
+@pytest.mark.parametrize("draw", [charts.volume, lambda found: charts.amounts(found, "EUR")])
+def test_times_reach_the_browser_with_their_zone(draw: Callable[[Live], Any]) -> None:
+    text = draw(live(Slice(BEGAN, "EUR", "credit", 2, Decimal("1.10")))).to_json()
+    assert '"2026-03-01T09:00:00+00:00"' in text
+    assert '"utc": true' in text
+
+
+def test_amounts_are_exact_in_what_can_be_read_of_a_bar() -> None:
+    text = charts.amounts(live(Slice(BEGAN, "EUR", "debit", 1, Decimal("9007199254740993.01"))), "EUR").to_json()
+    assert "9,007,199,254,740,993.01 EUR" in text
+
+
+def test_versions_are_put_together_from_opens_and_closes_replays_and_all() -> None:
+    def opened(version: str, valid_from: str, reason: str, **attributes: object) -> dict[str, Any]:
+        return {
+            "op": "open", "version_id": version, "valid_from": valid_from, "reason": reason, "attributes": attributes,
+            "changed": sorted(attributes),
+        }  # fmt: skip
+
+    first = opened("a", "2026-03-01T09:00:00Z", "created", city="Kiel")
+    close = {"op": "close", "version_id": "a", "valid_to": "2026-03-02T09:00:00Z", "reason": "superseded"}
+    second = opened("b", "2026-03-02T09:00:00Z", "updated", city=None)
+    newest, oldest = versions([first, close, second, first, second])
+    assert (newest.changed, newest.valid_to) == ((("city", "Kiel", "none"),), None)
+    assert (oldest.changed, oldest.close_reason) == ((), "superseded")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "missing", "events"),
+    [(True, None, ["started", "shown", "stopped"]), (False, None, ["shown"]), (True, "no Streamlit", ["shown"])],
+)
+def test_the_demo_has_a_dashboard_unless_it_is_not_wanted_or_not_to_be_had(
+    wanted: bool,
+    missing: str | None,
+    events: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen = []
+
+    class Shown:
+        def __init__(self, _environment: object, _log: object) -> None: ...
+
+        @staticmethod
+        def missing() -> str | None:
+            return missing
+
+        def start(self) -> str:
+            seen.append("started")
+            return "http://127.0.0.1:31999"
+
+        def stop(self) -> None:
+            seen.append("stopped")
+
+    monkeypatch.setattr(run, "Dashboard", Shown)
+    options = run.Options(seconds=None, rate=50, workers=None, seed=None, dashboard=wanted, json=True)
+    demo = run.Demo(options, StackConsole)
+    stack: Any = SimpleNamespace(home=SimpleNamespace(log=Path))
+    with demo._dashboard(stack, {}):
+        seen.append("shown")
+    assert seen == events
+    told = capsys.readouterr().err
+    assert ("dashboard: http://127.0.0.1:31999" in told) == ("started" in events)
+    assert missing is None or missing in told
+
+
+class Recording:
+    """A session that keeps every statement, and finds one row where a question goes on only with one."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
+        names = {name: f"BANK.{name.upper()}" for name in ("bronze", "silver", "gold")}
+        values = dict.fromkeys(parameters or {}, "NULL")
+        self.statements.append(sql.format_map(names) % values if parameters else sql.format_map(names))
+        if "max(written_ms)" in sql:
+            return [(BEGAN, "EUR", "debit", 1, Decimal(1), True, 1_772_355_600_000)]
+        if "key:customer_id" in sql:
+            return [(json.dumps({"op": "close", "version_id": "a"}),)]
+        if "alert:severity" in sql:
+            return [("rule", "low", 1, 1)]
+        return [(None,)] if "max(committed_at)" in sql else []
+
+
+def test_every_statement_is_a_limited_query_in_snowflakes_own_dialect() -> None:
+    session: Any = Recording()
+    now = BEGAN.replace(tzinfo=UTC)
+    data.live(session, now, 15)
+    data.alerts(session, now, 24)
+    data.customer(session, now, 42)
+    data.health(session, now)
+    data.gold_reaches(session, now)
+    data.currencies(session, now)
+    for dimension in data.DIMENSIONS:
+        data.history(session, now, dimension, "EUR", BEGAN.date(), BEGAN.date())
+    assert len(session.statements) >= 15
+    for statement in session.statements:
+        [parsed] = sqlglot.parse(statement, dialect="snowflake", error_level=sqlglot.ErrorLevel.RAISE)
+        assert isinstance(parsed, exp.Query), statement
+        few = "max(committed_at)" in statement or "as newest_ms from" in statement  # a row, or one a topic
+        assert parsed.args.get("limit") or few, statement
+        assert {table.db for table in parsed.find_all(exp.Table) if table.db} <= {"BRONZE", "GOLD"}
+
+
+def test_the_examples_in_the_docstrings_are_true() -> None:
+    found = doctest.testmod(parts)
+    assert found.attempted > 3
+    assert found.failed == 0

@@ -1,0 +1,103 @@
+"""What the code imports is declared in pyproject.toml, in the part of it that is installed where the code runs, and pinned with hashes."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from typing import Any, Final
+
+import pytest
+
+from tests.support.paths import PROJECT
+
+PYPROJECT: Final[dict[str, Any]] = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+METADATA: Final[dict[str, Any]] = PYPROJECT["project"]
+OURS: Final = frozenset({"app", "agents", "tables", "sinks", "ops", "tests", "benchmarks"})
+CODE: Final = (
+    # code, what of it is another row's, and the extras that are installed where it runs
+    (("agents", "tables", "sinks", "app"), ("app/local/stack", "app/operations/dbt/process.py"), ()),
+    (("app/operations/dbt/process.py",), (), ("dbt",)),
+    (("app/local/stack",), (), ("local", "warehouse")),
+    (("ops/dashboard",), (), ("dashboard",)),
+    (("tests", "benchmarks"), (), ("local", "warehouse", "dashboard", "dbt", "dev")),
+)
+
+
+def imported(code: tuple[str, ...], without: tuple[str, ...] = ()) -> dict[str, str]:
+    """The top-level packages of others that are imported, each with a file that does."""
+    places = [PROJECT / one for one in code]
+    files = [path for place in places for path in ([place] if place.is_file() else place.rglob("*.py"))]
+    kept = [path for path in files if not any(path.is_relative_to(PROJECT / other) for other in without)]
+    return {
+        name.partition(".")[0]: str(path.relative_to(PROJECT))
+        for path in kept
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in _names(node)
+        if name.partition(".")[0] not in OURS | sys.stdlib_module_names
+    }
+
+
+def _names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+        return [node.module]
+    return []
+
+
+def normal(requirement: str) -> str:
+    """The distribution's name, as registries compare it."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert name is not None
+    return re.sub(r"[-_.]+", "-", name[0]).lower()
+
+
+def declared(extras: tuple[str, ...]) -> set[str]:
+    """The distributions that are asked for by the project and these extras."""
+    asked = [*METADATA["dependencies"], *(one for extra in extras for one in METADATA["optional-dependencies"][extra])]
+    return {normal(one) for one in asked}
+
+
+def undeclared(packages: dict[str, str], asked: set[str]) -> list[str]:
+    """The packages of distributions that nobody asked for."""
+    known = packages_distributions()
+    return [f"{name} ({place})" for name, place in packages.items() if not {*map(normal, known.get(name, ()))} & asked]
+
+
+@pytest.mark.parametrize(("code", "without", "extras"), CODE, ids=lambda found: "-".join(found) or "-")
+def test_what_is_imported_is_declared(code: tuple[str, ...], without: tuple[str, ...], extras: tuple[str, ...]) -> None:
+    found = imported(code, without)
+    assert found
+    assert undeclared(found, declared(extras)) == []
+
+
+def test_what_came_with_something_else_is_found() -> None:
+    assert undeclared({"yarl": "x.py", "msgspec": "y.py"}, declared(())) == ["yarl (x.py)"]
+    assert undeclared({"pytest": "x.py"}, declared(())) == ["pytest (x.py)"]
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [
+        ("runtime", ()),
+        ("warehouse", ("warehouse",)),
+        ("dbt", ("dbt",)),
+        ("dashboard", ("dashboard",)),
+        ("dev", ("local", "warehouse", "dashboard", "dbt", "dev")),
+    ],
+)
+def test_every_requirement_of_a_lock_is_pinned_with_hashes(lock: str, extras: tuple[str, ...]) -> None:
+    text = (PROJECT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    loose = [line for line in lines if not re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)]
+    assert loose == []
+    assert declared(extras) - {normal(line) for line in lines} - {"bankstream"} == set()
+
+
+def test_a_wheel_is_built_with_the_same_everywhere() -> None:
+    """In an isolated build, in images, and on a desk."""
+    needed = PYPROJECT["build-system"]["requires"]
+    lines = (PROJECT / "requirements/build.in").read_text(encoding="utf-8").splitlines()
+    assert needed == [line for line in lines if not line.startswith("#")]
+    assert set(needed) <= set(METADATA["optional-dependencies"]["dev"])

@@ -1,0 +1,40 @@
+"""The collector's schedule, in a process of its own: it is the whole process's."""
+
+import subprocess
+import sys
+
+OLD_CYCLE = """
+import gc, time, weakref
+from app.runtime import gc_tuning
+
+class Node: pass
+
+kept = [[] for _ in range(50_000)]
+gc_tuning.settle(full_every_s=float({every}))
+assert gc.get_freeze_count() > 50_000
+full = lambda: gc.get_stats()[2]["collections"]
+before, node = full(), Node()
+node.itself, gone = node, weakref.ref(node)
+more = [[] for _ in range(200_000)]  # enough for many looks at what is young, and, by default, for one at everything
+del node
+deadline = time.monotonic() + {patience}
+while gone() is not None and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(gone() is None, full() - before)
+"""
+
+
+def outcome(every: float, patience: float) -> list[str]:
+    code = OLD_CYCLE.format(every=every, patience=patience)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.split()
+
+
+def test_what_grew_old_is_not_looked_through_while_it_works() -> None:
+    assert outcome(every=3_600, patience=0) == ["False", "0"]
+
+
+def test_an_old_cycle_is_taken_away_in_time() -> None:
+    gone, full = outcome(every=0.3, patience=30)
+    assert gone == "True"
+    assert int(full) >= 1
