@@ -24,9 +24,9 @@ from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
 from app.native.library import Library
 from app.native.transaction_join import Joiner
-from tables.accounts import ACCOUNTS
 from tables.encoding import numbers
 from tables.forwarded_transactions import TRANSACTIONS, TransactionKey
+from tables.rows import ACCOUNTS, RowKey
 from tables.truncations import TRUNCATIONS
 
 NAME = "transactions"
@@ -71,8 +71,10 @@ def handler(limits: waiting.Limits, native: Library | None = None) -> Apply:
     return apply
 
 
-def release(account_id: int, unit: Unit) -> None:
-    """Pass on, in order, what waited for this account. One that proves to be poison is buried, the others go on."""
+def release(account: RowKey, unit: Unit) -> None:
+    """Pass on, in order, what waited for the account with this key. One that proves to be poison is buried, the others go on."""
+    (account_id,) = account
+    assert isinstance(account_id, int)
     for record in waiting.take(account_id, unit):
         try:
             _apply(record, unit)

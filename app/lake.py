@@ -1,11 +1,19 @@
-"""The lake worker: `faust -A app.lake worker`, or `bankstream worker lake`. Composition only."""
+"""The lake worker: archives every record of every landed topic in S3. `faust -A app.lake worker`, or `bankstream worker lake`.
 
-from agents.lake import archive
+Every record is in exactly one object, and nothing is cut out between two objects of a partition.
+"""
+
+import asyncio
+from functools import partial
+
 from app.config.settings import EngineSettings, KafkaSettings, LakeSettings, S3Settings, load
-from app.config.topics import LAKE_OBJECTS
+from app.config.topics import LAKE_OBJECTS, read_catalogue
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
+from app.engine.subtopologies import sink
+from sinks.archive import LakePartition
+from sinks.base import ObjectStore
 from sinks.hints import Announcer
 from sinks.s3 import S3Store
 
@@ -29,15 +37,48 @@ class LakeApp(App):
         await self._store.close()
 
 
+def archive(
+    topic: str,
+    engine: Engine,
+    store: ObjectStore,
+    announcer: Announcer,
+    settings: LakeSettings,
+    slots: asyncio.Semaphore,
+) -> None:
+    """Let the engine archive a topic. `slots` bounds the uploads of the whole worker."""
+
+    def partition(number: int) -> LakePartition:
+        return LakePartition(
+            topic,
+            number,
+            store=store,
+            incarnation=partial(incarnation, engine, topic),
+            announce=announcer.announce,
+            settings=settings,
+            slots=slots,
+        )
+
+    engine.add(sink(topic, partition))
+
+
+async def incarnation(engine: Engine, topic: str) -> str:
+    """Kafka's id of the topic: one that was made anew begins a new chain."""
+    infos = await engine.log.require([topic])
+    return str(infos[topic].id)
+
+
 def make_app() -> App:
     """The Faust app, with settings from the environment."""
-    kafka = load(KafkaSettings)
+    kafka, settings = load(KafkaSettings), load(LakeSettings)
     engine = Engine(kafka, load(EngineSettings))
     store, announcer = S3Store(load(S3Settings)), Announcer(LAKE_OBJECTS.name, kafka)
-    topics = archive(engine, store, announcer, load(LakeSettings))
+    slots = asyncio.Semaphore(settings.max_uploads)
+    topics = read_catalogue({}).landed
+    for topic in topics:
+        archive(topic.name, engine, store, announcer, settings, slots)
     made = LakeApp(engine, store, announcer)
     for topic in topics:
-        made.dispatch(topic, topic)
+        made.dispatch(topic.name, topic.name)
     return made
 
 

@@ -3,6 +3,7 @@
 from rocksdict import Cache
 
 from app.config.settings import ApiSettings, EngineSettings, KafkaSettings, SnowflakeSettings, WorkerSettings, load
+from app.config.topics import read_catalogue
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
@@ -17,7 +18,7 @@ def make_app() -> App:
     kafka, settings, api = load(KafkaSettings), load(EngineSettings), load(ApiSettings)
     engine = Engine(kafka, settings)
     instance, cache = claim(settings.state_dir), Cache(settings.block_cache_mb << 20)
-    composed = members(load(WorkerSettings), kafka)
+    composed = members(read_catalogue({}), load(WorkerSettings), kafka)
     for group, handlers in composed:
         engine.add(transactional(group, handlers, engine, state=instance.directory, cache=cache))
     made = App(STREAMS, engine, instance, url=address(api))

@@ -1,18 +1,71 @@
-"""The warehouse worker: `faust -A app.warehouse worker`, or `bankstream worker warehouse`. Composition only."""
+"""The warehouse worker: loads the objects of the lake. `faust -A app.warehouse worker`, or `bankstream worker warehouse`.
 
-from agents.warehouse import Loading
+The ledger says what is loaded, and moves in the same transaction as the rows.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from aiokafka import TopicPartition
+
 from app.config.settings import EngineSettings, KafkaSettings, S3Settings, SnowflakeSettings, WarehouseSettings, load
-from app.config.topics import LAKE_OBJECTS, LANDED, partitions_of
+from app.config.topics import LAKE_OBJECTS, read_catalogue
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
-from sinks.base import Warehouse
+from app.engine.keys import partition_for
+from app.engine.subtopologies import sink
+from sinks.base import ChainKey, ObjectStore, Warehouse
+from sinks.hints import HintPartition, hint_key
+from sinks.loading import Loader
 from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse
 
 APP_ID = "bankstream-warehouse"
+
+
+class Loading:
+    """One loader for all partitions of the announcements that this worker has; it loads the chains that are announced there."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        warehouse: Warehouse,
+        store: ObjectStore,
+        landing: Mapping[str, str],
+        settings: WarehouseSettings,
+        partitions: int,
+    ) -> None:
+        """`landing`: the landing table of each topic. `partitions`: of the announcements' topic."""
+        self._engine, self._partitions = engine, partitions
+        self._owned: set[int] = set()
+        self._task: asyncio.Task[None] | None = None
+        self.loader = Loader(warehouse, store, landing, settings, owns=self._owns)
+        engine.add(sink(LAKE_OBJECTS.name, self._partition))
+
+    async def close(self) -> None:
+        """Stop loading. A load under way ends in the warehouse as it will; the ledger says how."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _partition(self, number: int) -> HintPartition:
+        async def end() -> int:
+            tp = TopicPartition(LAKE_OBJECTS.name, number)
+            ends = await self._engine.log.end([tp])
+            return ends[tp]
+
+        def opened() -> None:
+            self._owned.add(number)
+            if self._task is None:
+                self._task = asyncio.create_task(self.loader.run(), name="loader")
+
+        return HintPartition(self.loader, end, opened=opened, closed=lambda: self._owned.discard(number))
+
+    def _owns(self, key: ChainKey) -> bool:
+        return partition_for(hint_key(key.topic, key.partition), self._partitions) in self._owned
 
 
 class WarehouseApp(App):
@@ -30,12 +83,13 @@ class WarehouseApp(App):
         await self._store.close()
 
 
-def chosen(snowflake: SnowflakeSettings, settings: WarehouseSettings, store: S3Store) -> Warehouse:
+def chosen(
+    snowflake: SnowflakeSettings, settings: WarehouseSettings, store: S3Store, landing: Mapping[str, str]
+) -> Warehouse:
     """The way into the warehouse that BANKSTREAM_WAREHOUSE_SINK names."""
     by_copy = SnowflakeWarehouse(snowflake)
     if settings.sink == "copy":
         return by_copy
-    landing = {topic.name: topic.landing for topic in LANDED if topic.landing is not None}
     return StreamingWarehouse(SnowpipeClient(snowflake), by_copy, store, landing, settings)
 
 
@@ -44,8 +98,9 @@ def make_app() -> App:
     kafka = load(KafkaSettings)
     engine = Engine(kafka, load(EngineSettings))
     store, settings = S3Store(load(S3Settings)), load(WarehouseSettings)
-    warehouse = chosen(load(SnowflakeSettings), settings, store)
-    loading = Loading(engine, warehouse, store, settings, partitions_of(LAKE_OBJECTS.name, kafka.partitions))
+    landing = read_catalogue({}).landing
+    warehouse = chosen(load(SnowflakeSettings), settings, store, landing)
+    loading = Loading(engine, warehouse, store, landing, settings, LAKE_OBJECTS.partition_count(kafka.partitions))
     made = WarehouseApp(engine, loading, store, warehouse)
     made.dispatch(LAKE_OBJECTS.name, LAKE_OBJECTS.name)
     return made

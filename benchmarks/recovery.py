@@ -51,6 +51,7 @@ from app.topology.partition_groups import groups
 from benchmarks.figures import say
 from tables import accounts, customers, forwarded_transactions, velocity
 from tests.support.bank.cdc import Log
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.streams.workers import Workers
 
@@ -143,7 +144,7 @@ Contents = dict[tuple[str, str, int], Content]
 async def fill(kafka: KafkaSettings, keys: int) -> Contents:
     """Write the changelogs, by the engine's own transactions."""
     written: Contents = defaultdict(Content)
-    for group in groups(kafka):
+    for group in groups(CATALOGUE, kafka):
         producers = [Transactions(f"{group.app_id}.{group.name}.{n}", kafka, EngineSettings()) for n in range(4)]
         for producer in producers:
             await producer.start()
@@ -183,7 +184,7 @@ def _tables(group: Group) -> list[str]:
 def stored(state: Path, kafka: KafkaSettings) -> Contents:
     """What the local state of a stopped worker holds."""
     found: Contents = defaultdict(Content)
-    for group in groups(kafka):
+    for group in groups(CATALOGUE, kafka):
         for partition in range(4):
             path = next(state.glob(f"*/{group.app_id}/{group.name}/{partition}"))
             store = Store(path, block_cache=Cache(8 << 20))
@@ -364,7 +365,7 @@ def main() -> None:
     with private_stack(Part.KAFKA) as stack, TemporaryDirectory(prefix="bankstream-recovery-") as folder:
         environment, home = stack.environment(), Path(folder)
         kafka = settings_of(stack, KafkaSettings)
-        asyncio.run(topics.provision(groups(kafka), kafka, EngineSettings()))
+        asyncio.run(topics.provision(CATALOGUE, groups(CATALOGUE, kafka), kafka, EngineSettings()))
         began = time.monotonic()
         written = asyncio.run(fill(kafka, chosen.keys))
         say(f"{chosen.keys:,} keys written in {time.monotonic() - began:.0f} s")

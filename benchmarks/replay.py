@@ -46,12 +46,13 @@ import gc, sys, time
 from pathlib import Path
 from app.proof.replay.outputs import Outputs
 from app.proof.replay.recording import read
-from app.proof.replay.run import INPUTS, OUTPUTS, Replay
+from app.config.topics import read_catalogue
+from app.proof.replay.run import Replay
 from app.config.settings import WorkerSettings
-with Outputs(Path(sys.argv[2]), OUTPUTS) as outputs:
-    replay = Replay(WorkerSettings())
+replay = Replay(read_catalogue({}), WorkerSettings())
+with Outputs(Path(sys.argv[2]), replay.outputs) as outputs:
     started = time.process_time()
-    summary = replay.run(read([Path(sys.argv[1])], INPUTS, lambda _: None), outputs)
+    summary = replay.run(read([Path(sys.argv[1])], replay.inputs, lambda _: None), outputs)
     took = time.process_time() - started
 print(took, summary.records)
 """

@@ -11,13 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from msgspec.structs import replace
 
 from agents import velocity
 from app.config.rules_file import load_rules
-from app.config.topics import DEAD_LETTERS, TRANSACTIONS, partitions_of
+from app.config.topics import DEAD_LETTERS, TRANSACTIONS
 from app.domain.records import TransactionRecord, VelocityRecord, encode, key_bytes
 from app.domain.rules import RuleSet
 from app.domain.screening import Change, screen
@@ -152,7 +151,7 @@ def naive(case: Case, count: int) -> float:
 def agent(case: Case, native: Library | None) -> float:
     """Microseconds a record of the whole agent on a partition in memory: decode, table, encode, emit."""
     group = Group(
-        "bench", "by-customer", (TRANSACTIONS.name,), (*TABLES, TRUNCATIONS), 4, partial(partitions_of, configured=4), DEAD_LETTERS.name,
+        "bench", "by-customer", (TRANSACTIONS.name,), (*TABLES, TRUNCATIONS), 4, lambda _: 4, DEAD_LETTERS.name,
     )  # fmt: skip
     partition = MemoryPartition(group, 0)
     handlers = {TRANSACTIONS.name: velocity.handler(case.rules, native=native)}

@@ -25,8 +25,15 @@ def integers(name: str) -> Rows:
     return Table(name, lambda key: number_key(*key), msgspec.json.encode, _decode_row)
 
 
+ACCOUNTS: Final[Rows] = integers("accounts")
+CUSTOMERS: Final[Rows] = integers("customers")
+_NAMED: Final = {rows.name: rows for rows in (ACCOUNTS, CUSTOMERS)}
+
+
 def rows_of(table: CapturedTable) -> Rows:
-    """The state of a table that is known by its declaration only."""
+    """The state of a captured table."""
+    if table.name in _NAMED:
+        return _NAMED[table.name]
     name = f"rows-{table.name}"
     return integers(name) if table.integer_key else Table(name, msgspec.json.encode, msgspec.json.encode, _decode_row)
 

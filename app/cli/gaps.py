@@ -44,12 +44,14 @@ def list_gaps(as_json: Json = False) -> None:
 def streams(where: Where, reason: Reason, by: By = None) -> None:
     """Records that the streams workers can no longer get. Run it while none of them is running."""
     from app.config.settings import EngineSettings, KafkaSettings, load
+    from app.config.topics import read_catalogue
     from app.operations.gaps import accept_streams
     from app.topology.partition_groups import groups
 
     kafka, engine = load(KafkaSettings), load(EngineSettings)
+    owners = groups(read_catalogue({}), kafka)
     tp, decision = _partition(where), _decision(reason, by)
-    for gap in _with_store(lambda store: accept_streams(store, kafka, engine, groups(kafka), tp, decision)):
+    for gap in _with_store(lambda store: accept_streams(store, kafka, engine, owners, tp, decision)):
         _tell(gap)
 
 
@@ -79,17 +81,18 @@ def capture(
     """Changes that were never captured from PostgreSQL. Closes the versions of tables that were empty when capture began anew."""
     import asyncio
 
-    from app.config.captured_tables import captured_tables
     from app.config.settings import ConnectSettings, EngineSettings, KafkaSettings, load
+    from app.config.topics import read_catalogue
     from app.operations.capture.connect import Client
     from app.operations.gaps import accept_capture, close_emptied
     from app.operations.provision.connector import is_as_provisioned
 
     kafka, engine, decision = load(KafkaSettings), load(EngineSettings), _decision(reason, by)
+    catalogue = read_catalogue({})
     gap = _with_store(lambda store: accept_capture(store, kafka, slot, lsns, decision))
     _tell(gap)
     with Client(load(ConnectSettings)) as client:
-        is_ours = is_as_provisioned(client)
+        is_ours = is_as_provisioned(client, catalogue)
     if not is_ours:
         typer.echo(
             "The connector is set otherwise than `bankstream provision connector` does, so its snapshot may have left tables out: whether "
@@ -97,7 +100,7 @@ def capture(
             err=True,
         )
         return
-    for table in asyncio.run(close_emptied(gap, captured_tables(), kafka, engine)):
+    for table in asyncio.run(close_emptied(gap, catalogue.tables, kafka, engine)):
         typer.echo(f"{table} was empty when capture began anew: its open versions are closed as vanished")
 
 

@@ -24,9 +24,10 @@ def replay(
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from app.config.settings import WorkerSettings, load
+    from app.config.topics import read_catalogue
     from app.proof.replay.outputs import Outputs
     from app.proof.replay.recording import read
-    from app.proof.replay.run import INPUTS, OUTPUTS, Replay
+    from app.proof.replay.run import Replay
 
     terminal = Console(stderr=True)
     bar = Progress(
@@ -38,10 +39,11 @@ def replay(
         transient=True,
         disable=not terminal.is_terminal,
     )
-    with bar, Outputs(out, OUTPUTS) as outputs:
+    replay = Replay(read_catalogue({}), load(WorkerSettings))
+    with bar, Outputs(out, replay.outputs) as outputs:
         task = bar.add_task("replay", total=sum(file.stat().st_size for file in files))
-        records = read(files, INPUTS, lambda count: bar.advance(task, count))
-        summary = Replay(load(WorkerSettings)).run(records, outputs)
+        records = read(files, replay.inputs, lambda count: bar.advance(task, count))
+        summary = replay.run(records, outputs)
     if as_json:
         typer.echo(json.dumps(asdict(summary)))
         return

@@ -11,7 +11,7 @@ def watch() -> None:
     from app.config.settings import ConnectSettings, SourceSettings, WatchSettings, WorkerSettings, load
     from app.operations.capture import watcher
     from app.operations.capture.connect import Client
-    from app.operations.provision.connector import configuration
+    from app.operations.provision.connector import slot_name
     from app.runtime import logs
     from app.runtime.worker import serve_metrics
 
@@ -22,7 +22,7 @@ def watch() -> None:
     stop = watcher.stopping()
     with Client(load(ConnectSettings)) as client:
         watcher.watch(
-            watcher.Watcher(client, load(SourceSettings), configuration()["slot.name"], watching),
+            watcher.Watcher(client, load(SourceSettings), slot_name(), watching),
             stop.wait,
             watching.interval_s,
         )

@@ -1,10 +1,8 @@
 """The partition groups of the streams worker: which topics are processed together, and the state they share."""
 
-from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
-from app.config.captured_tables import captured_tables
 from app.config.settings import KafkaSettings
 from app.config.topics import (
     ACCOUNTS,
@@ -13,49 +11,32 @@ from app.config.topics import (
     DEAD_LETTERS,
     TRANSACTIONS,
     TRANSACTIONS_CDC,
+    Catalogue,
     cdc_topic,
-    others,
-    partitions_of,
-    scd2_topic,
 )
-from app.domain.captured import CapturedTable
 from app.engine.group import Group
-from tables import (
-    accounts,
-    customers,
-    forwarded_transactions,
-    snapshots,
-    table_commands,
-    truncations,
-    velocity,
-    waiting,
-)
-from tables.rows import rows_of
+from tables import forwarded_transactions, rows, snapshots, table_commands, truncations, velocity, waiting
 
 STREAMS: Final = "bankstream-streams"
 """Consumer group, and part of transactional ids and changelog names: changing it abandons the state."""
 
 
-def groups(kafka: KafkaSettings, tables: Iterable[CapturedTable] | None = None) -> tuple[Group, ...]:
+def groups(catalogue: Catalogue, kafka: KafkaSettings) -> tuple[Group, ...]:
     """By account: accounts and transactions, which share key bytes. By customer: customers and what is keyed by them. By key, if there
     are any: the tables that are known by their declaration only.
 
     The control topic belongs to all. Changing a group's name, its topics or a table's name abandons state.
     """
-    declared = versioned_others(tables)
-    own = {topic(table).name for table in declared for topic in (cdc_topic, scd2_topic)}
-
-    def count(topic: str) -> int:
-        return kafka.partitions if topic in own else partitions_of(topic, kafka.partitions)
-
+    versioned = [table for table in catalogue.declared if table.versions]
     group = partial(
-        Group, app_id=STREAMS, partitions=kafka.partitions, partitions_of=count, dead_letter_topic=DEAD_LETTERS.name
+        Group, app_id=STREAMS, partitions=kafka.partitions, dead_letter_topic=DEAD_LETTERS.name,
+        partitions_of=partial(catalogue.partition_count, configured=kafka.partitions),
     )  # fmt: skip
     by_account = group(
         name="by-account",
         topics=(ACCOUNTS.name, TRANSACTIONS_CDC.name, CONTROL.name),
         tables=(
-            accounts.ACCOUNTS, forwarded_transactions.TRANSACTIONS, waiting.WAITING, truncations.TRUNCATIONS, snapshots.SNAPSHOTS,
+            rows.ACCOUNTS, forwarded_transactions.TRANSACTIONS, waiting.WAITING, truncations.TRUNCATIONS, snapshots.SNAPSHOTS,
             table_commands.ORDERS,
         ),
     )  # fmt: skip
@@ -63,23 +44,14 @@ def groups(kafka: KafkaSettings, tables: Iterable[CapturedTable] | None = None) 
         name="by-customer",
         topics=(CUSTOMERS.name, TRANSACTIONS.name, CONTROL.name),
         tables=(
-            customers.CUSTOMERS,
-            truncations.TRUNCATIONS,
-            snapshots.SNAPSHOTS,
-            table_commands.ORDERS,
-            *velocity.TABLES,
+            rows.CUSTOMERS, truncations.TRUNCATIONS, snapshots.SNAPSHOTS, table_commands.ORDERS, *velocity.TABLES,
         ),
-    )
-    if not declared:
+    )  # fmt: skip
+    if not versioned:
         return by_account, by_customer
     by_key = group(
         name="by-key",
-        topics=(*(cdc_topic(table).name for table in declared), CONTROL.name),
-        tables=(*map(rows_of, declared), snapshots.SNAPSHOTS, table_commands.ORDERS),
+        topics=(*(cdc_topic(table).name for table in versioned), CONTROL.name),
+        tables=(*map(rows.rows_of, versioned), snapshots.SNAPSHOTS, table_commands.ORDERS),
     )
     return by_account, by_customer, by_key
-
-
-def versioned_others(tables: Iterable[CapturedTable] | None = None) -> tuple[CapturedTable, ...]:
-    """The tables with versions that are known by their declaration only; None: among those of this process's settings."""
-    return tuple(table for table in others(captured_tables() if tables is None else tables) if table.versions)

@@ -33,9 +33,7 @@ from app.web.problems import Problem, ProblemError, later, not_found
 from app.web.rates import Rates
 from app.web.tokens import Tokens
 from app.web.windows import windows_at
-from tables.accounts import ACCOUNTS
-from tables.customers import CUSTOMERS
-from tables.rows import Rows
+from tables.rows import ACCOUNTS, CUSTOMERS, Rows
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"

@@ -17,7 +17,7 @@ from faust.contrib.asgi import AsgiService
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.config.settings import ApiSettings, KafkaSettings, SnowflakeSettings
-from app.config.topics import ALERTS, partitions_of
+from app.config.topics import ALERTS
 from app.engine.committed import Committed
 from app.engine.faust_hooks import App
 from app.errors import SettingsError
@@ -127,7 +127,7 @@ def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: Snow
     _check(settings)
     assert settings.tokens_file is not None
     sockets = _bind(settings)
-    partitions = partitions_of(ALERTS.name, kafka.partitions)
+    partitions = ALERTS.partition_count(kafka.partitions)
     parts = Parts(
         settings=settings,
         worker=_Worker(app),

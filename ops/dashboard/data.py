@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from app.config.topics import LANDED
+from app.config.topics import read_catalogue
 from ops.dashboard.records import (
     Alert,
     Alerts,
@@ -271,7 +271,7 @@ def _text(value: object) -> str:
 
 def health(session: Session, now: datetime) -> Health:
     """The ledger, the age of the newest row of every topic, and what was refused in the last day."""
-    landing = sorted({identifier(topic.landing) for topic in LANDED if topic.landing})
+    landing = sorted(set(map(identifier, read_catalogue({}).landing.values())))
     ages = " union all ".join(
         f"select record:topic::varchar as topic, max(record:ts::number(38, 0)) as newest_ms from {{bronze}}.{table} "  # noqa: S608
         "where record:ts::number(38, 0) >= %(landed_ms)s group by record:topic::varchar"

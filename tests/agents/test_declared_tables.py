@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from app.config.captured_tables import captured_tables
 from app.domain.captured import CapturedTable
 from tests.support.bank.cdc import Log, Record, json_bytes
 from tests.support.streams.streams import Streams
@@ -34,7 +33,7 @@ class Cards(Log):
 
 
 def streams(table: CapturedTable = CARDS) -> Streams:
-    return Streams(tables=(*captured_tables(), table))
+    return Streams(table)
 
 
 def kinds(found: list[dict[str, Any]]) -> list[tuple[str, str, int]]:

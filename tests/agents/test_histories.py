@@ -16,14 +16,15 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from app.config.captured_tables import captured_tables
 from app.config.settings import KafkaSettings, WorkerSettings
+from app.config.topics import Catalogue
 from app.domain.times import parse_us
 from app.engine.memory import MemoryPartition, Output
 from app.topology.handlers import members
 from tables.rows import rows_of
 from tests.support.bank.cdc import Record
 from tests.support.bank.past import CARDS, PARTITIONS, TOPIC, Key, Past, Version
+from tests.support.catalogue import CATALOGUE
 
 SEEDS: Final = tuple(range(1, 11))
 HISTORIES: Final = int(os.environ.get("BANKSTREAM_HISTORIES", "80"))
@@ -49,7 +50,7 @@ class Product:
 
     def __post_init__(self) -> None:
         kafka = KafkaSettings().model_copy(update={"partitions": PARTITIONS})
-        *_, (group, self.handlers) = members(WorkerSettings(), kafka, (*captured_tables(), CARDS))
+        *_, (group, self.handlers) = members(Catalogue((*CATALOGUE.tables, CARDS)), WorkerSettings(), kafka)
         assert group.topics == (TOPIC, "bank.control")
         self.partitions = [MemoryPartition(group, number) for number in range(PARTITIONS)]
 

@@ -4,7 +4,6 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ from msgspec.structs import replace
 
 from agents import control, metrics, velocity
 from app.config.rules_file import load_rules
-from app.config.topics import ALERTS, CONTROL, DEAD_LETTERS, TRANSACTIONS, VELOCITY, partitions_of
+from app.config.topics import ALERTS, CONTROL, DEAD_LETTERS, TRANSACTIONS, VELOCITY
 from app.domain.records import AlertRecord, ControlRecord, TransactionRecord, VelocityRecord, encode, key_bytes
 from app.domain.times import format_us
 from app.engine.group import Apply, Group
@@ -29,7 +28,7 @@ GROUP = Group(
     topics=(TRANSACTIONS.name, CONTROL.name),
     tables=(*TABLES, TRUNCATIONS),
     partitions=4,
-    partitions_of=partial(partitions_of, configured=4),
+    partitions_of=lambda _: 4,
     dead_letter_topic=DEAD_LETTERS.name,
 )
 

@@ -9,7 +9,6 @@ from app.config.settings import KafkaSettings
 from app.config.topics import (
     ACCOUNTS,
     ALERTS,
-    CDC,
     CONTROL,
     CUSTOMERS,
     DEAD_LETTERS,
@@ -25,10 +24,11 @@ from tests.faults.logs import Reader, Seen, beginning
 from tests.faults.oracle import Oracle, passed_account
 from tests.faults.topic_check import Held, difference, identity, normal
 from tests.faults.verdict import Verdict
+from tests.support.catalogue import CATALOGUE
 
 IN_ORDER: Final = (SCD2_ACCOUNTS.name, SCD2_CUSTOMERS.name, VELOCITY.name, ALERTS.name)
 """Topics a partition of which is written by one partition of one group, from inputs that have an order."""
-STREAMS_CDC: Final = frozenset(topic.name for topic in CDC)
+STREAMS_CDC: Final = frozenset(topic.name for topic in CATALOGUE.cdc)
 
 Listed = list[tuple[bytes, int, int]]
 """(identity, hash, offset) of actual records."""

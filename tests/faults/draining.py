@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from aiokafka import TopicPartition
 
 from app.config.settings import KafkaSettings, SnowflakeSettings, SourceSettings
-from app.config.topics import CDC, CONTROL, CUSTOMERS, LANDED, TRANSACTIONS
+from app.config.topics import CONTROL, CUSTOMERS, TRANSACTIONS
 from app.engine.group import POSITIONS
 from app.proof.reconcile import barrier
 from app.proof.reconcile.report import ReconcileError
@@ -16,6 +16,7 @@ from app.proof.reconcile.warehouse import Warehouse
 from app.topology.partition_groups import groups
 from tests.faults.bank import Bank
 from tests.faults.logs import Reader, beginning
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 
 POLL_S = 0.25
@@ -31,7 +32,7 @@ class Drain:
     def __init__(self, bank: Bank) -> None:
         self._bank = bank
         self._kafka = settings_of(bank.environment, KafkaSettings)
-        self._groups = groups(self._kafka)
+        self._groups = groups(CATALOGUE, self._kafka)
         self._changelogs = {
             TopicPartition(group.changelog(POSITIONS), number): group
             for group in self._groups
@@ -51,7 +52,7 @@ class Drain:
 
     async def _run(self, deadline: float, timeout_s: float) -> None:
         source = settings_of(self._bank.environment, SourceSettings)
-        cdc = [topic.name for topic in CDC]
+        cdc = [topic.name for topic in CATALOGUE.cdc]
         captured = await barrier.everything_committed(self._kafka, source, cdc, timeout_s=timeout_s, say=lambda _: None)
         accounts, customers = self._groups
         await self._reached(
@@ -60,8 +61,8 @@ class Drain:
         passed = await self._last([TRANSACTIONS.name, CONTROL.name], deadline)
         people = {tp: end for tp, end in captured.items() if tp.topic == CUSTOMERS.name}
         await self._reached(customers.name, {**passed, **people}, deadline)
-        landed = await self._last([topic.name for topic in LANDED], deadline)
-        ids = await barrier.incarnations(self._kafka, [topic.name for topic in LANDED])
+        landed = await self._last([topic.name for topic in CATALOGUE.landed], deadline)
+        ids = await barrier.incarnations(self._kafka, [topic.name for topic in CATALOGUE.landed])
         with contextlib.closing(Warehouse(settings_of(self._bank.environment, SnowflakeSettings))) as warehouse:
             await asyncio.to_thread(
                 barrier.wait_for_ledger,

@@ -8,7 +8,6 @@ from typing import Final
 from aiokafka import TopicPartition
 
 from app.config.settings import S3Settings
-from app.config.topics import LANDED
 from app.errors import ContinuityError
 from sinks.audit import audit
 from sinks.base import ChainKey, LakeObject
@@ -16,6 +15,7 @@ from sinks.chain import chains
 from sinks.s3 import S3Store
 from tests.faults.logs import Seen, digest
 from tests.faults.verdict import Verdict
+from tests.support.catalogue import CATALOGUE
 
 CONCURRENT_CHAINS: Final = 4
 
@@ -30,7 +30,7 @@ class Lake:
         """Everything behind what was audited before."""
         store, slots = S3Store(settings), asyncio.Semaphore(CONCURRENT_CHAINS)
         try:
-            keys = [key for topic in LANDED for key in await chains(store, topic.name)]
+            keys = [key for topic in CATALOGUE.landed for key in await chains(store, topic.name)]
             async with asyncio.TaskGroup() as tasks:
                 for tp, records in seen.items():
                     mine = [key for key in keys if (key.topic, key.partition) == (tp.topic, tp.partition)]

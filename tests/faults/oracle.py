@@ -19,7 +19,8 @@ from app.config.settings import KafkaSettings, WorkerSettings
 from app.config.topics import TRANSACTIONS
 from app.engine.memory import MemoryPartition, Output
 from app.topology.handlers import members
-from tables.accounts import ACCOUNTS
+from tables.rows import ACCOUNTS
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 
 CHUNK = 500
@@ -139,7 +140,7 @@ class Oracle:
     def __init__(self, environment: Mapping[str, str]) -> None:
         kafka = settings_of(environment, KafkaSettings)
         settings = settings_of(environment, WorkerSettings).model_copy(update={"native": False})
-        composed = {entry[0].name: entry for entry in members(settings, kafka)}
+        composed = {entry[0].name: entry for entry in members(CATALOGUE, settings, kafka)}
         (accounts, of_accounts), (customers, of_customers) = composed["by-account"], composed["by-customer"]
         self.groups = (accounts, customers)
         numbers = range(kafka.partitions)

@@ -18,6 +18,7 @@ from app.local.stack.stack import Stack
 from app.local.stack.steps import TOPICS
 from app.topology.partition_groups import groups
 from tests.integration.streams.test_streams_worker import collect, in_memory, rows, send
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.streams.workers import Workers
 
@@ -57,7 +58,7 @@ async def test_a_lost_changelog_stops_every_life_of_the_worker_and_nothing_is_em
     kafka, state = settings_of(stack, KafkaSettings), str(tmp_path / "state")
     base, _ = await asyncio.to_thread(rows)
     expected = {SCD2_CUSTOMERS.name: in_memory(base)[SCD2_CUSTOMERS.name]}
-    _, by_customer = groups(kafka)
+    _, by_customer = groups(CATALOGUE, kafka)
     changelog = by_customer.changelog("customers")
     with Workers(stack.environment(), tmp_path) as workers:
 

@@ -19,6 +19,7 @@ from tests.faults.rows import table
 from tests.faults.topic_check import Held, identity
 from tests.faults.verdict import Verdict
 from tests.support.bank.cdc import Log, Record, envelope
+from tests.support.catalogue import CATALOGUE
 
 TP = TopicPartition("bank.alerts", 0)
 SEED = 5
@@ -43,7 +44,7 @@ def accounts_and_transactions() -> tuple[list[Record], list[Record]]:
 
 
 def group() -> tuple[MemoryPartition, dict[str, object]]:
-    composed = members(WorkerSettings(), KafkaSettings().model_copy(update={"partitions": 1}))
+    composed = members(CATALOGUE, WorkerSettings(), KafkaSettings().model_copy(update={"partitions": 1}))
     by_account, handlers = next(entry[:2] for entry in composed if entry[0].name == "by-account")
     return MemoryPartition(by_account, 0), dict(handlers)
 

@@ -14,7 +14,7 @@ import asyncio
 from aiokafka import TopicPartition
 
 from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings
-from app.config.topics import CONTROL, LANDED
+from app.config.topics import CONTROL
 from tests.faults.bank import Bank
 from tests.faults.capture_check import Captured
 from tests.faults.derived_check import Derived
@@ -24,6 +24,7 @@ from tests.faults.oracle import Oracle
 from tests.faults.states_check import States
 from tests.faults.verdict import Verdict
 from tests.faults.warehouse_check import hold_warehouse
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 
 
@@ -34,7 +35,7 @@ class Verifier:
         self._bank = bank
         self._kafka = settings_of(bank.environment, KafkaSettings)
         numbers = range(self._kafka.partitions)
-        landed = [TopicPartition(topic.name, number) for topic in LANDED for number in numbers]
+        landed = [TopicPartition(topic.name, number) for topic in CATALOGUE.landed for number in numbers]
         self._positions = beginning([*landed, *(TopicPartition(CONTROL.name, number) for number in numbers)])
         self._seen = {tp: Seen() for tp in landed}
         self._captured = Captured()

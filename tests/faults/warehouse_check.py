@@ -9,16 +9,18 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from app.config.settings import SnowflakeSettings
-from app.config.topics import LANDED
 from sinks.snowflake import connect
 from tests.faults.logs import Seen
 from tests.faults.verdict import Verdict
+from tests.support.catalogue import CATALOGUE
 
 
 def hold_warehouse(settings: SnowflakeSettings, seen: Mapping[TopicPartition, Seen], verdict: Verdict) -> None:
     """Each landing table has each offset of its topics once."""
     with contextlib.closing(connect(settings)) as session:
-        for table, topics in itertools.groupby(sorted(LANDED, key=lambda t: t.landing or ""), lambda t: t.landing):
+        for table, topics in itertools.groupby(
+            sorted(CATALOGUE.landed, key=lambda t: t.landing or ""), lambda t: t.landing
+        ):
             with session.cursor() as cursor:
                 rows = cursor.execute(
                     "SELECT record:topic::varchar, record:partition::int, count(*), count(DISTINCT record:offset::int), "  # noqa: S608 - ours

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 LIBRARIES: Final = (
-    "app.runtime.worker", "app.engine.faust_hooks", "app.topology.handlers", "agents.lake", "agents.warehouse", "sinks.s3", "uvloop",
+    "app.runtime.worker", "app.engine.faust_hooks", "app.topology.handlers", "sinks.s3", "uvloop",
 )  # fmt: skip
 """What takes long to import. None of it reads settings, opens anything or starts a thread by being imported, as Snowflake's would."""
 PR_SET_PDEATHSIG: Final = 1

@@ -13,20 +13,17 @@ from aiokafka import TopicPartition
 from app.config.settings import KafkaSettings
 from app.config.topics import (
     ALERTS,
-    CDC,
     CUSTOMERS,
     DEAD_LETTERS,
-    DERIVED,
     LAKE_OBJECTS,
     SCD2_CUSTOMERS,
     TRANSACTIONS_CDC,
+    Catalogue,
 )
 from app.domain.records import AlertRecord, Scd2Open, Scd2Record
 from app.domain.times import parse_us
 from app.engine.committed_reader import committed_reader
-from app.local.demo.board import CDC as CDC_STAGE
-from app.local.demo.board import DERIVED as DERIVED_STAGE
-from app.local.demo.board import OBJECTS, Board
+from app.local.demo.board import CDC, DERIVED, OBJECTS, Board
 from app.local.demo.coverage import Coverage
 from app.proof.reconcile.barrier import partitions_of
 
@@ -72,7 +69,12 @@ class LogObserver:
     """`start`, then `run` until cancelled, and `begin` when latencies shall count. `on_alert` is told each new alert."""
 
     def __init__(
-        self, settings: KafkaSettings, board: Board, coverage: Coverage, on_alert: Callable[[AlertRecord], None]
+        self,
+        settings: KafkaSettings,
+        catalogue: Catalogue,
+        board: Board,
+        coverage: Coverage,
+        on_alert: Callable[[AlertRecord], None],
     ) -> None:
         self._settings, self._board, self._coverage, self._on_alert = settings, board, coverage, on_alert
         self._archived = Coverage(board.commit_to_lake)
@@ -92,13 +94,15 @@ class LogObserver:
             DEAD_LETTERS.name: self._dead_letter,
             LAKE_OBJECTS.name: self._object,
         }
-        cdc, derived = board.stages[CDC_STAGE], board.stages[DERIVED_STAGE]
-        self._meters = {topic.name: cdc for topic in CDC} | {topic.name: derived for topic in DERIVED}
+        cdc, derived = board.stages[CDC], board.stages[DERIVED]
+        self._meters = {topic.name: cdc for topic in catalogue.cdc} | {
+            topic.name: derived for topic in catalogue.derived
+        }
 
     async def start(self) -> None:
         """Stand at the end of every topic: what is written from now on is seen."""
         prompt = {topic.name for topic in PROMPT}
-        rest = {topic.name for topic in (*CDC, *DERIVED)} - prompt
+        rest = self._meters.keys() - prompt
         for consumer, topics in ((self._prompt, prompt), (self._gathering, rest)):
             await consumer.start()
             partitions = await partitions_of(self._settings, sorted(topics))

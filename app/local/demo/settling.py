@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from app.config.settings import KafkaSettings, SnowflakeSettings, SourceSettings, read
-from app.config.topics import CDC, DERIVED, TRANSACTIONS
+from app.config.topics import TRANSACTIONS, read_catalogue
 from app.engine.kafka import connection
 from app.errors import BankstreamError
 from app.proof.reconcile import barrier
@@ -30,7 +30,8 @@ async def settle(environment: Mapping[str, str], *, timeout_s: float, say: Say) 
     """Return when nothing of what is committed now is under way any more. SettlingError or ReconcileError says where it stands still."""
     kafka, source = read(KafkaSettings, environment), read(SourceSettings, environment)
     deadline = time.monotonic() + timeout_s
-    cdc, derived = [topic.name for topic in CDC], [topic.name for topic in DERIVED]
+    catalogue = read_catalogue(environment)
+    cdc, derived = [topic.name for topic in catalogue.cdc], [topic.name for topic in catalogue.derived]
     captured = await barrier.everything_committed(kafka, source, cdc, timeout_s=timeout_s, say=say)
     say("waiting until the streams have processed it")
     await _processed(kafka, captured, deadline)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from app.config.settings import KafkaSettings, SnowflakeSettings, SourceSettings, read
-from app.config.topics import LANDED
+from app.config.topics import read_catalogue
 from app.domain.records import AlertRecord
 from app.local.demo import polls
 from app.local.demo.board import POSTGRES, WAREHOUSE, Board, WorkerState
@@ -23,11 +23,11 @@ async def observed(
 ) -> AsyncIterator[LogObserver]:
     """With every observer at work. All of them speak to the board, and call back, on this event loop."""
     environment = stack.environment()
-    kafka = read(KafkaSettings, environment)
+    kafka, catalogue = read(KafkaSettings, environment), read_catalogue(environment)
     say = asyncio.get_running_loop().call_soon_threadsafe
     feed = _Feed(board)
-    incarnations = await barrier.incarnations(kafka, [topic.name for topic in LANDED])
-    log = LogObserver(kafka, board, feed.coverage, on_alert)
+    incarnations = await barrier.incarnations(kafka, catalogue.landing)
+    log = LogObserver(kafka, catalogue, board, feed.coverage, on_alert)
     await log.start()
     watching = asyncio.create_task(log.run())
     pollers = [

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.config.settings import ConnectSettings, EngineSettings, KafkaSettings, SourceSettings, read
+from app.config.topics import read_catalogue
 from app.local.stack.part import Part
 
 Variables = Mapping[str, str]
@@ -27,21 +28,23 @@ class Step:
 def _source(variables: Variables) -> None:
     from app.operations.provision import source  # noqa: PLC0415 - see above
 
-    source.provision(read(SourceSettings, variables))
+    source.provision(read(SourceSettings, variables), read_catalogue(variables))
 
 
 def _topics(variables: Variables) -> None:
     from app.operations.provision import topics  # noqa: PLC0415
     from app.topology.partition_groups import groups  # noqa: PLC0415 - see above
 
-    kafka = read(KafkaSettings, variables)
-    asyncio.run(topics.provision(groups(kafka), kafka, read(EngineSettings, variables)))
+    kafka, catalogue = read(KafkaSettings, variables), read_catalogue(variables)
+    engine = read(EngineSettings, variables)
+    asyncio.run(topics.provision(catalogue, groups(catalogue, kafka), kafka, engine))
 
 
 def _connector(variables: Variables) -> None:
     from app.operations.provision import connector  # noqa: PLC0415 - see above
 
-    connector.provision(read(ConnectSettings, variables), read(SourceSettings, variables))
+    catalogue = read_catalogue(variables)
+    connector.provision(read(ConnectSettings, variables), read(SourceSettings, variables), catalogue)
 
 
 def _lake(variables: Variables) -> None:

@@ -9,12 +9,12 @@ import msgspec
 from aiokafka import TopicPartition
 
 from app.config.settings import ConnectSettings, KafkaSettings, SourceSettings
-from app.config.topics import HEARTBEAT
+from app.config.topics import HEARTBEAT, Catalogue
 from app.engine.committed_reader import everything_in
 from app.operations.capture.connect import Client, Status
 from app.operations.doctor import source
 from app.operations.doctor.findings import Finding
-from app.operations.provision.connector import configuration
+from app.operations.provision.connector import configuration, slot_name
 from app.postgres import lsn_text
 
 PASSWORD: Final = "database.password"  # noqa: S105 - the name of a setting
@@ -55,12 +55,12 @@ class Break:
         return f"{lsn_text(self.last)}..{lsn_text(self.resumed)}"
 
 
-def judge_connector(found: Connector, name: str) -> list[Finding]:
-    """Settings and state. Values are not shown: some might be secret."""
+def judge_connector(found: Connector, name: str, configured: Mapping[str, str]) -> list[Finding]:
+    """Settings and state; `configured` is what provisioning puts. Values are not shown: some might be secret."""
     if found.stored is None:
         return [Finding("connector-missing", name, f"Kafka Connect has no connector {name}")]
     findings: list[Finding] = []
-    wanted = {**configuration(), "name": name}
+    wanted = {**configured, "name": name}
     differing = sorted(key for key in wanted.keys() | found.stored.keys() if wanted.get(key) != found.stored.get(key))
     if not found.stored.get(PASSWORD, "").startswith("${"):
         findings.append(Finding("connector-secret", name, f"{PASSWORD} is not a reference (${{env:…}})"))
@@ -119,26 +119,26 @@ def judge_history(found: Iterable[Break], accepted: Iterable[str], name: str) ->
     ]  # fmt: skip
 
 
-def check_connector(connect: ConnectSettings) -> list[Finding]:
+def check_connector(connect: ConnectSettings, catalogue: Catalogue) -> list[Finding]:
     """Settings and state."""
     with Client(connect) as client:
         stored = client.configuration()
         status = client.status() if stored is not None else Status("MISSING")
-    return judge_connector(Connector(stored, status, None), connect.connector)
+    return judge_connector(Connector(stored, status, None), connect.connector, configuration(catalogue))
 
 
 def check_position(connect: ConnectSettings, settings: SourceSettings) -> list[Finding]:
     """The slot first: what was captured by then is not less later."""
-    slot_name = configuration()["slot.name"]
+    name = slot_name()
     with source.reading(settings) as session:
-        slot = source.streaming(session, slot_name).slot
+        slot = source.streaming(session, name).slot
     with Client(connect) as client:
-        return judge_position(slot, client.captured_lsn(), slot_name)
+        return judge_position(slot, client.captured_lsn(), name)
 
 
 async def check_history(kafka: KafkaSettings, accepted: Iterable[str]) -> list[Finding]:
     """Every heartbeat that Kafka has."""
-    return judge_history(await read_breaks(kafka), accepted, configuration()["slot.name"])
+    return judge_history(await read_breaks(kafka), accepted, slot_name())
 
 
 async def read_breaks(kafka: KafkaSettings) -> list[Break]:

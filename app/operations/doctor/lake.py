@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from snowflake.connector import errors
 
 from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings
-from app.config.topics import LANDED
+from app.config.topics import Catalogue
 from app.engine.kafka import KafkaLog
 from app.errors import BankstreamError, ContinuityError, one_line
 from app.operations.doctor.findings import Finding
@@ -180,8 +180,8 @@ async def _object(store: ObjectStore, name: str) -> LakeObject | str:
         return one_line(error)
 
 
-async def _chains(store: ObjectStore, *, deep: bool) -> list[Chained]:
-    found = await asyncio.gather(*(chain.chains(store, topic.name) for topic in LANDED))
+async def _chains(store: ObjectStore, catalogue: Catalogue, *, deep: bool) -> list[Chained]:
+    found = await asyncio.gather(*(chain.chains(store, topic.name) for topic in catalogue.landed))
     limit = asyncio.Semaphore(READS)
 
     async def read(key: ChainKey) -> Chained:
@@ -191,15 +191,15 @@ async def _chains(store: ObjectStore, *, deep: bool) -> list[Chained]:
     return list(await asyncio.gather(*(read(key) for keys in found for key in keys)))
 
 
-async def check_lake(s3: S3Settings, kafka: KafkaSettings, *, deep: bool) -> list[Finding]:
+async def check_lake(s3: S3Settings, kafka: KafkaSettings, catalogue: Catalogue, *, deep: bool) -> list[Finding]:
     """Chains, first: what they have by then Kafka had before."""
     store = S3Store(s3)
     try:
-        chains, known = await _chains(store, deep=deep), await gaps(store)
+        chains, known = await _chains(store, catalogue, deep=deep), await gaps(store)
     finally:
         await store.close()
     async with KafkaLog(kafka) as log:
-        infos = await log.topics(topic.name for topic in LANDED)
+        infos = await log.topics(catalogue.landing)
         tps = [TopicPartition(name, number) for name, info in infos.items() for number in range(info.partitions)]
         first, end = await log.beginning(tps), await log.end(tps)
     ends = {(tp.topic, tp.partition): Ends(first[tp], end[tp]) for tp in tps}
@@ -221,9 +221,9 @@ async def check_ledger(sql: SnowflakeSettings, s3: S3Settings) -> list[Finding]:
     return judge_ledger(ledger, [Chained(key, one) for key, one in zip(ledger, newest, strict=True)], last)
 
 
-def judge_tables(found: Sequence[str], version: int | None) -> list[Finding]:
+def judge_tables(found: Sequence[str], version: int | None, catalogue: Catalogue) -> list[Finding]:
     """Whether the warehouse has what loading needs."""
-    wanted = (*landing_tables(), LEDGER, VERSIONS)
+    wanted = (*landing_tables(catalogue), LEDGER, VERSIONS)
     findings = [
         Finding("warehouse-table", table, f"table BRONZE.{table} does not exist")
         for table in wanted
@@ -238,7 +238,7 @@ def judge_tables(found: Sequence[str], version: int | None) -> list[Finding]:
     return findings
 
 
-def check_tables(sql: SnowflakeSettings) -> list[Finding]:
+def check_tables(sql: SnowflakeSettings, catalogue: Catalogue) -> list[Finding]:
     """Landing tables, ledger, version."""
     database = identifier(sql.database)
     try:
@@ -253,4 +253,4 @@ def check_tables(sql: SnowflakeSettings) -> list[Finding]:
         raise BankstreamError(
             f"the warehouse at {sql.host or sql.account} does not answer: {type(error).__name__} {error.errno}"
         ) from None
-    return judge_tables(found, version)
+    return judge_tables(found, version, catalogue)

@@ -15,12 +15,12 @@ from app.config.settings import (
     SourceSettings,
     read,
 )
-from app.config.topics import LAKE_OBJECTS, LANDED
+from app.config.topics import LAKE_OBJECTS, read_catalogue
 from app.errors import one_line
 from app.operations.doctor import capture, kafka, lake, source
 from app.operations.doctor.findings import Finding, Outcome, Report
 from app.operations.provision import topics
-from app.operations.provision.connector import configuration
+from app.operations.provision.connector import slot_name
 from app.topology.partition_groups import STREAMS, groups
 from sinks.gaps import gaps
 from sinks.s3 import S3Store
@@ -49,25 +49,24 @@ def checks(variables: Mapping[str, str], *, deep: bool = False) -> dict[str, Che
     broker, engine = read(KafkaSettings, variables), read(EngineSettings, variables)
     s3 = read(S3Settings, variables).model_copy(update={"max_attempts": ATTEMPTS, "timeout_s": 10})
     sql = read(SnowflakeSettings, variables)
-    streams = groups(broker)
-    slot = configuration()["slot.name"]
+    catalogue = read_catalogue(variables)
+    streams = groups(catalogue, broker)
     inputs = {topic for group in streams for topic in group.topics}
-    landed = [topic.name for topic in LANDED]
     return {
-        "source tables": _in_thread(source.check_tables, postgres),
-        "source privileges": _in_thread(source.check_roles, postgres),
-        "source slot": _in_thread(source.check_streaming, postgres, slot),
-        "connector": _in_thread(capture.check_connector, connect),
+        "source tables": _in_thread(source.check_tables, postgres, catalogue),
+        "source privileges": _in_thread(source.check_roles, postgres, catalogue),
+        "source slot": _in_thread(source.check_streaming, postgres, slot_name()),
+        "connector": _in_thread(capture.check_connector, connect, catalogue),
         "capture position": _in_thread(capture.check_position, connect, postgres),
         "capture history": partial(_history, broker, s3),
-        "topics": partial(kafka.check_topics, broker, topics.specs(streams, broker, engine)),
+        "topics": partial(kafka.check_topics, broker, topics.specs(catalogue, streams, broker, engine)),
         "streams positions": partial(kafka.check_positions, broker, streams),
         "streams workers": partial(kafka.check_group, broker, "streams", STREAMS, inputs),
-        "lake workers": partial(kafka.check_group, broker, "lake", LAKE, landed),
+        "lake workers": partial(kafka.check_group, broker, "lake", LAKE, list(catalogue.landing)),
         "warehouse workers": partial(kafka.check_group, broker, "warehouse", WAREHOUSE, [LAKE_OBJECTS.name]),
-        "lake": partial(lake.check_lake, s3, broker, deep=deep),
+        "lake": partial(lake.check_lake, s3, broker, catalogue, deep=deep),
         "ledger": partial(lake.check_ledger, sql, s3),
-        "warehouse tables": _in_thread(lake.check_tables, sql),
+        "warehouse tables": _in_thread(lake.check_tables, sql, catalogue),
     }
 
 

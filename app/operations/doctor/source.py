@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import psycopg
 
-from app.config.captured_tables import REQUIRED, captured_tables
+from app.config.captured_tables import OWN_TABLES
 from app.config.settings import SourceSettings
+from app.config.topics import Catalogue
 from app.operations.doctor.findings import Finding
 from app.operations.provision.migrations import Migration, shipped
 from app.operations.provision.source import HEARTBEAT, PUBLICATION
@@ -182,7 +183,7 @@ def needed(settings: SourceSettings, captured: Iterable[str]) -> frozenset[Privi
     return frozenset(
         {
             (settings.user, table, privilege)
-            for table in REQUIRED
+            for table in OWN_TABLES
             for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")
         }
         | {(role, table, "SELECT") for role in (settings.replication_user, settings.reader_user) for table in tables}
@@ -305,16 +306,16 @@ def judge_streaming(found: Streaming, slot_name: str) -> list[Finding]:
     return findings
 
 
-def check_tables(settings: SourceSettings) -> list[Finding]:
+def check_tables(settings: SourceSettings, catalogue: Catalogue) -> list[Finding]:
     """Tables, publication, migrations."""
-    captured = [table.name for table in captured_tables()]
+    captured = [table.name for table in catalogue.tables]
     with reading(settings) as connection:
         return judge_tables(tables(connection, captured), captured, shipped())
 
 
-def check_roles(settings: SourceSettings) -> list[Finding]:
+def check_roles(settings: SourceSettings, catalogue: Catalogue) -> list[Finding]:
     """Roles and privileges."""
-    captured = [table.name for table in captured_tables()]
+    captured = [table.name for table in catalogue.tables]
     with reading(settings) as connection:
         return judge_roles(roles(connection, settings, captured), settings, captured)
 

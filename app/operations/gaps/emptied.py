@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 
 from app.cdc.envelope import decode
 from app.config.settings import EngineSettings, KafkaSettings
-from app.config.topics import CONTROL, HEARTBEAT, cdc_topic, partitions_of
+from app.config.topics import CONTROL, HEARTBEAT, cdc_topic
 from app.domain.captured import CapturedTable
 from app.domain.changes import RowChange
 from app.domain.records import ControlRecord, Source, encode
@@ -50,7 +50,7 @@ async def close_emptied(
         await transactions.start()
         try:
             orders = [(None, encode(msgspec.structs.replace(order, table=name))) for name in emptied]
-            numbers = range(partitions_of(CONTROL.name, kafka.partitions))
+            numbers = range(CONTROL.partition_count(kafka.partitions))
             await transactions.commit({(CONTROL.name, number): orders for number in numbers})
         finally:
             await transactions.stop()
@@ -78,8 +78,8 @@ async def _evidence(gap: GapRecord, kafka: KafkaSettings) -> tuple[int, ControlR
 
 async def _was_read(table: CapturedTable, since_ms: int, kafka: KafkaSettings) -> bool:
     """Whether any row of the table was read by a snapshot since then."""
-    topic = cdc_topic(table).name
-    tps = [TopicPartition(topic, number) for number in range(partitions_of(topic, kafka.partitions))]
+    topic = cdc_topic(table)
+    tps = [TopicPartition(topic.name, number) for number in range(topic.partition_count(kafka.partitions))]
     async for record in everything_in(kafka, tps, since_ms=since_ms):
         change = _change(record.value, record.headers, table.name)
         if change is not None and change.snapshot != "none":

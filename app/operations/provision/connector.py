@@ -10,9 +10,8 @@ import time
 from importlib.resources import files
 from typing import Final
 
-from app.config.captured_tables import captured_tables
 from app.config.settings import ConnectSettings, SourceSettings
-from app.config.topics import others
+from app.config.topics import Catalogue
 from app.operations.capture.connect import Client
 from app.operations.capture.errors import ConnectorError
 from app.operations.capture.slot import SlotError, cure, read_slot
@@ -23,38 +22,47 @@ MAX_RESTARTS: Final = 5
 RESTART_PAUSE_S: Final = 1.0
 
 
-def configuration() -> dict[str, str]:
+def configuration(catalogue: Catalogue) -> dict[str, str]:
     """The connector's configuration as Connect stores it: the file's, with the tables that are declared beside the bank's own.
 
     Snapshots read tables in this order. The heartbeat stays last: it is never empty, and so always bears the mark of the end.
     """
-    found: dict[str, str] = json.loads(
-        (files("app.operations.provision") / "connector.json").read_text(encoding="utf-8")
-    )
+    found = _shipped()
     *bank, heartbeat = found["table.include.list"].split(",")
-    declared = [f"public.{table.name}" for table in others(captured_tables())]
+    declared = [f"public.{table.name}" for table in catalogue.declared]
     found["table.include.list"] = ",".join((*bank, *declared, heartbeat))
     return found
 
 
-def is_as_provisioned(client: Client) -> bool:
+def slot_name() -> str:
+    """The replication slot that the connector reads from."""
+    return _shipped()["slot.name"]
+
+
+def is_as_provisioned(client: Client, catalogue: Catalogue) -> bool:
     """Whether Connect has the connector with our configuration. ConnectorError if Connect does not answer."""
-    return client.configuration() == {**configuration(), "name": client.settings.connector}
+    return client.configuration() == {**configuration(catalogue), "name": client.settings.connector}
 
 
-def provision(connect: ConnectSettings, source: SourceSettings) -> bool:
+def provision(connect: ConnectSettings, source: SourceSettings, catalogue: Catalogue) -> bool:
     """Put the connector into Connect if what is there differs, and wait until it streams; answers whether it was put.
 
     ConnectorError says what Connect or the task said. A task that failed is started again a few times first.
     """
     with Client(connect) as client:
-        wanted = configuration()
-        changed = not is_as_provisioned(client)
+        wanted = configuration(catalogue)
+        changed = not is_as_provisioned(client, catalogue)
         deadline = time.monotonic() + connect.timeout_s
         if changed:
             client.put(wanted, deadline)
         _await_streaming(client, source, wanted["slot.name"], deadline)
     return changed
+
+
+def _shipped() -> dict[str, str]:
+    text = (files("app.operations.provision") / "connector.json").read_text(encoding="utf-8")
+    found: dict[str, str] = json.loads(text)
+    return found
 
 
 def _await_streaming(client: Client, source: SourceSettings, slot: str, deadline: float) -> None:

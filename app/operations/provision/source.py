@@ -12,7 +12,7 @@ a bank's own server, and the owner does the rest. Passwords go to the server as 
 Everything may be run again at any time; what is as it should be stays as it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, Final, LiteralString
@@ -21,9 +21,9 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
-from app.config.captured_tables import captured_tables
 from app.config.settings import PostgresSettings, SourceSettings
-from app.config.topics import others
+from app.config.topics import Catalogue
+from app.domain.captured import CapturedTable
 from app.errors import one_line
 from app.operations.capture.errors import SourceError
 from app.operations.provision.migrations import lock, migrate, shipped
@@ -38,7 +38,7 @@ CONNECT_TIMEOUT_S: Final = 10
 Connection = psycopg.Connection[Any]
 
 
-def provision(settings: SourceSettings) -> list[str]:
+def provision(settings: SourceSettings, catalogue: Catalogue) -> list[str]:
     """Set up the source; answers the migrations applied now. SourceError says what is missing and who has to do what."""
     if settings.admin_user is not None:
         with _connect(settings, settings.admin_user, settings.admin_password, settings.admin_dbname) as connection:
@@ -50,8 +50,8 @@ def provision(settings: SourceSettings) -> list[str]:
         _check_roles(connection, settings)
         applied = migrate(connection, shipped())
         _grant(connection, settings)
-        _capture_others(connection, settings)
-        _check_capture(connection)
+        _capture_declared(connection, settings, catalogue.declared)
+        _check_capture(connection, catalogue.tables)
     return applied
 
 
@@ -149,9 +149,9 @@ def _grant(connection: Connection, settings: SourceSettings) -> None:
         connection.execute(text.encode())
 
 
-def _capture_others(connection: Connection, settings: SourceSettings) -> None:
+def _capture_declared(connection: Connection, settings: SourceSettings, declared: Iterable[CapturedTable]) -> None:
     """Let Debezium have the tables that are declared beside the bank's own. The bank makes them; here they become captured."""
-    for table in others(captured_tables()):
+    for table in declared:
         name = sql.Identifier("public", table.name)
         if connection.execute("SELECT to_regclass(%s)", [f"public.{table.name}"]).fetchone() == (None,):
             raise SourceError(
@@ -176,13 +176,13 @@ def _capture_others(connection: Connection, settings: SourceSettings) -> None:
             ) from None
 
 
-def _check_capture(connection: Connection) -> None:
+def _check_capture(connection: Connection, captured_tables: Iterable[CapturedTable]) -> None:
     """Someone may have changed by hand what the migrations made; capture would then lose changes without a word."""
     rows = connection.execute(
         "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s ORDER BY 1", [PUBLICATION]
     ).fetchall()
     published = [name for (name,) in rows]
-    tables = sorted(table.name for table in captured_tables())
+    tables = sorted(table.name for table in captured_tables)
     captured = ", ".join(sorted((*tables, HEARTBEAT)))
     if published != [f"public.{table}" for table in captured.split(", ")]:
         raise SourceError(

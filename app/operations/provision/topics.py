@@ -5,22 +5,24 @@ from collections.abc import Iterable
 from aiokafka.errors import KafkaError
 
 from app.config.settings import EngineSettings, KafkaSettings
-from app.config.topics import CATALOGUE, partitions_of
+from app.config.topics import Catalogue
 from app.engine.group import Group
 from app.engine.topic_admin import TopicSpec, ensure_topics, policy
 from app.errors import one_line
 from app.operations.capture.errors import TopicsError
 
 
-def specs(groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings) -> list[TopicSpec]:
+def specs(
+    catalogue: Catalogue, groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings
+) -> list[TopicSpec]:
     """Every topic as it shall be. A changelog is compacted, or kept for its table's retention if it has one."""
-    catalogue = [
+    topics = [
         TopicSpec(
             topic.name,
-            partitions_of(topic.name, kafka.partitions),
+            topic.partition_count(kafka.partitions),
             policy(cleanup=topic.cleanup, retention_ms=topic.retention_ms, engine=engine, kafka=kafka),
         )
-        for topic in CATALOGUE
+        for topic in catalogue.topics
     ]
     changelogs = [
         TopicSpec(
@@ -36,16 +38,18 @@ def specs(groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings)
         for group in groups
         for changelog in group.changelogs
     ]
-    return catalogue + changelogs
+    return topics + changelogs
 
 
-async def provision(groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings) -> list[str]:
+async def provision(
+    catalogue: Catalogue, groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings
+) -> list[str]:
     """Create what is missing; answers the names created. ContinuityError when one exists with another partition count.
 
     TopicsError when Kafka cannot be reached or refuses.
     """
     try:
-        return await ensure_topics(specs(groups, kafka, engine), kafka)
+        return await ensure_topics(specs(catalogue, groups, kafka, engine), kafka)
     except KafkaError as error:
         raise TopicsError(
             f"Kafka at {kafka.bootstrap_servers} does not do as asked: {one_line(error)}. Check BANKSTREAM_KAFKA_*, and that it runs; its "

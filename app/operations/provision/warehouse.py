@@ -10,7 +10,7 @@ from typing import Any, Final
 from snowflake.connector import SnowflakeConnection, errors
 
 from app.config.settings import S3Settings, SnowflakeSettings, read
-from app.config.topics import LANDED
+from app.config.topics import Catalogue, read_catalogue
 from app.errors import BankstreamError
 from sinks.snowflake import LEDGER, connect
 from sinks.sql import identifier
@@ -40,10 +40,10 @@ class WarehouseError(BankstreamError):
 
 def run(environment: Mapping[str, str]) -> None:
     """The step of the local stack and of `bankstream provision`, with settings from these variables."""
-    provision(read(SnowflakeSettings, environment), read(S3Settings, environment))
+    provision(read(SnowflakeSettings, environment), read(S3Settings, environment), read_catalogue(environment))
 
 
-def provision(warehouse: SnowflakeSettings, lake: S3Settings) -> int:
+def provision(warehouse: SnowflakeSettings, lake: S3Settings, catalogue: Catalogue) -> int:
     """Set everything up; answers how many migrations were applied now. WarehouseError names the statement that was refused."""
     try:
         connection = connect(warehouse, database=False)
@@ -58,15 +58,15 @@ def provision(warehouse: SnowflakeSettings, lake: S3Settings) -> int:
         for schema in SCHEMAS:
             _run(connection, f"CREATE SCHEMA IF NOT EXISTS {database}.{schema}")
         applied = _migrate(connection, bronze)
-        for table in landing_tables():
+        for table in landing_tables(catalogue):
             _run(connection, f"CREATE TABLE IF NOT EXISTS {bronze}.{table} (record VARIANT)")
         _run(connection, stage(warehouse, lake), secret=True)
     return applied
 
 
-def landing_tables() -> list[str]:
-    """The landing tables of the catalogue."""
-    return sorted({identifier(topic.landing) for topic in LANDED if topic.landing is not None})
+def landing_tables(catalogue: Catalogue) -> list[str]:
+    """The landing tables of the catalogue, each once."""
+    return sorted(set(map(identifier, catalogue.landing.values())))
 
 
 def stage(warehouse: SnowflakeSettings, lake: S3Settings) -> str:

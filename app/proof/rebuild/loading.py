@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from app.config.settings import WarehouseSettings
-from app.config.topics import LANDED
 from app.errors import ContinuityError
 from sinks import chain
 from sinks.audit import content
@@ -74,18 +73,20 @@ class Loaded:
 async def load_all(
     warehouse: Warehouse,
     store: ObjectStore,
+    landing: Mapping[str, str],
     settings: WarehouseSettings,
     progress: Progress = lambda _done, _total: None,
 ) -> Loaded:
     """Load every chain through the object that is its newest now. Goes on where the warehouse's ledger is.
 
+    `landing`: the landing table of each topic.
+
     Raises what the loader gives up on: a warehouse or lake that does not answer.
     """
-    goals = await _goals(store)
+    goals = await _goals(store, landing)
     total = sum(last + 1 for last in goals.values())
     audited = Audited(warehouse, store)
     failures: list[BaseException] = []
-    landing = {topic.name: topic.landing for topic in LANDED if topic.landing is not None}
     loader = Loader(audited, store, landing, settings, fail=lambda error, _where: failures.append(error))
     task = asyncio.create_task(loader.run(), name="rebuild")
     try:
@@ -103,11 +104,11 @@ async def load_all(
             await task
 
 
-async def _goals(store: ObjectStore) -> dict[ChainKey, int]:
+async def _goals(store: ObjectStore, topics: Iterable[str]) -> dict[ChainKey, int]:
     """The last offset of every chain in the lake."""
     goals: dict[ChainKey, int] = {}
-    for topic in LANDED:
-        for key in await chain.chains(store, topic.name):
+    for topic in topics:
+        for key in await chain.chains(store, topic):
             newest = await chain.newest(store, key)
             if newest is not None:
                 goals[key] = newest.last_offset

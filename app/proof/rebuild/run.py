@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 
 from app.config.settings import S3Settings, SnowflakeSettings, WarehouseSettings, read
+from app.config.topics import Catalogue, read_catalogue
 from app.errors import SettingsError
 from app.operations.provision.warehouse import landing_tables
 from app.proof.rebuild import contents, target
@@ -34,6 +35,7 @@ def rebuild(
     """
     began = time.monotonic()
     first, lake = read(SnowflakeSettings, environment), read(S3Settings, environment)
+    catalogue = read_catalogue(environment)
     try:
         into = identifier(into).upper()
     except ValueError as error:
@@ -42,13 +44,13 @@ def rebuild(
         raise RebuildError(f"{into} is the warehouse itself (BANKSTREAM_SNOWFLAKE_DATABASE). Name another database")
     second = first.model_copy(update={"database": into})
     say(f"preparing {into}")
-    resumed = target.prepare(second, lake)
+    resumed = target.prepare(second, lake, catalogue)
     say("loading")
-    loaded = asyncio.run(_load(second, lake, read(WarehouseSettings, environment), progress))
+    loaded = asyncio.run(_load(second, lake, catalogue, read(WarehouseSettings, environment), progress))
     if not loaded.broken:
         target.finished(second)
     say("comparing")
-    tables, differences, not_compared = _compare(first, second, say, compare=compare)
+    tables, differences, not_compared = _compare(first, second, landing_tables(catalogue), say, compare=compare)
     verdict: Verdict = "incomplete" if loaded.broken else "not compared"
     if compare and not loaded.broken:
         verdict = "different" if differences else "equal"
@@ -68,18 +70,19 @@ def rebuild(
 
 
 async def _load(
-    settings: SnowflakeSettings, lake: S3Settings, loading: WarehouseSettings, progress: Progress
+    settings: SnowflakeSettings, lake: S3Settings, catalogue: Catalogue, loading: WarehouseSettings, progress: Progress
 ) -> Loaded:
     store, warehouse = S3Store(lake), SnowflakeWarehouse(settings)
     try:
-        return await load_all(warehouse, store, loading.model_copy(update={"load_interval_ms": 0}), progress)
+        loading = loading.model_copy(update={"load_interval_ms": 0})
+        return await load_all(warehouse, store, catalogue.landing, loading, progress)
     finally:
         await warehouse.close()
         await store.close()
 
 
 def _compare(
-    first: SnowflakeSettings, second: SnowflakeSettings, say: Say, *, compare: bool
+    first: SnowflakeSettings, second: SnowflakeSettings, landing_tables: Iterable[str], say: Say, *, compare: bool
 ) -> tuple[dict[str, TableReport], list[str], list[str]]:
     """The landing tables of the second, and of the first through the same offsets; what differs; what could not be compared."""
     tables: dict[str, TableReport] = {}
@@ -99,7 +102,7 @@ def _compare(
                 for key, last in sorted(here.items())
                 if last > there.get(key, -1)
             ]
-        for table in landing_tables():
+        for table in landing_tables:
             say(f"comparing {table}")
             rebuilt = contents.content(connection, second.database, table, limits)
             rows, sha256 = contents.total(rebuilt)

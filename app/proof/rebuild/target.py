@@ -1,11 +1,13 @@
 """The database that is rebuilt: empty at first, or left behind by an earlier run over the same lake."""
 
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import Error
 
 from app.config.settings import S3Settings, SnowflakeSettings
+from app.config.topics import Catalogue
 from app.operations.provision import warehouse
 from app.proof.rebuild.report import RebuildError
 from sinks.snowflake import LEDGER, connect
@@ -21,7 +23,7 @@ def lake_url(lake: S3Settings) -> str:
     return "s3://" + "/".join(part for part in (lake.bucket, lake.prefix.strip("/")) if part)
 
 
-def prepare(settings: SnowflakeSettings, lake: S3Settings) -> bool:
+def prepare(settings: SnowflakeSettings, lake: S3Settings, catalogue: Catalogue) -> bool:
     """See that the database is there, is ours to fill, and has its tables; answers whether an earlier run has begun it.
 
     RebuildError when it holds something that is not of such a run: a rebuild only ever adds to what it made itself.
@@ -31,7 +33,7 @@ def prepare(settings: SnowflakeSettings, lake: S3Settings) -> bool:
         _run(connection, f"CREATE DATABASE IF NOT EXISTS {database}")
         begun = _begun(connection, database, lake)
         if not begun:
-            _refuse_foreign(connection, database)
+            _refuse_foreign(connection, database, set(warehouse.landing_tables(catalogue)))
             _run(connection, f"CREATE SCHEMA IF NOT EXISTS {database}.BRONZE")
             columns = "lake VARCHAR NOT NULL, begun_at TIMESTAMP_NTZ NOT NULL, finished_at TIMESTAMP_NTZ"
             _run(connection, f"CREATE TABLE IF NOT EXISTS {database}.BRONZE.{MARKER} ({columns})")
@@ -40,7 +42,7 @@ def prepare(settings: SnowflakeSettings, lake: S3Settings) -> bool:
                 f"INSERT INTO {database}.BRONZE.{MARKER} SELECT %s, SYSDATE(), NULL",
                 [lake_url(lake)],
             )
-    warehouse.provision(settings, lake)
+    warehouse.provision(settings, lake, catalogue)
     return begun
 
 
@@ -61,8 +63,7 @@ def _begun(connection: SnowflakeConnection, database: str, lake: S3Settings) -> 
     return bool(rows)
 
 
-def _refuse_foreign(connection: SnowflakeConnection, database: str) -> None:
-    landing = set(warehouse.landing_tables())
+def _refuse_foreign(connection: SnowflakeConnection, database: str, landing: AbstractSet[str]) -> None:
     for schema, table in sorted(_tables(connection, database)):
         if schema == "BRONZE" and table in OWN | landing:
             name = f"{database}.BRONZE.{identifier(table)}"

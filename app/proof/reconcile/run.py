@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings, read
-from app.config.topics import CDC
+from app.config.topics import read_catalogue
 from app.proof.reconcile import barrier
 from app.proof.reconcile.comparing import compare
 from app.proof.reconcile.report import Position, Report
@@ -27,20 +27,19 @@ def reconcile(environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, s
     """
     began = time.monotonic()
     with opened(read(SourceSettings, environment)) as source:
-        offsets = asyncio.run(_fence(environment, timeout_s, say))
+        topics = [topic.name for topic in read_catalogue(environment).cdc]
+        offsets = asyncio.run(_fence(environment, topics, timeout_s, say))
         lake = read(S3Settings, environment)
         with contextlib.closing(Warehouse(read(SnowflakeSettings, environment), lake)) as warehouse:
-            ids = asyncio.run(barrier.incarnations(read(KafkaSettings, environment), [topic.name for topic in CDC]))
+            ids = asyncio.run(barrier.incarnations(read(KafkaSettings, environment), topics))
             barrier.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, say=say)
             named = {f"{p.topic}/{p.partition}": offset for p, offset in sorted(offsets.items())}
             return compare_tables(source, warehouse, named, began=began, say=say)
 
 
-async def _fence(environment: Mapping[str, str], timeout_s: float, say: Say) -> barrier.Offsets:
+async def _fence(environment: Mapping[str, str], topics: Sequence[str], timeout_s: float, say: Say) -> barrier.Offsets:
     kafka, source = read(KafkaSettings, environment), read(SourceSettings, environment)
-    return await barrier.everything_committed(
-        kafka, source, [topic.name for topic in CDC], timeout_s=timeout_s, say=say
-    )
+    return await barrier.everything_committed(kafka, source, topics, timeout_s=timeout_s, say=say)
 
 
 def compare_tables(

@@ -12,15 +12,13 @@ from operator import attrgetter
 from typing import Final
 
 from app.config.settings import KafkaSettings, WorkerSettings
-from app.config.topics import CDC, CONTROL, DERIVED, TRANSACTIONS
+from app.config.topics import CONTROL, TRANSACTIONS, Catalogue
 from app.engine.group import Group
 from app.engine.memory import MemoryPartition, Output
 from app.proof.replay.outputs import Outputs
 from app.proof.replay.recording import Recorded
 from app.topology.handlers import Handlers, members
 
-INPUTS: Final = frozenset(topic.name for topic in CDC)
-OUTPUTS: Final = tuple(topic.name for topic in DERIVED)
 _timestamp: Final = attrgetter("timestamp")
 CHUNK: Final = 1_000
 """Input records per unit of work. It is part of what makes a replay deterministic: waiting records expire between two."""
@@ -51,12 +49,17 @@ class Summary:
 class Replay:
     """One run. Feed it with `run`."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, catalogue: Catalogue, settings: WorkerSettings) -> None:
+        self.inputs = frozenset(topic.name for topic in catalogue.cdc)
+        """The topics that it reads; what else a recording has is passed over."""
+        self.outputs = tuple(topic.name for topic in catalogue.derived)
+        """The topics that it writes."""
         single = KafkaSettings().model_copy(update={"partitions": 1})
         cached = max(CACHED_EVENTS, settings.velocity_cached_events)
         settings = settings.model_copy(update={"velocity_cached_events": cached})
         self._members = [
-            _Member(group, handlers, MemoryPartition(group, 0)) for group, handlers in members(settings, single)
+            _Member(group, handlers, MemoryPartition(group, 0))
+            for group, handlers in members(catalogue, settings, single)
         ]
         self._accounts, self._customers, *_ = self._members
         self._of_topic = {topic: member for member in self._members for topic in member.group.topics}

@@ -6,7 +6,7 @@ import msgspec
 
 from app.cdc.envelope import decode
 from app.cdc.unavailable import is_placeholder
-from app.config.topics import ALERTS, DEAD_LETTERS, PREFIX, SCD2, TRANSACTIONS, VELOCITY
+from app.config.topics import ALERTS, DEAD_LETTERS, PREFIX, TRANSACTIONS, VELOCITY
 from app.domain.changes import Row, RowChange
 from app.domain.changes import differing as columns_differing
 from app.domain.records import AlertRecord, Scd2Close, Source, TransactionRecord, VelocityRecord
@@ -21,8 +21,8 @@ from app.proof.trace.places import Position
 from app.proof.trace.report import Check, differs, judged, noted
 
 CAPTURED: Final = f"{PREFIX}.public."
-VERSIONED: Final = {topic.name: topic.name.removeprefix(f"{PREFIX}.scd2.") for topic in SCD2}
-"""The table of each topic of versions."""
+VERSIONS: Final = f"{PREFIX}.scd2."
+"""What the topics of versions begin with; the table's name follows."""
 CLOSED_BY: Final = {"superseded": "cur", "deleted": "d", "key_changed": "d", "truncated": "t", "vanished": "rc"}
 """The operations that can end a version for each reason."""
 
@@ -50,7 +50,6 @@ class Refused(msgspec.Struct, frozen=True):
 Derived = Opened | Scd2Close | TransactionRecord | VelocityRecord | AlertRecord | Refused
 
 _TYPES: Final[dict[str, Any]] = {
-    **dict.fromkeys(VERSIONED, Opened | Scd2Close),
     TRANSACTIONS.name: TransactionRecord,
     VELOCITY.name: VelocityRecord,
     ALERTS.name: AlertRecord,
@@ -66,7 +65,8 @@ def is_captured(topic: str) -> bool:
 def read_derived(topic: str, value: bytes) -> Derived:
     """A record of a derived topic. ValueError if it is none."""
     try:
-        found: Derived = msgspec.json.decode(value, type=_TYPES[topic])
+        kind = Opened | Scd2Close if topic.startswith(VERSIONS) else _TYPES[topic]
+        found: Derived = msgspec.json.decode(value, type=kind)
     except msgspec.MsgspecError as error:
         raise ValueError(f"this is no record of {topic}: {error}") from None
     return found
@@ -103,7 +103,7 @@ def checks(topic: str, record: Derived, change: RowChange) -> list[Check]:
         raise TypeError("a refused record is compared by its bytes")
     found = [_source(record.source, change)]
     if isinstance(record, Opened):
-        found += _opened(VERSIONED[topic], record, change)
+        found += _opened(topic.removeprefix(VERSIONS), record, change)
     elif isinstance(record, Scd2Close):
         found += _closed(record, change)
     else:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from app.config.topics import ALERTS, BY_NAME, LANDED, SCD2_ACCOUNTS, SCD2_CUSTOMERS, VELOCITY
+from app.config.topics import ALERTS, SCD2_ACCOUNTS, SCD2_CUSTOMERS, VELOCITY
 
 Kind = Literal["version", "row", "record"]
 """What a row of a model is made from: a version's open and close records, a raw change, a derived record."""
@@ -41,15 +41,3 @@ MODELS: Final = {
     "accounts": Model("SILVER.ACCOUNTS", "row", "account_id"),
     "transactions": Model("SILVER.TRANSACTIONS", "row", "transaction_id"),
 }  # fmt: skip
-
-TOPICS: Final = tuple(topic.name for topic in LANDED)
-
-
-def known() -> str:
-    """Everything that can be traced, for messages."""
-    return ", ".join((*MODELS, *TOPICS))
-
-
-def landing(topic: str) -> str:
-    """The landing table of a topic."""
-    return f"BRONZE.{BY_NAME[topic].landing}"

@@ -1,10 +1,11 @@
 """The four places of one record: its landing row, its line in an object of the lake, the ledger that counts it, and Kafka."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.errors import ContinuityError
-from app.proof.trace import models, values
+from app.proof.trace import values
 from app.proof.trace.lake import Found, Lake, agrees
 from app.proof.trace.log import Log
 from app.proof.trace.places import Position
@@ -30,8 +31,9 @@ class Proven:
 class Records:
     """Proves records, each once."""
 
-    def __init__(self, tables: Tables | TablesError, lake: Lake, log: Log) -> None:
-        self._tables, self._lake, self._log = tables, lake, log
+    def __init__(self, tables: Tables | TablesError, landing: Mapping[str, str], lake: Lake, log: Log) -> None:
+        """`landing`: the landing table of each topic."""
+        self._tables, self._landing, self._lake, self._log = tables, landing, lake, log
         self._proven: dict[Position, Proven] = {}
 
     async def prove(self, position: Position) -> Proven:
@@ -56,7 +58,7 @@ class Records:
         kafka = await self._log.check(position, found)
         return Proven(
             (
-                Step("landing row", models.landing(position.topic), tuple(landing)),
+                Step("landing row", f"BRONZE.{self._landing[position.topic]}", tuple(landing)),
                 Step("object", name, tuple(in_lake)),
                 Step("ledger", "BRONZE.LAKE_LEDGER", tuple(await self._ledger(position, found))),
                 Step("Kafka", f"{position.topic}/{position.partition} offset {position.offset}", (kafka,)),

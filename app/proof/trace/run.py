@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings, read
+from app.config.topics import read_catalogue
 from app.errors import BankstreamError
-from app.proof.trace import derivation, models, values
+from app.proof.trace import derivation, values
 from app.proof.trace.derivation import Derived, Opened, Refused
 from app.proof.trace.lake import Lake
 from app.proof.trace.log import Log
@@ -49,20 +50,21 @@ async def _trace(
     environment: Mapping[str, str], table: str, key: str, version: int | None, say: Say, *, whole_chains: bool
 ) -> Trace:
     began = time.monotonic()
-    if table not in MODELS and table not in models.TOPICS:
-        raise TraceError(f"{table!r} cannot be traced. What can: {models.known()}")
+    landing = read_catalogue(environment).landing
+    if table not in MODELS and table not in landing:
+        raise TraceError(f"{table!r} cannot be traced. What can: {', '.join((*MODELS, *landing))}")
     say("opening a session with the warehouse")
     tables: Tables | TablesError
     try:
-        tables = await asyncio.to_thread(Tables, read(SnowflakeSettings, environment))
+        tables = await asyncio.to_thread(Tables, read(SnowflakeSettings, environment), landing)
     except TablesError as error:
         tables = error
     store = S3Store(read(S3Settings, environment))
     try:
         async with Log(read(KafkaSettings, environment)) as log:
-            records = Records(tables, Lake(store), log)
-            way = _Way(records, Source(read(SourceSettings, environment)), say)
-            if table in models.TOPICS:
+            records = Records(tables, landing, Lake(store), log)
+            way = _Way(records, landing, Source(read(SourceSettings, environment)), say)
+            if table in landing:
                 top = await way.record(_position(table, key))
             elif isinstance(tables, TablesError):
                 raise TraceError(str(tables))
@@ -83,8 +85,9 @@ async def _trace(
 class _Way:
     """From a record to what it was made from."""
 
-    def __init__(self, records: Records, source: Source, say: Say) -> None:
-        self._records, self._source, self._say = records, source, say
+    def __init__(self, records: Records, landed: Collection[str], source: Source, say: Say) -> None:
+        """`landed`: the topics that land in the warehouse."""
+        self._records, self._landed, self._source, self._say = records, landed, source, say
 
     async def record(self, position: Position) -> Step:
         """Any record of a landed topic."""
@@ -134,7 +137,7 @@ class _Way:
 
     async def _origin(self, topic: str, record: Derived) -> Step:
         position = derivation.origin(record)
-        if position.topic not in models.TOPICS:
+        if position.topic not in self._landed:
             return Step("origin", str(position), (noted("this topic is not archived"),))
         if not isinstance(record, Refused):
             return await self.change(position, record, topic)
@@ -190,7 +193,7 @@ class _Rows:
         try:
             places = await asyncio.to_thread(self._tables.version, model.topic, version_id)
         except TablesError as error:
-            raise TraceError(f"{models.landing(model.topic)} cannot be read: {error}") from None
+            raise TraceError(f"the landing table of {model.topic} cannot be read: {error}") from None
         wanted = ["open"] if row["valid_to"] is None else ["open", "close"]
         found = sorted((operation for operation, _ in places), reverse=True)
         checks.append(

@@ -7,7 +7,6 @@ from snowflake.connector import DictCursor
 from snowflake.connector.errors import Error
 
 from app.config.settings import SnowflakeSettings
-from app.config.topics import BY_NAME
 from app.proof.trace.places import Position
 from sinks.base import ChainKey, LedgerRow
 from sinks.snowflake import LEDGER, connect
@@ -27,8 +26,9 @@ class TablesError(Exception):
 class Tables:
     """One session, for one thread. Every method raises TablesError."""
 
-    def __init__(self, settings: SnowflakeSettings) -> None:
-        self._database = identifier(settings.database)
+    def __init__(self, settings: SnowflakeSettings, landing: Mapping[str, str]) -> None:
+        """`landing`: the landing table of each topic."""
+        self._database, self._landing_of = identifier(settings.database), landing
         try:
             self._connection = connect(settings)
         except Error as error:
@@ -89,7 +89,7 @@ class Tables:
         return int(row["landed"]), int(row["noted"])
 
     def _landing(self, topic: str) -> str:
-        return f"{self._database}.BRONZE.{BY_NAME[topic].landing}"
+        return f"{self._database}.BRONZE.{self._landing_of[topic]}"
 
     def _run(self, statement: str, values: Sequence[object]) -> list[Row]:
         try:

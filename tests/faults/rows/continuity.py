@@ -23,6 +23,7 @@ from tests.faults.fault import ORDINARY_EXITS, Fault, Firing, NotFiredError
 from tests.faults.keeper import tail
 from tests.faults.logs import Reader
 from tests.faults.rows.log import WAIT_S, everything_captured
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
 
@@ -44,7 +45,7 @@ def broken(
     """
 
     def fire(bank: Bank, chance: random.Random) -> Firing:
-        group = chance.choice(groups(bank.kafka))
+        group = chance.choice(groups(CATALOGUE, bank.kafka))
         changelog = group.changelog(chance.choice(group.tables).name)
         before, at = len(bank.keeper.exits()), time.time()
         asyncio.run(_damage(bank, changelog, damage))
@@ -81,7 +82,9 @@ def slot_lost(bank: Bank, _: random.Random) -> Firing:
     ((written,),) = bank.query("SELECT pg_current_wal_lsn()::text")
     missed = asyncio.run(_findings(bank, "slot-missing"))
     bank.stack.start("connect")
-    connector.provision(settings_of(bank.environment, ConnectSettings), settings_of(bank.environment, SourceSettings))
+    connector.provision(
+        settings_of(bank.environment, ConnectSettings), settings_of(bank.environment, SourceSettings), CATALOGUE
+    )
     asyncio.run(everything_captured(bank))
     gap = asyncio.run(_findings(bank, "capture-gap"))
     if not changed or not missed or not any(_covers(bank, text, str(reached), str(written)) for text in gap):

@@ -9,7 +9,6 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.config.settings import ConnectSettings, KafkaSettings, SourceSettings
-from app.config.topics import CDC
 from app.engine.kafka import connection
 from app.operations.provision import connector
 from app.proof.reconcile import barrier
@@ -17,6 +16,7 @@ from tests.faults.bank import Bank
 from tests.faults.capture_check import INJECTED
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.logs import Reader
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
 
@@ -41,7 +41,7 @@ def replayed(last: int | None) -> Callable[[Bank, random.Random], Firing]:
 
 
 def aborted(bank: Bank, _: random.Random) -> Firing:
-    """A transaction on the CDC topics that is aborted after some seconds; proved by the offsets that it took."""
+    """A transaction on the CATALOGUE.cdc topics that is aborted after some seconds; proved by the offsets that it took."""
     at = time.time()
     count, taken = asyncio.run(_abort(bank.kafka))
     if taken < count:
@@ -64,7 +64,9 @@ def snapshot_anew(bank: Bank, _: random.Random) -> Firing:
     bank.query("SELECT pg_drop_replication_slot('bank')")
     at = time.time()
     bank.stack.start("connect")
-    connector.provision(settings_of(bank.environment, ConnectSettings), settings_of(bank.environment, SourceSettings))
+    connector.provision(
+        settings_of(bank.environment, ConnectSettings), settings_of(bank.environment, SourceSettings), CATALOGUE
+    )
     asyncio.run(everything_captured(bank))
     after = asyncio.run(_ends(bank.kafka))
     grown = sum(after.values()) - sum(before.values())
@@ -81,7 +83,7 @@ async def everything_captured(bank: Bank) -> None:
     """Until every change there is by now is in Kafka."""
     source = settings_of(bank.environment, SourceSettings)
     await barrier.everything_committed(
-        bank.kafka, source, [topic.name for topic in CDC], timeout_s=WAIT_S, say=lambda _: None
+        bank.kafka, source, [topic.name for topic in CATALOGUE.cdc], timeout_s=WAIT_S, say=lambda _: None
     )
 
 
@@ -139,7 +141,7 @@ async def _send(producer: AIOKafkaProducer, tp: TopicPartition, record: Any, val
 
 
 def _partitions(kafka: KafkaSettings) -> list[TopicPartition]:
-    return [TopicPartition(topic.name, number) for topic in CDC for number in range(kafka.partitions)]
+    return [TopicPartition(topic.name, number) for topic in CATALOGUE.cdc for number in range(kafka.partitions)]
 
 
 HOLDS: Final = "nothing lost, doubled or wrong: what came before has no effect"

@@ -10,6 +10,7 @@ from app.config.settings import ConnectSettings, SourceSettings
 from app.operations.capture.connect import Client
 from app.operations.provision import connector
 from tests.faults.bank import Bank
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 
 CONNECTOR_TIMEOUT_S: Final = 60
@@ -43,8 +44,8 @@ def capture(bank: Bank, changes: Mapping[str, str]) -> Iterator[None]:
     connect = settings_of(bank.environment, ConnectSettings)
     source = settings_of(bank.environment, SourceSettings)
     with Client(connect) as client:
-        client.put({**connector.configuration(), **changes}, time.monotonic() + CONNECTOR_TIMEOUT_S)
+        client.put({**connector.configuration(CATALOGUE), **changes}, time.monotonic() + CONNECTOR_TIMEOUT_S)
     try:
         yield
     finally:
-        connector.provision(connect, source)
+        connector.provision(connect, source, CATALOGUE)

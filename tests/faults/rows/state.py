@@ -20,6 +20,7 @@ from tests.faults.instruments import damage
 from tests.faults.instruments.small_disk import SmallDisk, small_disk, unavailable
 from tests.faults.instruments.state_audit import audit
 from tests.faults.keeper import tail
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.waiting import eventually
 
 NAME: Final = "streams-1"
@@ -85,7 +86,7 @@ def old_copy(bank: Bank, _: random.Random) -> Firing:
 
 def _offset(bank: Bank, path: Path) -> int:
     """The sum of the changelog offsets of a store's tables."""
-    group = next(group for group in groups(bank.kafka) if group.name == path.parent.name)
+    group = next(group for group in groups(CATALOGUE, bank.kafka) if group.name == path.parent.name)
     store = Store(path, block_cache=Cache(1 << 20))
     try:
         return sum(store.changelog_offset(log.table) for log in group.changelogs)
@@ -165,7 +166,7 @@ def state_is_as_the_changelogs_say(bank: Bank) -> list[str]:
 def _audited(bank: Bank) -> tuple[int, list[str]]:
     _stop(bank)
     try:
-        return asyncio.run(audit(_directory(bank), groups(bank.kafka), bank.kafka))
+        return asyncio.run(audit(_directory(bank), groups(CATALOGUE, bank.kafka), bank.kafka))
     finally:
         _start(bank)
 

@@ -17,6 +17,7 @@ from app.engine.exit_history import KILLED, KILLED_CODE
 from app.local.stack.stack import Stack
 from app.operations.provision import topics
 from app.topology.partition_groups import groups
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
 from tests.support.streams.workers import Workers
@@ -41,7 +42,7 @@ def value(text: str, sample: str) -> float | None:
 
 def test_a_killed_worker_is_counted_by_the_next_one_in_its_place(kafka_stack: Stack, tmp_path: Path) -> None:
     kafka = settings_of(kafka_stack, KafkaSettings)
-    asyncio.run(topics.provision(groups(kafka), kafka, EngineSettings()))
+    asyncio.run(topics.provision(CATALOGUE, groups(CATALOGUE, kafka), kafka, EngineSettings()))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])

@@ -22,6 +22,7 @@ from sinks.audit import audit
 from sinks.base import SinkUnavailableError
 from sinks.chain import chains, newest
 from sinks.s3 import S3Store
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.streams.workers import Workers
 from tests.support.warehouse.sinks import (
@@ -183,7 +184,7 @@ class Broker:
                     await asyncio.sleep(0.05)
         finally:
             await admin.close()
-        await ensure_topics(topics.specs((), self._kafka, EngineSettings()), self._kafka)
+        await ensure_topics(topics.specs(CATALOGUE, (), self._kafka, EngineSettings()), self._kafka)
 
     async def expire(self, topic: str, before: int, number: int = 0) -> None:
         """Remove records as retention does."""

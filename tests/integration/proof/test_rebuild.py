@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 
 from app.cli.main import app
 from app.config.settings import SnowflakeSettings
-from app.config.topics import CUSTOMERS, LANDED
+from app.config.topics import CUSTOMERS
 from app.errors import SettingsError
 from app.proof.rebuild import RebuildError, contents, rebuild
 from sinks.base import ChainKey
 from sinks.snowflake import connect
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
 from tests.support.warehouse.proof import Proof
@@ -37,7 +38,7 @@ def target(proof: Proof) -> Iterator[str]:
 
 
 def landed(proof: Proof, database: str) -> dict[str, list[tuple[Any, ...]]]:
-    tables = sorted({topic.landing for topic in LANDED if topic.landing})
+    tables = sorted({topic.landing for topic in CATALOGUE.landed if topic.landing})
     return {
         table: sorted(proof.execute(f"SELECT record FROM {database}.BRONZE.{table}"), key=repr)  # noqa: S608 - our own
         for table in tables

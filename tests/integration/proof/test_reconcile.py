@@ -24,6 +24,7 @@ from app.proof.reconcile.source import TABLES, Source, opened
 from app.proof.reconcile.warehouse import PAGE_ROWS, Warehouse
 from sinks.lines import large
 from tests.support.bank.cdc import Record
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import drop_database
 from tests.support.machine.stack import StackPool, settings_of
 from tests.support.warehouse.landing import BUCKET, Landing, landing
@@ -167,7 +168,7 @@ def environment(stack_pool: StackPool) -> Mapping[str, str]:
 def bank(stack_pool: StackPool, tmp_path: Path) -> Iterator[Bank]:
     stack = stack_pool.get(Part.POSTGRES, Part.S3, Part.WAREHOUSE)
     settings = settings_of(stack, SourceSettings, dbname=f"reconcile_{uuid4().hex[:8]}")
-    provision(settings)
+    provision(settings, CATALOGUE)
     with landing(stack, tmp_path) as tables:
         found = Bank(settings, tables)
         first, second = found.customer(), found.customer("Zoë")

@@ -24,6 +24,7 @@ from app.operations.capture.errors import ConnectorError
 from app.operations.capture.watcher import Watcher, watch
 from app.operations.provision import connector
 from tests.support.bank.captured import Captured, captured, rows
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import admin_query
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.machine.waiting import eventually
@@ -184,7 +185,9 @@ def test_a_slot_that_is_gone_is_made_anew_and_every_row_is_read_again(
     assert f"no replication slot bank. Changes from {reached} on are not captured." in caplog.text
     query(stack, "INSERT INTO customers (name, country_code) VALUES ('while away', 'DE')")
     stack.start("connect")
-    assert connector.provision(settings_of(stack, ConnectSettings), settings_of(stack, SourceSettings)) is False
+    assert (
+        connector.provision(settings_of(stack, ConnectSettings), settings_of(stack, SourceSettings), CATALOGUE) is False
+    )
     names = Counter(row["name"] for row in rows(read_up_to_now(stack, "bank.public.customers"), "r"))
     assert (names["before"], names["while away"]) == (1, 1)
     query(stack, "INSERT INTO customers (name, country_code) VALUES ('after', 'DE')")
@@ -195,5 +198,5 @@ def test_a_configuration_that_connect_refuses_is_reported_in_its_words(stack: St
     settings = settings_of(stack, ConnectSettings).model_copy(update={"connector": "other"})
     with Client(settings) as client:
         with pytest.raises(ConnectorError, match=r"refuses connector other: .*resolved from the config provider"):
-            client.put({**connector.configuration(), "database.password": "not this one"}, deadline=0)
+            client.put({**connector.configuration(CATALOGUE), "database.password": "not this one"}, deadline=0)
         assert client.configuration() is None

@@ -21,6 +21,7 @@ from app.local.simulator.statistics import Statistics
 from app.local.stack.environment import ADMIN
 from app.local.stack.stack import Stack
 from app.operations.provision import source
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import drop_database
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
@@ -47,7 +48,7 @@ class BankDatabase:
         self.environment = {**stack.environment(), "BANKSTREAM_POSTGRES_DBNAME": name}
         self.settings = settings_of(self.environment, PostgresSettings)
         self._source = settings_of(self.environment, SourceSettings)
-        source.provision(self._source)
+        source.provision(self._source, CATALOGUE)
 
     def connect(self, *, admin: bool = False) -> psycopg.Connection[Any]:
         user, password = (

@@ -23,6 +23,7 @@ from app.operations.provision import connector, source, topics
 from app.operations.provision.migrations import Migration, lock, migrate, shipped
 from app.topology.partition_groups import groups
 from tests.support.bank.captured import Captured, captured, rows
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.machine.waiting import eventually
 
@@ -188,25 +189,25 @@ def test_everything_may_be_set_up_again_and_changes_nothing(stack: Stack) -> Non
             ).fetchall()
 
     before = state()
-    assert source.provision(settings_of(stack, SourceSettings)) == []
+    assert source.provision(settings_of(stack, SourceSettings), CATALOGUE) == []
     assert sorted(map(str, state())) == sorted(map(str, before))
 
 
 def test_without_an_administrator_the_owner_is_enough_once_the_roles_are_there(stack: Stack) -> None:
     settings = settings_of(stack, SourceSettings).model_copy(update={"admin_user": None, "admin_password": None})
-    assert source.provision(settings) == []
+    assert source.provision(settings, CATALOGUE) == []
 
 
 def test_a_missing_role_is_named(stack: Stack) -> None:
     settings = settings_of(stack, SourceSettings).model_copy(update={"admin_user": None, "reader_user": "auditor"})
     with pytest.raises(SourceError, match="no role auditor"):
-        source.provision(settings)
+        source.provision(settings, CATALOGUE)
 
 
 def test_a_wrong_password_says_which_settings_to_look_at(stack: Stack) -> None:
     settings = settings_of(stack, SourceSettings).model_copy(update={"admin_user": None, "owner_password": None})
     with pytest.raises(SourceError, match="BANKSTREAM_POSTGRES_"):
-        source.provision(settings)
+        source.provision(settings, CATALOGUE)
 
 
 def test_a_migration_that_changed_after_it_was_applied_is_refused(scratch: psycopg.Connection[Any]) -> None:
@@ -261,7 +262,7 @@ def test_a_publication_that_someone_changed_is_noticed(stack: Stack) -> None:
         owner.execute("ALTER PUBLICATION bank DROP TABLE heartbeat")
         try:
             with pytest.raises(SourceError, match="ALTER PUBLICATION bank SET TABLE"):
-                source.provision(settings_of(stack, SourceSettings))
+                source.provision(settings_of(stack, SourceSettings), CATALOGUE)
         finally:
             owner.execute("ALTER PUBLICATION bank ADD TABLE heartbeat")
 
@@ -271,7 +272,7 @@ def test_a_table_that_lost_its_full_identity_is_noticed(stack: Stack) -> None:
         owner.execute("ALTER TABLE transactions REPLICA IDENTITY DEFAULT")
         try:
             with pytest.raises(SourceError, match="transactions has lost its full replica identity"):
-                source.provision(settings_of(stack, SourceSettings))
+                source.provision(settings_of(stack, SourceSettings), CATALOGUE)
         finally:
             owner.execute("ALTER TABLE transactions REPLICA IDENTITY FULL")
 
@@ -382,11 +383,11 @@ def test_a_truncate_comes_without_a_key(stack: Stack, app: psycopg.Connection[An
 
 def test_the_connector_is_put_once_and_put_right_when_it_was_changed(stack: Stack) -> None:
     settings, database = settings_of(stack, ConnectSettings), settings_of(stack, SourceSettings)
-    assert connector.provision(settings, database) is False
+    assert connector.provision(settings, database, CATALOGUE) is False
     with Client(settings) as client:
-        client.put({**connector.configuration(), "poll.interval.ms": "500"}, deadline=0)
-        assert connector.provision(settings, database) is True
-        assert client.configuration() == {**connector.configuration(), "name": "bank"}
+        client.put({**connector.configuration(CATALOGUE), "poll.interval.ms": "500"}, deadline=0)
+        assert connector.provision(settings, database, CATALOGUE) is True
+        assert client.configuration() == {**connector.configuration(CATALOGUE), "name": "bank"}
 
 
 def test_no_password_stands_in_the_stored_connector_or_in_any_log(stack: Stack) -> None:
@@ -396,7 +397,7 @@ def test_no_password_stands_in_the_stored_connector_or_in_any_log(stack: Stack) 
         admin.execute("ALTER SYSTEM SET log_statement = 'all'")
         admin.execute("SELECT pg_reload_conf()")
         try:
-            source.provision(settings_of(stack, SourceSettings))
+            source.provision(settings_of(stack, SourceSettings), CATALOGUE)
         finally:
             admin.execute("ALTER SYSTEM RESET log_statement")
             admin.execute("SELECT pg_reload_conf()")
@@ -414,7 +415,7 @@ async def test_topics_have_the_policies_of_the_catalogue_and_the_changelogs_thos
     stack: Stack,
 ) -> None:
     kafka, engine = settings_of(stack, KafkaSettings), settings_of(stack, EngineSettings)
-    specs = topics.specs(groups(kafka), kafka, engine)
+    specs = topics.specs(CATALOGUE, groups(CATALOGUE, kafka), kafka, engine)
     admin = AIOKafkaAdminClient(**kafka_connection(kafka))
     await admin.start()
     try:
@@ -434,4 +435,4 @@ async def test_topics_have_the_policies_of_the_catalogue_and_the_changelogs_thos
 async def test_another_partition_count_than_the_topics_have_is_refused(stack: Stack) -> None:
     kafka = settings_of(stack, KafkaSettings).model_copy(update={"partitions": 7})
     with pytest.raises(ContinuityError, match="BANKSTREAM_TOPIC_PARTITIONS"):
-        await topics.provision(groups(kafka), kafka, settings_of(stack, EngineSettings))
+        await topics.provision(CATALOGUE, groups(CATALOGUE, kafka), kafka, settings_of(stack, EngineSettings))

@@ -31,6 +31,7 @@ from app.operations.provision import source
 from app.operations.provision.connector import provision as provision_connector
 from app.postgres import lsn_text
 from sinks.snowflake import connect
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import admin_query, s3_client
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.machine.waiting import eventually
@@ -227,7 +228,7 @@ async def test_who_may_too_little_or_too_much_is_named(deployment: Deployment, c
     try:
         assert await deployment.finds(code, "source privileges") == says
     finally:
-        await asyncio.to_thread(source.provision, deployment.sources)
+        await asyncio.to_thread(source.provision, deployment.sources, CATALOGUE)
     assert not (await deployment.examine("source privileges")).findings
 
 
@@ -255,7 +256,9 @@ async def test_a_connector_that_is_paused_or_set_otherwise_is_named_without_its_
     assert "connector-secret" in output
     assert "database.password, poll.interval.ms" in output
     assert not [secret for secret in secrets(deployment) if secret in output]
-    await asyncio.to_thread(provision_connector, settings_of(deployment.stack, ConnectSettings), deployment.sources)
+    await asyncio.to_thread(
+        provision_connector, settings_of(deployment.stack, ConnectSettings), deployment.sources, CATALOGUE
+    )
     await deployment.healed("connector", "source slot", "capture position")
 
 
@@ -382,7 +385,9 @@ async def test_a_slot_that_was_dropped_or_made_anew_is_named_with_the_range_that
     assert [finding.code for finding in report.findings][:1] == ["slot-missing"]
     deployment.sql("SELECT pg_create_logical_replication_slot('bank', 'pgoutput')")
     await asyncio.to_thread(deployment.stack.start, "connect")
-    await asyncio.to_thread(provision_connector, settings_of(deployment.stack, ConnectSettings), deployment.sources)
+    await asyncio.to_thread(
+        provision_connector, settings_of(deployment.stack, ConnectSettings), deployment.sources, CATALOGUE
+    )
     message = await deployment.finds("capture-gap", "capture history", timeout_s=60)
     [(last, resumed)] = re.findall(r"changes between (\S+) and (\S+) \(", message)
     [(covered,)] = deployment.sql(

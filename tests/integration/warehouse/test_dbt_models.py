@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from app.config.topics import LANDED
 from app.local.stack.part import Part
 from app.operations.dbt.build import BuildResult, build
 from tests.support.bank.bank_day import LARGEST, ordinary_day
 from tests.support.bank.bank_log import BankLog
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import StackPool
 from tests.support.warehouse.dbt_project import Manifest
 from tests.support.warehouse.landing import Landing, landing
@@ -149,7 +149,7 @@ def test_what_was_refused_is_counted_by_reason(day: Day) -> None:
 
 def test_every_stream_that_lands_is_read_up_to_gold(day: Day) -> None:
     sources = {source.name.upper(): source for source in day.manifest.sources.values()}
-    assert {topic.landing for topic in LANDED} == set(sources)
+    assert {topic.landing for topic in CATALOGUE.landed} == set(sources)
     for source in sources.values():
         assert {"SILVER", "GOLD"} <= {
             node.schema for node in day.manifest.readers(source.unique_id)

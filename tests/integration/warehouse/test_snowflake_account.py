@@ -20,6 +20,7 @@ from sinks.base import LedgerConflictError, LedgerRow, LoadStep
 from sinks.snowflake import SnowflakeWarehouse, connect
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse, channel_name, pipe_name
+from tests.support.catalogue import CATALOGUE
 from tests.support.warehouse.sinks import (
     LANDING,
     TABLES,
@@ -55,7 +56,7 @@ def account() -> Iterator[Database]:
     name = f"BANKSTREAM_TEST_{uuid4().hex[:12].upper()}"
     sql = read(SnowflakeSettings, given | {"BANKSTREAM_SNOWFLAKE_DATABASE": name})
     s3 = read(S3Settings, given | {"BANKSTREAM_S3_PREFIX": name})
-    warehouse.provision(sql, s3)
+    warehouse.provision(sql, s3, CATALOGUE)
     made = Database(s3, sql, connect(sql))
     try:
         for table in TABLES.values():

@@ -19,6 +19,7 @@ from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import Position, StreamingWarehouse, channel_name, position
+from tests.support.catalogue import CATALOGUE
 from tests.support.warehouse.sinks import (
     LANDING,
     PIPES,
@@ -226,7 +227,7 @@ def test_a_password_is_no_way_in(tmp_path: Path) -> None:
 async def test_the_setting_chooses_the_way(streaming: Streaming) -> None:
     store, snowflake = S3Store(S3Settings()), streaming.server.settings()
     for way, kind in (("copy", SnowflakeWarehouse), ("streaming", StreamingWarehouse)):
-        made = chosen(snowflake, WarehouseSettings(sink=way), store)
+        made = chosen(snowflake, WarehouseSettings(sink=way), store, CATALOGUE.landing)
         assert type(made) is kind
         await made.close()
 

@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings
-from app.config.topics import ALERTS, BY_NAME, LANDED, TRANSACTIONS, TRANSACTIONS_CDC, VELOCITY
+from app.config.topics import ALERTS, TRANSACTIONS, TRANSACTIONS_CDC, VELOCITY
 from app.engine.kafka import connection
 from app.errors import ContinuityError
 from app.local.stack.stack import Stack
@@ -23,6 +23,7 @@ from sinks.base import LakeObject, LedgerConflictError, LedgerRow, LoadStep, Sin
 from sinks.chain import chains
 from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse, connect
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.streams.committed import all_committed
 from tests.support.streams.workers import Workers
@@ -96,7 +97,7 @@ class Feed:
 
 async def in_kafka(kafka: KafkaSettings) -> Contents:
     """Every committed record of the landed topics."""
-    partitions = [TopicPartition(topic.name, number) for topic in LANDED for number in range(PARTITIONS)]
+    partitions = [TopicPartition(topic.name, number) for topic in CATALOGUE.landed for number in range(PARTITIONS)]
     found = await all_committed(kafka, partitions)
     return {
         (tp.topic, tp.partition): [(r.offset, r.key, r.value) for r in records]
@@ -109,7 +110,7 @@ async def in_lake(settings: S3Settings) -> Contents:
     """Every record of the lake, its chains audited."""
     store, found = S3Store(settings), {}
     try:
-        for topic in LANDED:
+        for topic in CATALOGUE.landed:
             for key in await chains(store, topic.name):
                 rows = [row async for _, lines in audit(store, key) for row in lines]
                 found[key.topic, key.partition] = [(r.offset, r.key_bytes(), r.value_bytes()) for r in rows]
@@ -135,11 +136,11 @@ class Reader:
     def landed(self) -> Counter[tuple[str, int, int]]:
         """How often each record is there."""
         found: Counter[tuple[str, int, int]] = Counter()
-        for table in sorted({topic.landing for topic in LANDED if topic.landing}):
+        for table in sorted({topic.landing for topic in CATALOGUE.landed if topic.landing}):
             for topic, number, offset in self.rows(
                 f"SELECT record:topic::varchar, record:partition::int, record:offset::int FROM BRONZE.{table}"  # noqa: S608
             ):
-                assert BY_NAME[topic].landing == table
+                assert CATALOGUE.by_name[topic].landing == table
                 found[topic, int(number), int(offset)] += 1
         return found
 
@@ -258,7 +259,7 @@ async def test_a_ledger_with_two_rows_for_a_chain_is_refused(database: Database)
 def test_provisioning_again_changes_nothing(database: Database) -> None:
     database.empty()
     database.execute("INSERT INTO BRONZE.ALERTS SELECT parse_json('1')")
-    assert warehouse.provision(database.sql, database.s3) == 0
+    assert warehouse.provision(database.sql, database.s3, CATALOGUE) == 0
     assert not lake.provision(database.s3)
     assert database.execute("SELECT count(*) FROM BRONZE.ALERTS") == [(1,)]
     assert database.execute("SELECT max(version) FROM BRONZE.SCHEMA_VERSIONS") == [(len(warehouse.MIGRATIONS),)]
@@ -268,7 +269,7 @@ def test_a_schema_from_the_future_is_refused(database: Database) -> None:
     database.execute("INSERT INTO BRONZE.SCHEMA_VERSIONS SELECT 1000, SYSDATE()")
     try:
         with pytest.raises(warehouse.WarehouseError, match="newer program"):
-            warehouse.provision(database.sql, database.s3)
+            warehouse.provision(database.sql, database.s3, CATALOGUE)
     finally:
         database.execute("DELETE FROM BRONZE.SCHEMA_VERSIONS WHERE version = 1000")
 
@@ -280,7 +281,7 @@ def test_no_key_shows_in_what_a_refused_stage_says(database: Database, monkeypat
     statement = warehouse.stage(database.sql, database.s3).replace("STAGE", "STAGES")
     monkeypatch.setattr(warehouse, "stage", lambda *_: statement)
     with pytest.raises(warehouse.WarehouseError) as refused:
-        warehouse.provision(database.sql, database.s3)
+        warehouse.provision(database.sql, database.s3, CATALOGUE)
     assert secret.get_secret_value() not in str(refused.value)
 
 

@@ -3,7 +3,7 @@
 Run it with `python -m tests.support.bank.capture_cdc`.
 
 A stack of its own is started. Some customers are there before the connector (a snapshot), then the simulated bank runs for a quarter of a
-minute, then come the changes of tests/data/hard-changes.sql. Every committed record of the CDC topics and of both
+minute, then come the changes of tests/data/hard-changes.sql. Every committed record of the CATALOGUE.cdc topics and of both
 heartbeat topics is written as `kcat -C -J` writes it, in the order of time, each partition in its own order.
 
 Beside it tests/data/bank-cdc.facts.json: what PostgreSQL held at the end, and the labels of the frauds.
@@ -23,12 +23,13 @@ import psycopg
 import zstandard
 
 from app.config.settings import KafkaSettings, PostgresSettings, SourceSettings
-from app.config.topics import CDC, CONNECT_HEARTBEAT, HEARTBEAT
+from app.config.topics import CONNECT_HEARTBEAT, HEARTBEAT
 from app.local.simulator.simulation import Simulation, Wishes
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import CONNECTOR, SOURCE, TOPICS
 from tests.support.bank.captured import Captured, captured
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.paths import DATA
 
@@ -53,7 +54,7 @@ def main() -> None:
                 "rows": {table: everything(connection, table) for table in TABLES},
                 "labels": everything(connection, "fraud_labels"),
             }
-        names = [topic.name for topic in (*CDC, HEARTBEAT, CONNECT_HEARTBEAT)]
+        names = [topic.name for topic in (*CATALOGUE.cdc, HEARTBEAT, CONNECT_HEARTBEAT)]
         records = asyncio.run(captured(settings_of(stack, KafkaSettings), names, complete))
     DATA.mkdir(exist_ok=True)
     text = "".join(json.dumps(kcat(record), ensure_ascii=False) + "\n" for record in in_time(records))

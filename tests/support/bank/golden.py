@@ -14,7 +14,8 @@ from typing import Final
 from app.config.settings import WorkerSettings
 from app.proof.replay.outputs import Outputs
 from app.proof.replay.recording import read
-from app.proof.replay.run import INPUTS, OUTPUTS, Replay
+from app.proof.replay.run import Replay
+from tests.support.catalogue import CATALOGUE
 from tests.support.paths import DATA
 
 CAPTURED: Final = DATA / "bank-cdc.ndjson.zst"
@@ -27,10 +28,11 @@ def golden() -> dict[str, str]:
     """The files of tests/data/replay by name, as the code at hand makes them."""
     with TemporaryDirectory() as temporary:
         out = Path(temporary)
-        with Outputs(out, OUTPUTS) as outputs:
-            Replay(WorkerSettings()).run(read([CAPTURED], INPUTS, lambda _: None), outputs)
+        replay = Replay(CATALOGUE, WorkerSettings())
+        with Outputs(out, replay.outputs) as outputs:
+            replay.run(read([CAPTURED], replay.inputs, lambda _: None), outputs)
         files, digests = {}, {}
-        for topic in OUTPUTS:
+        for topic in replay.outputs:
             raw = (out / f"{topic}.ndjson").read_bytes()
             lines = raw.decode().splitlines(keepends=True)
             digests[topic] = {"records": len(lines), "sha256": hashlib.sha256(raw).hexdigest()}

@@ -24,6 +24,7 @@ from app.native.library import Library, open_library
 from app.topology.handlers import Member, members
 from tables.velocity import Histories
 from tests.support.bank.cdc import Record
+from tests.support.catalogue import CATALOGUE
 
 EXAMPLES: Final = int(os.environ.get("BANKSTREAM_NATIVE_EXAMPLES", "1"))
 FIRST_SEED: Final = int(os.environ.get("BANKSTREAM_NATIVE_SEED", "0"))
@@ -123,7 +124,7 @@ class Twins:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("app.topology.handlers.load", library)
             self._composed = tuple(
-                members(WorkerSettings(native=native, velocity_cached_events=cached_events), kafka)
+                members(CATALOGUE, WorkerSettings(native=native, velocity_cached_events=cached_events), kafka)
                 for native in (False, True)
             )
 

@@ -5,19 +5,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from app.config.settings import KafkaSettings, WorkerSettings
+from app.config.topics import Catalogue
 from app.domain.captured import CapturedTable
 from app.engine.memory import MemoryPartition, Output
 from app.topology.handlers import members
 from tests.support.bank.cdc import Record
+from tests.support.catalogue import CATALOGUE
 
 
 class Streams:
     """Every group. Outputs that are inputs (transactions, control) are handed on at once, as Kafka would."""
 
-    def __init__(self, tables: Iterable[CapturedTable] | None = None, **settings: Any) -> None:
-        """`tables`: the captured ones; None: those shipped with the application."""
+    def __init__(self, *declared: CapturedTable, **settings: Any) -> None:
+        """`declared`: captured tables beside the bank's own."""
         kafka = KafkaSettings().model_copy(update={"partitions": 1})
-        composed = members(WorkerSettings(**settings), kafka, tables)
+        composed = members(Catalogue((*CATALOGUE.tables, *declared)), WorkerSettings(**settings), kafka)
         self.members = [(group, handlers, MemoryPartition(group, 0)) for group, handlers in composed]
         self.outputs: list[Output] = []
         self.offsets: dict[str, int] = {}

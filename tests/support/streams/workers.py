@@ -18,6 +18,7 @@ from app.engine.topic_admin import ensure_topics
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from app.operations.provision import lake, topics, warehouse
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.paths import PROJECT
 
@@ -110,7 +111,7 @@ async def environment(workers_stack: Stack) -> dict[str, str]:
         "BANKSTREAM_SNOWFLAKE_DATABASE": name,
     }
     kafka = settings_of(variables, KafkaSettings)
-    await ensure_topics(topics.specs((), kafka, EngineSettings()), kafka)
+    await ensure_topics(topics.specs(CATALOGUE, (), kafka, EngineSettings()), kafka)
     await asyncio.to_thread(lake.run, variables)
     await asyncio.to_thread(warehouse.run, variables)
     return variables

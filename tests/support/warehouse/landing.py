@@ -12,8 +12,8 @@ import snowflake.connector
 import zstandard
 
 from app.config.settings import S3Settings, SnowflakeSettings
-from app.config.topics import LANDED
 from app.local.stack.stack import Stack
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import s3_client
 from tests.support.machine.stack import settings_of
 
@@ -49,7 +49,7 @@ class Landing:
         self.run(f"CREATE SCHEMA {self.name}.BRONZE")
         stage = f"URL = 's3://{BUCKET}/{self.name}/' FILE_FORMAT = (TYPE = JSON)"
         self.run(f"CREATE STAGE {self.name}.BRONZE.LAKE {stage}")
-        for table in sorted({topic.landing for topic in LANDED if topic.landing}):
+        for table in sorted({topic.landing for topic in CATALOGUE.landed if topic.landing}):
             self.run(f"CREATE TABLE {self.name}.BRONZE.{table} (record VARIANT)")
 
     def land(self, landed: Mapping[str, Sequence[Record]]) -> None:

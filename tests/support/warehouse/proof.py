@@ -26,7 +26,6 @@ from app.config.settings import (
     SourceSettings,
     WarehouseSettings,
 )
-from app.config.topics import LANDED
 from app.domain.times import format_us
 from app.engine.kafka import KafkaLog, connection
 from app.engine.topic_admin import ensure_topics
@@ -43,6 +42,7 @@ from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse, connect
 from tests.support.bank.bank_day import account, customer, transaction
 from tests.support.bank.cdc import Log, Record
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import drop_database, s3_client
 from tests.support.machine.stack import StackPool, settings_of
 from tests.support.streams.streams import Streams
@@ -117,7 +117,7 @@ async def fill(bank: Proof) -> None:
             record = await _sent(producer, change)
             bank.records.setdefault(record.topic, []).append(record)
             for output in streams.take(record, now_us=record.timestamp * 1000):
-                if output.topic in {topic.name for topic in LANDED}:
+                if output.topic in {topic.name for topic in CATALOGUE.landed}:
                     derived = Record(output.topic, output.value, output.key)
                     bank.records.setdefault(output.topic, []).append(await _sent(producer, derived))
     finally:
@@ -142,7 +142,7 @@ async def _load(bank: Proof, kafka: KafkaSettings) -> None:
         for topic, records in bank.records.items():
             bank.objects[topic] = await _archive(store, topic, ids[topic], records)
         tables = SnowflakeWarehouse(settings_of(bank.environment, SnowflakeSettings))
-        landing = {topic.name: topic.landing for topic in LANDED if topic.landing is not None}
+        landing = {topic.name: topic.landing for topic in CATALOGUE.landed if topic.landing is not None}
         loader = Loader(tables, store, landing, WarehouseSettings(load_interval_ms=0), fail=Deaths())
         async with Running(loader):
             ends = [(parse(found[-1].object)[0], found[-1].last_offset) for found in bank.objects.values()]
@@ -204,7 +204,7 @@ def proof(workers_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Ite
         }
     )
     kafka = settings_of(bank.environment, KafkaSettings)
-    asyncio.run(ensure_topics(topics.specs((), kafka, EngineSettings()), kafka))
+    asyncio.run(ensure_topics(topics.specs(CATALOGUE, (), kafka, EngineSettings()), kafka))
     lake.run(bank.environment)
     warehouse.run(bank.environment)
     asyncio.run(fill(bank))
@@ -219,7 +219,7 @@ def modelled(proof: Proof, stack_pool: StackPool) -> Iterator[Proof]:
     proof.environment |= {key: value for key, value in postgres.items() if "_POSTGRES_" in key}
     proof.environment["BANKSTREAM_POSTGRES_DBNAME"] = f"proof_{proof.database.lower()}"
     source = settings_of(proof.environment, SourceSettings)
-    provision(source)
+    provision(source, CATALOGUE)
     models(proof)
     yield proof
     drop_database(source)

@@ -25,6 +25,7 @@ from sinks.s3 import S3Store
 from sinks.snowflake import LEDGER, SnowflakeWarehouse, connect
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse, pipe_name
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.warehouse.snowpipe_server import SnowpipeServer
 
@@ -211,7 +212,7 @@ class Database:
     def empty(self) -> None:
         """No rows, no ledger, and the stage over a folder that has never been used."""
         self.s3 = self.s3.model_copy(update={"prefix": uuid4().hex})
-        for table in (*warehouse.landing_tables(), LEDGER):
+        for table in (*warehouse.landing_tables(CATALOGUE), LEDGER):
             self.execute(f"DELETE FROM BRONZE.{table}")  # noqa: S608 - our own
         self.execute(warehouse.stage(self.sql, self.s3))
 
@@ -223,7 +224,7 @@ def real_database(stack: Stack) -> Iterator[Database]:
     s3 = settings_of(stack, S3Settings, bucket=BUCKET, prefix=name, max_attempts=4)
     sql = settings_of(stack, SnowflakeSettings, database=name)
     lake.provision(s3)
-    warehouse.provision(sql, s3)
+    warehouse.provision(sql, s3, CATALOGUE)
     made = Database(s3, sql, connect(sql))
     try:
         yield made

@@ -14,9 +14,9 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from app.config.topics import BY_NAME
 from app.operations.provision.warehouse import landing_tables
 from sinks.snowflake import LEDGER
+from tests.support.catalogue import CATALOGUE
 
 SYSTEM_ROLES = {"ACCOUNTADMIN", "SECURITYADMIN", "SYSADMIN", "USERADMIN"}
 NAME = r"[A-Z_][A-Z0-9_$]*"
@@ -91,7 +91,7 @@ def statements(text: str, variables: Mapping[str, str]) -> Iterator[str]:
 def check(files: Iterable[str], variables: Mapping[str, str], account: Account) -> list[str]:
     """What is wrong with these files, run one after another. `account` is told what they make."""
     database = variables["database"]
-    for table in (*landing_tables(), LEDGER):  # by `bankstream provision warehouse`, which comes between them
+    for table in (*landing_tables(CATALOGUE), LEDGER):  # by `bankstream provision warehouse`, which comes between them
         account.made.setdefault("TABLE", set()).add(f"{database}.BRONZE.{table}")
     account.made.setdefault("STAGE", set()).add(f"{database}.BRONZE.LAKE")
     return [
@@ -234,7 +234,7 @@ def _piped(name: str, copy: str, account: Account) -> Iterator[str]:
         yield f"nobody made {table}"
     if not account.has("STAGE", stage):
         yield f"nobody made {stage}"
-    if topic not in BY_NAME:
+    if topic not in CATALOGUE.by_name:
         yield f"there is no topic {topic}"
     account.piped[topic] = table.rpartition(".")[2]
 

@@ -18,6 +18,7 @@ from urllib.request import urlopen
 from app.config.settings import S3Settings, SnowflakeSettings
 from app.operations.provision import warehouse as provisioning
 from sinks.snowflake import connect
+from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
 
@@ -94,7 +95,7 @@ def warehouse(directory: Path) -> Iterator[Warehouse]:
     made = Warehouse(directory)
     try:
         made.start()
-        provisioning.provision(made.settings, settings_of({}, S3Settings))
+        provisioning.provision(made.settings, settings_of({}, S3Settings), CATALOGUE)
         yield made
     finally:
         made.stop()

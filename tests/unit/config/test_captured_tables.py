@@ -5,24 +5,27 @@ from typing import Any
 
 import pytest
 
-from app.config.captured_tables import REQUIRED, captured_tables, load_tables
-from app.config.topics import BY_NAME, cdc_topic, scd2_topic
+from app.config.captured_tables import OWN_TABLES, load_tables
+from app.config.topics import cdc_topic, scd2_topic
 from app.domain.captured import CapturedTable, TablesError, read_tables
 from app.operations.provision.connector import configuration
+from tests.support.catalogue import CATALOGUE
 
-BANK: dict[str, Any] = {name: {"key": dict.fromkeys(key, "integer")} for name, key in REQUIRED.items()}
+BANK: dict[str, Any] = {name: {"key": dict.fromkeys(key, "integer")} for name, key in OWN_TABLES.items()}
 
 
 def test_the_shipped_file_declares_the_banks_tables() -> None:
-    tables = captured_tables()
+    tables = CATALOGUE.tables
     assert [(table.name, dict(table.key), table.versions) for table in tables] == [
         ("customers", {"customer_id": "integer"}, True),
         ("accounts", {"account_id": "integer"}, True),
         ("transactions", {"transaction_id": "integer"}, False),
     ]
     assert all(table.untracked is None and table.whole_snapshots for table in tables)
-    assert {f"public.{table.name}" for table in tables} <= set(configuration()["table.include.list"].split(","))
-    assert configuration()["table.include.list"].endswith("public.heartbeat")
+    assert {f"public.{table.name}" for table in tables} <= set(
+        configuration(CATALOGUE)["table.include.list"].split(",")
+    )
+    assert configuration(CATALOGUE)["table.include.list"].endswith("public.heartbeat")
 
 
 def test_topics_of_a_table_follow_from_its_declaration() -> None:
@@ -30,7 +33,7 @@ def test_topics_of_a_table_follow_from_its_declaration() -> None:
     assert (cdc_topic(cards).name, cdc_topic(cards).landing) == ("bank.public.cards", "CDC_EVENTS")
     assert (scd2_topic(cards).name, scd2_topic(cards).landing) == ("bank.scd2.cards", "SCD2_CARDS")
     assert scd2_topic(cards).key == "{branch, number}"
-    assert BY_NAME["bank.scd2.customers"].key == "{customer_id}"
+    assert CATALOGUE.by_name["bank.scd2.customers"].key == "{customer_id}"
 
 
 def test_a_declaration_says_everything_about_a_table() -> None:
@@ -38,7 +41,7 @@ def test_a_declaration_says_everything_about_a_table() -> None:
         "key": {"branch": "text", "number": "integer"}, "untracked": ["hits"], "versions": True, "whole_snapshots": False,
         "encodings": {"limit": "decimal:2", "since": "timestamp-us"},
     }  # fmt: skip
-    *_, cards = read_tables({**BANK, "cards": fields}, "captured.toml", REQUIRED)
+    *_, cards = read_tables({**BANK, "cards": fields}, "captured.toml", OWN_TABLES)
     assert cards == CapturedTable(
         "cards", {"branch": "text", "number": "integer"}, frozenset({"hits"}), {"limit": "decimal:2", "since": "timestamp-us"},
         versions=True, whole_snapshots=False,
@@ -65,12 +68,12 @@ def test_a_declaration_says_everything_about_a_table() -> None:
 )
 def test_what_is_wrong_in_a_declaration_is_named(document: dict[str, Any], says: str) -> None:
     with pytest.raises(TablesError, match=says):
-        read_tables(document, "captured.toml", REQUIRED)
+        read_tables(document, "captured.toml", OWN_TABLES)
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(TablesError) as refused:
-        read_tables({"cards": {"kye": {}}}, "captured.toml", REQUIRED)
+        read_tables({"cards": {"kye": {}}}, "captured.toml", OWN_TABLES)
     assert all(part in str(refused.value) for part in ("[cards] kye", "[cards] key", "[customers]", "[transactions]"))
 
 

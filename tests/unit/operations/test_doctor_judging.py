@@ -29,6 +29,7 @@ from app.topology.partition_groups import groups
 from sinks.base import ChainKey, LakeObject, LedgerRow
 from sinks.gaps import GapRecord
 from sinks.snowflake import LEDGER
+from tests.support.catalogue import CATALOGUE
 from tests.support.paths import PROJECT
 
 CAPTURED = ("accounts", "customers", "transactions")
@@ -117,22 +118,25 @@ def test_slot_and_heartbeat(slot: source.Slot | None, age: float | None, found: 
 
 # capture
 
-RUNNING = capture.Connector({**configuration(), "name": "bank"}, Status("RUNNING"), None)
+CONFIGURED = configuration(CATALOGUE)
+RUNNING = capture.Connector({**CONFIGURED, "name": "bank"}, Status("RUNNING"), None)
 
 
 def test_connector_settings_are_compared_by_name_and_never_shown() -> None:
-    assert capture.judge_connector(RUNNING, "bank") == []
-    assert [one.code for one in capture.judge_connector(replace(RUNNING, stored=None), "bank")] == ["connector-missing"]
+    assert capture.judge_connector(RUNNING, "bank", CONFIGURED) == []
+    assert [one.code for one in capture.judge_connector(replace(RUNNING, stored=None), "bank", CONFIGURED)] == [
+        "connector-missing"
+    ]
     assert RUNNING.stored is not None
     changed = replace(RUNNING, stored={**RUNNING.stored, "database.password": "hunter2", "poll.interval.ms": "1"})
-    found = capture.judge_connector(changed, "bank")
+    found = capture.judge_connector(changed, "bank", CONFIGURED)
     assert [one.code for one in found] == ["connector-secret", "connector-settings"]
     assert "database.password, poll.interval.ms" in found[1].message
     assert "hunter2" not in str(found)
     failed = replace(
         RUNNING, status=Status("FAILED", "java.lang.X: a\n\tat b\nCaused by: y.Z: no pg_hba entry\n\tat c")
     )
-    assert [one.message for one in capture.judge_connector(failed, "bank")] == [
+    assert [one.message for one in capture.judge_connector(failed, "bank", CONFIGURED)] == [
         "connector bank is FAILED: y.Z: no pg_hba entry"
     ]
 
@@ -189,7 +193,7 @@ def test_topics(spec: TopicSpec, topic: kafka.TopicFacts | None, found: list[str
     assert [one.code for one in kafka.judge_topics([spec], {} if topic is None else {"t": topic}, 1)] == found
 
 
-BY_ACCOUNT = groups(KAFKA)[0]
+BY_ACCOUNT = groups(CATALOGUE, KAFKA)[0]
 ACCOUNTS = BY_ACCOUNT.topics[0]
 LOG = BY_ACCOUNT.changelog("accounts")
 DONE = kafka.Processed(BY_ACCOUNT, 2, {ACCOUNTS: Position(10, OLD)}, {"accounts": OLD}, {ACCOUNTS: 10})
@@ -281,9 +285,9 @@ def test_ledger(row: LedgerRow, newest: LakeObject | None, kept: LakeObject | No
 
 
 def test_tables_of_the_warehouse() -> None:
-    wanted = [*landing_tables(), LEDGER, lake.VERSIONS]
-    assert lake.judge_tables(wanted, len(MIGRATIONS)) == []
-    assert [one.subject for one in lake.judge_tables(wanted[1:], 0)] == [wanted[0], lake.VERSIONS]
+    wanted = [*landing_tables(CATALOGUE), LEDGER, lake.VERSIONS]
+    assert lake.judge_tables(wanted, len(MIGRATIONS), CATALOGUE) == []
+    assert [one.subject for one in lake.judge_tables(wanted[1:], 0, CATALOGUE)] == [wanted[0], lake.VERSIONS]
 
 
 # the report

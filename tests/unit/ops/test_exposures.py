@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from app.config.topics import LANDED
+from tests.support.catalogue import CATALOGUE
 from tests.support.paths import PROJECT
 
 
@@ -12,7 +12,7 @@ def test_the_dashboards_exposure_names_exactly_what_it_reads() -> None:
     statements = (PROJECT / "ops/dashboard/data.py").read_text(encoding="utf-8")
     models = {f"ref('{name.lower()}')" for name in re.findall(r"\{gold\}\}?\.([A-Z_]+)", statements)}
     landing = {
-        f"source('bronze', '{topic.landing.lower()}')" for topic in LANDED if topic.landing
+        f"source('bronze', '{topic.landing.lower()}')" for topic in CATALOGUE.landed if topic.landing
     }  # the page of health reads all
     assert "for table in landing" in statements
     exposures = yaml.safe_load((PROJECT / "dbt/models/exposures.yml").read_text(encoding="utf-8"))["exposures"]

@@ -1,18 +1,39 @@
-"""Importing a module changes nothing for others: what a process hides from itself, it hides when it runs."""
+"""Importing a module changes nothing for others and reads nothing: neither the environment nor a file that it names."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 for package in ("app", "agents", "tables", "sinks"):
     for found in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
-        if not found.name.endswith("__main__"):
+        if not found.name.endswith("__main__") and found.name not in sys.argv[1:]:
             importlib.import_module(found.name)
 print([name for name, module in sys.modules.items() if module is None])
 """
+ROOTS = ("app.streams", "app.lake", "app.warehouse")
+"""Each makes its Faust app when it is imported, as `faust -A app.streams worker` needs it."""
 
 
 def test_no_import_hides_a_module_from_all_others() -> None:
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_module_but_a_root_reads_a_setting_or_a_file_when_it_is_imported(tmp_path: Path) -> None:
+    unusable = {
+        "BANKSTREAM_TABLES_FILE": str(tmp_path / "missing.toml"),
+        "BANKSTREAM_RULES_FILE": str(tmp_path / "missing.toml"),
+        "BANKSTREAM_TOPIC_PARTITIONS": "none",
+        "BANKSTREAM_ENGINE_LINGER_MS": "none",
+        "BANKSTREAM_LOG_LEVEL": "none",
+        "BANKSTREAM_API_PORT": "none",
+        "BANKSTREAM_SNOWFLAKE_PORT": "none",
+    }
+    command = [sys.executable, "-c", IMPORT_ALL, *ROOTS]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **unusable}
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -15,18 +15,23 @@ from app.config.settings import WorkerSettings
 from app.engine.memory import Output
 from app.proof.replay.outputs import Outputs
 from app.proof.replay.recording import Recorded, RecordingError, read
-from app.proof.replay.run import INPUTS, OUTPUTS, Replay, Summary
+from app.proof.replay.run import Replay, Summary
 from tests.support.bank.cdc import Log
 from tests.support.bank.golden import CAPTURED, GOLDEN, golden
+from tests.support.catalogue import CATALOGUE
 
 
 def replay(out: Path, *files: Path) -> Summary:
     with Outputs(out, OUTPUTS) as outputs:
-        return Replay(WorkerSettings()).run(read(files, INPUTS, lambda _: None), outputs)
+        return Replay(CATALOGUE, WorkerSettings()).run(read(files, INPUTS, lambda _: None), outputs)
 
 
 def digests(directory: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
+
+
+INPUTS = frozenset(topic.name for topic in CATALOGUE.cdc)
+OUTPUTS = [topic.name for topic in CATALOGUE.derived]
 
 
 def lines() -> list[dict[str, Any]]:
@@ -83,7 +88,7 @@ def test_an_order_is_obeyed_before_what_follows_it(tmp_path: Path) -> None:
     log.change("c", after={"customer_id": 1, "name": "Ada"})
     records = [Recorded(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, ()) for r in log.records]
     with Outputs(tmp_path, OUTPUTS) as outputs:
-        Replay(WorkerSettings()).run(records, outputs)
+        Replay(CATALOGUE, WorkerSettings()).run(records, outputs)
     found = [json.loads(line)["value"] for line in (tmp_path / "bank.scd2.customers.ndjson").read_bytes().splitlines()]
     closes = [(it["key"]["customer_id"], it["reason"], it["source"]["offset"]) for it in found if it["op"] == "close"]
     assert closes == [(1, "vanished", 3)]

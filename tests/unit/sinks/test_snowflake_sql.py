@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from app.config.topics import LANDED
 from app.operations.provision.warehouse import landing_tables
 from sinks.snowpipe_streaming import pipe_name
+from tests.support.catalogue import CATALOGUE
 from tests.support.paths import PROJECT
 from tests.support.warehouse.snowflake_sql import Account, check, statements
 
@@ -103,7 +103,7 @@ def test_each_role_may_do_what_it_has_to_and_nothing_else() -> None:
 def test_every_landed_topic_has_a_pipe_into_its_own_table() -> None:
     account = Account()
     check(FILES.values(), VARIABLES, account)
-    assert account.piped == {topic.name: f"{topic.landing}_OBJECTS" for topic in LANDED}
+    assert account.piped == {topic.name: f"{topic.landing}_OBJECTS" for topic in CATALOGUE.landed}
 
 
 def test_the_policies_for_aws_are_json_and_only_read() -> None:
@@ -117,4 +117,4 @@ def test_the_policies_for_aws_are_json_and_only_read() -> None:
 def test_every_landing_table_has_a_pipe_for_rows_that_stream() -> None:
     account = Account()
     check(FILES.values(), VARIABLES, account)
-    assert account.streamed == {pipe_name(table): table for table in landing_tables()}
+    assert account.streamed == {pipe_name(table): table for table in landing_tables(CATALOGUE)}

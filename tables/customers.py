@@ -1,7 +1,0 @@
-"""Current customers. Key: customer_id. Value: the row as the source sent it, its open version and its log position."""
-
-from typing import Final
-
-from tables.rows import Rows, integers
-
-CUSTOMERS: Final[Rows] = integers("customers")
