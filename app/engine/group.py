@@ -18,7 +18,7 @@ from app.engine.continuity import repartitioned
 from app.engine.dead_letters import DeadLetter
 from app.engine.kafka import KafkaLog
 from app.engine.lru import LruDict
-from app.engine.offset_barrier import Settler, Settling
+from app.engine.offset_barrier import OffsetBarriers, PendingBarriers
 from app.engine.positions import Position
 from app.engine.restore import Changelog, restore
 from app.engine.store import StateError, Store
@@ -56,7 +56,7 @@ class Group:
     partitions_of: Callable[[str], int]
     dead_letter_topic: str
     punctuate: Punctuate | None = None
-    settling: Settling | None = None
+    pending_barriers: PendingBarriers | None = None
     """What has to wait until a partition has processed all that a topic has; looked at as often as `punctuate` is."""
 
     def changelog(self, table: str) -> str:
@@ -112,7 +112,7 @@ class GroupPartition:
         """The changelogs' ids, until they are part of the state."""
         self._punctuated = 0.0
         self._transactions = Transactions(group.transactional_id(number), kafka, engine)
-        self._settler = Settler(number, kafka, log)
+        self._barriers = OffsetBarriers(number, kafka, log)
         self._store: Store | None = None
 
     async def open(self) -> None:
@@ -195,21 +195,21 @@ class GroupPartition:
                 self.group.punctuate(unit)
                 if not unit.empty:
                     await self._commit(unit, {})
-        if self.group.settling is not None:
-            await self._settle(self.group.settling)
+        if self.group.pending_barriers is not None:
+            await self._pass_barriers(self.group.pending_barriers)
 
-    async def _settle(self, settling: Settling) -> None:
+    async def _pass_barriers(self, pending_barriers: PendingBarriers) -> None:
         """Kafka is asked without the lock: records are processed meanwhile, and a partition that is closed by then is left alone."""
         async with self._lock:
-            awaited = settling(self._unit()) if self._store is not None else {}
-        for wish in await self._settler.reached(awaited, self.position):
+            pending = pending_barriers(self._unit()) if self._store is not None else {}
+        for barrier in await self._barriers.reached(pending, self.position):
             async with self._lock:
                 if self._store is None:
                     return
                 unit = self._unit()
-                settle = settling(unit).get(wish)
-                if settle is not None:
-                    settle(unit)
+                act = pending_barriers(unit).get(barrier)
+                if act is not None:
+                    act(unit)
                     await self._commit(unit, {})
 
     async def close(self) -> None:

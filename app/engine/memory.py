@@ -12,7 +12,7 @@ import msgspec
 from app.engine.dead_letters import DeadLetter
 from app.engine.group import Apply, Group, Punctuate, apply_all
 from app.engine.lru import LruDict
-from app.engine.offset_barrier import Awaited
+from app.engine.offset_barrier import BarrierKey
 from app.engine.unit import InputRecord
 from app.engine.unit_of_work import BatchUnit
 
@@ -192,14 +192,14 @@ class MemoryPartition:
         punctuate(unit)
         return self._commit(unit)
 
-    def settle(self, *, now_us: int, reached: Callable[[Awaited], bool] = lambda _: True) -> list[Output]:
+    def pass_barriers(self, *, now_us: int, reached: Callable[[BarrierKey], bool] = lambda _: True) -> list[Output]:
         """Do what waited for the end of a topic. Whoever calls this knows which ends have been `reached`: all, if nothing is said."""
-        if self._group.settling is None:
+        if self._group.pending_barriers is None:
             return []
         unit = self._unit(now_us)
-        for wish, settle in self._group.settling(unit).items():
-            if reached(wish):
-                settle(unit)
+        for barrier, act in self._group.pending_barriers(unit).items():
+            if reached(barrier):
+                act(unit)
         return self._commit(unit)
 
     def _unit(self, now_us: int) -> _MemoryUnit:

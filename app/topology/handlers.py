@@ -13,7 +13,7 @@ from app.config.settings import KafkaSettings, WorkerSettings
 from app.config.topics import ACCOUNTS, CONTROL, CUSTOMERS, TRANSACTIONS, TRANSACTIONS_CDC, cdc_topic, scd2_topic
 from app.domain.captured import CapturedTable
 from app.engine.group import Apply, Group
-from app.engine.offset_barrier import Settling
+from app.engine.offset_barrier import PendingBarriers
 from app.native.library import load
 from app.topology.partition_groups import groups, versioned_others
 from tables.rows import rows_of
@@ -50,12 +50,19 @@ def members(
     }
     by_account, by_customer, *by_key = groups(kafka, declared)
     composed: list[Member] = [
-        (replace(by_account, punctuate=partial(waiting.expire, bounds), settling=_settling([account])), of_accounts),
-        (replace(by_customer, settling=_settling([customer])), of_customers),
+        (
+            replace(
+                by_account, punctuate=partial(waiting.expire, bounds), pending_barriers=_pending_barriers([account])
+            ),
+            of_accounts,
+        ),
+        (replace(by_customer, pending_barriers=_pending_barriers([customer])), of_customers),
     ]
     for group in by_key:
         handlers = {cdc_topic(one.table).name: versions.handler(one) for one in rest}
-        composed.append((replace(group, settling=_settling(rest)), {**handlers, CONTROL.name: _control(rest, {})}))
+        composed.append(
+            (replace(group, pending_barriers=_pending_barriers(rest)), {**handlers, CONTROL.name: _control(rest, {})})
+        )
     return tuple(composed)
 
 
@@ -72,7 +79,7 @@ def _control(versioned: Iterable[Versioned], others: dict[str, Obey]) -> Apply:
     return control.handler({**{one.name: table_commands.keep for one in versioned}, **others})
 
 
-def _settling(versioned: Iterable[Versioned]) -> Settling:
-    return table_commands.settling({
+def _pending_barriers(versioned: Iterable[Versioned]) -> PendingBarriers:
+    return table_commands.pending_barriers({
         one.name: (cdc_topic(one.table).name, partial(versions.obey, one)) for one in versioned
     })  # fmt: skip

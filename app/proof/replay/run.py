@@ -78,7 +78,7 @@ class Replay:
         for (
             member
         ) in self._members:  # a file may have its partitions one after another: what it lacks is known at its end
-            self._emitted(member.partition.settle(now_us=latest_ms * 1000), outputs)
+            self._emitted(member.partition.pass_barriers(now_us=latest_ms * 1000), outputs)
         for member in self._members:
             for letter in member.partition.dead_letters:
                 summary.dead_letters[letter.reason] = summary.dead_letters.get(letter.reason, 0) + 1
