@@ -6,7 +6,7 @@ from functools import partial
 from app.config.settings import LakeSettings
 from app.config.topics import LANDED
 from app.engine.engine import Engine
-from app.engine.subtopologies import sink
+from app.engine.subtopologies import sink_subtopology
 from sinks.archive import LakePartition
 from sinks.base import ObjectStore
 from sinks.hints import Announcer
@@ -28,7 +28,7 @@ def archive(engine: Engine, store: ObjectStore, announcer: Announcer, settings: 
         )
 
     for topic in LANDED:
-        engine.add(sink(topic.name, partial(partition, topic.name)))
+        engine.add(sink_subtopology(topic.name, partial(partition, topic.name)))
     return tuple(topic.name for topic in LANDED)
 
 

@@ -16,7 +16,7 @@ from app.engine.engine import Engine
 from app.engine.exits import CONTINUITY, exit_code
 from app.engine.group import Group
 from app.engine.kafka import connection
-from app.engine.subtopologies import transactional
+from app.engine.subtopologies import transactional_subtopology
 from app.engine.table import Table
 from app.engine.topic_admin import TopicSpec, ensure_topics
 from app.engine.unit import InputRecord, Unit
@@ -45,7 +45,11 @@ class Rig:
 
     def _engine(self) -> Engine:
         engine = Engine(self.kafka, EngineSettings(state_dir=self.state))
-        engine.add(transactional(self.group, {self.topic: self._see}, engine, state=self.state, cache=Cache(1 << 20)))
+        engine.add(
+            transactional_subtopology(
+                self.group, {self.topic: self._see}, engine, state=self.state, cache=Cache(1 << 20)
+            )
+        )
         return engine
 
     def _see(self, record: InputRecord, unit: Unit) -> None:
