@@ -7,7 +7,7 @@ import msgspec
 from agents.table_commands import Obey
 from app.domain.events import instant_us
 from app.domain.records import ControlRecord
-from app.engine.group import Apply
+from app.engine.partition_group import Apply
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
 

@@ -19,7 +19,7 @@ from app.domain.changes import Row, RowChange
 from app.domain.records import ControlRecord, encode, key_bytes, plain_id
 from app.domain.scd2 import is_replay, next_positions
 from app.domain.transaction_join import Account
-from app.engine.group import Apply
+from app.engine.partition_group import Apply
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
 from app.native.library import Library

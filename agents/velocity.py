@@ -17,7 +17,7 @@ from app.domain.rules import RuleSet
 from app.domain.screening import Change, Screening, husk_of, is_truncated, judge, screen
 from app.domain.velocity import CustomerHistory, History
 from app.domain.verdicts import Outcome
-from app.engine.group import Apply
+from app.engine.partition_group import Apply
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
 from app.native.history import NativeHistory, Rules

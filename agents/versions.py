@@ -18,7 +18,7 @@ from app.domain.changes import Key, RowChange
 from app.domain.records import ControlRecord, Scd2Record, encode, key_of
 from app.domain.scd2 import RowState, Snapshot, Step, Truncation
 from app.domain.times import parse_us
-from app.engine.group import Apply
+from app.engine.partition_group import Apply
 from app.engine.unit import InputRecord, Unit
 from tables.rows import RowKey, Rows, key_reader
 

@@ -40,9 +40,9 @@ from app.domain.events import Facts
 from app.domain.scd2 import RowState
 from app.domain.transaction_join import Passed
 from app.engine import positions
-from app.engine.group import POSITIONS, Group
 from app.engine.kafka import KafkaLog, connection
 from app.engine.keys import partition_for
+from app.engine.partition_group import POSITIONS, PartitionGroup
 from app.engine.store import Store
 from app.engine.transactional_producer import Pair, Transactions
 from app.local.stack.part import Part
@@ -166,7 +166,7 @@ async def fill(kafka: KafkaSettings, keys: int) -> Contents:
     return dict(written)
 
 
-async def _identities(group: Group, kafka: KafkaSettings) -> list[tuple[bytes, bytes]]:
+async def _identities(group: PartitionGroup, kafka: KafkaSettings) -> list[tuple[bytes, bytes]]:
     """What the state says of the changelogs that it was made with: without it no worker trusts them."""
     async with KafkaLog(kafka) as log:
         ids = await log.require(changelog.topic for changelog in group.changelogs)
@@ -176,7 +176,7 @@ async def _identities(group: Group, kafka: KafkaSettings) -> list[tuple[bytes, b
     ]
 
 
-def _tables(group: Group) -> list[str]:
+def _tables(group: PartitionGroup) -> list[str]:
     return [POSITIONS, *(table.name for table in group.tables if table.name in SHARES)]
 
 

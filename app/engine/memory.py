@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from app.engine.dead_letters import DeadLetter
-from app.engine.group import Apply, Group, Punctuate, apply_all
 from app.engine.lru import LruDict
 from app.engine.offset_barrier import BarrierKey
+from app.engine.partition_group import Apply, PartitionGroup, Punctuate, apply_all
 from app.engine.unit import InputRecord
 from app.engine.unit_of_work import BatchUnit
 
@@ -158,7 +158,7 @@ def _timed(records: Iterable[InputRecord], unit: _MemoryUnit, now_us: int | None
 class MemoryPartition:
     """One partition of a group whose state is in memory. Each call is one unit of work, committed at its end."""
 
-    def __init__(self, group: Group, number: int) -> None:
+    def __init__(self, group: PartitionGroup, number: int) -> None:
         self._group, self.number = group, number
         self._tables = frozenset(table.name for table in group.tables)
         self.store = MemoryStore()

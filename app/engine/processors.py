@@ -6,7 +6,7 @@ from typing import Protocol
 
 from app.engine import metrics
 from app.engine.committed import Committed
-from app.engine.group import Apply, GroupPartition, TopicRecords
+from app.engine.partition_group import Apply, GroupPartition, TopicRecords
 from app.engine.unit import InputRecord
 from app.errors import BankstreamError
 

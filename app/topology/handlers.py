@@ -12,14 +12,14 @@ from app.config.rules_file import load_rules
 from app.config.settings import KafkaSettings, WorkerSettings
 from app.config.topics import ACCOUNTS, CONTROL, CUSTOMERS, TRANSACTIONS, TRANSACTIONS_CDC, cdc_topic, scd2_topic
 from app.domain.captured import CapturedTable
-from app.engine.group import Apply, Group
 from app.engine.offset_barrier import PendingBarriers
+from app.engine.partition_group import Apply, PartitionGroup
 from app.native.library import load
 from app.topology.partition_groups import groups, versioned_others
 from tables.rows import rows_of
 
 Handlers = dict[str, Apply]
-Member = tuple[Group, Handlers]
+Member = tuple[PartitionGroup, Handlers]
 
 
 def members(

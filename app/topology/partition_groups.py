@@ -19,7 +19,7 @@ from app.config.topics import (
     scd2_topic,
 )
 from app.domain.captured import CapturedTable
-from app.engine.group import Group
+from app.engine.partition_group import PartitionGroup
 from tables import (
     accounts,
     customers,
@@ -36,7 +36,7 @@ STREAMS: Final = "bankstream-streams"
 """Consumer group, and part of transactional ids and changelog names: changing it abandons the state."""
 
 
-def groups(kafka: KafkaSettings, tables: Iterable[CapturedTable] | None = None) -> tuple[Group, ...]:
+def groups(kafka: KafkaSettings, tables: Iterable[CapturedTable] | None = None) -> tuple[PartitionGroup, ...]:
     """By account: accounts and transactions, which share key bytes. By customer: customers and what is keyed by them. By key, if there
     are any: the tables that are known by their declaration only.
 
@@ -49,7 +49,7 @@ def groups(kafka: KafkaSettings, tables: Iterable[CapturedTable] | None = None) 
         return kafka.partitions if topic in own else partitions_of(topic, kafka.partitions)
 
     group = partial(
-        Group, app_id=STREAMS, partitions=kafka.partitions, partitions_of=count, dead_letter_topic=DEAD_LETTERS.name
+        PartitionGroup, app_id=STREAMS, partitions=kafka.partitions, partitions_of=count, dead_letter_topic=DEAD_LETTERS.name
     )  # fmt: skip
     by_account = group(
         name="by-account",

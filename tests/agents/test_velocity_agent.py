@@ -16,14 +16,14 @@ from app.config.rules_file import load_rules
 from app.config.topics import ALERTS, CONTROL, DEAD_LETTERS, TRANSACTIONS, VELOCITY, partitions_of
 from app.domain.records import AlertRecord, ControlRecord, TransactionRecord, VelocityRecord, encode, key_bytes
 from app.domain.times import format_us
-from app.engine.group import Apply, Group
 from app.engine.memory import MemoryPartition, Output
+from app.engine.partition_group import Apply, PartitionGroup
 from tables.truncations import TRUNCATIONS
 from tables.velocity import TABLES
 from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, START_US, naive_windows, transaction
 
 RULES = load_rules(None)
-GROUP = Group(
+GROUP = PartitionGroup(
     app_id="test",
     name="by-customer",
     topics=(TRANSACTIONS.name, CONTROL.name),

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 
 from app.config.settings import KafkaSettings, SnowflakeSettings, SourceSettings
 from app.config.topics import CDC, CONTROL, CUSTOMERS, LANDED, TRANSACTIONS
-from app.engine.group import POSITIONS
+from app.engine.partition_group import POSITIONS
 from app.proof.reconcile import barrier
 from app.proof.reconcile.report import ReconcileError
 from app.proof.reconcile.warehouse import Warehouse

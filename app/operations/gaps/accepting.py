@@ -11,8 +11,8 @@ from uuid import UUID
 from aiokafka import TopicPartition
 
 from app.config.settings import EngineSettings, KafkaSettings
-from app.engine.group import POSITIONS, Group
 from app.engine.kafka import KafkaLog
+from app.engine.partition_group import POSITIONS, PartitionGroup
 from app.engine.positions import Position, encode
 from app.engine.transactional_producer import Transactions
 from app.errors import BankstreamError
@@ -68,7 +68,7 @@ async def accept_streams(
     store: ObjectStore,
     kafka: KafkaSettings,
     engine: EngineSettings,
-    groups: Sequence[Group],
+    groups: Sequence[PartitionGroup],
     tp: TopicPartition,
     decision: Decision,
 ) -> list[GapRecord]:
@@ -84,7 +84,12 @@ async def accept_streams(
 
 
 async def _accept_group(
-    store: ObjectStore, kafka: KafkaSettings, engine: EngineSettings, group: Group, now: _Place, decision: Decision
+    store: ObjectStore,
+    kafka: KafkaSettings,
+    engine: EngineSettings,
+    group: PartitionGroup,
+    now: _Place,
+    decision: Decision,
 ) -> GapRecord | None:
     transactions = Transactions(group.transactional_id(now.tp.partition), kafka, engine)
     await transactions.start()  # from here on no worker moves the position

@@ -6,13 +6,13 @@ from aiokafka.errors import KafkaError
 
 from app.config.settings import EngineSettings, KafkaSettings
 from app.config.topics import CATALOGUE, partitions_of
-from app.engine.group import Group
+from app.engine.partition_group import PartitionGroup
 from app.engine.topic_admin import TopicSpec, ensure_topics, policy
 from app.errors import one_line
 from app.operations.capture.errors import TopicsError
 
 
-def specs(groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings) -> list[TopicSpec]:
+def specs(groups: Iterable[PartitionGroup], kafka: KafkaSettings, engine: EngineSettings) -> list[TopicSpec]:
     """Every topic as it shall be. A changelog is compacted, or kept for its table's retention if it has one."""
     catalogue = [
         TopicSpec(
@@ -39,7 +39,7 @@ def specs(groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings)
     return catalogue + changelogs
 
 
-async def provision(groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings) -> list[str]:
+async def provision(groups: Iterable[PartitionGroup], kafka: KafkaSettings, engine: EngineSettings) -> list[str]:
     """Create what is missing; answers the names created. ContinuityError when one exists with another partition count.
 
     TopicsError when Kafka cannot be reached or refuses.

@@ -13,8 +13,8 @@ from typing import Final
 
 from app.config.settings import KafkaSettings, WorkerSettings
 from app.config.topics import CDC, CONTROL, DERIVED, TRANSACTIONS
-from app.engine.group import Group
 from app.engine.memory import MemoryPartition, Output
+from app.engine.partition_group import PartitionGroup
 from app.proof.replay.outputs import Outputs
 from app.proof.replay.recording import Recorded
 from app.topology.handlers import Handlers, members
@@ -31,7 +31,7 @@ which is there anyway. What does not fit is read again and again."""
 
 @dataclass
 class _Member:
-    group: Group
+    group: PartitionGroup
     handlers: Handlers
     partition: MemoryPartition
 

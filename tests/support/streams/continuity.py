@@ -14,8 +14,8 @@ from app.config.settings import EngineSettings, KafkaSettings
 from app.engine import engine as engine_module
 from app.engine.engine import Engine
 from app.engine.exits import CONTINUITY, exit_code
-from app.engine.group import Group
 from app.engine.kafka import connection
+from app.engine.partition_group import PartitionGroup
 from app.engine.subtopologies import transactional_subtopology
 from app.engine.table import Table
 from app.engine.topic_admin import TopicSpec, ensure_topics
@@ -38,7 +38,7 @@ class Rig:
         name = uuid4().hex[:8]
         self.kafka, self.state, self.admin = kafka, state, admin
         self.topic, self.output = f"continuity.{name}", f"continuity.{name}.seen"
-        self.group = Group(f"app-{name}", "by-key", (self.topic,), (SEEN,), 1, lambda _: 1, f"{name}.letters")
+        self.group = PartitionGroup(f"app-{name}", "by-key", (self.topic,), (SEEN,), 1, lambda _: 1, f"{name}.letters")
         self.input = TopicPartition(self.topic, 0)
         self.engine = self._engine()
         self.causes: list[BaseException] = []

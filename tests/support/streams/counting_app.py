@@ -11,8 +11,8 @@ from rocksdict import Cache
 from app.config.settings import EngineSettings, KafkaSettings, load
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
-from app.engine.group import Group
 from app.engine.instance import claim
+from app.engine.partition_group import PartitionGroup
 from app.engine.subtopologies import transactional_subtopology
 from app.engine.table import Table
 from app.engine.unit import InputRecord, Unit
@@ -59,11 +59,11 @@ def step(record: InputRecord, unit: Unit) -> None:
     unit.emit(FINAL, key=record.key, value=record.value + b",%d" % n)
 
 
-def groups() -> tuple[Group, Group]:
+def groups() -> tuple[PartitionGroup, PartitionGroup]:
     """Both partition groups."""
     return (
-        Group(APP_ID, "by-key", (LEFT, RIGHT), (SUMS,), PARTITIONS, lambda _: PARTITIONS, LETTERS),
-        Group(APP_ID, "by-step", (STEPS,), (STEP_COUNTS,), PARTITIONS, lambda _: PARTITIONS, LETTERS),
+        PartitionGroup(APP_ID, "by-key", (LEFT, RIGHT), (SUMS,), PARTITIONS, lambda _: PARTITIONS, LETTERS),
+        PartitionGroup(APP_ID, "by-step", (STEPS,), (STEP_COUNTS,), PARTITIONS, lambda _: PARTITIONS, LETTERS),
     )
 
 

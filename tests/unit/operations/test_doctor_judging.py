@@ -10,7 +10,7 @@ from rich.console import Console
 
 from app.config.settings import EngineSettings, KafkaSettings, SourceSettings
 from app.engine.continuity import Change, another_topic, expired
-from app.engine.group import POSITIONS
+from app.engine.partition_group import POSITIONS
 from app.engine.positions import Position, decode, encode
 from app.engine.topic_admin import TopicSpec, policy
 from app.errors import ContinuityError

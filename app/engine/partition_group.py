@@ -41,7 +41,7 @@ POSITIONS = "positions"
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class PartitionGroup:
     """Co-partitioned topics and the tables that their agents share.
 
     `name` is part of the transactional id and of the changelogs' names: changing it abandons the state.
@@ -89,7 +89,7 @@ class GroupPartition:
 
     def __init__(
         self,
-        group: Group,
+        group: PartitionGroup,
         number: int,
         *,
         kafka: KafkaSettings,
