@@ -44,7 +44,7 @@ from app.engine.kafka import KafkaLog, connection
 from app.engine.keys import partition_for
 from app.engine.partition_group import POSITIONS, PartitionGroup
 from app.engine.store import Store
-from app.engine.transactional_producer import Pair, Transactions
+from app.engine.transactional_producer import Pair, TransactionalProducer
 from app.local.stack.part import Part
 from app.operations.provision import topics
 from app.topology.partition_groups import groups
@@ -144,7 +144,9 @@ async def fill(kafka: KafkaSettings, keys: int) -> Contents:
     """Write the changelogs, by the engine's own transactions."""
     written: Contents = defaultdict(Content)
     for group in groups(kafka):
-        producers = [Transactions(f"{group.app_id}.{group.name}.{n}", kafka, EngineSettings()) for n in range(4)]
+        producers = [
+            TransactionalProducer(f"{group.app_id}.{group.name}.{n}", kafka, EngineSettings()) for n in range(4)
+        ]
         for producer in producers:
             await producer.start()
         for table in _tables(group)[1:]:

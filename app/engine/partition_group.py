@@ -23,7 +23,7 @@ from app.engine.positions import Position
 from app.engine.restore import Changelog, restore
 from app.engine.store import StateError, Store
 from app.engine.table import Table
-from app.engine.transactional_producer import Transactions
+from app.engine.transactional_producer import TransactionalProducer
 from app.engine.unit import InputRecord, Unit
 from app.engine.unit_of_work import BatchUnit, Pair
 from app.errors import BankstreamError, ContinuityError, PoisonRecordError, discreet
@@ -111,7 +111,7 @@ class GroupPartition:
         self._unsaid: dict[bytes, bytes] = {}
         """The changelogs' ids, until they are part of the state."""
         self._punctuated = 0.0
-        self._transactions = Transactions(group.transactional_id(number), kafka, engine)
+        self._transactions = TransactionalProducer(group.transactional_id(number), kafka, engine)
         self._barriers = OffsetBarriers(number, kafka, log)
         self._store: Store | None = None
 

@@ -14,7 +14,7 @@ from app.config.settings import EngineSettings, KafkaSettings
 from app.engine.kafka import KafkaLog
 from app.engine.partition_group import POSITIONS, PartitionGroup
 from app.engine.positions import Position, encode
-from app.engine.transactional_producer import Transactions
+from app.engine.transactional_producer import TransactionalProducer
 from app.errors import BankstreamError
 from app.operations.doctor.capture import Break, read_breaks
 from app.operations.doctor.kafka import read_positions
@@ -91,7 +91,7 @@ async def _accept_group(
     now: _Place,
     decision: Decision,
 ) -> GapRecord | None:
-    transactions = Transactions(group.transactional_id(now.tp.partition), kafka, engine)
+    transactions = TransactionalProducer(group.transactional_id(now.tp.partition), kafka, engine)
     await transactions.start()  # from here on no worker moves the position
     try:
         async with KafkaLog(kafka) as log:

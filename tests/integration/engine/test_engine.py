@@ -16,7 +16,7 @@ from app.config.settings import EngineSettings, KafkaSettings
 from app.engine.exits import CONTINUITY, DEFECT, FENCED
 from app.engine.kafka import KafkaLog, connection
 from app.engine.topic_admin import TopicSpec, ensure_topics
-from app.engine.transactional_producer import SentBatch, Transactions
+from app.engine.transactional_producer import SentBatch, TransactionalProducer
 from app.errors import ContinuityError, FencedError
 from app.local.stack.stack import Stack
 from tests.support.machine.stack import settings_of
@@ -99,7 +99,7 @@ async def test_a_transaction_fenced_in_the_middle_says_so(kafka: KafkaSettings) 
 
 async def _fence_in_the_middle(kafka: KafkaSettings) -> None:
     await ensure_topics([TopicSpec("fenced-between", 3, {})], kafka)
-    first, heir = (Transactions("fenced-between", kafka, EngineSettings()) for _ in range(2))
+    first, heir = (TransactionalProducer("fenced-between", kafka, EngineSettings()) for _ in range(2))
     await first.start()
     flush, flushed = first._flush, 0
 
