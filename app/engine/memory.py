@@ -12,7 +12,7 @@ import msgspec
 from app.engine.dead_letters import DeadLetter
 from app.engine.lru import LruDict
 from app.engine.offset_barrier import BarrierKey
-from app.engine.partition_group import Apply, PartitionGroup, Punctuate, apply_all
+from app.engine.partition_group import PartitionGroup, Punctuate, RecordHandler, apply_all
 from app.engine.unit import InputRecord
 from app.engine.unit_of_work import BatchUnit
 
@@ -168,7 +168,7 @@ class MemoryPartition:
     def process(
         self,
         records: Iterable[InputRecord],
-        handlers: Mapping[str, Apply],
+        handlers: Mapping[str, RecordHandler],
         *,
         now_us: int | None = None,
         until: str | None = None,

@@ -30,7 +30,7 @@ from app.errors import BankstreamError, ContinuityError, PoisonRecordError, disc
 
 logger = logging.getLogger(__name__)
 
-Apply = Callable[[InputRecord, Unit], None]
+RecordHandler = Callable[[InputRecord, Unit], None]
 Punctuate = Callable[[Unit], None]
 
 TopicRecords = tuple[str, Sequence[InputRecord]]
@@ -162,7 +162,7 @@ class GroupPartition:
         positions = {topic: position.offset for topic, position in self._positions.items()}
         return Committed(self._store, self._tables, positions)
 
-    async def process(self, batches: Sequence[TopicRecords], handlers: Mapping[str, Apply]) -> int:
+    async def process(self, batches: Sequence[TopicRecords], handlers: Mapping[str, RecordHandler]) -> int:
         """Apply batches in order, each by the handler of its topic, and commit all of them with everything they led to in one transaction.
 
         Records that were processed before are passed over. Answers how many were new.
@@ -295,7 +295,7 @@ class GroupPartition:
             _announce(letter)
 
 
-def apply_all(group: str, records: Iterable[InputRecord], apply: Apply, unit: BatchUnit) -> None:
+def apply_all(group: str, records: Iterable[InputRecord], apply: RecordHandler, unit: BatchUnit) -> None:
     """Apply records in order; a poison record leaves nothing but its dead letter. ProcessingError for any other exception."""
     for record in records:
         unit.mark()

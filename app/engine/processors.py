@@ -6,7 +6,7 @@ from typing import Protocol
 
 from app.engine import metrics
 from app.engine.committed import Committed
-from app.engine.partition_group import Apply, GroupPartition, TopicRecords
+from app.engine.partition_group import GroupPartition, RecordHandler, TopicRecords
 from app.engine.unit import InputRecord
 from app.errors import BankstreamError
 
@@ -49,7 +49,7 @@ class Processor(Protocol):
 class TransactionalProcessor:
     """A partition of a group whose effects are Kafka transactions. `handlers` has the logic for each input topic."""
 
-    def __init__(self, partition: GroupPartition, handlers: dict[str, Apply]) -> None:
+    def __init__(self, partition: GroupPartition, handlers: dict[str, RecordHandler]) -> None:
         self._partition, self._handlers = partition, handlers
 
     async def open(self) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from rocksdict import Cache
 
 from app.engine.engine import Engine, Subtopology
-from app.engine.partition_group import Apply, GroupPartition, PartitionGroup
+from app.engine.partition_group import GroupPartition, PartitionGroup, RecordHandler
 from app.engine.processors import Processor, SinkPartition, SinkProcessor, TransactionalProcessor
 
 
 def transactional_subtopology(
-    group: PartitionGroup, handlers: Mapping[str, Apply], engine: Engine, *, state: Path, cache: Cache
+    group: PartitionGroup, handlers: Mapping[str, RecordHandler], engine: Engine, *, state: Path, cache: Cache
 ) -> Subtopology:
     """A group whose agents' logic is in `handlers`, one for each of its topics."""
     if missing := set(group.topics) - handlers.keys():

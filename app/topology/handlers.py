@@ -13,12 +13,12 @@ from app.config.settings import KafkaSettings, WorkerSettings
 from app.config.topics import ACCOUNTS, CONTROL, CUSTOMERS, TRANSACTIONS, TRANSACTIONS_CDC, cdc_topic, scd2_topic
 from app.domain.captured import CapturedTable
 from app.engine.offset_barrier import PendingBarriers
-from app.engine.partition_group import Apply, PartitionGroup
+from app.engine.partition_group import PartitionGroup, RecordHandler
 from app.native.library import load
 from app.topology.partition_groups import groups, versioned_others
 from tables.rows import rows_of
 
-Handlers = dict[str, Apply]
+Handlers = dict[str, RecordHandler]
 Member = tuple[PartitionGroup, Handlers]
 
 
@@ -75,7 +75,7 @@ def _untracked(table: CapturedTable, settings: WorkerSettings) -> frozenset[str]
     return frozenset(settings.untracked_columns) if table.untracked is None else table.untracked
 
 
-def _control(versioned: Iterable[Versioned], others: dict[str, Obey]) -> Apply:
+def _control(versioned: Iterable[Versioned], others: dict[str, Obey]) -> RecordHandler:
     return control.handler({**{one.name: table_commands.keep for one in versioned}, **others})
 
 
