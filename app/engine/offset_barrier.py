@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from aiokafka import TopicPartition
 
 from app.config.settings import KafkaSettings
-from app.engine.committed_reader import reading
+from app.engine.committed_reader import committed_consumer
 from app.engine.kafka import KafkaLog
 from app.engine.unit import Unit
 
@@ -50,7 +50,7 @@ class OffsetBarriers:
 async def nothing_committed(kafka: KafkaSettings, tp: TopicPartition, begin: int, end: int) -> bool:
     """Whether no committed record has an offset in [begin, end): the marks of transactions and what was aborted fill it. False also when
     that cannot be known yet, because a transaction is open."""
-    async with reading(kafka, fetch_max_wait_ms=100) as consumer:
+    async with committed_consumer(kafka, fetch_max_wait_ms=100) as consumer:
         consumer.assign([tp])
         consumer.seek(tp, begin)
         deadline = asyncio.get_running_loop().time() + LOOK_S
