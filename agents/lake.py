@@ -21,7 +21,7 @@ def archive(engine: Engine, store: ObjectStore, announcer: Announcer, settings: 
             topic,
             number,
             store=store,
-            incarnation=partial(incarnation, engine, topic),
+            topic_id=partial(topic_id, engine, topic),
             announce=announcer.announce,
             settings=settings,
             slots=slots,
@@ -32,7 +32,7 @@ def archive(engine: Engine, store: ObjectStore, announcer: Announcer, settings: 
     return tuple(topic.name for topic in LANDED)
 
 
-async def incarnation(engine: Engine, topic: str) -> str:
+async def topic_id(engine: Engine, topic: str) -> str:
     """Kafka's id of the topic: one that was made anew begins a new chain."""
     infos = await engine.log.require([topic])
     return str(infos[topic].id)

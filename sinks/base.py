@@ -44,7 +44,7 @@ class SinkPartition(Protocol):
         ...
 
     @property
-    def incarnation(self) -> UUID | None:
+    def topic_id(self) -> UUID | None:
         """Kafka's id of the topic that the position is about, known once open; None: any topic of that name will do."""
         ...
 
@@ -116,10 +116,10 @@ class ObjectStore(Protocol):
 
 
 class ChainKey(NamedTuple):
-    """One chain of objects: a partition of one incarnation of a topic."""
+    """One chain of objects: a partition of the topic with this id."""
 
     topic: str
-    incarnation: str
+    topic_id: str
     partition: int
 
 

@@ -92,7 +92,7 @@ class SinkPartition(Protocol):
         ...
 
     @property
-    def incarnation(self) -> uuid.UUID | None:
+    def topic_id(self) -> uuid.UUID | None:
         """Kafka's id of the topic that the position is about; None: any topic of that name will do."""
         ...
 
@@ -132,8 +132,8 @@ class SinkProcessor:
 
     def identities(self) -> Mapping[str, uuid.UUID]:
         """The topic."""
-        incarnation = self._partition.incarnation
-        return {} if incarnation is None else {self._topic: incarnation}
+        topic_id = self._partition.topic_id
+        return {} if topic_id is None else {self._topic: topic_id}
 
     async def process(self, batches: Sequence[TopicRecords]) -> None:
         """Hand over what is new."""

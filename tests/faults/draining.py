@@ -61,7 +61,7 @@ class Drain:
         people = {tp: end for tp, end in captured.items() if tp.topic == CUSTOMERS.name}
         await self._reached(customers.name, {**passed, **people}, deadline)
         landed = await self._last([topic.name for topic in LANDED], deadline)
-        ids = await barrier.incarnations(self._kafka, [topic.name for topic in LANDED])
+        ids = await barrier.topic_ids(self._kafka, [topic.name for topic in LANDED])
         with contextlib.closing(Warehouse(settings_of(self._bank.environment, SnowflakeSettings))) as warehouse:
             await asyncio.to_thread(
                 barrier.wait_for_ledger,

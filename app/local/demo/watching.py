@@ -26,13 +26,13 @@ async def observed(
     kafka = read(KafkaSettings, environment)
     say = asyncio.get_running_loop().call_soon_threadsafe
     feed = _Feed(board)
-    incarnations = await barrier.incarnations(kafka, [topic.name for topic in LANDED])
+    topic_ids = await barrier.topic_ids(kafka, [topic.name for topic in LANDED])
     log = LogObserver(kafka, board, feed.coverage, on_alert)
     await log.start()
     watching = asyncio.create_task(log.run())
     pollers = [
         polls.ledger(
-            read(SnowflakeSettings, environment), incarnations,
+            read(SnowflakeSettings, environment), topic_ids,
             lambda positions, now_us: say(feed.ledger, positions, now_us),
         ),
         polls.commits(read(SourceSettings, environment), lambda count: say(feed.commits, count)),

@@ -159,7 +159,7 @@ async def _read_to(consumer: Any, ends: Offsets, deadline: float) -> dict[TopicP
     return last
 
 
-async def incarnations(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
+async def topic_ids(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
     """The id of each topic: a topic made again under the same name has another, and its offsets begin anew."""
     async with KafkaLog(settings) as log:
         return {name: str(topic.id) for name, topic in (await log.require(topics)).items()}

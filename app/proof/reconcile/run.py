@@ -30,7 +30,7 @@ def reconcile(environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, s
         offsets = asyncio.run(_fence(environment, timeout_s, say))
         lake = read(S3Settings, environment)
         with contextlib.closing(Warehouse(read(SnowflakeSettings, environment), lake)) as warehouse:
-            ids = asyncio.run(barrier.incarnations(read(KafkaSettings, environment), [topic.name for topic in CDC]))
+            ids = asyncio.run(barrier.topic_ids(read(KafkaSettings, environment), [topic.name for topic in CDC]))
             barrier.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, say=say)
             named = {f"{p.topic}/{p.partition}": offset for p, offset in sorted(offsets.items())}
             return compare_tables(source, warehouse, named, began=began, say=say)

@@ -200,11 +200,11 @@ class Broker:
 
 
 async def in_lake(settings: S3Settings, topic: str) -> dict[str, list[bytes | None]]:
-    """Values in partition 0 by incarnation."""
+    """Values in partition 0 by topic id."""
     store = S3Store(settings)
     try:
         return {
-            key.incarnation: [row.value_bytes() async for _, rows in audit(store, key) for row in rows]
+            key.topic_id: [row.value_bytes() async for _, rows in audit(store, key) for row in rows]
             for key in await chains(store, topic)
             if key.partition == 0
         }

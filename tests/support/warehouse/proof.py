@@ -153,14 +153,14 @@ async def _load(bank: Proof, kafka: KafkaSettings) -> None:
         await store.close()
 
 
-async def _archive(store: S3Store, topic: str, incarnation: str, records: Sequence[Record]) -> list[LakeObject]:
+async def _archive(store: S3Store, topic: str, topic_id: str, records: Sequence[Record]) -> list[LakeObject]:
     made: list[LakeObject] = []
 
-    async def topic_id() -> str:
-        return incarnation
+    async def asked_topic_id() -> str:
+        return topic_id
 
     one = LakePartition(
-        topic, 0, store=store, incarnation=topic_id, announce=made.append, slots=asyncio.Semaphore(1), fail=Deaths(),
+        topic, 0, store=store, topic_id=asked_topic_id, announce=made.append, slots=asyncio.Semaphore(1), fail=Deaths(),
         settings=LakeSettings(max_rows=ROWS_AN_OBJECT, max_age_ms=50),
     )  # fmt: skip
     await one.open()
