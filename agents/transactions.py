@@ -77,7 +77,7 @@ def release(account_id: int, unit: Unit) -> None:
         try:
             _apply(record, unit)
         except PoisonRecordError as error:
-            waiting.bury(record, unit, reason=error.reason, stage=error.stage, message=str(error))
+            unit.dead_letter(record, error)
 
 
 def truncate(order: ControlRecord, unit: Unit) -> None:

@@ -303,7 +303,7 @@ def apply_all(group: str, records: Iterable[InputRecord], apply: RecordHandler, 
             apply(record, unit)
         except PoisonRecordError as error:
             unit.undo()
-            _bury(unit, record, error)
+            unit.dead_letter(record, error)
         except StateError:
             raise
         except Exception as error:
@@ -311,21 +311,6 @@ def apply_all(group: str, records: Iterable[InputRecord], apply: RecordHandler, 
                 f"processing {record.topic}/{record.partition} offset {record.offset} in {group} failed: {discreet(error)}. "
                 "This is a defect, not bad input: the record is not skipped; correct the code and start the worker again."
             ) from error
-
-
-def _bury(unit: BatchUnit, record: InputRecord, error: PoisonRecordError) -> None:
-    unit.dead_letter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        reason=error.reason,
-        stage=error.stage,
-        message=str(error),
-        error=type(error).__name__,
-        headers=record.headers,
-    )
 
 
 def _announce(letter: DeadLetter) -> None:
