@@ -52,14 +52,14 @@ def known(kind: OrderKind, table: str, unit: Unit) -> int:
 def pending_barriers(tables: Mapping[str, tuple[str, Obey]]) -> PendingBarriers:
     """What the engine has to wait for; `tables` has, by name, the CDC topic and how an order is obeyed when that has been read."""
 
-    def awaited(unit: Unit) -> Mapping[BarrierKey, Callable[[Unit], None]]:
+    def pending(unit: Unit) -> Mapping[BarrierKey, Callable[[Unit], None]]:
         return {
             (topic, position(order)): _obeying(order, obey)
             for name, (topic, obey) in tables.items()
             for order in due(name, unit)
         }
 
-    return awaited
+    return pending
 
 
 def position(order: ControlRecord) -> int:

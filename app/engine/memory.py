@@ -193,7 +193,7 @@ class MemoryPartition:
         return self._commit(unit)
 
     def pass_barriers(self, *, now_us: int, reached: Callable[[BarrierKey], bool] = lambda _: True) -> list[Output]:
-        """Do what waited for the end of a topic. Whoever calls this knows which ends have been `reached`: all, if nothing is said."""
+        """Run the actions of the pending barriers that are `reached`: all, unless the caller says otherwise."""
         if self._group.pending_barriers is None:
             return []
         unit = self._unit(now_us)

@@ -1,4 +1,4 @@
-"""What has to wait until a partition has processed all that a topic had when the barrier became known."""
+"""Offset barriers: run an action once a partition has processed a topic up to its end offset at the time of the request."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -11,20 +11,21 @@ from app.engine.kafka import KafkaLog
 from app.engine.unit import Unit
 
 BarrierKey = tuple[str, Hashable]
-"""An input topic, and a name for one barrier: another barrier of the same topic waits for an end of its own."""
+"""An input topic, and what tells apart the barriers of that topic: each has an end offset of its own."""
 
 PendingBarriers = Callable[[Unit], Mapping[BarrierKey, Callable[[Unit], None]]]
-"""What a group waits for, from its state: each barrier with what to do when the topic has been processed up to an end that it had after the
-barrier was known. What is done must take the barrier out of the state."""
+"""Reads the pending barriers from the state of a group, each with its action. The action runs when the barrier is reached, and must remove
+the barrier from the state."""
 
 LOOK_S = 1.0
-"""How long one look into the log may take. One that takes longer is repeated at the next punctuation."""
+"""Timeout of one read of the log. A read that takes longer is repeated at the next punctuation."""
 
 
 class OffsetBarriers:
-    """Says which of the things awaited on one partition have come: everything committed below the topic's end is processed.
+    """Says which barriers of one partition are reached: every committed record below the end offset of the topic is processed.
 
-    The end is the high watermark, asked for once a barrier, after it was known: it covers transactions whose end this worker has not seen.
+    The end offset is the high watermark, read once per barrier, after the barrier became pending. It also covers transactions whose end
+    this worker has not read yet.
     """
 
     def __init__(self, number: int, kafka: KafkaSettings, log: KafkaLog) -> None:
@@ -32,7 +33,7 @@ class OffsetBarriers:
         self._ends: dict[BarrierKey, int] = {}
 
     async def reached(self, pending: Iterable[BarrierKey], position: Callable[[str], int | None]) -> list[BarrierKey]:
-        """Those of `pending` that have come. `position`: the next offset of a topic to process."""
+        """The reached ones of `pending`. `position`: the next offset of a topic to process."""
         barriers = list(pending)
         self._ends = {barrier: end for barrier, end in self._ends.items() if barrier in barriers}
         return [barrier for barrier in barriers if await self._is_reached(barrier, position)]
@@ -48,8 +49,8 @@ class OffsetBarriers:
 
 
 async def nothing_committed(kafka: KafkaSettings, tp: TopicPartition, begin: int, end: int) -> bool:
-    """Whether no committed record has an offset in [begin, end): the marks of transactions and what was aborted fill it. False also when
-    that cannot be known yet, because a transaction is open."""
+    """Whether [begin, end) has no committed record, only markers of transactions and aborted records. False also while a transaction is
+    open there, because its outcome is not known."""
     async with committed_consumer(kafka, fetch_max_wait_ms=100) as consumer:
         consumer.assign([tp])
         consumer.seek(tp, begin)

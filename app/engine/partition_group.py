@@ -57,7 +57,7 @@ class PartitionGroup:
     dead_letter_topic: str
     punctuate: Punctuate | None = None
     pending_barriers: PendingBarriers | None = None
-    """What has to wait until a partition has processed all that a topic has; looked at as often as `punctuate` is."""
+    """The offset barriers in the state of the group. They are checked every `punctuate_interval_ms`, as `punctuate` is called."""
 
     def changelog(self, table: str) -> str:
         """The changelog topic of a table of this group."""
@@ -184,7 +184,7 @@ class GroupPartition:
             return sum(len(records) for _, records in fresh)
 
     async def punctuate(self) -> None:
-        """Do what time made due, and what waited for the end of a topic, if it is time for it."""
+        """Call the group's `punctuate` and run the actions of reached barriers, if `punctuate_interval_ms` have passed."""
         now = time.monotonic()
         if now - self._punctuated < self._engine.punctuate_interval_ms / 1000:
             return

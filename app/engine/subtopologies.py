@@ -1,4 +1,4 @@
-"""Members of an engine: a group of agents with transactional state, or one topic that goes to a sink."""
+"""Makes the two kinds of subtopology: a partition group with transactional state, and one topic that goes to a sink."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
