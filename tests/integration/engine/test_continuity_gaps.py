@@ -13,6 +13,7 @@ from sinks import gaps
 from sinks.audit import audit
 from sinks.base import ChainKey
 from sinks.memory import MemoryStore
+from tests.support.machine.waiting import until
 from tests.support.streams.continuity import EVENTS, Rig
 from tests.support.warehouse.sinks import archived, partition, records
 
@@ -60,7 +61,7 @@ async def test_a_worker_that_has_the_partition_open_is_fenced_by_the_decision(ri
     await rig.expire(EVENTS + 7)
     await accept(rig, MemoryStore())
     rig.submit(fetched)
-    await rig.until(lambda: bool(rig.causes))
+    await until(lambda: bool(rig.causes))
     assert type(rig.causes[0]).__name__ == "FencedError"
 
 

@@ -16,6 +16,7 @@ from sinks.base import (
     SinkRefusedError,
 )
 from sinks.loading import Loader
+from tests.support.machine.waiting import until
 from tests.support.warehouse.sinks import (
     LANDING,
     TOPIC,
@@ -29,7 +30,6 @@ from tests.support.warehouse.sinks import (
     offsets,
     partition,
     records,
-    until,
     write,
 )
 

@@ -1,7 +1,7 @@
 """A group of the engine on a real broker without a worker process around it: opened, fed, closed, and its broker's topics disturbed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +22,8 @@ from app.engine.topic_admin import TopicSpec, ensure_topics
 from app.engine.unit import InputRecord, Unit
 from app.local.stack.stack import Stack
 from tests.support.machine.stack import settings_of
+from tests.support.machine.waiting import until
+from tests.support.streams.broker import remove_topics
 
 EVENTS = 20
 SEEN: Table[bytes, bytes] = Table("seen", bytes, bytes, bytes)
@@ -64,10 +66,7 @@ class Rig:
         await ensure_topics([TopicSpec(topic, 1, {}) for topic in topics], self.kafka)
 
     async def recreate(self, *topics: str) -> None:
-        await self.admin.delete_topics(list(topics))
-        async with asyncio.timeout(30):
-            while set(topics) & set(await self.admin.list_topics()):
-                await asyncio.sleep(0.02)
+        await remove_topics(self.admin, *topics)
         await self.create(*topics)
 
     async def send(self, records: int) -> None:
@@ -130,20 +129,14 @@ class Rig:
     async def process(self) -> None:
         """All that Kafka has."""
         self.submit(await self.fetch())
-        await self.until(lambda: self.engine.cursors[self.input].pending == 0)
+        await until(lambda: self.engine.cursors[self.input].pending == 0)
         assert not self.causes
 
     async def until_death(self) -> str:
         """Why the process would have ended."""
-        await self.until(lambda: bool(self.causes))
+        await until(lambda: bool(self.causes))
         assert exit_code(self.causes[0]) == CONTINUITY
         return str(self.causes[0])
-
-    @staticmethod
-    async def until(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not condition():
-                await asyncio.sleep(0.005)
 
     async def outputs(self) -> int:
         consumer = AIOKafkaConsumer(**connection(self.kafka))

@@ -45,8 +45,9 @@ from tests.support.bank.bank_day import account, customer, transaction
 from tests.support.bank.cdc import Log, Record
 from tests.support.machine.clients import drop_database, s3_client
 from tests.support.machine.stack import StackPool, settings_of
+from tests.support.machine.waiting import until
 from tests.support.streams.streams import Streams
-from tests.support.warehouse.sinks import Deaths, Running, archived, until
+from tests.support.warehouse.sinks import Deaths, Running, archived
 
 ROWS_AN_OBJECT = 2
 

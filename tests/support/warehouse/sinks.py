@@ -26,12 +26,12 @@ from sinks.snowflake import LEDGER, SnowflakeWarehouse, connect
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse, pipe_name
 from tests.support.machine.stack import settings_of
+from tests.support.machine.waiting import until
 from tests.support.warehouse.snowpipe_server import SnowpipeServer
 
 TOPIC, LANDING, TOPIC_ID = "bank.alerts", "ALERTS", "first"
 TABLES = {TOPIC: LANDING, "bank.velocity": "VELOCITY", "bank.transactions": "TRANSACTIONS"}
 BUCKET = "sinks-test"
-TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -259,12 +259,6 @@ async def real_world(database: Database) -> AsyncIterator[World]:
 def offsets(rows: Sequence[Line]) -> list[int]:
     """Sorted offsets, doubles and all."""
     return sorted(row.offset for row in rows)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def archived(one: LakePartition, position: int) -> None:
