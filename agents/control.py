@@ -7,14 +7,14 @@ import msgspec
 from agents.table_commands import Obey
 from app.domain.events import instant_us
 from app.domain.records import ControlRecord
-from app.engine.group import Apply
+from app.engine.partition_group import RecordHandler
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
 
 _orders = msgspec.json.Decoder(ControlRecord)
 
 
-def handler(obeys: Mapping[str, Obey]) -> Apply:
+def handler(obeys: Mapping[str, Obey]) -> RecordHandler:
     """The logic for the control topic in one group; `obeys` has what to do by table. Tables of other groups are not its business."""
 
     def apply(record: InputRecord, unit: Unit) -> None:

@@ -10,7 +10,7 @@ from typing import Final, get_args
 
 from app.config.topics import CONTROL
 from app.domain.records import ControlRecord, OrderKind, encode
-from app.engine.offset_barrier import Awaited, Settling
+from app.engine.offset_barrier import BarrierKey, PendingBarriers
 from app.engine.unit import Unit
 from tables.encoding import after_prefix
 from tables.table_commands import ORDERS, prefix
@@ -49,17 +49,17 @@ def known(kind: OrderKind, table: str, unit: Unit) -> int:
     return max(map(position, orders), default=-1)
 
 
-def settling(tables: Mapping[str, tuple[str, Obey]]) -> Settling:
+def pending_barriers(tables: Mapping[str, tuple[str, Obey]]) -> PendingBarriers:
     """What the engine has to wait for; `tables` has, by name, the CDC topic and how an order is obeyed when that has been read."""
 
-    def awaited(unit: Unit) -> Mapping[Awaited, Callable[[Unit], None]]:
+    def pending(unit: Unit) -> Mapping[BarrierKey, Callable[[Unit], None]]:
         return {
             (topic, position(order)): _obeying(order, obey)
             for name, (topic, obey) in tables.items()
             for order in due(name, unit)
         }
 
-    return awaited
+    return pending
 
 
 def position(order: ControlRecord) -> int:

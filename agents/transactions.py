@@ -19,7 +19,7 @@ from app.domain.changes import Row, RowChange
 from app.domain.records import ControlRecord, encode, key_bytes, plain_id
 from app.domain.scd2 import is_replay, next_positions
 from app.domain.transaction_join import Account
-from app.engine.group import Apply
+from app.engine.partition_group import RecordHandler
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
 from app.native.library import Library
@@ -58,7 +58,7 @@ for _effect in (_APPLIED, _UNCHANGED, _REPLAYED):
     _counts.setdefault(_effect, 0)
 
 
-def handler(limits: waiting.Limits, native: Library | None = None) -> Apply:
+def handler(limits: waiting.Limits, native: Library | None = None) -> RecordHandler:
     """The logic for the transactions' CDC topic. `native` does what is common with transactions, and the same."""
     joiner = None if native is None else Joiner(native)
 
@@ -79,7 +79,7 @@ def release(account: RowKey, unit: Unit) -> None:
         try:
             _apply(record, unit)
         except PoisonRecordError as error:
-            waiting.bury(record, unit, reason=error.reason, stage=error.stage, message=str(error))
+            unit.dead_letter(record, error)
 
 
 def truncate(order: ControlRecord, unit: Unit) -> None:

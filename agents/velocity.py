@@ -17,7 +17,7 @@ from app.domain.rules import RuleSet
 from app.domain.screening import Change, Screening, husk_of, is_truncated, judge, screen
 from app.domain.velocity import CustomerHistory, History
 from app.domain.verdicts import Outcome
-from app.engine.group import Apply
+from app.engine.partition_group import RecordHandler
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
 from app.native.history import NativeHistory, Rules
@@ -34,7 +34,7 @@ _records = msgspec.json.Decoder(TransactionRecord)
 _velocities = msgspec.json.Decoder(VelocityRecord)
 
 
-def handler(rules: RuleSet, cached_events: int = CACHED_EVENTS, native: Library | None = None) -> Apply:
+def handler(rules: RuleSet, cached_events: int = CACHED_EVENTS, native: Library | None = None) -> RecordHandler:
     """The logic for `bank.transactions`. `cached_events`: of how many events, in all, a partition keeps the histories in memory.
 
     `native` does what is common with transactions; what comes of them is the same with it and without it.
@@ -56,7 +56,7 @@ class _Logic:
         self._counts, self._quiet = metrics.RULES.counts, metrics.RULES.together(rules.quiet)
 
     def apply(self, record: InputRecord, unit: Unit) -> None:
-        """Implements `Apply`."""
+        """Implements `RecordHandler`."""
         change = _decode(record)
         histories, customer_id = self._histories(unit), change.record.customer_id
         history = self._take(histories, customer_id, unit)
@@ -109,7 +109,7 @@ class _NativeLogic(_Logic):
         self._screener = Screener(self._native)
 
     def apply(self, record: InputRecord, unit: Unit) -> None:
-        """Implements `Apply`."""
+        """Implements `RecordHandler`."""
         if not self._common(record, unit):
             super().apply(record, unit)
 

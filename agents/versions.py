@@ -18,7 +18,7 @@ from app.domain.changes import Key, RowChange
 from app.domain.records import ControlRecord, Scd2Record, encode, key_of
 from app.domain.scd2 import RowState, Snapshot, Step, Truncation
 from app.domain.times import parse_us
-from app.engine.group import Apply
+from app.engine.partition_group import RecordHandler
 from app.engine.unit import InputRecord, Unit
 from tables.rows import RowKey, Rows, key_reader
 
@@ -40,7 +40,7 @@ class Versioned:
         return self.table.name
 
 
-def handler(versioned: Versioned, then: Then | None = None) -> Apply:
+def handler(versioned: Versioned, then: Then | None = None) -> RecordHandler:
     """The logic for the table's CDC topic. `then` is told the key of each row whose state changed."""
 
     def apply_and_tell(record: InputRecord, unit: Unit) -> None:

@@ -66,20 +66,14 @@ def expire(limits: Limits, unit: Unit) -> None:
             late.setdefault(account_id, []).append(record)
     for account_id, records in late.items():
         _remove(account_id, records, unit)
+        late_account = PoisonRecordError(
+            f"account {account_id} did not come within {limits.max_age_s} s (BANKSTREAM_WAITING_MAX_AGE_S). "
+            "Redrive the record when it has",
+            reason=REASON,
+            stage=STAGE,
+        )
         for record in records:
-            message = (
-                f"account {account_id} did not come within {limits.max_age_s} s (BANKSTREAM_WAITING_MAX_AGE_S). "
-                "Redrive the record when it has"
-            )
-            bury(record, unit, reason=REASON, stage=STAGE, message=message)
-
-
-def bury(record: WaitingRecord, unit: Unit, *, reason: str, stage: str, message: str) -> None:
-    """A waiting record becomes a dead letter."""
-    unit.dead_letter(
-        topic=record.topic, partition=record.partition, offset=record.offset, key=record.key, value=record.value,
-        reason=reason, stage=stage, message=message, headers=record.headers,
-    )  # fmt: skip
+            unit.dead_letter(record, late_account)
 
 
 def _of(account_id: int, unit: Unit) -> Iterable[WaitingRecord]:

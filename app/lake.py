@@ -11,7 +11,7 @@ from app.config.topics import LAKE_OBJECTS, read_catalogue
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
-from app.engine.subtopologies import sink
+from app.engine.subtopologies import sink_subtopology
 from sinks.archive import LakePartition
 from sinks.base import ObjectStore
 from sinks.hints import Announcer
@@ -52,16 +52,16 @@ def archive(
             topic,
             number,
             store=store,
-            incarnation=partial(incarnation, engine, topic),
+            topic_id=partial(topic_id, engine, topic),
             announce=announcer.announce,
             settings=settings,
             slots=slots,
         )
 
-    engine.add(sink(topic, partition))
+    engine.add(sink_subtopology(topic, partition))
 
 
-async def incarnation(engine: Engine, topic: str) -> str:
+async def topic_id(engine: Engine, topic: str) -> str:
     """Kafka's id of the topic: one that was made anew begins a new chain."""
     infos = await engine.log.require([topic])
     return str(infos[topic].id)

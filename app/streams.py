@@ -7,7 +7,7 @@ from app.config.topics import read_catalogue
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
-from app.engine.subtopologies import transactional
+from app.engine.subtopologies import transactional_subtopology
 from app.topology.handlers import members
 from app.topology.partition_groups import STREAMS
 from app.web.address import address
@@ -20,7 +20,7 @@ def make_app() -> App:
     instance, cache = claim(settings.state_dir), Cache(settings.block_cache_mb << 20)
     composed = members(read_catalogue({}), load(WorkerSettings), kafka)
     for group, handlers in composed:
-        engine.add(transactional(group, handlers, engine, state=instance.directory, cache=cache))
+        engine.add(transactional_subtopology(group, handlers, engine, state=instance.directory, cache=cache))
     made = App(STREAMS, engine, instance, url=address(api))
     for group, handlers in composed:
         for topic in handlers:

@@ -14,7 +14,7 @@ from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
 from app.engine.keys import partition_for
-from app.engine.subtopologies import sink
+from app.engine.subtopologies import sink_subtopology
 from sinks.base import ChainKey, ObjectStore, Warehouse
 from sinks.hints import HintPartition, hint_key
 from sinks.loading import Loader
@@ -43,7 +43,7 @@ class Loading:
         self._owned: set[int] = set()
         self._task: asyncio.Task[None] | None = None
         self.loader = Loader(warehouse, store, landing, settings, owns=self._owns)
-        engine.add(sink(LAKE_OBJECTS.name, self._partition))
+        engine.add(sink_subtopology(LAKE_OBJECTS.name, self._partition))
 
     async def close(self) -> None:
         """Stop loading. A load under way ends in the warehouse as it will; the ledger says how."""

@@ -23,7 +23,7 @@ import psutil
 from app.config.settings import KafkaSettings, read
 from app.config.topics import ALERTS, TRANSACTIONS, TRANSACTIONS_CDC, VELOCITY
 from app.domain.times import parse_us
-from app.engine.committed_reader import reading
+from app.engine.committed_reader import committed_consumer
 from app.local.demo.bank import Bank
 from app.local.stack.part import BACKENDS, WORKERS
 from app.local.stack.stack import Stack
@@ -127,7 +127,7 @@ async def _watch(settings: KafkaSettings, seconds: float) -> list[Way]:
     ways: dict[int, Way] = defaultdict(dict)
     changes, derived = msgspec.json.Decoder(_Change), msgspec.json.Decoder(_Derived)
     partitions = await barrier.partitions_of(settings, [TRANSACTIONS_CDC.name, *STATIONS])
-    async with reading(settings) as consumer:
+    async with committed_consumer(settings) as consumer:
         consumer.assign(partitions)
         await consumer.seek_to_end(*partitions)
         end = time.monotonic() + seconds

@@ -33,7 +33,7 @@ from app.config.settings import KafkaSettings, SourceSettings, read
 from app.config.topics import ALERTS, VELOCITY
 from app.domain.records import Source
 from app.domain.times import parse_us
-from app.engine.committed_reader import reading
+from app.engine.committed_reader import committed_consumer
 from app.local.demo.bank import Bank
 from app.local.stack.part import BACKENDS, WORKERS, Part
 from app.local.stack.stack import Stack
@@ -184,7 +184,7 @@ class Observer:
         """Until it is cancelled."""
         partitions = await barrier.partitions_of(self._settings, [ALERTS.name, VELOCITY.name])
         decoder = msgspec.json.Decoder(_Sourced)
-        async with reading(self._settings) as consumer:
+        async with committed_consumer(self._settings) as consumer:
             consumer.assign(partitions)
             await consumer.seek_to_end(*partitions)
             while True:

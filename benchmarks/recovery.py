@@ -40,11 +40,11 @@ from app.domain.events import Facts
 from app.domain.scd2 import RowState
 from app.domain.transaction_join import Passed
 from app.engine import positions
-from app.engine.group import POSITIONS, Group
 from app.engine.kafka import KafkaLog, connection
 from app.engine.keys import partition_for
+from app.engine.partition_group import POSITIONS, PartitionGroup
 from app.engine.store import Store
-from app.engine.transactional_producer import Pair, Transactions
+from app.engine.transactional_producer import Pair, TransactionalProducer
 from app.local.stack.part import Part
 from app.operations.provision import topics
 from app.topology.partition_groups import groups
@@ -145,7 +145,9 @@ async def fill(kafka: KafkaSettings, keys: int) -> Contents:
     """Write the changelogs, by the engine's own transactions."""
     written: Contents = defaultdict(Content)
     for group in groups(CATALOGUE, kafka):
-        producers = [Transactions(f"{group.app_id}.{group.name}.{n}", kafka, EngineSettings()) for n in range(4)]
+        producers = [
+            TransactionalProducer(f"{group.app_id}.{group.name}.{n}", kafka, EngineSettings()) for n in range(4)
+        ]
         for producer in producers:
             await producer.start()
         for table in _tables(group)[1:]:
@@ -167,7 +169,7 @@ async def fill(kafka: KafkaSettings, keys: int) -> Contents:
     return dict(written)
 
 
-async def _identities(group: Group, kafka: KafkaSettings) -> list[tuple[bytes, bytes]]:
+async def _identities(group: PartitionGroup, kafka: KafkaSettings) -> list[tuple[bytes, bytes]]:
     """What the state says of the changelogs that it was made with: without it no worker trusts them."""
     async with KafkaLog(kafka) as log:
         ids = await log.require(changelog.topic for changelog in group.changelogs)
@@ -177,7 +179,7 @@ async def _identities(group: Group, kafka: KafkaSettings) -> list[tuple[bytes, b
     ]
 
 
-def _tables(group: Group) -> list[str]:
+def _tables(group: PartitionGroup) -> list[str]:
     return [POSITIONS, *(table.name for table in group.tables if table.name in SHARES)]
 
 

@@ -21,8 +21,8 @@ from app.domain.records import TransactionRecord, VelocityRecord, encode, key_by
 from app.domain.rules import RuleSet
 from app.domain.screening import Change, screen
 from app.domain.velocity import History
-from app.engine.group import Group
 from app.engine.memory import MemoryPartition
+from app.engine.partition_group import PartitionGroup
 from app.native.library import Library, load
 from tables.truncations import TRUNCATIONS
 from tables.velocity import TABLES
@@ -150,7 +150,7 @@ def naive(case: Case, count: int) -> float:
 
 def agent(case: Case, native: Library | None) -> float:
     """Microseconds a record of the whole agent on a partition in memory: decode, table, encode, emit."""
-    group = Group(
+    group = PartitionGroup(
         "bench", "by-customer", (TRANSACTIONS.name,), (*TABLES, TRUNCATIONS), 4, lambda _: 4, DEAD_LETTERS.name,
     )  # fmt: skip
     partition = MemoryPartition(group, 0)

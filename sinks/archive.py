@@ -30,7 +30,7 @@ YIELD_RECORDS = 200
 class LakePartition:
     """A sink partition (see sinks/base.py). Holds at most two segments: one being written, one being filled.
 
-    `slots` bounds the uploads of the whole worker. `incarnation` answers Kafka's id of the topic, `announce` must not block.
+    `slots` bounds the uploads of the whole worker. `topic_id` answers Kafka's id of the topic, `announce` must not block.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class LakePartition:
         partition: int,
         *,
         store: ObjectStore,
-        incarnation: Callable[[], Awaitable[str]],
+        topic_id: Callable[[], Awaitable[str]],
         announce: Callable[[LakeObject], None],
         settings: LakeSettings,
         slots: asyncio.Semaphore,
         fail: Callable[[BaseException, str], None] = die,
     ) -> None:
         self._topic, self._partition = topic, partition
-        self._store, self._incarnation, self._announce = store, incarnation, announce
+        self._store, self._topic_id, self._announce = store, topic_id, announce
         self._settings, self._slots, self._fail = settings, slots, fail
         self._line = liner(topic, partition)
         self._key = ChainKey(topic, "", partition)
@@ -61,14 +61,14 @@ class LakePartition:
         return None if self._tail is None else self._tail.last_offset + 1
 
     @property
-    def incarnation(self) -> uuid.UUID | None:
+    def topic_id(self) -> uuid.UUID | None:
         """The topic that this chain is of."""
-        return uuid.UUID(self._key.incarnation) if self._key.incarnation else None
+        return uuid.UUID(self._key.topic_id) if self._key.topic_id else None
 
     async def open(self) -> int | None:
         """Find the newest object, and where to go on: behind it, or behind a gap that was accepted. The object is announced again: whoever
         wrote it may have died before it could."""
-        self._key = self._key._replace(incarnation=await self._incarnation())
+        self._key = self._key._replace(topic_id=await self._topic_id())
         self._tail = await chain.newest(self._store, self._key)
         if self._tail is not None:
             self._announce(self._tail)
@@ -92,8 +92,8 @@ class LakePartition:
 
     async def _alarm(self) -> None:
         """Tell of every earlier topic of this name whose end is not known to be in the lake, until somebody has accepted that."""
-        for incarnation in await self._store.children(f"{self._topic}/"):
-            key = self._key._replace(incarnation=incarnation)
+        for topic_id in await self._store.children(f"{self._topic}/"):
+            key = self._key._replace(topic_id=topic_id)
             last = None if key == self._key else await chain.newest(self._store, key)
             if last is None:
                 continue
@@ -103,7 +103,7 @@ class LakePartition:
                 logger.critical(
                     "topic %s was created anew: the chain of %s/%d with id %s ends with offset %d, and what that topic had behind it is "
                     "not in the lake. A new chain is written for id %s. `bankstream doctor` says what to do.",
-                    self._topic, self._topic, self._partition, incarnation, begins - 1, self._key.incarnation,
+                    self._topic, self._topic, self._partition, topic_id, begins - 1, self._key.topic_id,
                 )  # fmt: skip
 
     async def _add(self, record: InputRecord) -> None:

@@ -1,4 +1,6 @@
-"""The contracts of this package: a partition that flows into a sink, a store of immutable objects, and a warehouse with a ledger.
+"""The contracts of this package: a store of immutable objects, and a warehouse with a ledger.
+
+A partition on its way into a sink is `app.engine.processors.SinkPartition`.
 
 A sink is exactly once because it is asked: its effects are its position. Nothing here trusts an acknowledgement, an order of start or a
 group offset. What every implementation owes is tested by one suite, tests/integration/lake/test_sinks_contract.py.
@@ -7,11 +9,9 @@ group offset. What every implementation owes is tested by one suite, tests/integ
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
-from uuid import UUID
 
 import msgspec
 
-from app.engine.unit import InputRecord
 from app.errors import BankstreamError
 
 
@@ -25,36 +25,6 @@ class SinkRefusedError(BankstreamError):
 
 class LedgerConflictError(BankstreamError):
     """The ledger is not where the load began: another loader was there. Nothing of the load took effect; read the ledger and go on."""
-
-
-class SinkPartition(Protocol):
-    """One partition of one topic on its way into a sink. The engine opens it, feeds it in offset order and closes it.
-
-    A failure that a retry cannot mend, or that outlasted the retries, ends the process (`app.engine.exits.die`): nothing that was taken and
-    not made durable is acknowledged anywhere, so the next owner gets it again.
-    """
-
-    async def open(self) -> int | None:
-        """Ask the destination how far it got: the offset to go on from; None: the earliest that Kafka has. Raises when it cannot tell."""
-        ...
-
-    @property
-    def position(self) -> int | None:
-        """The first offset whose effects are not durable yet; None while nothing is known."""
-        ...
-
-    @property
-    def incarnation(self) -> UUID | None:
-        """Kafka's id of the topic that the position is about, known once open; None: any topic of that name will do."""
-        ...
-
-    async def process(self, records: Sequence[InputRecord]) -> None:
-        """Take records. They need not be durable on return: `position` says what is. Waiting here holds back this partition alone."""
-        ...
-
-    async def close(self) -> None:
-        """Stop. What is not durable is dropped, and taken again by the next owner; a write under way may still happen."""
-        ...
 
 
 class LakeObject(msgspec.Struct, frozen=True):
@@ -116,10 +86,10 @@ class ObjectStore(Protocol):
 
 
 class ChainKey(NamedTuple):
-    """One chain of objects: a partition of one incarnation of a topic."""
+    """One chain of objects: a partition of the topic with this id."""
 
     topic: str
-    incarnation: str
+    topic_id: str
     partition: int
 
 

@@ -19,7 +19,7 @@ def folder(key: ChainKey) -> str:
     >>> folder(ChainKey("bank.alerts", "5f0c", 3))
     'bank.alerts/5f0c/3/'
     """
-    return f"{key.topic}/{key.incarnation}/{key.partition}/"
+    return f"{key.topic}/{key.topic_id}/{key.partition}/"
 
 
 def name(key: ChainKey, start: int) -> str:
@@ -79,11 +79,11 @@ def follows(found: LakeObject, last_offset: int, last_sha256: str) -> bool:
 
 
 async def chains(store: ObjectStore, topic: str) -> list[ChainKey]:
-    """Every chain of a topic, of all its incarnations."""
+    """Every chain of a topic, of all topic ids it has had."""
     return [
-        ChainKey(topic, incarnation, int(number))
-        for incarnation in await store.children(f"{topic}/")
-        for number in await store.children(f"{topic}/{incarnation}/")
+        ChainKey(topic, topic_id, int(number))
+        for topic_id in await store.children(f"{topic}/")
+        for number in await store.children(f"{topic}/{topic_id}/")
         if number.isdecimal()
     ]
 

@@ -20,18 +20,18 @@ Worker = Literal["streams", "lake", "capture"]
 class GapRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What was lost and where it goes on.
 
-    Of a topic partition: offsets `first` to `last` of the topic with the id `incarnation`; `last` None: whatever that topic had behind
-    `first` when it was deleted. Processing goes on with `resumes_at` of the topic with the id `resumes_incarnation`. Of capture: `topic` is
+    Of a topic partition: offsets `first` to `last` of the topic with the id `topic_id`; `last` None: whatever that topic had behind
+    `first` when it was deleted. Processing goes on with `resumes_at` of the topic with the id `resumes_topic_id`. Of capture: `topic` is
     the slot, and the numbers are positions in PostgreSQL's log, of which those between `first` and `last` are missing.
     """
 
     worker: Worker
     topic: str
-    incarnation: str
+    topic_id: str = msgspec.field(name="incarnation")
     partition: int
     first: int
     last: int | None
-    resumes_incarnation: str
+    resumes_topic_id: str = msgspec.field(name="resumes_incarnation")
     resumes_at: int
     reason: str
     accepted_by: str
@@ -40,7 +40,7 @@ class GapRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The object."""
-        return name(self.worker, ChainKey(self.topic, self.incarnation, self.partition), self.first)
+        return name(self.worker, ChainKey(self.topic, self.topic_id, self.partition), self.first)
 
 
 _decoder: Final = msgspec.json.Decoder(GapRecord)
@@ -53,7 +53,7 @@ def name(worker: Worker, key: ChainKey, first: int) -> str:
     >>> name("lake", ChainKey("bank.alerts", "5f0c", 3), 7)
     'gaps/lake/bank.alerts/5f0c/3/00000000000000000007.json'
     """
-    return f"{FOLDER}{worker}/{key.topic}/{key.incarnation}/{key.partition}/{first:0{WIDTH}d}.json"
+    return f"{FOLDER}{worker}/{key.topic}/{key.topic_id}/{key.partition}/{first:0{WIDTH}d}.json"
 
 
 async def write(store: ObjectStore, gap: GapRecord) -> GapRecord:
@@ -70,7 +70,7 @@ async def find(store: ObjectStore, worker: Worker, key: ChainKey, first: int) ->
 
 async def resumed(store: ObjectStore, key: ChainKey, position: int) -> int:
     """Where the lake goes on with a chain of which it has everything below `position`: there, or behind gaps that were accepted."""
-    while (gap := await find(store, "lake", key, position)) is not None and gap.resumes_incarnation == key.incarnation:
+    while (gap := await find(store, "lake", key, position)) is not None and gap.resumes_topic_id == key.topic_id:
         position = gap.resumes_at
     return position
 

@@ -111,7 +111,7 @@ class HintPartition:
         return self._outstanding[0][0] if self._outstanding else self._taken
 
     @property
-    def incarnation(self) -> None:
+    def topic_id(self) -> None:
         """Of any topic: a hint that is lost is found by listing."""
         return None
 

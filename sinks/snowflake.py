@@ -165,8 +165,8 @@ class SnowflakeWarehouse:
             f"FROM {self._schema}.{LEDGER}"
         )
         found: dict[ChainKey, LedgerRow] = {}
-        for topic, incarnation, partition, offset, name, sha256 in rows:
-            key = ChainKey(topic, incarnation, int(partition))
+        for topic, topic_id, partition, offset, name, sha256 in rows:
+            key = ChainKey(topic, topic_id, int(partition))
             if key in found:
                 raise ContinuityError(
                     f"the ledger has two rows for {key}. Keep the one with the higher offset, remove the other."
@@ -234,7 +234,7 @@ class SnowflakeWarehouse:
 
 
 def _key(key: ChainKey) -> str:
-    return f"{literal(key.topic)}, {literal(key.incarnation)}, {key.partition:d}"
+    return f"{literal(key.topic)}, {literal(key.topic_id)}, {key.partition:d}"
 
 
 def _name(file: str) -> str:

@@ -101,7 +101,7 @@ def channel_name(key: ChainKey) -> str:
     >>> channel_name(ChainKey("bank.alerts", "5f0c", 3))
     'bank.alerts.5f0c.3'
     """
-    return f"{key.topic}.{key.incarnation}.{key.partition}"
+    return f"{key.topic}.{key.topic_id}.{key.partition}"
 
 
 def pipe_name(landing: str) -> str:

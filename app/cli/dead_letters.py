@@ -93,7 +93,7 @@ def redrive(
     chosen = (
         [named(known, name) for name in dict.fromkeys(names)]
         if names
-        else [one for one in known if one.letter.is_of(topic, reason)]
+        else [one for one in known if one.is_of(topic, reason)]
     )
     with explained(kafka):
         verdicts = asyncio.run(judge(chosen, known, kafka))

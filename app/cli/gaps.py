@@ -60,7 +60,9 @@ def lake(
     where: Where,
     reason: Reason,
     by: By = None,
-    incarnation: Annotated[str | None, typer.Option(help="Kafka's id of a topic that was deleted")] = None,
+    topic_id: Annotated[
+        str | None, typer.Option("--incarnation", help="Kafka's id of a topic that was deleted")
+    ] = None,
 ) -> None:
     """Records that were never archived."""
     from app.config.settings import KafkaSettings, load
@@ -68,7 +70,7 @@ def lake(
 
     kafka = load(KafkaSettings)
     tp, decision = _partition(where), _decision(reason, by)
-    _tell(_with_store(lambda store: accept_lake(store, kafka, tp, decision, incarnation=incarnation)))
+    _tell(_with_store(lambda store: accept_lake(store, kafka, tp, decision, topic_id=topic_id)))
 
 
 @accept.command()

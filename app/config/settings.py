@@ -19,18 +19,14 @@ def split_commas(text: object) -> object:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
 
 
-class Group(BaseSettings):
-    """Settings that belong together. Docstrings and descriptions become docs/CONFIGURATION.md."""
+class EnvironmentSettings(BaseSettings):
+    """Settings that share a prefix of environment variables. Docstrings and descriptions become docs/CONFIGURATION.md."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
-class KafkaSettings(Group):
+class KafkaSettings(EnvironmentSettings, env_prefix="BANKSTREAM_KAFKA_"):
     """How to reach Kafka."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_KAFKA_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port of one or more brokers, comma separated")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -54,12 +50,8 @@ class KafkaSettings(Group):
     )
 
 
-class EngineSettings(Group):
+class EngineSettings(EnvironmentSettings, env_prefix="BANKSTREAM_ENGINE_"):
     """The streaming core."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_ENGINE_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     state_dir: Path = Field(
         Path(".bankstream/state"), description="RocksDB directories; a cache of the changelogs, safe to delete"
@@ -89,12 +81,8 @@ class EngineSettings(Group):
     block_cache_mb: Positive = Field(32, description="RocksDB block cache per worker process")
 
 
-class PostgresSettings(Group):
+class PostgresSettings(EnvironmentSettings, env_prefix="BANKSTREAM_POSTGRES_"):
     """The source database, as the application's own role sees it."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_POSTGRES_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     host: str = Field("127.0.0.1", description="its server")
     port: Port = Field(5432, description="its port")
@@ -122,12 +110,8 @@ class SourceSettings(PostgresSettings):
     reader_password: SecretStr | None = Field(None, description="its password")
 
 
-class S3Settings(Group):
+class S3Settings(EnvironmentSettings, env_prefix="BANKSTREAM_S3_"):
     """The lake."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_S3_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     bucket: str = Field("bank-lake", description="the lake's bucket")
     prefix: str = Field("", description="folder inside the bucket, without slashes at its ends")
@@ -139,12 +123,8 @@ class S3Settings(Group):
     max_attempts: Positive = Field(8, description="of one request, with growing pauses; then the worker ends with 72")
 
 
-class LakeSettings(Group):
+class LakeSettings(EnvironmentSettings, env_prefix="BANKSTREAM_LAKE_"):
     """How records are cut into objects."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_LAKE_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     max_rows: Positive = Field(50_000, description="of one object")
     max_bytes: Positive = Field(16 << 20, description="of the uncompressed lines of one object")
@@ -153,12 +133,8 @@ class LakeSettings(Group):
     max_uploads: Positive = Field(16, description="objects in flight per worker")
 
 
-class SnowflakeSettings(Group):
+class SnowflakeSettings(EnvironmentSettings, env_prefix="BANKSTREAM_SNOWFLAKE_"):
     """The warehouse: a Snowflake account, or any server of its protocol."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_SNOWFLAKE_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     account: str = Field("local", description="account identifier, as in `myorg-myaccount`")
     user: str = Field("bankstream", description="the service user of this process")
@@ -181,12 +157,8 @@ class SnowflakeSettings(Group):
     network_timeout_s: Positive = Field(120, description="for a statement's answer, retries included")
 
 
-class WarehouseSettings(Group):
+class WarehouseSettings(EnvironmentSettings, env_prefix="BANKSTREAM_WAREHOUSE_"):
     """How objects are loaded."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_WAREHOUSE_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     load_interval_ms: Annotated[int, Field(ge=0)] = Field(
         250, description="pause between two loads: more is fewer, larger COPYs"
@@ -214,32 +186,22 @@ class WarehouseSettings(Group):
     )
 
 
-class CaptureSettings(Group):
+class CaptureSettings(EnvironmentSettings, env_prefix="BANKSTREAM_"):
     """Which tables of the source are captured."""
-
-    model_config = SettingsConfigDict(env_prefix="BANKSTREAM_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     tables_file: Path | None = Field(None, description="captured.toml; unset: the one shipped with the application")
 
 
-class ConnectSettings(Group):
+class ConnectSettings(EnvironmentSettings, env_prefix="BANKSTREAM_CONNECT_"):
     """Kafka Connect's REST interface."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_CONNECT_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     url: str = Field("http://127.0.0.1:8083", description="of any worker of the Connect cluster")
     connector: str = Field("bank", description="the connector's name")
     timeout_s: Positive = Field(120, description="a connector that does not stream after this long is an error")
 
 
-class WatchSettings(Group):
+class WatchSettings(EnvironmentSettings, env_prefix="BANKSTREAM_WATCH_"):
     """The watcher of the capture."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_WATCH_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     interval_s: Annotated[float, Field(gt=0)] = Field(2.0, description="between two looks at connector and slot")
     longest_pause_s: Annotated[float, Field(gt=0)] = Field(
@@ -247,10 +209,8 @@ class WatchSettings(Group):
     )
 
 
-class WorkerSettings(Group):
+class WorkerSettings(EnvironmentSettings, env_prefix="BANKSTREAM_"):
     """A worker process."""
-
-    model_config = SettingsConfigDict(env_prefix="BANKSTREAM_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     rules_file: Path | None = Field(None, description="rules.toml; unset: the one shipped with the application")
     metrics_host: str = Field("127.0.0.1", description="address that metrics are served on; nobody logs in to them")
@@ -274,12 +234,8 @@ class WorkerSettings(Group):
     )
 
 
-class ApiSettings(Group):
+class ApiSettings(EnvironmentSettings, env_prefix="BANKSTREAM_API_"):
     """The lookup API of a streams worker."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_API_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     host: str = Field(
         "127.0.0.1", description="address to listen on; another than loopback needs TLS or allow_plaintext"
@@ -317,12 +273,8 @@ class ApiSettings(Group):
     alerts_kept: Positive = Field(1_000, description="recent alerts that every worker has in memory")
 
 
-class StackSettings(Group):
+class StackSettings(EnvironmentSettings, env_prefix="BANKSTREAM_STACK_"):
     """The local stack: where it lives and what of it the user wants to decide."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_STACK_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     home: Path | None = Field(
         None,
@@ -340,24 +292,16 @@ class StackSettings(Group):
     port_warehouse: Port | None = Field(None, description="likewise")
 
 
-class DashboardSettings(Group):
+class DashboardSettings(EnvironmentSettings, env_prefix="BANKSTREAM_DASHBOARD_"):
     """The dashboard; it finds the warehouse by BANKSTREAM_SNOWFLAKE_*."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_DASHBOARD_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     show_personal_data: bool = Field(
         default=False, description="show customers' names, addresses and the like instead of masking them"
     )
 
 
-class WarehouseServerSettings(Group):
+class WarehouseServerSettings(EnvironmentSettings, env_prefix="BANKSTREAM_WAREHOUSE_SERVER_"):
     """The local stack's own warehouse server. Set by the stack, not by people."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BANKSTREAM_WAREHOUSE_SERVER_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 only inside a container's own network")
     port: Port = Field(description="to listen on")

@@ -44,7 +44,9 @@ def sections() -> list[type[BaseSettings]]:
     return [
         found
         for found in vars(settings).values()
-        if isinstance(found, type) and issubclass(found, settings.Group) and found is not settings.Group
+        if isinstance(found, type)
+        and issubclass(found, settings.EnvironmentSettings)
+        and found is not settings.EnvironmentSettings
     ]
 
 

@@ -25,7 +25,7 @@ def committed_reader(settings: KafkaSettings, **options: Any) -> Any:
 
 
 @asynccontextmanager
-async def reading(settings: KafkaSettings, **options: Any) -> AsyncIterator[Any]:
+async def committed_consumer(settings: KafkaSettings, **options: Any) -> AsyncIterator[Any]:
     """One that is started, and stopped at the end."""
     consumer = committed_reader(settings, **options)
     await consumer.start()
@@ -42,7 +42,7 @@ async def everything_in(
     recorded then or later, in milliseconds since the epoch.
     """
     tps = list(partitions)
-    async with reading(settings) as consumer:
+    async with committed_consumer(settings) as consumer:
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
         ends = await consumer.end_offsets(tps)

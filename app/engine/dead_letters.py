@@ -1,51 +1,58 @@
 """Dead letters: a record that could not be processed, kept byte for byte with where it came from and why."""
 
-import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import msgspec
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from app.engine.unit import InputRecord
+from app.errors import PoisonRecordError
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A refused record. `reason` is a short stable word for metrics, `stage` the step that refused it, `error` the exception class."""
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A refused record, as it is written to the dead-letter topic: JSON with these fields in this order.
+
+    `key`, `value` and the values of `headers` are the record's bytes, in base64 as JSON. `reason` is a short stable word for metrics,
+    `stage` the step that refused the record, `error` the exception class, `failed_at` RFC 3339 UTC with microseconds.
+    """
 
     topic: str
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
     reason: str
     stage: str
     error: str
     message: str
-    headers: Sequence[tuple[str, bytes]] = ()
+    failed_at: str
+
+    @property
+    def origin(self) -> str:
+        """Where the refused record stands: topic/partition/offset."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
 
 
-def encode_dead_letter(letter: DeadLetter, now_us: int) -> bytes:
-    """The JSON on the dead-letter topic: key and value as base64, times as RFC 3339 UTC with microseconds."""
-    return msgspec.json.encode(
-        {
-            "topic": letter.topic,
-            "partition": letter.partition,
-            "offset": letter.offset,
-            "key": _base64(letter.key),
-            "value": _base64(letter.value),
-            "headers": [[name, _base64(value)] for name, value in letter.headers],
-            "reason": letter.reason,
-            "stage": letter.stage,
-            "error": letter.error,
-            "message": letter.message,
-            "failed_at": (_EPOCH + timedelta(microseconds=now_us))
-            .isoformat(timespec="microseconds")
-            .replace("+00:00", "Z"),
-        }
+encode_dead_letter: Final = msgspec.json.Encoder().encode
+decode_dead_letter: Final = msgspec.json.Decoder(DeadLetter).decode
+
+
+def dead_letter(record: InputRecord, error: PoisonRecordError, now_us: int) -> DeadLetter:
+    """The dead letter of a record. `now_us`: when it was refused, in microseconds since the epoch."""
+    failed_at = (_EPOCH + timedelta(microseconds=now_us)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+        reason=error.reason,
+        stage=error.stage,
+        error=type(error).__name__,
+        message=str(error),
+        failed_at=failed_at,
     )
-
-
-def _base64(raw: bytes | None) -> str | None:
-    return None if raw is None else base64.b64encode(raw).decode("ascii")

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Subtopology:
     """A set of topics whose partitions of equal number are processed by one processor, made by `factory` from that number.
 
     `partitions` is how many the topics must have, because state was made by that count; None: any. `group_id` is the consumer group
@@ -64,7 +64,7 @@ class Batch:
     begin: int
     records: Sequence[InputRecord]
     unfinished: int
-    """How many processors have yet to take it: a topic can belong to several members."""
+    """How many processors have yet to take it: a topic can belong to several subtopologies."""
     change: "asyncio.Task[Change | None]"
     """Whether the topics were still the same after the fetch."""
 
@@ -94,21 +94,21 @@ class Engine:
         self.kafka, self.settings = kafka, settings
         self.log = KafkaLog(kafka)
         self.cursors: dict[TopicPartition, Cursor] = {}
-        self._members: list[Member] = []
+        self._subtopologies: list[Subtopology] = []
         self._open: dict[tuple[str, int], _Open] = {}
         self._opening: set[asyncio.Task[None]] = set()
         self._watch = TopicWatch(self.log)
         self._watching: asyncio.Task[None] | None = None
         self._closing = False
 
-    def add(self, member: Member) -> None:
-        """Declare a member, before the worker starts."""
-        self._members.append(member)
+    def add(self, subtopology: Subtopology) -> None:
+        """Declare a subtopology, before the worker starts."""
+        self._subtopologies.append(subtopology)
 
     @property
     def topics(self) -> tuple[str, ...]:
         """Every input topic, once."""
-        return tuple(dict.fromkeys(chain.from_iterable(member.topics for member in self._members)))
+        return tuple(dict.fromkeys(chain.from_iterable(subtopology.topics for subtopology in self._subtopologies)))
 
     @property
     def closing(self) -> bool:
@@ -116,32 +116,34 @@ class Engine:
         return self._closing
 
     async def check(self) -> None:
-        """ContinuityError unless all input topics exist with equal partition counts in each member: those by which its state was made."""
+        """ContinuityError unless all input topics exist with equal partition counts in a subtopology: those its state was made by."""
         infos = await self.log.require(self.topics)
-        for member in self._members:
-            counts = {topic: infos[topic].partitions for topic in member.topics}
+        for subtopology in self._subtopologies:
+            counts = {topic: infos[topic].partitions for topic in subtopology.topics}
             if len(set(counts.values())) != 1:
                 raise ContinuityError(
-                    f"the topics of {member.name} must have equal partition counts, but have {counts}"
+                    f"the topics of {subtopology.name} must have equal partition counts, but have {counts}"
                 )
-            if member.partitions is not None and member.partitions not in counts.values():
-                raise ContinuityError(repartitioned(member.topics[0], counts[member.topics[0]], member.partitions))
+            if subtopology.partitions is not None and subtopology.partitions not in counts.values():
+                raise ContinuityError(
+                    repartitioned(subtopology.topics[0], counts[subtopology.topics[0]], subtopology.partitions)
+                )
 
     async def assign(self, assigned: Iterable[TopicPartition]) -> None:
         """Close what is no longer ours, open what is new; what stays is left open and warm."""
         numbers: dict[str, set[int]] = {}
         for tp in assigned:
             numbers.setdefault(tp.topic, set()).add(tp.partition)
-        wanted: dict[tuple[str, int], Member] = {}
-        for member in self._members:
-            shared = [numbers.get(topic, set()) for topic in member.topics]
+        wanted: dict[tuple[str, int], Subtopology] = {}
+        for subtopology in self._subtopologies:
+            shared = [numbers.get(topic, set()) for topic in subtopology.topics]
             if any(part != shared[0] for part in shared):
-                raise ContinuityError(f"the assignment is not co-partitioned for {member.name}: {numbers}")
-            wanted |= {(member.name, number): member for number in shared[0]}
+                raise ContinuityError(f"the assignment is not co-partitioned for {subtopology.name}: {numbers}")
+            wanted |= {(subtopology.name, number): subtopology for number in shared[0]}
         await asyncio.gather(*(self._close(key) for key in self._open.keys() - wanted.keys()))
         await self._open_all({key: wanted[key] for key in wanted.keys() - self._open.keys()})
-        for member in self._members:
-            metrics.OPEN_PARTITIONS.labels(member.name)  # shown from now on, if only as 0: it has joined its group
+        for subtopology in self._subtopologies:
+            metrics.OPEN_PARTITIONS.labels(subtopology.name)  # shown from now on, if only as 0: it has joined its group
 
     async def drain(self) -> None:
         """Make everything fetched stale and wait until nothing is being processed. For the moment before a rebalance.
@@ -207,16 +209,16 @@ class Engine:
         cursor.pending += 1
         return batch
 
-    def submit(self, batch: Batch, member: str) -> None:
-        """Queue a batch for the member's processor of its partition. Stale batches vanish: they are fetched again."""
-        one = self._open.get((member, batch.tp.partition))
+    def submit(self, batch: Batch, subtopology: str) -> None:
+        """Queue a batch for the subtopology's processor of its partition. Stale batches vanish: they are fetched again."""
+        one = self._open.get((subtopology, batch.tp.partition))
         if one is not None and self.cursors.get(batch.tp) is batch.cursor:
             one.idle.clear()
             one.queue.put_nowait(batch)
 
-    def committed(self, member: str, number: int) -> Committed | None:
+    def committed(self, subtopology: str, number: int) -> Committed | None:
         """The committed state of a partition, until the next `await`; None if this worker does not have it open, or it has no state."""
-        one = self._open.get((member, number))
+        one = self._open.get((subtopology, number))
         return (
             one.processor.committed() if one is not None and isinstance(one.processor, TransactionalProcessor) else None
         )
@@ -243,11 +245,11 @@ class Engine:
     def _expect(self) -> None:
         """Watch the topics of what is open now, and begin to if it is the first time."""
         ids, counts = dict[str, uuid.UUID](), dict[str, int]()
-        members = {member.name: member for member in self._members}
+        subtopologies = {subtopology.name: subtopology for subtopology in self._subtopologies}
         for (name, _), one in self._open.items():
             identities = one.processor.identities()
             ids |= identities
-            if (partitions := members[name].partitions) is not None:
+            if (partitions := subtopologies[name].partitions) is not None:
                 counts |= dict.fromkeys(identities, partitions)
         self._watch.ids, self._watch.counts = ids, counts
         if self._watching is None and not self._closing:
@@ -285,26 +287,26 @@ class Engine:
         """ContinuityError when a partition has no position although its group once committed one: its changelogs are gone."""
         stateless: dict[str, list[TopicPartition]] = {}
         for tp in tps:
-            match self._owners(tp):  # a topic of several members has the committed offset of any of them
-                case [(Member(group_id=str(group_id)), one)] if one.processor.position(tp.topic) is None:
+            match self._owners(tp):  # a topic of several subtopologies has the committed offset of any of them
+                case [(Subtopology(group_id=str(group_id)), one)] if one.processor.position(tp.topic) is None:
                     stateless.setdefault(group_id, []).append(tp)
         for group_id, partitions in stateless.items():
             for tp, committed in (await self.log.committed(group_id, partitions)).items():
                 if first[tp] < committed <= end[tp]:
                     raise ContinuityError(state_gone(tp, committed, group_id))
 
-    def _owners(self, tp: TopicPartition) -> list[tuple[Member, _Open]]:
+    def _owners(self, tp: TopicPartition) -> list[tuple[Subtopology, _Open]]:
         return [
-            (member, one)
-            for member in self._members
-            if tp.topic in member.topics and (one := self._open.get((member.name, tp.partition))) is not None
+            (subtopology, one)
+            for subtopology in self._subtopologies
+            if tp.topic in subtopology.topics and (one := self._open.get((subtopology.name, tp.partition))) is not None
         ]
 
-    async def _open_all(self, wanted: Mapping[tuple[str, int], Member]) -> None:
+    async def _open_all(self, wanted: Mapping[tuple[str, int], Subtopology]) -> None:
         """Open these side by side. A stop meanwhile ends it: what is open by then is closed, the rest is left as it was."""
         if self._closing:
             return
-        tasks = [asyncio.create_task(self._open_one(key, member)) for key, member in wanted.items()]
+        tasks = [asyncio.create_task(self._open_one(key, subtopology)) for key, subtopology in wanted.items()]
         self._opening.update(tasks)
         try:
             await asyncio.gather(*tasks)
@@ -314,9 +316,9 @@ class Engine:
         finally:
             self._opening.difference_update(tasks)
 
-    async def _open_one(self, key: tuple[str, int], member: Member) -> None:
+    async def _open_one(self, key: tuple[str, int], subtopology: Subtopology) -> None:
         await self.log.start()
-        processor = member.factory(key[1])
+        processor = subtopology.factory(key[1])
         await processor.open()
         one = self._open[key] = _Open(processor)
         one.idle.set()

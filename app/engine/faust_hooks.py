@@ -382,14 +382,14 @@ class App(FaustApp):
         """The topic as agents of this app consume it: a Faust event a batch."""
         return self.topic(topic, schema=BatchSchema(), internal=False, acks=False)
 
-    def dispatch(self, topic: str, member: str) -> Any:
-        """The Faust agent that hands the batches of a topic to the engine's member of that name."""
+    def dispatch(self, topic: str, subtopology: str) -> Any:
+        """The Faust agent that hands the batches of a topic to the engine's subtopology of that name."""
 
         async def agent(stream: Any) -> None:
             async for batch in stream:
-                self.engine.submit(batch, member)
+                self.engine.submit(batch, subtopology)
 
-        return self.agent(self.batches(topic), name=f"{member}:{topic}")(agent)
+        return self.agent(self.batches(topic), name=f"{subtopology}:{topic}")(agent)
 
     async def _drain(self, *_: Any, **__: Any) -> None:
         self.ready(yes=False)

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from app.engine.dead_letters import DeadLetter
-from app.engine.group import Apply, Group, Punctuate, apply_all
 from app.engine.lru import LruDict
-from app.engine.offset_barrier import Awaited
+from app.engine.offset_barrier import BarrierKey
+from app.engine.partition_group import PartitionGroup, Punctuate, RecordHandler, apply_all
 from app.engine.unit import InputRecord
 from app.engine.unit_of_work import BatchUnit
 
@@ -158,7 +158,7 @@ def _timed(records: Iterable[InputRecord], unit: _MemoryUnit, now_us: int | None
 class MemoryPartition:
     """One partition of a group whose state is in memory. Each call is one unit of work, committed at its end."""
 
-    def __init__(self, group: Group, number: int) -> None:
+    def __init__(self, group: PartitionGroup, number: int) -> None:
         self._group, self.number = group, number
         self._tables = frozenset(table.name for table in group.tables)
         self.store = MemoryStore()
@@ -168,7 +168,7 @@ class MemoryPartition:
     def process(
         self,
         records: Iterable[InputRecord],
-        handlers: Mapping[str, Apply],
+        handlers: Mapping[str, RecordHandler],
         *,
         now_us: int | None = None,
         until: str | None = None,
@@ -192,14 +192,14 @@ class MemoryPartition:
         punctuate(unit)
         return self._commit(unit)
 
-    def settle(self, *, now_us: int, reached: Callable[[Awaited], bool] = lambda _: True) -> list[Output]:
-        """Do what waited for the end of a topic. Whoever calls this knows which ends have been `reached`: all, if nothing is said."""
-        if self._group.settling is None:
+    def pass_barriers(self, *, now_us: int, reached: Callable[[BarrierKey], bool] = lambda _: True) -> list[Output]:
+        """Run the actions of the pending barriers that are `reached`: all, unless the caller says otherwise."""
+        if self._group.pending_barriers is None:
             return []
         unit = self._unit(now_us)
-        for wish, settle in self._group.settling(unit).items():
-            if reached(wish):
-                settle(unit)
+        for barrier, act in self._group.pending_barriers(unit).items():
+            if reached(barrier):
+                act(unit)
         return self._commit(unit)
 
     def _unit(self, now_us: int) -> _MemoryUnit:

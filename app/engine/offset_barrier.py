@@ -1,4 +1,4 @@
-"""What has to wait until a partition has processed all that a topic had when the wish became known."""
+"""Offset barriers: run an action once a partition has processed a topic up to its end offset at the time of the request."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -6,51 +6,52 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from aiokafka import TopicPartition
 
 from app.config.settings import KafkaSettings
-from app.engine.committed_reader import reading
+from app.engine.committed_reader import committed_consumer
 from app.engine.kafka import KafkaLog
 from app.engine.unit import Unit
 
-Awaited = tuple[str, Hashable]
-"""An input topic, and a name for one wish: another wish of the same topic waits for an end of its own."""
+BarrierKey = tuple[str, Hashable]
+"""An input topic, and what tells apart the barriers of that topic: each has an end offset of its own."""
 
-Settling = Callable[[Unit], Mapping[Awaited, Callable[[Unit], None]]]
-"""What a group waits for, from its state: each wish with what to do when the topic has been processed up to an end that it had after the
-wish was known. What is done must take the wish out of the state."""
+PendingBarriers = Callable[[Unit], Mapping[BarrierKey, Callable[[Unit], None]]]
+"""Reads the pending barriers from the state of a group, each with its action. The action runs when the barrier is reached, and must remove
+the barrier from the state."""
 
 LOOK_S = 1.0
-"""How long one look into the log may take. One that takes longer is repeated at the next punctuation."""
+"""Timeout of one read of the log. A read that takes longer is repeated at the next punctuation."""
 
 
-class Settler:
-    """Says which of the things awaited on one partition have come: everything committed below the topic's end is processed.
+class OffsetBarriers:
+    """Says which barriers of one partition are reached: every committed record below the end offset of the topic is processed.
 
-    The end is the high watermark, asked for once a wish, after it was known: it covers transactions whose end this worker has not seen.
+    The end offset is the high watermark, read once per barrier, after the barrier became pending. It also covers transactions whose end
+    this worker has not read yet.
     """
 
     def __init__(self, number: int, kafka: KafkaSettings, log: KafkaLog) -> None:
         self._number, self._kafka, self._log = number, kafka, log
-        self._ends: dict[Awaited, int] = {}
+        self._ends: dict[BarrierKey, int] = {}
 
-    async def reached(self, awaited: Iterable[Awaited], position: Callable[[str], int | None]) -> list[Awaited]:
-        """Those of `awaited` that have come. `position`: the next offset of a topic to process."""
-        wished = list(awaited)
-        self._ends = {wish: end for wish, end in self._ends.items() if wish in wished}
-        return [wish for wish in wished if await self._has_come(wish, position)]
+    async def reached(self, pending: Iterable[BarrierKey], position: Callable[[str], int | None]) -> list[BarrierKey]:
+        """The reached ones of `pending`. `position`: the next offset of a topic to process."""
+        barriers = list(pending)
+        self._ends = {barrier: end for barrier, end in self._ends.items() if barrier in barriers}
+        return [barrier for barrier in barriers if await self._is_reached(barrier, position)]
 
-    async def _has_come(self, wish: Awaited, position: Callable[[str], int | None]) -> bool:
-        tp = TopicPartition(wish[0], self._number)
-        if wish not in self._ends:
-            self._ends[wish] = (await self._log.end([tp]))[tp]
-        end, begin = self._ends[wish], position(tp.topic)
+    async def _is_reached(self, barrier: BarrierKey, position: Callable[[str], int | None]) -> bool:
+        tp = TopicPartition(barrier[0], self._number)
+        if barrier not in self._ends:
+            self._ends[barrier] = (await self._log.end([tp]))[tp]
+        end, begin = self._ends[barrier], position(tp.topic)
         if begin is None:
             begin = (await self._log.beginning([tp]))[tp]
         return begin >= end or await nothing_committed(self._kafka, tp, begin, end)
 
 
 async def nothing_committed(kafka: KafkaSettings, tp: TopicPartition, begin: int, end: int) -> bool:
-    """Whether no committed record has an offset in [begin, end): the marks of transactions and what was aborted fill it. False also when
-    that cannot be known yet, because a transaction is open."""
-    async with reading(kafka, fetch_max_wait_ms=100) as consumer:
+    """Whether [begin, end) has no committed record, only markers of transactions and aborted records. False also while a transaction is
+    open there, because its outcome is not known."""
+    async with committed_consumer(kafka, fetch_max_wait_ms=100) as consumer:
         consumer.assign([tp])
         consumer.seek(tp, begin)
         deadline = asyncio.get_running_loop().time() + LOOK_S

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from app.engine import metrics
 from app.engine.committed import Committed
-from app.engine.group import Apply, GroupPartition, TopicRecords
+from app.engine.partition_group import GroupPartition, RecordHandler, TopicRecords
 from app.engine.unit import InputRecord
 from app.errors import BankstreamError
 
@@ -49,7 +49,7 @@ class Processor(Protocol):
 class TransactionalProcessor:
     """A partition of a group whose effects are Kafka transactions. `handlers` has the logic for each input topic."""
 
-    def __init__(self, partition: GroupPartition, handlers: dict[str, Apply]) -> None:
+    def __init__(self, partition: GroupPartition, handlers: dict[str, RecordHandler]) -> None:
         self._partition, self._handlers = partition, handlers
 
     async def open(self) -> None:
@@ -84,28 +84,32 @@ class TransactionalProcessor:
 
 
 class SinkPartition(Protocol):
-    """A partition whose effects are outside Kafka: an object store, a warehouse."""
+    """One partition of one topic on its way into a sink. The engine opens it, feeds it in offset order and closes it.
+
+    A failure that a retry cannot mend, or that outlasted the retries, ends the process (`exits.die`): nothing that was taken and
+    not made durable is acknowledged anywhere, so the next owner gets it again.
+    """
+
+    async def open(self) -> int | None:
+        """Ask the destination how far it got: the offset to go on from; None: the earliest that Kafka has. Raises when it cannot tell."""
+        ...
 
     @property
     def position(self) -> int | None:
-        """The first offset whose effects are not durable yet."""
+        """The first offset whose effects are not durable yet; None while nothing is known."""
         ...
 
     @property
-    def incarnation(self) -> uuid.UUID | None:
-        """Kafka's id of the topic that the position is about; None: any topic of that name will do."""
-        ...
-
-    async def open(self) -> int | None:
-        """The offset to go on from; None: from the earliest that Kafka has."""
+    def topic_id(self) -> uuid.UUID | None:
+        """Kafka's id of the topic that the position is about, known once open; None: any topic of that name will do."""
         ...
 
     async def process(self, records: Sequence[InputRecord]) -> None:
-        """Take records in offset order; waiting here is backpressure."""
+        """Take records. They need not be durable on return: `position` says what is. Waiting here holds back this partition alone."""
         ...
 
     async def close(self) -> None:
-        """Stop background work."""
+        """Stop. What is not durable is dropped, and taken again by the next owner; a write under way may still happen."""
         ...
 
 
@@ -132,8 +136,8 @@ class SinkProcessor:
 
     def identities(self) -> Mapping[str, uuid.UUID]:
         """The topic."""
-        incarnation = self._partition.incarnation
-        return {} if incarnation is None else {self._topic: incarnation}
+        topic_id = self._partition.topic_id
+        return {} if topic_id is None else {self._topic: topic_id}
 
     async def process(self, batches: Sequence[TopicRecords]) -> None:
         """Hand over what is new."""

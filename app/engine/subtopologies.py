@@ -1,16 +1,18 @@
-"""Members of an engine: a group of agents with transactional state, or one topic that goes to a sink."""
+"""Makes the two kinds of subtopology: a partition group with transactional state, and one topic that goes to a sink."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rocksdict import Cache
 
-from app.engine.engine import Engine, Member
-from app.engine.group import Apply, Group, GroupPartition
+from app.engine.engine import Engine, Subtopology
+from app.engine.partition_group import GroupPartition, PartitionGroup, RecordHandler
 from app.engine.processors import Processor, SinkPartition, SinkProcessor, TransactionalProcessor
 
 
-def transactional(group: Group, handlers: Mapping[str, Apply], engine: Engine, *, state: Path, cache: Cache) -> Member:
+def transactional_subtopology(
+    group: PartitionGroup, handlers: Mapping[str, RecordHandler], engine: Engine, *, state: Path, cache: Cache
+) -> Subtopology:
     """A group whose agents' logic is in `handlers`, one for each of its topics."""
     if missing := set(group.topics) - handlers.keys():
         raise ValueError(f"group {group.name} has no handler for {', '.join(sorted(missing))}")
@@ -21,9 +23,9 @@ def transactional(group: Group, handlers: Mapping[str, Apply], engine: Engine, *
         )
         return TransactionalProcessor(partition, dict(handlers))
 
-    return Member(group.name, group.topics, make, partitions=group.partitions, group_id=group.app_id)
+    return Subtopology(group.name, group.topics, make, partitions=group.partitions, group_id=group.app_id)
 
 
-def sink(topic: str, partition: Callable[[int], SinkPartition]) -> Member:
+def sink_subtopology(topic: str, partition: Callable[[int], SinkPartition]) -> Subtopology:
     """One topic whose partitions go to a sink."""
-    return Member(topic, (topic,), lambda number: SinkProcessor(topic, partition(number)))
+    return Subtopology(topic, (topic,), lambda number: SinkProcessor(topic, partition(number)))

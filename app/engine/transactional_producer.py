@@ -24,7 +24,7 @@ class TransactionFailedError(BankstreamError):
     """A transaction did not commit, or may have: the changelog decides, so the partition has to be opened anew."""
 
 
-class Transactions:
+class TransactionalProducer:
     """The transactional id of one partition group and partition.
 
     Starting it fences the previous owner of the id and settles its open transaction (Kafka's InitProducerId).

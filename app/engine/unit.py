@@ -4,6 +4,7 @@ from collections.abc import MutableMapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from app.engine.table import Table, View
+from app.errors import PoisonRecordError
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -88,19 +89,7 @@ class Unit(Protocol):
         partition count that the topic has in the catalogue. Order is kept per topic and partition."""
         ...
 
-    def dead_letter(
-        self,
-        *,
-        topic: str,
-        partition: int,
-        offset: int,
-        key: bytes | None,
-        value: bytes | None,
-        reason: str,
-        stage: str,
-        message: str,
-        headers: Headers = (),
-    ) -> None:
+    def dead_letter(self, record: InputRecord, error: PoisonRecordError) -> None:
         """Bury an earlier record that turned out to be hopeless (it waited for something that never came). For the record at hand,
-        raise `PoisonRecordError` instead."""
+        raise `error` instead."""
         ...

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from app.engine.dead_letters import DeadLetter, encode_dead_letter
+from app.engine.dead_letters import DeadLetter, dead_letter, encode_dead_letter
 from app.engine.keys import partition_for
 from app.engine.store import Readable
 from app.engine.table import Table, View, declared
-from app.engine.unit import Headers
+from app.engine.unit import InputRecord
 from app.errors import PoisonRecordError
 
 K = TypeVar("K")
@@ -175,25 +175,12 @@ class BatchUnit:
             count = self._counts[topic] = self._partitions_of(topic)
         return partition_for(key, count)
 
-    def dead_letter(
-        self,
-        *,
-        topic: str,
-        partition: int,
-        offset: int,
-        key: bytes | None,
-        value: bytes | None,
-        reason: str,
-        stage: str,
-        message: str,
-        error: str = PoisonRecordError.__name__,
-        headers: Headers = (),
-    ) -> None:
+    def dead_letter(self, record: InputRecord, error: PoisonRecordError) -> None:
         """Bury a record in this very transaction."""
-        letter = DeadLetter(topic, partition, offset, key, value, reason, stage, error, message, tuple(headers))
+        letter = dead_letter(record, error, self.now_us)
         self.dead_letters.append(letter)
         self.undo_log.append(self.dead_letters)
-        self.emit(self._dead_letter_topic, key=key, value=encode_dead_letter(letter, self.now_us))
+        self.emit(self._dead_letter_topic, key=letter.key, value=encode_dead_letter(letter))
 
     def mark(self) -> None:
         """Everything up to here stands, whatever becomes of the next record."""

@@ -20,14 +20,14 @@ from app.config.topics import (
     scd2_topic,
 )
 from app.domain.captured import CapturedTable
-from app.engine.group import Apply, Group
-from app.engine.offset_barrier import Settling
+from app.engine.offset_barrier import PendingBarriers
+from app.engine.partition_group import PartitionGroup, RecordHandler
 from app.native.library import load
 from app.topology.partition_groups import groups
 from tables.rows import rows_of
 
-Handlers = dict[str, Apply]
-Member = tuple[Group, Handlers]
+Handlers = dict[str, RecordHandler]
+Member = tuple[PartitionGroup, Handlers]
 
 
 def members(catalogue: Catalogue, settings: WorkerSettings, kafka: KafkaSettings) -> tuple[Member, ...]:
@@ -47,13 +47,21 @@ def members(catalogue: Catalogue, settings: WorkerSettings, kafka: KafkaSettings
     }
     by_account, by_customer, *by_key = groups(catalogue, kafka)
     composed: list[Member] = [
-        (replace(by_account, punctuate=partial(waiting.expire, bounds), settling=_settling([account])), of_accounts),
-        (replace(by_customer, settling=_settling([customer])), of_customers),
+        (
+            replace(
+                by_account, punctuate=partial(waiting.expire, bounds), pending_barriers=_pending_barriers([account])
+            ),
+            of_accounts,
+        ),
+        (replace(by_customer, pending_barriers=_pending_barriers([customer])), of_customers),
     ]
     for group in by_key:
         handlers = {cdc_topic(one.table).name: versions.handler(one) for one in declared}
         composed.append(
-            (replace(group, settling=_settling(declared)), {**handlers, CONTROL.name: _control(declared, {})})
+            (
+                replace(group, pending_barriers=_pending_barriers(declared)),
+                {**handlers, CONTROL.name: _control(declared, {})},
+            )
         )
     return tuple(composed)
 
@@ -68,11 +76,11 @@ def _versioned(table: CapturedTable, settings: WorkerSettings) -> Versioned:
     return Versioned(table, rows_of(table), scd2_topic(table).name, untracked)
 
 
-def _control(versioned: Iterable[Versioned], others: dict[str, Obey]) -> Apply:
+def _control(versioned: Iterable[Versioned], others: dict[str, Obey]) -> RecordHandler:
     return control.handler({**{one.name: table_commands.keep for one in versioned}, **others})
 
 
-def _settling(versioned: Iterable[Versioned]) -> Settling:
-    return table_commands.settling({
+def _pending_barriers(versioned: Iterable[Versioned]) -> PendingBarriers:
+    return table_commands.pending_barriers({
         one.name: (cdc_topic(one.table).name, partial(versions.obey, one)) for one in versioned
     })  # fmt: skip

@@ -14,14 +14,14 @@ from app.config.topics import (
     Catalogue,
     cdc_topic,
 )
-from app.engine.group import Group
+from app.engine.partition_group import PartitionGroup
 from tables import forwarded_transactions, rows, snapshots, table_commands, truncations, velocity, waiting
 
 STREAMS: Final = "bankstream-streams"
 """Consumer group, and part of transactional ids and changelog names: changing it abandons the state."""
 
 
-def groups(catalogue: Catalogue, kafka: KafkaSettings) -> tuple[Group, ...]:
+def groups(catalogue: Catalogue, kafka: KafkaSettings) -> tuple[PartitionGroup, ...]:
     """By account: accounts and transactions, which share key bytes. By customer: customers and what is keyed by them. By key, if there
     are any: the tables that are known by their declaration only.
 
@@ -29,7 +29,7 @@ def groups(catalogue: Catalogue, kafka: KafkaSettings) -> tuple[Group, ...]:
     """
     versioned = [table for table in catalogue.declared if table.versions]
     group = partial(
-        Group, app_id=STREAMS, partitions=kafka.partitions, dead_letter_topic=DEAD_LETTERS.name,
+        PartitionGroup, app_id=STREAMS, partitions=kafka.partitions, dead_letter_topic=DEAD_LETTERS.name,
         partitions_of=partial(catalogue.partition_count, configured=kafka.partitions),
     )  # fmt: skip
     by_account = group(

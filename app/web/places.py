@@ -46,7 +46,7 @@ class Worker(Protocol):
         """Which worker was assigned each input partition."""
         ...
 
-    def committed(self, member: str, number: int) -> Committed | None:
+    def committed(self, group_name: str, number: int) -> Committed | None:
         """The committed state of a partition that is open here."""
         ...
 

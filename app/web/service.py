@@ -74,8 +74,8 @@ class _Worker:
     def addresses(self) -> Mapping[TopicPartition, str]:
         return self._app.addresses()
 
-    def committed(self, member: str, number: int) -> Committed | None:
-        return self._app.engine.committed(member, number)
+    def committed(self, group_name: str, number: int) -> Committed | None:
+        return self._app.engine.committed(group_name, number)
 
 
 class ApiService(AsgiService):

@@ -123,14 +123,14 @@ def test_a_re_snapshot_changes_what_changed_and_closes_what_is_gone() -> None:
     running.take(*(log.change("c", after=card(number=number)) for number in (1, 2, 3)))
     before = len(running.values(TOPIC))
     running.take(*snapshot(log, card(number=1), card(number=2, limit="99.00"), card(number=4)))
-    running.settle()
+    running.pass_barriers()
     found = running.values(TOPIC)[before:]
     assert kinds(found) == [
         ("close", "superseded", 2), ("open", "resnapshot", 2), ("open", "created", 4), ("close", "vanished", 3),
     ]  # fmt: skip
     assert found[-1]["source"]["offset"] == 5, "the row that bore the mark"
     assert found[-1]["valid_to"] == found[-1]["source"]["commit_time"]
-    assert running.settle() == [], "once"
+    assert running.pass_barriers() == [], "once"
 
 
 def test_a_row_that_came_while_the_snapshot_was_read_lives_on() -> None:
@@ -139,7 +139,7 @@ def test_a_row_that_came_while_the_snapshot_was_read_lives_on() -> None:
     wrote_before = log.lsn + 2  # below the snapshot's position: its transaction was under way
     read = snapshot(log, card(number=1))
     running.take(*read, log.change("c", after=card(number=2), lsn=wrote_before), log.change("c", after=card(number=3)))
-    running.settle()
+    running.pass_barriers()
     assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2), ("open", "created", 3)]
 
 
@@ -154,7 +154,7 @@ def test_a_key_that_is_inserted_again_before_all_have_heard_that_it_vanished_has
         ("close", "vanished", 1),
         ("open", "revived", 1),
     ]
-    assert running.settle() == []
+    assert running.pass_barriers() == []
 
 
 @pytest.mark.parametrize("inserted_again", [True, False])
@@ -166,14 +166,14 @@ def test_a_row_that_a_snapshot_missed_was_gone_before_the_truncate_that_is_heard
     truncate = log.change("t")
     again = log.change("c", after=card(number=1))
     running.take(first, truncate, *([again] if inserted_again else []))
-    running.settle()
+    running.pass_barriers()
     found = [record for record in running.values(TOPIC) if record["key"]["number"] == 1][1:]
     assert kinds(found) == [("close", "vanished", 1), *([("open", "revived", 1)] if inserted_again else [])]
     assert found[0]["source"]["offset"] == first.offset
     assert kinds(running.values(TOPIC))[-1 if not inserted_again else 4] == ("close", "truncated", 2)
     before = len(running.values(TOPIC))
     running.take(last)
-    running.settle()
+    running.pass_barriers()
     assert kinds(running.values(TOPIC)[before:]) == [("open", "created", 5)]
 
 
@@ -181,7 +181,7 @@ def test_a_snapshot_that_leaves_rows_out_closes_nothing() -> None:
     table = CapturedTable("cards", CARDS.key, CARDS.untracked, whole_snapshots=False)
     running, log = streams(table), Cards()
     running.take(log.change("c", after=card(number=1)), *snapshot(log, card(number=2)))
-    running.settle()
+    running.pass_barriers()
     assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2)]
     assert running.values("bank.control") == []
 
@@ -189,7 +189,7 @@ def test_a_snapshot_that_leaves_rows_out_closes_nothing() -> None:
 def test_rows_read_beside_the_stream_say_nothing_of_others() -> None:
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)), log.change("r", after=card(number=2), snapshot="incremental"))
-    running.settle()
+    running.pass_barriers()
     assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2)]
 
 
@@ -198,7 +198,7 @@ def test_a_snapshot_that_is_sent_again_closes_nothing_that_came_after_it() -> No
     running.take(log.change("c", after=card(number=1)))
     read = snapshot(log, card(number=1))
     running.take(*read)
-    running.settle()
+    running.pass_barriers()
     running.take(log.change("c", after=card(number=2), lsn=read[0].offset + 1), *(log.again(record) for record in read))
-    running.settle()
+    running.pass_barriers()
     assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2)]

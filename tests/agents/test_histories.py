@@ -66,11 +66,15 @@ class Product:
         self.obeyed[partition] += len(batch)
         self._take(self.partitions[partition].process(batch, self.handlers))
 
-    def settle(self, partition: int) -> None:
+    def pass_barriers(self, partition: int) -> None:
         """As the engine does it: what waits is done when all that was there when it was first seen has been read."""
         ends = self.ends[partition]
         end, read = len(self.past.log[partition]), self.read[partition]
-        self._take(self.partitions[partition].settle(now_us=0, reached=lambda wish: ends.setdefault(wish, end) <= read))
+        self._take(
+            self.partitions[partition].pass_barriers(
+                now_us=0, reached=lambda barrier: ends.setdefault(barrier, end) <= read
+            )
+        )
 
     def hear(self) -> None:
         """Everything that is logged is read, and every order has come; nothing else."""
@@ -84,7 +88,7 @@ class Product:
         """Everything has been done."""
         self.hear()
         for partition in range(PARTITIONS):
-            self.settle(partition)
+            self.pass_barriers(partition)
 
     def states(self) -> dict[Key, Any]:
         """The current rows that live."""
@@ -229,8 +233,8 @@ class History(RuleBasedStateMachine):
         self.product.order(partition)
 
     @rule(partition=numbers)
-    def settle(self, partition: int) -> None:
-        self.product.settle(partition)
+    def pass_barriers(self, partition: int) -> None:
+        self.product.pass_barriers(partition)
 
     @rule(ahead=numbers, behind=numbers)
     def run_ahead(self, ahead: int, behind: int) -> None:
@@ -238,7 +242,7 @@ class History(RuleBasedStateMachine):
         self.product.deliver(ahead, 1 << 30)
         while self.product.obeyed[behind] < len(self.product.control[behind]):
             self.product.order(behind)
-        self.product.settle(behind)
+        self.product.pass_barriers(behind)
 
     @precondition(lambda self: any(self.past.log))
     @rule()

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from app.engine.group import Group, ProcessingError
 from app.engine.memory import MemoryPartition
+from app.engine.partition_group import PartitionGroup, ProcessingError
 from app.engine.unit import InputRecord, Unit
 from tests.support.bank.cdc import Log, Record, json_bytes
 from tests.support.streams.streams import Streams
@@ -110,7 +110,7 @@ def test_a_defect_is_reported_by_position_and_not_by_what_it_stumbled_over() -> 
         raise ValueError(f"what is {record.value!r}?")
 
     topic = "bank.public.customers"
-    group = Group("test", "by-customer", (topic,), (), 1, lambda _: 1, "letters")
+    group = PartitionGroup("test", "by-customer", (topic,), (), 1, lambda _: 1, "letters")
     with pytest.raises(
         ProcessingError, match=r"bank\.public\.customers/0 offset 0 in by-customer failed: ValueError"
     ) as found:

@@ -207,7 +207,7 @@ def test_a_truncate_closes_what_it_took_and_leaves_what_came_after() -> None:
     truncate = log.change("t")
     streams.take(log.change("c", after=CUSTOMER | {"customer_id": 3}), truncate)
     assert len(streams.values("bank.scd2.customers")) == 3, "older changes may still come"
-    streams.settle()
+    streams.pass_barriers()
     found = streams.values("bank.scd2.customers")
     assert [(r["key"]["customer_id"], r["reason"]) for r in found[3:]] == [(1, "truncated"), (2, "truncated")]
     (order,) = streams.values("bank.control")
@@ -224,7 +224,7 @@ def test_an_order_that_cannot_be_read_is_buried_by_every_group(damage: bytes | s
         damage = re.sub(rb'(?<="commit_time":")[^"]*', damage.encode(), order.value)
     streams.take(Record("bank.control", damage, order.key, 0, 1))
     assert streams.reasons == ["not_an_order"] * len(streams.members)
-    assert not streams.settle(), "nobody obeys it"
+    assert not streams.pass_barriers(), "nobody obeys it"
 
 
 def test_a_change_that_a_truncate_overtook_is_gone_too() -> None:
@@ -232,7 +232,7 @@ def test_a_change_that_a_truncate_overtook_is_gone_too() -> None:
     late = log.change("c", after=CUSTOMER)
     late_move = moves.change("c", after=transaction())
     streams.take(log.change("t"), moves.change("t"), late, money.change("c", after=ACCOUNT), late_move)
-    streams.settle()
+    streams.pass_barriers()
     assert [r["reason"] for r in streams.values("bank.scd2.customers")] == ["created", "truncated"]
     assert [r["op"] for r in streams.values("bank.transactions")] == ["created", "deleted"]
 

@@ -15,14 +15,14 @@ from app.config.rules_file import load_rules
 from app.config.topics import ALERTS, CONTROL, DEAD_LETTERS, TRANSACTIONS, VELOCITY
 from app.domain.records import AlertRecord, ControlRecord, TransactionRecord, VelocityRecord, encode, key_bytes
 from app.domain.times import format_us
-from app.engine.group import Apply, Group
 from app.engine.memory import MemoryPartition, Output
+from app.engine.partition_group import PartitionGroup, RecordHandler
 from tables.truncations import TRUNCATIONS
 from tables.velocity import TABLES
 from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, START_US, naive_windows, transaction
 
 RULES = load_rules(None)
-GROUP = Group(
+GROUP = PartitionGroup(
     app_id="test",
     name="by-customer",
     topics=(TRANSACTIONS.name, CONTROL.name),
@@ -49,7 +49,7 @@ class Agent:
 
     def __init__(self, cached_events: int = velocity.CACHED_EVENTS) -> None:
         self.partition = MemoryPartition(GROUP, 1)
-        self.handlers: dict[str, Apply] = {
+        self.handlers: dict[str, RecordHandler] = {
             TRANSACTIONS.name: velocity.handler(RULES, cached_events),
             CONTROL.name: control.handler({"transactions": velocity.truncated}),
         }

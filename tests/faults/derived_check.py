@@ -104,7 +104,7 @@ class Derived:
             for oracle in (self._oracle.accounts[number], self._oracle.customers[number]):
                 await self._emitted(number, oracle.partition.process(records, oracle.handlers), reader)
                 now_us = records[-1].timestamp * 1_000
-                await self._emitted(number, oracle.partition.settle(now_us=now_us), reader)
+                await self._emitted(number, oracle.partition.pass_barriers(now_us=now_us), reader)
 
     async def _passed_on(self, reader: Reader) -> tuple[dict[int, dict[int, int]], dict[tuple[int, int], Listed]]:
         """What is in `bank.transactions`: by source partition and offset the account state; by source partition and account the records."""

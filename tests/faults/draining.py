@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 
 from app.config.settings import KafkaSettings, SnowflakeSettings, SourceSettings
 from app.config.topics import CONTROL, CUSTOMERS, TRANSACTIONS
-from app.engine.group import POSITIONS
+from app.engine.partition_group import POSITIONS
 from app.proof.reconcile import barrier
 from app.proof.reconcile.report import ReconcileError
 from app.proof.reconcile.warehouse import Warehouse
@@ -62,7 +62,7 @@ class Drain:
         people = {tp: end for tp, end in captured.items() if tp.topic == CUSTOMERS.name}
         await self._reached(customers.name, {**passed, **people}, deadline)
         landed = await self._last([topic.name for topic in CATALOGUE.landed], deadline)
-        ids = await barrier.incarnations(self._kafka, [topic.name for topic in CATALOGUE.landed])
+        ids = await barrier.topic_ids(self._kafka, [topic.name for topic in CATALOGUE.landed])
         with contextlib.closing(Warehouse(settings_of(self._bank.environment, SnowflakeSettings))) as warehouse:
             await asyncio.to_thread(
                 barrier.wait_for_ledger,

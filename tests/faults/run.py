@@ -89,7 +89,7 @@ class Runner:
         )
         outcome.recovery_s.append(round(self.bank.recovery.since(firing.at) or 0.0, 2))
         wanted = self.bank.recovery.offsets(firing.at)
-        ids = asyncio.run(barrier.incarnations(self.bank.kafka, [VELOCITY.name]))
+        ids = asyncio.run(barrier.topic_ids(self.bank.kafka, [VELOCITY.name]))
         with contextlib.closing(Warehouse(settings_of(self.bank.environment, SnowflakeSettings))) as warehouse:
             barrier.wait_for_ledger(warehouse, wanted, ids, timeout_s=RECOVERY_TIMEOUT_S, say=lambda _: None)
         outcome.landed_s.append(round(time.time() - firing.at, 2))

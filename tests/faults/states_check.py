@@ -3,7 +3,7 @@
 from aiokafka import TopicPartition
 
 from app.config.settings import KafkaSettings
-from app.engine.group import POSITIONS
+from app.engine.partition_group import POSITIONS
 from tests.faults.logs import Reader, beginning
 from tests.faults.oracle import Oracle
 from tests.faults.verdict import Verdict

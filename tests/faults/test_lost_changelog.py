@@ -20,6 +20,7 @@ from app.topology.partition_groups import groups
 from tests.integration.streams.test_streams_worker import collect, in_memory, rows, send
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of
+from tests.support.streams.broker import admin_client
 from tests.support.streams.workers import Workers
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -35,10 +36,8 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 async def admin(stack: Stack) -> AsyncIterator[AIOKafkaAdminClient]:
-    made = AIOKafkaAdminClient(**connection(settings_of(stack, KafkaSettings)))
-    await made.start()
-    yield made
-    await made.close()
+    async with admin_client(settings_of(stack, KafkaSettings)) as made:
+        yield made
 
 
 async def emitted(kafka: KafkaSettings) -> dict[TopicPartition, int]:

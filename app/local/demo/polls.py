@@ -49,7 +49,7 @@ class Poller:
 
 
 def ledger(
-    settings: SnowflakeSettings, incarnations: Mapping[str, str], tell: Callable[[Mapping[Place, int], int], object]
+    settings: SnowflakeSettings, topic_ids: Mapping[str, str], tell: Callable[[Mapping[Place, int], int], object]
 ) -> Poller:
     """Tells where the ledger stands and when (microseconds since the epoch), as often as LEDGER_INTERVAL_S."""
 
@@ -62,8 +62,8 @@ def ledger(
                 now_us = time.time_ns() // 1_000
                 found = {
                     (topic, int(partition)): int(offset)
-                    for topic, incarnation, partition, offset in rows
-                    if incarnations.get(topic) == incarnation
+                    for topic, topic_id, partition, offset in rows
+                    if topic_ids.get(topic) == topic_id
                 }
                 tell(found, now_us)
 

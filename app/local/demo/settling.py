@@ -37,7 +37,7 @@ async def settle(environment: Mapping[str, str], *, timeout_s: float, say: Say) 
     await _processed(kafka, captured, deadline)
     await _processed(kafka, await _last(kafka, [TRANSACTIONS.name], deadline), deadline)
     made = await _last(kafka, derived, deadline)
-    ids = await barrier.incarnations(kafka, [*cdc, *derived])
+    ids = await barrier.topic_ids(kafka, [*cdc, *derived])
     await asyncio.to_thread(
         _loaded, read(SnowflakeSettings, environment), {**captured, **made}, ids, deadline - time.monotonic(), say
     )

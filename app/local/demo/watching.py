@@ -26,13 +26,13 @@ async def observed(
     kafka, catalogue = read(KafkaSettings, environment), read_catalogue(environment)
     say = asyncio.get_running_loop().call_soon_threadsafe
     feed = _Feed(board)
-    incarnations = await barrier.incarnations(kafka, catalogue.landing)
+    topic_ids = await barrier.topic_ids(kafka, catalogue.landing)
     log = LogObserver(kafka, catalogue, board, feed.coverage, on_alert)
     await log.start()
     watching = asyncio.create_task(log.run())
     pollers = [
         polls.ledger(
-            read(SnowflakeSettings, environment), incarnations,
+            read(SnowflakeSettings, environment), topic_ids,
             lambda positions, now_us: say(feed.ledger, positions, now_us),
         ),
         polls.commits(read(SourceSettings, environment), lambda count: say(feed.commits, count)),

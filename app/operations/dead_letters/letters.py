@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from app.config.settings import KafkaSettings
 from app.config.topics import DEAD_LETTERS
 from app.engine.committed_reader import everything_in
+from app.engine.dead_letters import DeadLetter, decode_dead_letter
 from app.engine.kafka import KafkaLog
 from app.errors import BankstreamError, one_line
 
@@ -19,40 +19,16 @@ class DeadLetterError(BankstreamError):
     """A dead letter that is not there, or cannot be sent again."""
 
 
-class Letter(msgspec.Struct, frozen=True):
-    """A dead letter as it stands on its topic. `key`, `value` and the values of `headers` are the refused record's bytes."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    reason: str
-    stage: str
-    error: str
-    message: str
-    failed_at: str
-    headers: tuple[tuple[str, bytes | None], ...] = ()
-
-    @property
-    def origin(self) -> str:
-        """Where the refused record stands: topic/partition/offset."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
-
-    def is_of(self, topic: str | None, reason: str | None) -> bool:
-        """Whether it was refused on this topic for this reason; None: on any, for any."""
-        return (not topic or topic == self.topic) and (not reason or reason == self.reason)
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """A letter and its own position on the dead-letter topic, by which people name it: `partition/offset`."""
 
     name: str
-    letter: Letter
+    letter: DeadLetter
 
-
-_letters = msgspec.json.Decoder(Letter)
+    def is_of(self, topic: str | None, reason: str | None) -> bool:
+        """Whether it was refused on this topic for this reason; None: on any, for any."""
+        return (not topic or topic == self.letter.topic) and (not reason or reason == self.letter.reason)
 
 
 async def find(kafka: KafkaSettings, *, topic: str | None = None, reason: str | None = None) -> list[Found]:
@@ -61,9 +37,10 @@ async def find(kafka: KafkaSettings, *, topic: str | None = None, reason: str | 
         infos = await log.require([DEAD_LETTERS.name])
     tps = [TopicPartition(DEAD_LETTERS.name, number) for number in range(infos[DEAD_LETTERS.name].partitions)]
     found = [
-        Found(f"{record.partition}/{record.offset}", letter)
+        one
         async for record in everything_in(kafka, tps)
-        if record.value is not None and (letter := _letters.decode(record.value)).is_of(topic, reason)
+        if record.value is not None
+        and (one := Found(f"{record.partition}/{record.offset}", decode_dead_letter(record.value))).is_of(topic, reason)
     ]
     return sorted(found, key=_position)
 

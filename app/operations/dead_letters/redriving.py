@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.config.settings import KafkaSettings
 from app.config.topics import ACCOUNTS, CUSTOMERS, TRANSACTIONS, TRANSACTIONS_CDC
-from app.engine.committed_reader import POLL_MS, reading
+from app.engine.committed_reader import POLL_MS, committed_consumer
 from app.engine.kafka import KafkaLog, connection
 from app.operations.dead_letters.letters import Found
 
@@ -48,7 +48,7 @@ async def judge(found: Sequence[Found], everything: Sequence[Found], kafka: Kafk
     async with KafkaLog(kafka) as log:
         infos = await log.topics({tp.topic for tp in by_partition})
     verdicts: list[Verdict] = []
-    async with reading(kafka) as consumer:
+    async with committed_consumer(kafka) as consumer:
         for tp, letters in sorted(by_partition.items()):
             letters.sort(key=lambda one: one.letter.offset)
             if tp.topic not in infos or tp.partition >= infos[tp.topic].partitions:

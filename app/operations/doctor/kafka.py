@@ -12,8 +12,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from app.config.settings import KafkaSettings
 from app.engine.committed_reader import everything_in
-from app.engine.group import POSITIONS, Group
 from app.engine.kafka import KafkaLog, connection
+from app.engine.partition_group import POSITIONS, PartitionGroup
 from app.engine.positions import CHANGELOG, Position, decode
 from app.engine.topic_admin import TopicSpec
 from app.operations.doctor.findings import Finding
@@ -46,7 +46,7 @@ class Ends:
 class Processed:
     """What one partition of a streams group says of itself."""
 
-    group: Group
+    group: PartitionGroup
     number: int
     positions: Mapping[str, Position] = field(default_factory=dict)
     changelogs: Mapping[str, UUID] = field(default_factory=dict)
@@ -229,7 +229,7 @@ async def check_topics(kafka: KafkaSettings, specs: Sequence[TopicSpec]) -> list
     return judge_topics(specs, found, kafka.replication_factor)
 
 
-async def check_positions(kafka: KafkaSettings, groups: Sequence[Group]) -> list[Finding]:
+async def check_positions(kafka: KafkaSettings, groups: Sequence[PartitionGroup]) -> list[Finding]:
     """Positions and changelogs of the streams groups against Kafka."""
     names = {
         *(topic for group in groups for topic in group.topics),
@@ -256,7 +256,7 @@ async def check_positions(kafka: KafkaSettings, groups: Sequence[Group]) -> list
     return judge_positions(processed, {name: info.id for name, info in infos.items()}, ends)
 
 
-async def read_positions(kafka: KafkaSettings, group: Group, log: KafkaLog) -> list[Processed]:
+async def read_positions(kafka: KafkaSettings, group: PartitionGroup, log: KafkaLog) -> list[Processed]:
     """What every partition of a group says of itself, in their order: the whole changelog of positions is read."""
     changelog = group.changelog(POSITIONS)
     latest: dict[int, dict[bytes, bytes]] = {number: {} for number in range(group.partitions)}

@@ -43,28 +43,26 @@ def judge_lake(
 ) -> list[Finding]:
     """Whether the chains are whole and Kafka still has what follows them."""
     findings: list[Finding] = []
-    accepted = {(gap.topic, gap.incarnation, gap.partition, gap.first): gap for gap in known if gap.worker == "lake"}
+    accepted = {(gap.topic, gap.topic_id, gap.partition, gap.first): gap for gap in known if gap.worker == "lake"}
     for one in chains:
-        topic, incarnation, number = one.key
+        topic, topic_id, number = one.key
         subject = f"{topic}/{number}"
         if one.broken:
             findings.append(Finding("chain-broken", subject, one.broken))
         if one.newest is None:
             continue
         next_offset = one.newest.last_offset + 1
-        while (
-            gap := accepted.get((topic, incarnation, number, next_offset))
-        ) and gap.resumes_incarnation == incarnation:
+        while (gap := accepted.get((topic, topic_id, number, next_offset))) and gap.resumes_topic_id == topic_id:
             next_offset = gap.resumes_at
         accept = f"if that loss is accepted: bankstream gaps accept lake {subject} --reason '…'"
-        if topic in ids and incarnation != str(ids[topic]):
+        if topic in ids and topic_id != str(ids[topic]):
             if gap is None:
                 findings.append(
                     Finding(
                         "lake-recreated", subject,
-                        f"the chain of id {incarnation} ends with offset {next_offset - 1}; now topic {topic} has id {ids[topic]}, and "
+                        f"the chain of id {topic_id} ends with offset {next_offset - 1}; now topic {topic} has id {ids[topic]}, and "
                         f"what the old one had from offset {next_offset} on is not in the lake",
-                        f"bankstream gaps accept lake {subject} --incarnation {incarnation} --reason '…'",
+                        f"bankstream gaps accept lake {subject} --incarnation {topic_id} --reason '…'",
                     )
                 )  # fmt: skip
             continue
@@ -107,7 +105,7 @@ def judge_ledger(
                 Finding(
                     "ledger-ahead",
                     subject,
-                    f"{subject} (id {key.incarnation}) is loaded through offset {row.last_offset}, the lake has {has}",
+                    f"{subject} (id {key.topic_id}) is loaded through offset {row.last_offset}, the lake has {has}",
                 )
             )
         elif kept is None or (kept.sha256, kept.last_offset) != (row.last_sha256, row.last_offset):

@@ -11,10 +11,10 @@ from uuid import UUID
 from aiokafka import TopicPartition
 
 from app.config.settings import EngineSettings, KafkaSettings
-from app.engine.group import POSITIONS, Group
 from app.engine.kafka import KafkaLog
+from app.engine.partition_group import POSITIONS, PartitionGroup
 from app.engine.positions import Position, encode
-from app.engine.transactional_producer import Transactions
+from app.engine.transactional_producer import TransactionalProducer
 from app.errors import BankstreamError
 from app.operations.doctor.capture import Break, read_breaks
 from app.operations.doctor.kafka import read_positions
@@ -46,29 +46,29 @@ class _Place:
 
 
 async def accept_lake(
-    store: ObjectStore, kafka: KafkaSettings, tp: TopicPartition, decision: Decision, *, incarnation: str | None = None
+    store: ObjectStore, kafka: KafkaSettings, tp: TopicPartition, decision: Decision, *, topic_id: str | None = None
 ) -> GapRecord:
-    """The lake goes on with the first record that Kafka has. With `incarnation`, what a deleted topic of that id had behind its chain."""
+    """The lake goes on with the first record that Kafka has. With `topic_id`, what a deleted topic of that id had behind its chain."""
     now = await _place(kafka, tp)
-    key = ChainKey(tp.topic, incarnation or now.topic_id, tp.partition)
+    key = ChainKey(tp.topic, topic_id or now.topic_id, tp.partition)
     newest = await chain.newest(store, key)
     if newest is None:
         raise GapError(
-            f"the lake has no chain of {tp.topic}/{tp.partition} with id {key.incarnation}: nothing of it was archived"
+            f"the lake has no chain of {tp.topic}/{tp.partition} with id {key.topic_id}: nothing of it was archived"
         )
     begins = await gaps.resumed(store, key, newest.last_offset + 1)
-    if key.incarnation == now.topic_id and begins >= now.first:
+    if key.topic_id == now.topic_id and begins >= now.first:
         raise GapError(
             f"nothing is lost of {tp.topic}/{tp.partition}: the lake needs offset {begins}, Kafka begins with {now.first}"
         )
-    return await gaps.write(store, _record("lake", now, key.incarnation, begins, decision))
+    return await gaps.write(store, _record("lake", now, key.topic_id, begins, decision))
 
 
 async def accept_streams(
     store: ObjectStore,
     kafka: KafkaSettings,
     engine: EngineSettings,
-    groups: Sequence[Group],
+    groups: Sequence[PartitionGroup],
     tp: TopicPartition,
     decision: Decision,
 ) -> list[GapRecord]:
@@ -84,9 +84,14 @@ async def accept_streams(
 
 
 async def _accept_group(
-    store: ObjectStore, kafka: KafkaSettings, engine: EngineSettings, group: Group, now: _Place, decision: Decision
+    store: ObjectStore,
+    kafka: KafkaSettings,
+    engine: EngineSettings,
+    group: PartitionGroup,
+    now: _Place,
+    decision: Decision,
 ) -> GapRecord | None:
-    transactions = Transactions(group.transactional_id(now.tp.partition), kafka, engine)
+    transactions = TransactionalProducer(group.transactional_id(now.tp.partition), kafka, engine)
     await transactions.start()  # from here on no worker moves the position
     try:
         async with KafkaLog(kafka) as log:
@@ -95,7 +100,7 @@ async def _accept_group(
         if position is None or (str(position.topic_id) == now.topic_id and position.offset >= now.first):
             return None
         gap = await gaps.write(store, _record("streams", now, str(position.topic_id), position.offset, decision))
-        goes_on = Position(gap.resumes_at, UUID(gap.resumes_incarnation))
+        goes_on = Position(gap.resumes_at, UUID(gap.resumes_topic_id))
         target = (group.changelog(POSITIONS), now.tp.partition)
         await transactions.commit({target: [(now.tp.topic.encode(), encode(goes_on))]})
     finally:
@@ -112,7 +117,7 @@ async def accept_capture(
         raise GapError(f"the heartbeats show no gap {wanted}. They show: {', '.join(breaks) or 'none'}")
     found = breaks[wanted]
     gap = GapRecord(
-        worker="capture", topic=slot, incarnation="-", partition=0, first=found.last, last=found.resumed, resumes_incarnation="-",
+        worker="capture", topic=slot, topic_id="-", partition=0, first=found.last, last=found.resumed, resumes_topic_id="-",
         resumes_at=found.resumed, reason=decision.reason, accepted_by=decision.by, accepted_at=decision.at,
     )  # fmt: skip
     return await gaps.write(store, gap)
@@ -126,9 +131,9 @@ async def _place(kafka: KafkaSettings, tp: TopicPartition) -> _Place:
         return _Place(tp, str(info.id), (await log.beginning([tp]))[tp])
 
 
-def _record(worker: gaps.Worker, now: _Place, incarnation: str, first: int, decision: Decision) -> GapRecord:
+def _record(worker: gaps.Worker, now: _Place, topic_id: str, first: int, decision: Decision) -> GapRecord:
     return GapRecord(
-        worker=worker, topic=now.tp.topic, incarnation=incarnation, partition=now.tp.partition, first=first,
-        last=now.first - 1 if incarnation == now.topic_id else None, resumes_incarnation=now.topic_id, resumes_at=now.first,
+        worker=worker, topic=now.tp.topic, topic_id=topic_id, partition=now.tp.partition, first=first,
+        last=now.first - 1 if topic_id == now.topic_id else None, resumes_topic_id=now.topic_id, resumes_at=now.first,
         reason=decision.reason, accepted_by=decision.by, accepted_at=decision.at,
     )  # fmt: skip

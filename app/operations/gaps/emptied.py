@@ -18,7 +18,7 @@ from app.domain.changes import RowChange
 from app.domain.records import ControlRecord, Source, encode
 from app.domain.times import format_us
 from app.engine.committed_reader import everything_in
-from app.engine.transactional_producer import Transactions
+from app.engine.transactional_producer import TransactionalProducer
 from app.errors import BankstreamError, PoisonRecordError
 from sinks.gaps import GapRecord
 
@@ -46,7 +46,7 @@ async def close_emptied(
         if table.versions and table.whole_snapshots and not await _was_read(table, since_ms, kafka)
     ]
     if emptied:
-        transactions = Transactions(TRANSACTIONAL_ID, kafka, engine)
+        transactions = TransactionalProducer(TRANSACTIONAL_ID, kafka, engine)
         await transactions.start()
         try:
             orders = [(None, encode(msgspec.structs.replace(order, table=name))) for name in emptied]

@@ -6,14 +6,14 @@ from aiokafka.errors import KafkaError
 
 from app.config.settings import EngineSettings, KafkaSettings
 from app.config.topics import Catalogue
-from app.engine.group import Group
+from app.engine.partition_group import PartitionGroup
 from app.engine.topic_admin import TopicSpec, ensure_topics, policy
 from app.errors import one_line
 from app.operations.capture.errors import TopicsError
 
 
 def specs(
-    catalogue: Catalogue, groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings
+    catalogue: Catalogue, groups: Iterable[PartitionGroup], kafka: KafkaSettings, engine: EngineSettings
 ) -> list[TopicSpec]:
     """Every topic as it shall be. A changelog is compacted, or kept for its table's retention if it has one."""
     topics = [
@@ -42,7 +42,7 @@ def specs(
 
 
 async def provision(
-    catalogue: Catalogue, groups: Iterable[Group], kafka: KafkaSettings, engine: EngineSettings
+    catalogue: Catalogue, groups: Iterable[PartitionGroup], kafka: KafkaSettings, engine: EngineSettings
 ) -> list[str]:
     """Create what is missing; answers the names created. ContinuityError when one exists with another partition count.
 

@@ -63,13 +63,13 @@ def ends(connection: SnowflakeConnection, database: str) -> dict[ChainKey, int]:
         connection,
         f"SELECT topic, incarnation, log_partition, last_offset FROM {identifier(database)}.BRONZE.{LEDGER}",  # noqa: S608
     )
-    return {ChainKey(topic, incarnation, int(partition)): int(offset) for topic, incarnation, partition, offset in rows}
+    return {ChainKey(topic, topic_id, int(partition)): int(offset) for topic, topic_id, partition, offset in rows}
 
 
 def limits(first: Ends, second: Ends) -> dict[tuple[str, int], int | None]:
     """Through which offsets two warehouses can be compared while the first goes on loading: those that both have passed.
 
-    A landing row does not say of which incarnation of its topic it is. So a partition that has had several is compared as a whole, which
+    A landing row does not say of which topic id it is. So a partition that has had several is compared as a whole, which
     takes a moment when both are at the same place: RebuildError if they are not.
     """
     found: dict[tuple[str, int], int | None] = {}

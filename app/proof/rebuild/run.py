@@ -116,4 +116,4 @@ def _compare(
 
 
 def _name(key: ChainKey) -> str:
-    return f"{key.topic}/{key.incarnation}/{key.partition}"
+    return f"{key.topic}/{key.topic_id}/{key.partition}"

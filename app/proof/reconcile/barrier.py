@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from app.config.settings import KafkaSettings, SourceSettings
 from app.config.topics import HEARTBEAT
-from app.engine.committed_reader import reading
+from app.engine.committed_reader import committed_consumer
 from app.engine.kafka import KafkaLog
 from app.postgres import as_bank
 from app.proof.reconcile.report import ReconcileError
@@ -82,7 +82,7 @@ async def everything_committed(
     """
     deadline = time.monotonic() + timeout_s
     try:
-        async with reading(settings) as consumer:
+        async with committed_consumer(settings) as consumer:
             await _pass_marker(consumer, Marker(source), deadline, timeout_s, say)
         return await last_records(settings, await partitions_of(settings, topics), deadline)
     except KafkaError as error:
@@ -125,7 +125,7 @@ async def last_records(
     up to the high watermarks. The last stable offset would not do: the marks of a transaction are written to its partitions one after
     another, so one of them may show what was committed while the others do not yet.
     """
-    async with KafkaLog(settings) as log, reading(settings) as consumer:
+    async with KafkaLog(settings) as log, committed_consumer(settings) as consumer:
         ends, beginnings = await log.end(partitions), await log.beginning(partitions)
         found = {partition: -1 for partition in partitions if ends[partition] == beginnings[partition]}
         reach = TAIL_RECORDS
@@ -159,7 +159,7 @@ async def _read_to(consumer: Any, ends: Offsets, deadline: float) -> dict[TopicP
     return last
 
 
-async def incarnations(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
+async def topic_ids(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
     """The id of each topic: a topic made again under the same name has another, and its offsets begin anew."""
     async with KafkaLog(settings) as log:
         return {name: str(topic.id) for name, topic in (await log.require(topics)).items()}

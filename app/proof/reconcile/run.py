@@ -31,7 +31,7 @@ def reconcile(environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, s
         offsets = asyncio.run(_fence(environment, topics, timeout_s, say))
         lake = read(S3Settings, environment)
         with contextlib.closing(Warehouse(read(SnowflakeSettings, environment), lake)) as warehouse:
-            ids = asyncio.run(barrier.incarnations(read(KafkaSettings, environment), topics))
+            ids = asyncio.run(barrier.topic_ids(read(KafkaSettings, environment), topics))
             barrier.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, say=say)
             named = {f"{p.topic}/{p.partition}": offset for p, offset in sorted(offsets.items())}
             return compare_tables(source, warehouse, named, began=began, say=say)

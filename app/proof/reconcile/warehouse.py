@@ -131,7 +131,7 @@ ASIDE: Final = """
 BOUND: Final = "union all select column1, column2, column3, parse_json(column4) from values {rows}"
 
 Ledger = Mapping[tuple[str, str, int], int]
-"""Last loaded offset by (topic, incarnation, partition)."""
+"""Last loaded offset by (topic, topic_id, partition)."""
 
 
 class Warehouse:
@@ -154,7 +154,7 @@ class Warehouse:
         rows = self._run(  # our own names, here and below
             f"SELECT topic, incarnation, log_partition, last_offset FROM {self._database}.BRONZE.{LEDGER}"  # noqa: S608
         )
-        return {(topic, incarnation, int(partition)): int(offset) for topic, incarnation, partition, offset in rows}
+        return {(topic, topic_id, int(partition)): int(offset) for topic, topic_id, partition, offset in rows}
 
     def rows(
         self, table: str, columns: tuple[Column, ...], snapshot: Snapshot

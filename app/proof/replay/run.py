@@ -13,8 +13,8 @@ from typing import Final
 
 from app.config.settings import KafkaSettings, WorkerSettings
 from app.config.topics import CONTROL, TRANSACTIONS, Catalogue
-from app.engine.group import Group
 from app.engine.memory import MemoryPartition, Output
+from app.engine.partition_group import PartitionGroup
 from app.proof.replay.outputs import Outputs
 from app.proof.replay.recording import Recorded
 from app.topology.handlers import Handlers, members
@@ -29,7 +29,7 @@ which is there anyway. What does not fit is read again and again."""
 
 @dataclass
 class _Member:
-    group: Group
+    group: PartitionGroup
     handlers: Handlers
     partition: MemoryPartition
 
@@ -81,7 +81,7 @@ class Replay:
         for (
             member
         ) in self._members:  # a file may have its partitions one after another: what it lacks is known at its end
-            self._emitted(member.partition.settle(now_us=latest_ms * 1000), outputs)
+            self._emitted(member.partition.pass_barriers(now_us=latest_ms * 1000), outputs)
         for member in self._members:
             for letter in member.partition.dead_letters:
                 summary.dead_letters[letter.reason] = summary.dead_letters.get(letter.reason, 0) + 1

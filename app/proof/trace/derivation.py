@@ -13,6 +13,7 @@ from app.domain.records import AlertRecord, Scd2Close, Source, TransactionRecord
 from app.domain.scd2 import version_id
 from app.domain.screening import alert_id
 from app.domain.times import format_us
+from app.engine.dead_letters import DeadLetter
 from app.errors import PoisonRecordError
 from app.postgres import lsn_text
 from app.proof.reconcile import canonical
@@ -38,22 +39,13 @@ class Opened(msgspec.Struct, frozen=True, tag_field="op", tag="open"):
     source: Source
 
 
-class Refused(msgspec.Struct, frozen=True):
-    """A dead letter."""
-
-    topic: str
-    partition: int
-    offset: int
-    value: bytes | None
-
-
-Derived = Opened | Scd2Close | TransactionRecord | VelocityRecord | AlertRecord | Refused
+Derived = Opened | Scd2Close | TransactionRecord | VelocityRecord | AlertRecord | DeadLetter
 
 _TYPES: Final[dict[str, Any]] = {
     TRANSACTIONS.name: TransactionRecord,
     VELOCITY.name: VelocityRecord,
     ALERTS.name: AlertRecord,
-    DEAD_LETTERS.name: Refused,
+    DEAD_LETTERS.name: DeadLetter,
 }
 
 
@@ -85,7 +77,7 @@ def read_change(position: Position, value: bytes | None) -> RowChange:
 
 def origin(record: Derived) -> Position:
     """Where the record says that it comes from."""
-    if isinstance(record, Refused):
+    if isinstance(record, DeadLetter):
         return Position(record.topic, record.partition, record.offset)
     return Position(record.source.topic, record.source.partition, record.source.offset)
 
@@ -99,7 +91,7 @@ def evidence(record: Derived) -> list[Position]:
 
 def checks(topic: str, record: Derived, change: RowChange) -> list[Check]:
     """A derived record against the change it names."""
-    if isinstance(record, Refused):
+    if isinstance(record, DeadLetter):
         raise TypeError("a refused record is compared by its bytes")
     found = [_source(record.source, change)]
     if isinstance(record, Opened):
@@ -111,7 +103,7 @@ def checks(topic: str, record: Derived, change: RowChange) -> list[Check]:
     return found
 
 
-def refused(record: Refused, value: bytes | None) -> Check:
+def refused(record: DeadLetter, value: bytes | None) -> Check:
     """A dead letter against the record it holds."""
     return judged(
         record.value == value,

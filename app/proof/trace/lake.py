@@ -47,7 +47,7 @@ class Lake:
         self._contents: dict[str, _Content] = {}
 
     async def chains(self, position: Position) -> list[ChainKey]:
-        """The chains of the record's partition: one an incarnation of its topic."""
+        """The chains of the record's partition: one an id of its topic."""
         return [key for key in await chain.chains(self._store, position.topic) if key.partition == position.partition]
 
     async def find(self, key: ChainKey, offset: int) -> Found | None:

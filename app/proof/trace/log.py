@@ -60,7 +60,7 @@ class Log:
         topic_id = await self._topic_id(position.topic)
         if topic_id is None:
             return noted(f"topic {position.topic} is no longer there")
-        if found is not None and found.chain.incarnation != topic_id:
+        if found is not None and found.chain.topic_id != topic_id:
             return noted("expired: the topic was made anew since")
         tp = TopicPartition(position.topic, position.partition)
         if position.offset < (await self._log.beginning([tp]))[tp]:

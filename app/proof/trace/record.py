@@ -141,7 +141,7 @@ async def whole_chain(store: ObjectStore, key: ChainKey) -> Step:
         checks = (
             holds(f"{objects:,} objects with {rows:,} records, each as it was written and linked to the one before it"),
         )
-    return Step("chain", f"{key.topic}/{key.incarnation}/{key.partition}", checks)
+    return Step("chain", f"{key.topic}/{key.topic_id}/{key.partition}", checks)
 
 
 def _session(tables: Tables | TablesError) -> Tables:

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings, read
 from app.config.topics import read_catalogue
+from app.engine.dead_letters import DeadLetter
 from app.errors import BankstreamError
 from app.proof.trace import derivation, values
-from app.proof.trace.derivation import Derived, Opened, Refused
+from app.proof.trace.derivation import Derived, Opened
 from app.proof.trace.lake import Lake
 from app.proof.trace.log import Log
 from app.proof.trace.models import MODELS, Model
@@ -139,7 +140,7 @@ class _Way:
         position = derivation.origin(record)
         if position.topic not in self._landed:
             return Step("origin", str(position), (noted("this topic is not archived"),))
-        if not isinstance(record, Refused):
+        if not isinstance(record, DeadLetter):
             return await self.change(position, record, topic)
         proven = await self._records.prove(position)
         checks = () if proven.found is None else (derivation.refused(record, proven.value),)

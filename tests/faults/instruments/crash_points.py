@@ -70,7 +70,7 @@ def _wrap(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 def _after_outputs(fuse: Fuse) -> None:
     """Outputs are at the broker, in an open transaction; no changelog record has been sent."""
-    from app.engine.transactional_producer import Transactions  # noqa: PLC0415 - a worker imports what it is made of, and no more
+    from app.engine.transactional_producer import TransactionalProducer  # noqa: PLC0415 - a worker imports what it is made of, and no more
 
     def wrapped(send: Async) -> Async:
         async def dying(self: Any, target: tuple[str, int], pairs: Any) -> Any:
@@ -87,7 +87,7 @@ def _after_outputs(fuse: Fuse) -> None:
 
         return dying
 
-    _wrap(Transactions, "_send", wrapped)
+    _wrap(TransactionalProducer, "_send", wrapped)
 
 
 def _around_commit(fuse: Fuse, *, after: bool) -> None:

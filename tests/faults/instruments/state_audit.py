@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from rocksdict import Cache
 
 from app.config.settings import KafkaSettings
-from app.engine.group import Group
+from app.engine.partition_group import PartitionGroup
 from app.engine.store import StateError, Store
 from tests.faults.logs import Reader, beginning
 
@@ -16,7 +16,7 @@ MAX_DIFFERENCES: Final = 5
 CACHE_BYTES: Final = 8 << 20
 
 
-async def audit(state: Path, groups: Sequence[Group], kafka: KafkaSettings) -> tuple[int, list[str]]:
+async def audit(state: Path, groups: Sequence[PartitionGroup], kafka: KafkaSettings) -> tuple[int, list[str]]:
     """How many entries were compared, and what differs. The worker must be stopped; `state` is its own directory. A store in which
     this comes upon damage that nobody had read yet is not compared, and is marked: the next life makes it again. So audit that one, too.
 
@@ -45,7 +45,7 @@ async def audit(state: Path, groups: Sequence[Group], kafka: KafkaSettings) -> t
     return compared, differences
 
 
-async def _compare(store: Store, group: Group, number: int, kafka: KafkaSettings) -> tuple[int, list[str]]:
+async def _compare(store: Store, group: PartitionGroup, number: int, kafka: KafkaSettings) -> tuple[int, list[str]]:
     logs = {TopicPartition(log.topic, number): log for log in group.changelogs}
     wanted: dict[str, dict[bytes, bytes]] = {log.table: {} for log in group.changelogs}
     reached = dict.fromkeys(wanted, 0)

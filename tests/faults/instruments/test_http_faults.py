@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.support.machine.waiting import until
 from tests.support.web.http_faults import HttpFaults, Named, Reply
 
 BODY = b"0123456789" * 20
@@ -91,9 +92,7 @@ async def test_each_fault_happens_once_and_is_counted(
 async def test_half_of_a_body_reaches_the_upstream(faults: HttpFaults, upstream: Upstream) -> None:
     faults.arm("PUT", "partial")
     await put(faults)
-    async with asyncio.timeout(5):
-        while not upstream.partial:
-            await asyncio.sleep(0.01)
+    await until(lambda: upstream.partial, timeout_s=5)
     assert upstream.partial in ([len(BODY) // 2], [-1])
     assert not upstream.whole
 

@@ -8,8 +8,8 @@ from aiokafka import AIOKafkaProducer
 from rocksdict import Cache
 
 from app.config.settings import KafkaSettings
-from app.engine.group import POSITIONS, Group
 from app.engine.kafka import connection
+from app.engine.partition_group import POSITIONS, PartitionGroup
 from app.engine.store import Store
 from app.engine.table import Table
 from app.engine.topic_admin import TopicSpec, ensure_topics
@@ -25,7 +25,7 @@ Change = tuple[str, bytes, bytes | None]
 
 async def test_the_audit_compares_what_is_complete_and_names_what_differs(kafka_stack: Stack, tmp_path: Path) -> None:
     kafka = settings_of(kafka_stack, KafkaSettings)
-    group = Group(f"audit-{uuid4().hex[:8]}", "g", ("in",), (SEEN,), 1, lambda _: 1, "letters")
+    group = PartitionGroup(f"audit-{uuid4().hex[:8]}", "g", ("in",), (SEEN,), 1, lambda _: 1, "letters")
     await ensure_topics([TopicSpec(log.topic, 1, {"cleanup.policy": "compact"}) for log in group.changelogs], kafka)
     async with (
         AIOKafkaProducer(**connection(kafka), transactional_id=group.app_id) as producer,

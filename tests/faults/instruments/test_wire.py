@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.faults.instruments.wire import HOST, Wire
+from tests.support.machine.waiting import until
 
 CHUNK = b"x" * 1000
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -80,9 +81,7 @@ async def test_a_client_that_leaves_a_black_hole_is_missed_only_afterwards(wire:
     await asyncio.sleep(0.1)  # that nothing happens has no moment of its own
     assert len(wire._links) == 1
     await wire.release()
-    async with asyncio.timeout(5):
-        while wire._links:
-            await asyncio.sleep(0.01)
+    await until(lambda: not wire._links, timeout_s=5)
 
 
 async def test_a_delay_is_of_every_chunk_and_not_of_their_sum(wire: Wire, ends: Ends) -> None:

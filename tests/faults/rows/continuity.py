@@ -13,7 +13,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from app.config.settings import ConnectSettings, SourceSettings
 from app.config.topics import ALERTS, SCD2_ACCOUNTS, SCD2_CUSTOMERS, TRANSACTIONS, VELOCITY, Topic
 from app.engine.exits import CONTINUITY
-from app.engine.kafka import connection
 from app.operations.doctor.run import examine
 from app.operations.provision import connector
 from app.proof.reconcile import reconcile
@@ -26,6 +25,7 @@ from tests.faults.rows.log import WAIT_S, everything_captured
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
+from tests.support.streams.broker import admin_client
 
 OUTPUTS: Final[Mapping[str, tuple[Topic, ...]]] = {
     "by-account": (TRANSACTIONS, SCD2_ACCOUNTS),
@@ -124,12 +124,8 @@ def _refused(bank: Bank, changelog: str, since: int, *, lives: int) -> None:
 async def _damage(
     bank: Bank, changelog: str, damage: Callable[[AIOKafkaAdminClient, Bank, str], Awaitable[None]]
 ) -> None:
-    admin = AIOKafkaAdminClient(**connection(bank.kafka))
-    await admin.start()
-    try:
+    async with admin_client(bank.kafka) as admin:
         await damage(admin, bank, changelog)
-    finally:
-        await admin.close()
 
 
 async def _deleted(admin: AIOKafkaAdminClient, _: Bank, changelog: str) -> None:

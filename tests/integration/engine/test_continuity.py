@@ -16,6 +16,7 @@ from app.engine.kafka import connection
 from app.engine.store import Store
 from app.engine.table import Table
 from app.errors import ContinuityError
+from tests.support.machine.waiting import until
 from tests.support.streams.committed import settled_end
 from tests.support.streams.continuity import EVENTS, SEEN, Rig
 
@@ -79,7 +80,7 @@ async def test_a_batch_waits_while_kafka_cannot_be_asked(rig: Rig) -> None:
 
     rig.engine.log.ids = away_at_first  # type: ignore[method-assign]
     rig.submit(fetched)
-    await rig.until(lambda: rig.engine.cursors[rig.input].pending == 0)
+    await until(lambda: rig.engine.cursors[rig.input].pending == 0)
     assert asked > 1
     assert rig.engine.durable() == {rig.input: EVENTS + 1}
 

@@ -13,6 +13,7 @@ from sinks import gaps
 from sinks.audit import audit
 from sinks.base import ChainKey
 from sinks.memory import MemoryStore
+from tests.support.machine.waiting import until
 from tests.support.streams.continuity import EVENTS, Rig
 from tests.support.warehouse.sinks import archived, partition, records
 
@@ -46,7 +47,7 @@ async def test_the_streams_go_on_with_a_topic_made_anew_once_that_is_accepted(ri
     await rig.send(3)
     [gap] = await accept(rig, store)
     assert (gap.first, gap.last, gap.resumes_at) == (EVENTS, None, 0)
-    assert gap.incarnation != gap.resumes_incarnation
+    assert gap.topic_id != gap.resumes_topic_id
     assert await rig.reopen() == 0
     await rig.process()
     assert rig.engine.durable() == {rig.input: 3}
@@ -60,7 +61,7 @@ async def test_a_worker_that_has_the_partition_open_is_fenced_by_the_decision(ri
     await rig.expire(EVENTS + 7)
     await accept(rig, MemoryStore())
     rig.submit(fetched)
-    await rig.until(lambda: bool(rig.causes))
+    await until(lambda: bool(rig.causes))
     assert type(rig.causes[0]).__name__ == "FencedError"
 
 
@@ -77,16 +78,16 @@ async def test_what_is_not_lost_cannot_be_accepted(rig: Rig) -> None:
     assert await gaps.gaps(store) == []
 
 
-async def incarnation(rig: Rig) -> str:
+async def id_now(rig: Rig) -> str:
     async with KafkaLog(rig.kafka) as log:
         return str((await log.require([rig.topic]))[rig.topic].id)
 
 
 async def test_the_lake_goes_on_behind_records_that_expired_twice_in_one_chain(rig: Rig) -> None:
-    store, topic_id = MemoryStore(), await incarnation(rig)
+    store, topic_id = MemoryStore(), await id_now(rig)
 
     async def archive(*offsets: int) -> int | None:
-        one = partition(store, topic=rig.topic, incarnation=topic_id, max_rows=len(offsets) or 1)
+        one = partition(store, topic=rig.topic, topic_id=topic_id, max_rows=len(offsets) or 1)
         try:
             begins = await one.open()
             if offsets:
@@ -116,25 +117,25 @@ async def test_what_a_deleted_topic_had_behind_its_chain_is_alarmed_until_it_is_
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL", "sinks.archive")
-    store, old = MemoryStore(), await incarnation(rig)
-    one = partition(store, topic=rig.topic, incarnation=old, max_rows=2)
+    store, old = MemoryStore(), await id_now(rig)
+    one = partition(store, topic=rig.topic, topic_id=old, max_rows=2)
     await one.open()
     await one.process(records(0, 1, topic=rig.topic))
     await archived(one, 2)
     await one.close()
     await rig.close()
     await rig.recreate(rig.topic)
-    another = partition(store, topic=rig.topic, incarnation=(new := await incarnation(rig)))
+    another = partition(store, topic=rig.topic, topic_id=(new := await id_now(rig)))
     await another.open()
     await another.close()
     assert f"with id {old} ends with offset 1, " in caplog.text
     caplog.clear()
-    gap = await accept_lake(store, rig.kafka, rig.input, DECISION, incarnation=old)
+    gap = await accept_lake(store, rig.kafka, rig.input, DECISION, topic_id=old)
     await another.open()
     await another.close()
     assert caplog.text == "", "no alarm once it is accepted"
-    assert (gap.incarnation, gap.first, gap.last) == (old, 2, None)
-    assert gap.resumes_incarnation == new
+    assert (gap.topic_id, gap.first, gap.last) == (old, 2, None)
+    assert gap.resumes_topic_id == new
 
 
 BEATS = [

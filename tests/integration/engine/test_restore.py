@@ -16,7 +16,7 @@ from app.engine.kafka import KafkaLog, connection
 from app.engine.restore import Changelog, restore
 from app.engine.store import Store
 from app.engine.topic_admin import TopicSpec, ensure_topics
-from app.engine.transactional_producer import Transactions
+from app.engine.transactional_producer import TransactionalProducer
 from app.errors import BankstreamError
 from app.local.stack.stack import Stack
 from tests.support.machine.stack import settings_of
@@ -34,7 +34,7 @@ class Changelogs:
         name = uuid4().hex
         self.logs = tuple(Changelog(table, f"restore-{table}-{name}", None) for table in ("left", "right"))
         self.content: dict[str, Content] = {"left": {}, "right": {}}
-        self._transactions = Transactions(f"restore-{name}", kafka, EngineSettings())
+        self._transactions = TransactionalProducer(f"restore-{name}", kafka, EngineSettings())
         self._id = f"restore-aborting-{name}"
         self._cache = Cache(1 << 20)
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import zstandard
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 
 from app.config.settings import EngineSettings, KafkaSettings, S3Settings
 from app.config.topics import ALERTS, VELOCITY
@@ -24,6 +24,8 @@ from sinks.chain import chains, newest
 from sinks.s3 import S3Store
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
+from tests.support.machine.waiting import until
+from tests.support.streams.broker import admin_client, remove_topics
 from tests.support.streams.workers import Workers
 from tests.support.warehouse.sinks import (
     LANDING,
@@ -35,7 +37,6 @@ from tests.support.warehouse.sinks import (
     real_database,
     real_world,
     records,
-    until,
 )
 from tests.support.web.http_faults import Fault, HttpFaults
 from tests.unit.sinks.test_lake_lines import AS_THEY_ARE, WRAPPED
@@ -176,36 +177,22 @@ class Broker:
         return int(last.offset) + 1
 
     async def recreate(self, topic: str) -> None:
-        admin = await self._admin()
-        try:
-            await admin.delete_topics([topic])
-            async with asyncio.timeout(30):
-                while topic in await admin.list_topics():
-                    await asyncio.sleep(0.05)
-        finally:
-            await admin.close()
+        async with admin_client(self._kafka) as admin:
+            await remove_topics(admin, topic)
         await ensure_topics(topics.specs(CATALOGUE, (), self._kafka, EngineSettings()), self._kafka)
 
     async def expire(self, topic: str, before: int, number: int = 0) -> None:
         """Remove records as retention does."""
-        admin = await self._admin()
-        try:
+        async with admin_client(self._kafka) as admin:
             await admin.delete_records({TopicPartition(topic, number): RecordsToDelete(before)})
-        finally:
-            await admin.close()
-
-    async def _admin(self) -> AIOKafkaAdminClient:
-        admin = AIOKafkaAdminClient(**connection(self._kafka))
-        await admin.start()
-        return admin
 
 
 async def in_lake(settings: S3Settings, topic: str) -> dict[str, list[bytes | None]]:
-    """Values in partition 0 by incarnation."""
+    """Values in partition 0 by topic id."""
     store = S3Store(settings)
     try:
         return {
-            key.incarnation: [row.value_bytes() async for _, rows in audit(store, key) for row in rows]
+            key.topic_id: [row.value_bytes() async for _, rows in audit(store, key) for row in rows]
             for key in await chains(store, topic)
             if key.partition == 0
         }
@@ -215,13 +202,16 @@ async def in_lake(settings: S3Settings, topic: str) -> dict[str, list[bytes | No
 
 async def archived(settings: S3Settings, topic: str, last: bytes, workers: Workers) -> dict[str, list[bytes | None]]:
     """The lake, as soon as it has this value."""
-    async with asyncio.timeout(60):
-        while True:
-            found = await in_lake(settings, topic)
-            if any(last in values for values in found.values()):
-                return found
-            workers.check()
-            await asyncio.sleep(0.1)
+    found: dict[str, list[bytes | None]] = {}
+
+    async def has_it() -> bool:
+        nonlocal found
+        workers.check()
+        found = await in_lake(settings, topic)
+        return any(last in values for values in found.values())
+
+    await until(has_it, message=f"{last!r} is not in the lake")
+    return found
 
 
 async def test_a_topic_that_was_made_anew_is_archived_beside_its_old_self(

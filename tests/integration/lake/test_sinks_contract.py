@@ -16,6 +16,7 @@ from sinks.base import (
     SinkRefusedError,
 )
 from sinks.loading import Loader
+from tests.support.machine.waiting import until
 from tests.support.warehouse.sinks import (
     LANDING,
     TOPIC,
@@ -29,7 +30,6 @@ from tests.support.warehouse.sinks import (
     offsets,
     partition,
     records,
-    until,
     write,
 )
 
@@ -83,7 +83,7 @@ async def test_an_object_is_cut_by_bytes(world: World) -> None:
 
 async def test_a_topic_that_is_made_anew_begins_a_new_chain(world: World) -> None:
     await write(world, 0, 1)
-    again = partition(world.store, incarnation="second", max_rows=1)
+    again = partition(world.store, topic_id="second", max_rows=1)
     assert await again.open() is None
     await again.process(records(0))
     await archived(again, 1)

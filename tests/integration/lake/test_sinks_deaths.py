@@ -16,6 +16,7 @@ from sinks.base import (
     Warehouse,
 )
 from sinks.hints import HintPartition
+from tests.support.machine.waiting import until
 from tests.support.warehouse.sinks import (
     LANDING,
     Deaths,
@@ -27,7 +28,6 @@ from tests.support.warehouse.sinks import (
     offsets,
     partition,
     records,
-    until,
     write,
 )
 

@@ -11,19 +11,18 @@ from uuid import uuid4
 import pytest
 import zstandard
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from typer.testing import CliRunner
 
 from app.cli.main import app
 from app.config.settings import KafkaSettings
 from app.config.topics import CUSTOMERS, DEAD_LETTERS, SCD2_CUSTOMERS, TRANSACTIONS
-from app.engine.kafka import connection
 from app.proof.trace import Step, Trace, TraceError, trace
 from sinks.base import LakeObject
 from sinks.segment import digest
 from tests.support.bank.cdc import Record
 from tests.support.machine.stack import settings_of
+from tests.support.streams.broker import admin_client
 from tests.support.warehouse.proof import Proof
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]  # the models are built first
@@ -321,12 +320,8 @@ def test_the_command_says_the_same_to_people_and_to_programs(modelled: Proof, mo
 async def test_a_record_that_kafka_no_longer_has_is_said_to_have_expired(modelled: Proof) -> None:
     kafka = settings_of(modelled.environment, KafkaSettings)
     record = opening(modelled)
-    admin = AIOKafkaAdminClient(**connection(kafka))
-    await admin.start()
-    try:
+    async with admin_client(kafka) as admin:
         await admin.delete_records({TopicPartition(record.topic, 0): RecordsToDelete(record.offset + 1)})
-    finally:
-        await admin.close()
     found = await asyncio.to_thread(trace, modelled.environment, record.topic, f"0/{record.offset}")
     assert found.verdict == "holds", told(found)
     assert "expired: Kafka no longer keeps this offset" in told(found)

@@ -8,11 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from app.config.settings import ConnectSettings, KafkaSettings, PostgresSettings, SourceSettings, WatchSettings
-from app.engine.kafka import connection
 from app.local.simulator.simulation import Simulation, Wishes
 from app.local.simulator.statistics import Statistics
 from app.local.stack.part import Part
@@ -28,6 +26,7 @@ from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import admin_query
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.machine.waiting import eventually
+from tests.support.streams.broker import admin_client
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -131,9 +130,7 @@ def test_nothing_is_lost_or_doubled_when_a_part_is_killed_under_load(stack: Stac
 
 async def _largest_message(kafka: KafkaSettings, topic: str, wanted: int) -> int:
     """Set a topic's `max.message.bytes`, and answer what it was. All its other settings stay."""
-    admin = AIOKafkaAdminClient(**connection(kafka))
-    await admin.start()
-    try:
+    async with admin_client(kafka) as admin:
         described = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
         of_the_topic = 1
         found = {
@@ -145,8 +142,6 @@ async def _largest_message(kafka: KafkaSettings, topic: str, wanted: int) -> int
             [ConfigResource(ConfigResourceType.TOPIC, topic, {**found, "max.message.bytes": str(wanted)})]
         )
         return int(found["max.message.bytes"])
-    finally:
-        await admin.close()
 
 
 def test_a_task_that_failed_is_started_again_until_it_runs(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:

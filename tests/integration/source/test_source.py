@@ -8,11 +8,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from app.config.settings import ConnectSettings, EngineSettings, KafkaSettings, SourceSettings
-from app.engine.kafka import connection as kafka_connection
 from app.errors import ContinuityError
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
@@ -26,6 +24,7 @@ from tests.support.bank.captured import Captured, captured, rows
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.machine.waiting import eventually
+from tests.support.streams.broker import admin_client
 
 pytestmark = pytest.mark.integration
 
@@ -416,12 +415,8 @@ async def test_topics_have_the_policies_of_the_catalogue_and_the_changelogs_thos
 ) -> None:
     kafka, engine = settings_of(stack, KafkaSettings), settings_of(stack, EngineSettings)
     specs = topics.specs(CATALOGUE, groups(CATALOGUE, kafka), kafka, engine)
-    admin = AIOKafkaAdminClient(**kafka_connection(kafka))
-    await admin.start()
-    try:
+    async with admin_client(kafka) as admin:
         replies = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, s.name) for s in specs])
-    finally:
-        await admin.close()
     found = {
         resource[3]: {entry[0]: entry[1] for entry in resource[4]} for reply in replies for resource in reply.resources
     }

@@ -34,8 +34,9 @@ from sinks.snowflake import connect
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import admin_query, s3_client
 from tests.support.machine.stack import private_stack, settings_of
-from tests.support.machine.waiting import eventually
+from tests.support.machine.waiting import eventually, until
 from tests.support.paths import PROJECT
+from tests.support.streams.broker import admin_client, remove_topics
 from tests.support.streams.workers import Workers
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -77,20 +78,24 @@ class Deployment:
 
     async def finds(self, code: str, *names: str, timeout_s: float = 30) -> str:
         """The message of this finding, as soon as there is one, if all findings are of its kind."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                report = await self.examine(*names)
-                if code in {finding.code for finding in report.findings}:
-                    break
-                await asyncio.sleep(0.2)
+        report = Report(())
+
+        async def found() -> bool:
+            nonlocal report
+            report = await self.examine(*names)
+            return code in {finding.code for finding in report.findings}
+
+        await until(found, timeout_s=timeout_s, message=f"no finding {code}")
         assert {finding.code for finding in report.findings} == {code}, report
         return report.findings[0].message
 
     async def healed(self, *names: str, timeout_s: float = 120) -> None:
         """Return when these checks find nothing any more."""
-        async with asyncio.timeout(timeout_s):
-            while (await self.examine(*names)).findings:
-                await asyncio.sleep(0.2)
+
+        async def healthy() -> bool:
+            return not (await self.examine(*names)).findings
+
+        await until(healthy, timeout_s=timeout_s, message=f"{names} still find something")
 
 
 @pytest.fixture(scope="module")
@@ -142,13 +147,14 @@ def secrets(deployment: Deployment) -> list[str]:
 
 
 async def test_a_healthy_deployment_has_no_finding_and_everything_was_checked(deployment: Deployment) -> None:
-    async def healthy() -> Report:
-        async with asyncio.timeout(180):
-            while (report := await deployment.examine()).findings or report.exit_code != HEALTHY:
-                await asyncio.sleep(0.5)  # a slow machine's group may just be joining
-        return report
+    report = Report(())
 
-    report = await healthy()
+    async def healthy() -> bool:  # a slow machine's group may just be joining
+        nonlocal report
+        report = await deployment.examine()
+        return not report.findings and report.exit_code == HEALTHY
+
+    await until(healthy, timeout_s=180)
     assert [outcome.could_not for outcome in report.outcomes] == [""] * len(report.outcomes)
 
 
@@ -264,10 +270,8 @@ async def test_a_connector_that_is_paused_or_set_otherwise_is_named_without_its_
 
 @pytest.fixture
 async def admin(deployment: Deployment) -> AsyncIterator[AIOKafkaAdminClient]:
-    made = AIOKafkaAdminClient(**connection(deployment.kafka))
-    await made.start()
-    yield made
-    await made.close()
+    async with admin_client(deployment.kafka) as made:
+        yield made
 
 
 async def set_config(admin: AIOKafkaAdminClient, topic: str, **config: str) -> None:
@@ -410,9 +414,11 @@ async def test_a_slot_that_was_dropped_or_made_anew_is_named_with_the_range_that
     assert code == 0, told
     assert "accounts was empty when capture began anew" in told
     assert "customers was empty" not in told
-    async with asyncio.timeout(60):
-        while len(await vanished(deployment, SCD2_ACCOUNTS.name)) < 4:
-            await asyncio.sleep(0.2)
+
+    async def all_vanished() -> bool:
+        return len(await vanished(deployment, SCD2_ACCOUNTS.name)) >= 4
+
+    await until(all_vanished, timeout_s=60)
     assert {key for key, _ in await vanished(deployment, SCD2_ACCOUNTS.name)} == {
         record.key async for record in scd2(deployment, SCD2_ACCOUNTS.name)
     }
@@ -429,10 +435,7 @@ async def test_a_topic_made_anew_is_named_for_the_streams_and_for_the_lake(
     async with KafkaLog(deployment.kafka) as log:
         partitions = (await log.require([topic]))[topic].partitions
         old = (await log.require([topic]))[topic].id
-    await admin.delete_topics([topic])
-    async with asyncio.timeout(30):
-        while topic in await admin.list_topics():
-            await asyncio.sleep(0.05)
+    await remove_topics(admin, topic)
     report = await deployment.examine("topics")
     assert [(f.code, f.subject) for f in report.findings] == [("topic-missing", topic)]
     await ensure_topics([TopicSpec(topic, partitions, {})], deployment.kafka)

@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.config.settings import KafkaSettings
-from app.engine.dead_letters import DeadLetter, encode_dead_letter
+from app.engine.dead_letters import DeadLetter, dead_letter, encode_dead_letter
 from app.engine.kafka import connection
+from app.errors import PoisonRecordError
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import TOPICS
@@ -55,7 +57,7 @@ async def _refuse(kafka: KafkaSettings) -> dict[str, str]:
             await producer.send_and_wait(record.topic, record.value, record.key, 0)
         names = {}
         for name, record in named.items():
-            value = encode_dead_letter(_letter(record), COMMIT_US)
+            value = encode_dead_letter(_letter(record))
             sent = await producer.send_and_wait("bank.dead-letters", value, record.key, 1)
             names[name] = f"1/{sent.offset}"
     finally:
@@ -66,9 +68,7 @@ async def _refuse(kafka: KafkaSettings) -> dict[str, str]:
 def _letter(record: Record) -> DeadLetter:
     headers = (("__debezium.oldkey", b'{"customer_id":9}'),) if record.offset == 2 else ()
     reason = "not_json" if record.value == b"not json" else "bad_row"
-    return DeadLetter(
-        record.topic, 0, record.offset, record.key, record.value, reason, "decode", "PoisonRecordError", "why", headers
-    )
+    return dead_letter(replace(record, headers=headers), PoisonRecordError("why", reason=reason), COMMIT_US)
 
 
 def run(stack: Stack, *arguments: str) -> tuple[int, str]:

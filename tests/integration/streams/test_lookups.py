@@ -5,7 +5,7 @@ import json
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from app.local.stack.steps import TOPICS
 from app.web.tokens import entry, mint
 from tests.support.bank.cdc import Log, Record
 from tests.support.machine.stack import private_stack, settings_of
+from tests.support.machine.waiting import until
 from tests.support.streams.committed import all_committed
 from tests.support.streams.workers import Workers
 
@@ -69,13 +70,18 @@ class Lookups:
         except aiohttp.ClientError:
             return 0, None
 
-    async def until(self, condition: Callable[[], Any], what: str) -> None:
-        """Until the condition, which is awaited, holds."""
-        deadline = time.monotonic() + DEADLINE_S
-        while not await condition():
+    async def until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Until the condition holds, while no worker has ended."""
+
+        async def holds() -> bool:
             self.workers.check()
-            assert time.monotonic() < deadline, f"{what}: not within {DEADLINE_S} s\n{self.workers.logs()}"
-            await asyncio.sleep(0.05)
+            return await condition()
+
+        try:
+            await until(holds, timeout_s=DEADLINE_S, message=f"{what}: not within {DEADLINE_S} s")
+        except AssertionError as error:
+            error.add_note(self.workers.logs())
+            raise
 
     async def ready(self, *ports: int) -> None:
         """Until these workers are."""

@@ -21,6 +21,7 @@ from app.local.stack.stack import Stack
 from app.local.stack.steps import TOPICS
 from tests.support.bank.cdc import COMMIT_US, Log, Record
 from tests.support.machine.stack import private_stack, settings_of
+from tests.support.machine.waiting import until
 from tests.support.streams.streams import Streams
 from tests.support.streams.workers import Workers
 
@@ -177,8 +178,10 @@ async def test_two_workers_killed_under_load_emit_every_record_once(stack: Stack
 async def test_a_worker_stops_within_seconds_of_sigterm(stack: Stack, tmp_path: Path) -> None:
     with Workers(stack.environment(), tmp_path) as workers:
         worker = workers.start("streams", by_faust=True)
-        async with asyncio.timeout(60):
-            while "ready with" not in workers.logs():
-                workers.check()
-                await asyncio.sleep(0.05)
+
+        def is_ready() -> bool:
+            workers.check()
+            return "ready with" in workers.logs()
+
+        await until(is_ready)
         assert await asyncio.to_thread(workers.stop, worker) == 0, workers.logs()

@@ -5,7 +5,6 @@ BANKSTREAM_S3_BUCKET with the keys that write to it. The role must be one that m
 a random name is made, and dropped at the end; objects stay in a folder of the bucket with that name.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from sinks.snowflake import SnowflakeWarehouse, connect
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse, channel_name, pipe_name
 from tests.support.catalogue import CATALOGUE
+from tests.support.machine.waiting import until
 from tests.support.warehouse.sinks import (
     LANDING,
     TABLES,
@@ -114,9 +114,11 @@ async def test_what_was_sent_before_a_channel_is_opened_anew_is_there_once_or_no
         again = await client.open(pipe, channel)
         token = again.channel_status.last_committed_offset_token
         await client.append(pipe, channel, again.next_continuation_token, "2", b'{"record":{"n":2}}\n')
-        async with asyncio.timeout(120):
-            while (await client.statuses(pipe, [channel]))[channel].last_committed_offset_token != "2":
-                await asyncio.sleep(0.2)
+
+        async def is_committed() -> bool:
+            return (await client.statuses(pipe, [channel]))[channel].last_committed_offset_token == "2"
+
+        await until(is_committed, timeout_s=120)
         await client.close()
         rows = [row[0] for row in account.execute(f"SELECT record:n::int FROM BRONZE.{LANDING} ORDER BY 1")]  # noqa: S608
         assert rows == ([1, 2] if token == "1" else [2])

@@ -20,6 +20,7 @@ from sinks.snowflake import SnowflakeWarehouse
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import Position, StreamingWarehouse, channel_name, position
 from tests.support.catalogue import CATALOGUE
+from tests.support.machine.waiting import until
 from tests.support.warehouse.sinks import (
     LANDING,
     PIPES,
@@ -31,7 +32,6 @@ from tests.support.warehouse.sinks import (
     real_world,
     streaming_warehouse,
     streaming_world,
-    until,
     write,
 )
 from tests.support.warehouse.snowpipe_server import Fault, Operation, SnowpipeServer

@@ -9,7 +9,8 @@ import pytest
 from app.local.stack.stack import Stack
 from sinks.snowflake import SnowflakeWarehouse
 from tests.faults.instruments import snowflake_answers as snowflake
-from tests.support.warehouse.sinks import LANDING, Database, chain_key, offsets, real_database, real_world, until, write
+from tests.support.machine.waiting import until
+from tests.support.warehouse.sinks import LANDING, Database, chain_key, offsets, real_database, real_world, write
 from tests.support.web.http_faults import HttpFaults
 
 pytestmark = pytest.mark.integration

@@ -25,6 +25,7 @@ from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse, connect
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
+from tests.support.machine.waiting import until
 from tests.support.streams.committed import all_committed
 from tests.support.streams.workers import Workers
 from tests.support.warehouse.sinks import (
@@ -36,7 +37,6 @@ from tests.support.warehouse.sinks import (
     real_database,
     real_world,
     records,
-    until,
 )
 from tests.support.web.http_faults import Fault, HttpFaults
 
@@ -151,10 +151,12 @@ class Reader:
 async def reached(reader: Reader, expected: Contents, workers: Workers, timeout_s: float = 150) -> None:
     """Until the ledger has every last offset."""
     last = {tp: rows[-1][0] for tp, rows in expected.items()}
-    async with asyncio.timeout(timeout_s):
-        while dict(await asyncio.to_thread(reader.ledger)) != last:
-            workers.check()
-            await asyncio.sleep(0.2)
+
+    async def has_all() -> bool:
+        workers.check()
+        return dict(await asyncio.to_thread(reader.ledger)) == last
+
+    await until(has_all, timeout_s=timeout_s, message=f"the ledger is not at {last}")
 
 
 async def test_every_record_is_archived_and_loaded_once_though_workers_are_killed_under_load(

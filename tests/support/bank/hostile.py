@@ -104,7 +104,7 @@ def outcome(records: list[Record]) -> str:
     """What the streams worker makes of these records."""
     streams = Streams()
     streams.take(*records)
-    streams.settle()
+    streams.pass_barriers()
     found = [
         f"{r['op']} ({r['reason']})"
         for topic in ("customers", "accounts")

@@ -1,9 +1,11 @@
 """Waits for a condition with a deadline, instead of sleeping for a time that is always too long or too short."""
 
+import asyncio
+import inspect
 import time
 from collections.abc import Callable
 
-POLL_S = 0.02
+POLL_S = 0.01
 
 
 def eventually(condition: Callable[[], bool], *, timeout_s: float, message: str = "") -> None:
@@ -13,3 +15,15 @@ def eventually(condition: Callable[[], bool], *, timeout_s: float, message: str 
         if time.monotonic() > deadline:
             raise AssertionError(message or f"the condition did not hold within {timeout_s} s")
         time.sleep(POLL_S)
+
+
+async def until(condition: Callable[[], object], *, timeout_s: float = 60, message: str = "") -> None:
+    """The same on an event loop, whose tasks go on meanwhile. What the condition answers is awaited if it can be."""
+    try:
+        async with asyncio.timeout(timeout_s) as deadline:
+            while not (await found if inspect.isawaitable(found := condition()) else found):
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        if not deadline.expired():
+            raise  # the condition's own
+        raise AssertionError(message or f"the condition did not hold within {timeout_s} s") from None

@@ -7,7 +7,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from app.config.settings import KafkaSettings
-from app.engine.committed_reader import reading
+from app.engine.committed_reader import committed_consumer
 from app.engine.kafka import KafkaLog
 from tests.support.machine.waiting import POLL_S
 
@@ -18,7 +18,7 @@ async def all_committed(
     kafka: KafkaSettings, partitions: Collection[TopicPartition]
 ) -> dict[TopicPartition, list[Any]]:
     """The records of all transactions that were committed when it was asked, by partition, in order."""
-    async with KafkaLog(kafka) as log, reading(kafka) as consumer, asyncio.timeout(TIMEOUT_S):
+    async with KafkaLog(kafka) as log, committed_consumer(kafka) as consumer, asyncio.timeout(TIMEOUT_S):
         ends = await log.end(partitions)
         consumer.assign(list(partitions))
         await consumer.seek_to_beginning()
@@ -31,7 +31,7 @@ async def all_committed(
 
 async def settled_end(kafka: KafkaSettings, partition: TopicPartition) -> int:
     """The high watermark, with the marks of all transactions below it."""
-    async with KafkaLog(kafka) as log, reading(kafka) as consumer, asyncio.timeout(TIMEOUT_S):
+    async with KafkaLog(kafka) as log, committed_consumer(kafka) as consumer, asyncio.timeout(TIMEOUT_S):
         while (end := (await log.end([partition]))[partition]) != (await consumer.end_offsets([partition]))[partition]:
             await asyncio.sleep(POLL_S)
         return end

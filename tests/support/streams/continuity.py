@@ -1,7 +1,7 @@
 """A group of the engine on a real broker without a worker process around it: opened, fed, closed, and its broker's topics disturbed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,14 +14,16 @@ from app.config.settings import EngineSettings, KafkaSettings
 from app.engine import engine as engine_module
 from app.engine.engine import Engine
 from app.engine.exits import CONTINUITY, exit_code
-from app.engine.group import Group
 from app.engine.kafka import connection
-from app.engine.subtopologies import transactional
+from app.engine.partition_group import PartitionGroup
+from app.engine.subtopologies import transactional_subtopology
 from app.engine.table import Table
 from app.engine.topic_admin import TopicSpec, ensure_topics
 from app.engine.unit import InputRecord, Unit
 from app.local.stack.stack import Stack
 from tests.support.machine.stack import settings_of
+from tests.support.machine.waiting import until
+from tests.support.streams.broker import remove_topics
 
 EVENTS = 20
 SEEN: Table[bytes, bytes] = Table("seen", bytes, bytes, bytes)
@@ -38,14 +40,18 @@ class Rig:
         name = uuid4().hex[:8]
         self.kafka, self.state, self.admin = kafka, state, admin
         self.topic, self.output = f"continuity.{name}", f"continuity.{name}.seen"
-        self.group = Group(f"app-{name}", "by-key", (self.topic,), (SEEN,), 1, lambda _: 1, f"{name}.letters")
+        self.group = PartitionGroup(f"app-{name}", "by-key", (self.topic,), (SEEN,), 1, lambda _: 1, f"{name}.letters")
         self.input = TopicPartition(self.topic, 0)
         self.engine = self._engine()
         self.causes: list[BaseException] = []
 
     def _engine(self) -> Engine:
         engine = Engine(self.kafka, EngineSettings(state_dir=self.state))
-        engine.add(transactional(self.group, {self.topic: self._see}, engine, state=self.state, cache=Cache(1 << 20)))
+        engine.add(
+            transactional_subtopology(
+                self.group, {self.topic: self._see}, engine, state=self.state, cache=Cache(1 << 20)
+            )
+        )
         return engine
 
     def _see(self, record: InputRecord, unit: Unit) -> None:
@@ -60,10 +66,7 @@ class Rig:
         await ensure_topics([TopicSpec(topic, 1, {}) for topic in topics], self.kafka)
 
     async def recreate(self, *topics: str) -> None:
-        await self.admin.delete_topics(list(topics))
-        async with asyncio.timeout(30):
-            while set(topics) & set(await self.admin.list_topics()):
-                await asyncio.sleep(0.02)
+        await remove_topics(self.admin, *topics)
         await self.create(*topics)
 
     async def send(self, records: int) -> None:
@@ -126,20 +129,14 @@ class Rig:
     async def process(self) -> None:
         """All that Kafka has."""
         self.submit(await self.fetch())
-        await self.until(lambda: self.engine.cursors[self.input].pending == 0)
+        await until(lambda: self.engine.cursors[self.input].pending == 0)
         assert not self.causes
 
     async def until_death(self) -> str:
         """Why the process would have ended."""
-        await self.until(lambda: bool(self.causes))
+        await until(lambda: bool(self.causes))
         assert exit_code(self.causes[0]) == CONTINUITY
         return str(self.causes[0])
-
-    @staticmethod
-    async def until(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not condition():
-                await asyncio.sleep(0.005)
 
     async def outputs(self) -> int:
         consumer = AIOKafkaConsumer(**connection(self.kafka))

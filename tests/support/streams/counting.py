@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from app.config.settings import EngineSettings, KafkaSettings
 from app.engine.kafka import connection
 from app.engine.topic_admin import TopicSpec, ensure_topics, policy
 from tests.support.paths import PROJECT
 from tests.support.streams import counting_app
+from tests.support.streams.broker import admin_client, remove_topics
 
 SESSION_TIMEOUT_MS = 6_000
 
@@ -76,16 +76,9 @@ class CountingRun:
 
     async def drop_topics(self) -> None:
         """Remove the topics of earlier runs, and wait until they are gone."""
-        admin = AIOKafkaAdminClient(**connection(self.kafka))
-        await admin.start()
-        try:
+        async with admin_client(self.kafka) as admin:
             if old := [topic for topic in await admin.list_topics() if topic.startswith("count")]:
-                await admin.delete_topics(old)
-            async with asyncio.timeout(30):
-                while any(topic.startswith("count") for topic in await admin.list_topics()):
-                    await asyncio.sleep(0.05)
-        finally:
-            await admin.close()
+                await remove_topics(admin, *old)
 
     def log(self, number: int) -> Path:
         """The log of the n-th worker started."""

@@ -11,9 +11,9 @@ from rocksdict import Cache
 from app.config.settings import EngineSettings, KafkaSettings, load
 from app.engine.engine import Engine
 from app.engine.faust_hooks import App
-from app.engine.group import Group
 from app.engine.instance import claim
-from app.engine.subtopologies import transactional
+from app.engine.partition_group import PartitionGroup
+from app.engine.subtopologies import transactional_subtopology
 from app.engine.table import Table
 from app.engine.unit import InputRecord, Unit
 from app.errors import PoisonRecordError
@@ -59,11 +59,11 @@ def step(record: InputRecord, unit: Unit) -> None:
     unit.emit(FINAL, key=record.key, value=record.value + b",%d" % n)
 
 
-def groups() -> tuple[Group, Group]:
+def groups() -> tuple[PartitionGroup, PartitionGroup]:
     """Both partition groups."""
     return (
-        Group(APP_ID, "by-key", (LEFT, RIGHT), (SUMS,), PARTITIONS, lambda _: PARTITIONS, LETTERS),
-        Group(APP_ID, "by-step", (STEPS,), (STEP_COUNTS,), PARTITIONS, lambda _: PARTITIONS, LETTERS),
+        PartitionGroup(APP_ID, "by-key", (LEFT, RIGHT), (SUMS,), PARTITIONS, lambda _: PARTITIONS, LETTERS),
+        PartitionGroup(APP_ID, "by-step", (STEPS,), (STEP_COUNTS,), PARTITIONS, lambda _: PARTITIONS, LETTERS),
     )
 
 
@@ -74,8 +74,10 @@ def make_app() -> App:
     instance, cache = claim(settings.state_dir), Cache(8 << 20)
     by_key, by_step = groups()
 
-    engine.add(transactional(by_key, {LEFT: count, RIGHT: count}, engine, state=instance.directory, cache=cache))
-    engine.add(transactional(by_step, {STEPS: step}, engine, state=instance.directory, cache=cache))
+    engine.add(
+        transactional_subtopology(by_key, {LEFT: count, RIGHT: count}, engine, state=instance.directory, cache=cache)
+    )
+    engine.add(transactional_subtopology(by_step, {STEPS: step}, engine, state=instance.directory, cache=cache))
     app = App(APP_ID, engine, instance)
     for group in (by_key, by_step):
         for topic in group.topics:

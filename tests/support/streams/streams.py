@@ -37,11 +37,11 @@ class Streams:
             if group.punctuate is not None:
                 self._emitted(partition.punctuate(group.punctuate, now_us=now_us), now_us)
 
-    def settle(self) -> list[Output]:
+    def pass_barriers(self) -> list[Output]:
         """Do what waited until everything was processed; answers what that emitted."""
         before = len(self.outputs)
         for _, _, partition in self.members:
-            self._emitted(partition.settle(now_us=0), 0)
+            self._emitted(partition.pass_barriers(now_us=0), 0)
         return self.outputs[before:]
 
     def values(self, topic: str) -> list[dict[str, Any]]:

@@ -45,8 +45,9 @@ from tests.support.bank.cdc import Log, Record
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import drop_database, s3_client
 from tests.support.machine.stack import StackPool, settings_of
+from tests.support.machine.waiting import until
 from tests.support.streams.streams import Streams
-from tests.support.warehouse.sinks import Deaths, Running, archived, until
+from tests.support.warehouse.sinks import Deaths, Running, archived
 
 ROWS_AN_OBJECT = 2
 
@@ -153,14 +154,14 @@ async def _load(bank: Proof, kafka: KafkaSettings) -> None:
         await store.close()
 
 
-async def _archive(store: S3Store, topic: str, incarnation: str, records: Sequence[Record]) -> list[LakeObject]:
+async def _archive(store: S3Store, topic: str, topic_id: str, records: Sequence[Record]) -> list[LakeObject]:
     made: list[LakeObject] = []
 
-    async def topic_id() -> str:
-        return incarnation
+    async def asked_topic_id() -> str:
+        return topic_id
 
     one = LakePartition(
-        topic, 0, store=store, incarnation=topic_id, announce=made.append, slots=asyncio.Semaphore(1), fail=Deaths(),
+        topic, 0, store=store, topic_id=asked_topic_id, announce=made.append, slots=asyncio.Semaphore(1), fail=Deaths(),
         settings=LakeSettings(max_rows=ROWS_AN_OBJECT, max_age_ms=50),
     )  # fmt: skip
     await one.open()

@@ -27,12 +27,12 @@ from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse, pipe_name
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
+from tests.support.machine.waiting import until
 from tests.support.warehouse.snowpipe_server import SnowpipeServer
 
-TOPIC, LANDING, INCARNATION = "bank.alerts", "ALERTS", "first"
+TOPIC, LANDING, TOPIC_ID = "bank.alerts", "ALERTS", "first"
 TABLES = {TOPIC: LANDING, "bank.velocity": "VELOCITY", "bank.transactions": "TRANSACTIONS"}
 BUCKET = "sinks-test"
-TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class World:
         return Loader(self.warehouse, self.store, TABLES, chosen, fail=deaths or Deaths())
 
     async def lake(self, topic: str = TOPIC) -> dict[tuple[str, int], list[int]]:
-        """The offsets in the lake by incarnation and partition; raises unless every chain is sound."""
+        """The offsets in the lake by topic id and partition; raises unless every chain is sound."""
         return {
-            (key.incarnation, key.partition): [row.offset async for _, rows in audit(self.store, key) for row in rows]
+            (key.topic_id, key.partition): [row.offset async for _, rows in audit(self.store, key) for row in rows]
             for key in await chains(self.store, topic)
         }
 
@@ -100,15 +100,15 @@ def partition(
     announce: Callable[[LakeObject], object] = lambda _: None,
     number: int = 0,
     topic: str = TOPIC,
-    incarnation: str = INCARNATION,
+    topic_id: str = TOPIC_ID,
     deaths: Deaths | None = None,
     slots: int = 4,
     **settings: Any,
 ) -> LakePartition:
     """A partition of the lake, with an age limit so high that only rows and bytes cut, unless told otherwise."""
 
-    async def topic_id() -> str:
-        return incarnation
+    async def asked_topic_id() -> str:
+        return topic_id
 
     def told(found: LakeObject) -> None:
         announce(found)
@@ -117,7 +117,7 @@ def partition(
         topic,
         number,
         store=store,
-        incarnation=topic_id,
+        topic_id=asked_topic_id,
         announce=told,
         settings=LakeSettings(**({"max_age_ms": 600_000} | settings)),
         slots=asyncio.Semaphore(slots),
@@ -127,7 +127,7 @@ def partition(
 
 def chain_key(number: int = 0, topic: str = TOPIC) -> ChainKey:
     """The chain of a partition of the tests' topic."""
-    return ChainKey(topic, INCARNATION, number)
+    return ChainKey(topic, TOPIC_ID, number)
 
 
 @asynccontextmanager
@@ -260,12 +260,6 @@ async def real_world(database: Database) -> AsyncIterator[World]:
 def offsets(rows: Sequence[Line]) -> list[int]:
     """Sorted offsets, doubles and all."""
     return sorted(row.offset for row in rows)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def archived(one: LakePartition, position: int) -> None:

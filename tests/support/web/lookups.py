@@ -41,9 +41,9 @@ class FakeWorker:
     def addresses(self) -> Mapping[TopicPartition, str]:
         return {TopicPartition(kind.topic, 0): HERE for kind in (CUSTOMER, ACCOUNT)} | self.elsewhere
 
-    def committed(self, member: str, number: int) -> Committed | None:
+    def committed(self, group_name: str, number: int) -> Committed | None:
         for group, _, partition in self._streams.members:
-            if group.name == member and partition.number == number and self.open:
+            if group.name == group_name and partition.number == number and self.open:
                 tables = frozenset(table.name for table in group.tables)
                 return Committed(partition.store, tables, {group.topics[0]: 12})
         return None

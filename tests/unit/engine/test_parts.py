@@ -1,7 +1,5 @@
 """The small parts of the engine: partitioner, cache, state directories, exit codes, dead letters, settings."""
 
-import base64
-import json
 import os
 import subprocess
 import sys
@@ -12,11 +10,12 @@ from aiokafka.errors import KafkaConnectionError, ProducerFenced
 
 from app.config.settings import EngineSettings, KafkaSettings, SnowflakeSettings, WorkerSettings, load
 from app.engine import exits, instance
-from app.engine.dead_letters import DeadLetter, encode_dead_letter
+from app.engine.dead_letters import dead_letter, decode_dead_letter, encode_dead_letter
 from app.engine.keys import partition_for
 from app.engine.lru import LruDict
 from app.engine.transactional_producer import TransactionFailedError
-from app.errors import ContinuityError, FencedError, SettingsError
+from app.errors import ContinuityError, FencedError, PoisonRecordError, SettingsError
+from tests.support.bank.cdc import Record
 
 
 @pytest.mark.parametrize(
@@ -104,12 +103,24 @@ def test_the_exit_code_says_what_kind_of_error_ended_the_worker(error: BaseExcep
 
 def test_a_dead_letter_keeps_every_byte() -> None:
     key, value = b"\xff\x00", bytes(range(256))
-    letter = DeadLetter("t", 3, 42, key, value, "bad-json", "decode", "PoisonRecordError", "what, where, what to do")
-    decoded = json.loads(encode_dead_letter(letter, now_us=1_700_000_000_123_456))
-    assert base64.b64decode(decoded["key"]) == key
-    assert base64.b64decode(decoded["value"]) == value
-    assert decoded["failed_at"] == "2023-11-14T22:13:20.123456Z"
-    assert (decoded["topic"], decoded["partition"], decoded["offset"]) == ("t", 3, 42)
+    record = Record("t", value, key, 3, 42, headers=(("h", b"\xff\xfe"), ("none", b"")))
+    letter = dead_letter(record, PoisonRecordError("what, where, what to do", reason="bad-json"), 1_700_000_000_123_456)
+    decoded = decode_dead_letter(encode_dead_letter(letter))
+    assert (decoded.key, decoded.value, decoded.headers) == (key, value, record.headers)
+    assert decoded == letter
+
+
+def test_the_bytes_of_a_dead_letter_are_those_that_its_topic_has_always_had() -> None:
+    record = Record("t", b"\x00\xff\xfe?", None, 3, 42, headers=(("h", b"\xff\xfe"),))
+    error = PoisonRecordError('what, wh\xe9re, "what" to do', reason="bad-json")
+    assert (
+        encode_dead_letter(dead_letter(record, error, 1_700_000_000_000_000))
+        == (
+            '{"topic":"t","partition":3,"offset":42,"key":null,"value":"AP/+Pw==","headers":[["h","//4="]],"reason":"bad-json",'
+            '"stage":"decode","error":"PoisonRecordError","message":"what, wh\xe9re, \\"what\\" to do",'
+            '"failed_at":"2023-11-14T22:13:20.000000Z"}'
+        ).encode()
+    )
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from app.config.settings import EngineSettings, KafkaSettings, SourceSettings
 from app.engine.continuity import Change, another_topic, expired
-from app.engine.group import POSITIONS
+from app.engine.partition_group import POSITIONS
 from app.engine.positions import Position, decode, encode
 from app.engine.topic_admin import TopicSpec, policy
 from app.errors import ContinuityError
@@ -237,9 +237,9 @@ def lake_object(last: int, sha256: str = "s") -> LakeObject:
 CHAIN = lake.Chained(ChainKey("t", str(OLD), 0), lake_object(9))
 
 
-def gap(incarnation: UUID, first: int, last: int | None, resumes: UUID, at: int) -> GapRecord:
+def gap(topic_id: UUID, first: int, last: int | None, resumes: UUID, at: int) -> GapRecord:
     return GapRecord(
-        worker="lake", topic="t", incarnation=str(incarnation), partition=0, first=first, last=last, resumes_incarnation=str(resumes),
+        worker="lake", topic="t", topic_id=str(topic_id), partition=0, first=first, last=last, resumes_topic_id=str(resumes),
         resumes_at=at, reason="r", accepted_by="b", accepted_at="2026-01-01T00:00:00Z",
     )  # fmt: skip
 

@@ -48,8 +48,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def sections() -> list[type[BaseSettings]]:
-    found = [value for _, value in inspect.getmembers(settings, inspect.isclass) if issubclass(value, settings.Group)]
-    return [section for section in found if section is not settings.Group]
+    found = [
+        value
+        for _, value in inspect.getmembers(settings, inspect.isclass)
+        if issubclass(value, settings.EnvironmentSettings)
+    ]
+    return [section for section in found if section is not settings.EnvironmentSettings]
 
 
 def application_settings() -> set[str]:

@@ -9,7 +9,7 @@ from app.proof.trace.report import Check
 from sinks.base import ChainKey, LakeObject, LedgerRow
 from sinks.chain import holding, metadata, name
 from sinks.memory import MemoryStore
-from tests.support.warehouse.sinks import INCARNATION, TOPIC, chain_key, memory_world, write
+from tests.support.warehouse.sinks import TOPIC, TOPIC_ID, chain_key, memory_world, write
 
 
 class Counting(MemoryStore):
@@ -59,7 +59,7 @@ async def test_the_object_that_holds_an_offset_is_found_in_few_questions(lengths
         assert found.previous_last_offset < offset <= found.last_offset
         assert store.asked <= most
     assert await holding(store, chain_key(), end + 1) is None
-    assert await holding(store, ChainKey(TOPIC, INCARNATION, 5), 3) is None
+    assert await holding(store, ChainKey(TOPIC, TOPIC_ID, 5), 3) is None
 
 
 def verdicts(checks: tuple[Check, ...]) -> list[str]:
@@ -122,7 +122,7 @@ async def test_an_object_that_was_edited_differs(edit: dict[str, str], body: byt
         ({"last_offset": 4}, "differs"),
         ({"last_sha256": "0" * 64}, "differs"),
         ({"last_object": f"{TOPIC}/other/0/00000000000000000004.ndjson.zst"}, "differs"),
-        ({"last_object": f"{TOPIC}/{INCARNATION}/0/00000000000000000008.ndjson.zst"}, "differs"),
+        ({"last_object": f"{TOPIC}/{TOPIC_ID}/0/00000000000000000008.ndjson.zst"}, "differs"),
         ({"last_object": "nonsense"}, "differs"),
         ({"last_object": ""}, "differs"),
     ],

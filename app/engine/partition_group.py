@@ -18,19 +18,19 @@ from app.engine.continuity import repartitioned
 from app.engine.dead_letters import DeadLetter
 from app.engine.kafka import KafkaLog
 from app.engine.lru import LruDict
-from app.engine.offset_barrier import Settler, Settling
+from app.engine.offset_barrier import OffsetBarriers, PendingBarriers
 from app.engine.positions import Position
 from app.engine.restore import Changelog, restore
 from app.engine.store import StateError, Store
 from app.engine.table import Table
-from app.engine.transactional_producer import Transactions
+from app.engine.transactional_producer import TransactionalProducer
 from app.engine.unit import InputRecord, Unit
 from app.engine.unit_of_work import BatchUnit, Pair
 from app.errors import BankstreamError, ContinuityError, PoisonRecordError, discreet
 
 logger = logging.getLogger(__name__)
 
-Apply = Callable[[InputRecord, Unit], None]
+RecordHandler = Callable[[InputRecord, Unit], None]
 Punctuate = Callable[[Unit], None]
 
 TopicRecords = tuple[str, Sequence[InputRecord]]
@@ -41,7 +41,7 @@ POSITIONS = "positions"
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class PartitionGroup:
     """Co-partitioned topics and the tables that their agents share.
 
     `name` is part of the transactional id and of the changelogs' names: changing it abandons the state.
@@ -56,8 +56,8 @@ class Group:
     partitions_of: Callable[[str], int]
     dead_letter_topic: str
     punctuate: Punctuate | None = None
-    settling: Settling | None = None
-    """What has to wait until a partition has processed all that a topic has; looked at as often as `punctuate` is."""
+    pending_barriers: PendingBarriers | None = None
+    """The offset barriers in the state of the group. They are checked every `punctuate_interval_ms`, as `punctuate` is called."""
 
     def changelog(self, table: str) -> str:
         """The changelog topic of a table of this group."""
@@ -89,7 +89,7 @@ class GroupPartition:
 
     def __init__(
         self,
-        group: Group,
+        group: PartitionGroup,
         number: int,
         *,
         kafka: KafkaSettings,
@@ -111,8 +111,8 @@ class GroupPartition:
         self._unsaid: dict[bytes, bytes] = {}
         """The changelogs' ids, until they are part of the state."""
         self._punctuated = 0.0
-        self._transactions = Transactions(group.transactional_id(number), kafka, engine)
-        self._settler = Settler(number, kafka, log)
+        self._transactions = TransactionalProducer(group.transactional_id(number), kafka, engine)
+        self._barriers = OffsetBarriers(number, kafka, log)
         self._store: Store | None = None
 
     async def open(self) -> None:
@@ -162,7 +162,7 @@ class GroupPartition:
         positions = {topic: position.offset for topic, position in self._positions.items()}
         return Committed(self._store, self._tables, positions)
 
-    async def process(self, batches: Sequence[TopicRecords], handlers: Mapping[str, Apply]) -> int:
+    async def process(self, batches: Sequence[TopicRecords], handlers: Mapping[str, RecordHandler]) -> int:
         """Apply batches in order, each by the handler of its topic, and commit all of them with everything they led to in one transaction.
 
         Records that were processed before are passed over. Answers how many were new.
@@ -184,7 +184,7 @@ class GroupPartition:
             return sum(len(records) for _, records in fresh)
 
     async def punctuate(self) -> None:
-        """Do what time made due, and what waited for the end of a topic, if it is time for it."""
+        """Call the group's `punctuate` and run the actions of reached barriers, if `punctuate_interval_ms` have passed."""
         now = time.monotonic()
         if now - self._punctuated < self._engine.punctuate_interval_ms / 1000:
             return
@@ -195,21 +195,21 @@ class GroupPartition:
                 self.group.punctuate(unit)
                 if not unit.empty:
                     await self._commit(unit, {})
-        if self.group.settling is not None:
-            await self._settle(self.group.settling)
+        if self.group.pending_barriers is not None:
+            await self._pass_barriers(self.group.pending_barriers)
 
-    async def _settle(self, settling: Settling) -> None:
+    async def _pass_barriers(self, pending_barriers: PendingBarriers) -> None:
         """Kafka is asked without the lock: records are processed meanwhile, and a partition that is closed by then is left alone."""
         async with self._lock:
-            awaited = settling(self._unit()) if self._store is not None else {}
-        for wish in await self._settler.reached(awaited, self.position):
+            pending = pending_barriers(self._unit()) if self._store is not None else {}
+        for barrier in await self._barriers.reached(pending, self.position):
             async with self._lock:
                 if self._store is None:
                     return
                 unit = self._unit()
-                settle = settling(unit).get(wish)
-                if settle is not None:
-                    settle(unit)
+                act = pending_barriers(unit).get(barrier)
+                if act is not None:
+                    act(unit)
                     await self._commit(unit, {})
 
     async def close(self) -> None:
@@ -295,7 +295,7 @@ class GroupPartition:
             _announce(letter)
 
 
-def apply_all(group: str, records: Iterable[InputRecord], apply: Apply, unit: BatchUnit) -> None:
+def apply_all(group: str, records: Iterable[InputRecord], apply: RecordHandler, unit: BatchUnit) -> None:
     """Apply records in order; a poison record leaves nothing but its dead letter. ProcessingError for any other exception."""
     for record in records:
         unit.mark()
@@ -303,7 +303,7 @@ def apply_all(group: str, records: Iterable[InputRecord], apply: Apply, unit: Ba
             apply(record, unit)
         except PoisonRecordError as error:
             unit.undo()
-            _bury(unit, record, error)
+            unit.dead_letter(record, error)
         except StateError:
             raise
         except Exception as error:
@@ -311,21 +311,6 @@ def apply_all(group: str, records: Iterable[InputRecord], apply: Apply, unit: Ba
                 f"processing {record.topic}/{record.partition} offset {record.offset} in {group} failed: {discreet(error)}. "
                 "This is a defect, not bad input: the record is not skipped; correct the code and start the worker again."
             ) from error
-
-
-def _bury(unit: BatchUnit, record: InputRecord, error: PoisonRecordError) -> None:
-    unit.dead_letter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        reason=error.reason,
-        stage=error.stage,
-        message=str(error),
-        error=type(error).__name__,
-        headers=record.headers,
-    )
 
 
 def _announce(letter: DeadLetter) -> None:

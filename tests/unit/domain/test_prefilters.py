@@ -1,0 +1,131 @@
+"""A rule's prefilter never silences it: whatever the thresholds and the history, a rule that would not say `not_fired` is asked.
+
+Amounts, times and thresholds are drawn from few values, so that most examples lie on an edge of some rule.
+"""
+
+import random
+from collections import Counter
+from typing import Any, Final
+
+import msgspec
+
+from app.domain.events import event_of
+from app.domain.money import to_decimal
+from app.domain.records import TransactionRecord
+from app.domain.rule_file import KINDS, read_rules
+from app.domain.rules import RuleSet
+from app.domain.velocity import History
+from app.native.history import NativeHistory, Rules
+from app.native.velocity import CONCERNED, Screener
+from tests.support.streams.native import EXAMPLES, FIRST_SEED, library
+from tests.support.streams.velocity import MINUTE_US, SECOND_US, transaction
+
+SEEDS: Final = range(FIRST_SEED, FIRST_SEED + 1_000 * EXAMPLES)
+CUSTOMER: Final = 7
+SPANS: Final = ("1s", "30s", "1m", "2m")
+STEPS_US: Final = (0, 1, SECOND_US - 1, SECOND_US, 2 * SECOND_US, 30 * SECOND_US - 1, 30 * SECOND_US, MINUTE_US)
+FIRES: Final = 50
+"""So often each kind of rule has to fire, and to have too little history where it can: fewer would prove little."""
+
+
+def random_rules(rnd: random.Random) -> RuleSet:
+    """One rule of each kind, with thresholds that the transactions meet, miss and touch."""
+
+    def amount() -> str:
+        return to_decimal(rnd.randrange(8))
+
+    def types() -> list[str]:
+        return rnd.choice((["debit"], ["debit"], ["credit"], ["debit", "credit"]))
+
+    low, probe = rnd.randrange(7), rnd.randrange(5)
+    kinds: dict[str, dict[str, Any]] = {
+        "card_testing": {
+            "probe_at_most": to_decimal(probe), "probe_count": rnd.choice((1, 1, 2)), "probe_window": rnd.choice(SPANS),
+            "at_least": to_decimal(rnd.randrange(probe + 1, 8)), "window": rnd.choice(SPANS), "types": types(),
+        },
+        "velocity_count": {"limits": {name: rnd.randrange(1, 6) for name in rnd.sample(("1m", "5m", "1h"), rnd.randrange(1, 4))}},
+        "large_amount": {
+            "at_least": amount(), "factor": rnd.choice(("0.5", "1", "1.5", "3")), "window": rnd.choice(SPANS),
+            "minimum_history": rnd.randrange(1, 4), "types": types(),
+        },
+        "threshold": {"at_least": amount(), "types": types()},
+        "structuring": {
+            "at_least": to_decimal(low), "below": to_decimal(rnd.randrange(low + 1, 9)), "minimum_count": rnd.randrange(1, 4),
+            "window": rnd.choice(SPANS), "types": types(),
+        },
+    }  # fmt: skip
+    common = {"severity": "low", "explanation": "It fired."}
+    rows = [{"id": kind, "kind": kind, **common, **fields} for kind, fields in kinds.items()]
+    return read_rules({"rule": rnd.sample(rows, rnd.randrange(1, len(rows) + 1))}, "random.toml")
+
+
+def random_transactions(rnd: random.Random) -> list[TransactionRecord]:
+    """A customer's transactions in the order in which they come: some late, some of one instant."""
+    at_us, records = 0, []
+    for number in range(1, rnd.randrange(2, 20)):
+        at_us += rnd.choice(STEPS_US) * rnd.choice((1, 1, 1, -1))
+        records.append(
+            transaction(
+                number,
+                at_us,
+                to_decimal(rnd.randrange(9)),
+                kind=rnd.choice(("debit", "debit", "debit", "credit")),
+                currency=rnd.choice(("EUR", "EUR", "EUR", "USD")),
+                status=rnd.choice(("posted", "posted", "posted", "pending", "pending", "declined", "reversed")),
+                customer_id=CUSTOMER,
+            )
+        )
+    return records
+
+
+class Library:
+    """The library's prefilters: one history a rule, since it says only whether any of its rules has to be asked."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self._by_rule: dict[str, tuple[NativeHistory, Screener]] = {}
+        for rule in rules.rules:
+            alone = Rules(library(), RuleSet((rule,)))
+            self._by_rule[rule.id] = NativeHistory(alone), Screener(alone)
+
+    def asked(self, record: TransactionRecord) -> set[str] | None:
+        """Which rules would be asked about a transaction. None: Python does it, as it came less than a millisecond after another."""
+        value = msgspec.json.encode(record)
+        looks: dict[str, int] = {}
+        for rule, (history, screener) in self._by_rule.items():
+            screened = screener.screen(history, value, CUSTOMER, None)
+            if screened is None:
+                history.put(event_of(record))
+            else:
+                looks[rule] = screened.look
+        return {rule for rule, look in looks.items() if look == CONCERNED} if looks else None
+
+
+def test_no_prefilter_silences_a_rule_that_has_something_to_say() -> None:
+    said: Counter[tuple[str, str]] = Counter()
+    said_to_library: Counter[tuple[str, str]] = Counter()
+    asked_in_vain = 0
+    for seed in SEEDS:
+        rnd = random.Random(seed)
+        rules = random_rules(rnd)
+        history, native = History(rules.selections), Library(rules)
+        for record in random_transactions(rnd):
+            event, where = event_of(record), f"seed {seed}, transaction {record.transaction_id}"
+            history.put(event)
+            windows, asked_natively = history.windows(event), native.asked(record)
+            if not event.facts.counted:
+                continue
+            outcomes = {rule.id: rule.judge(event, windows, history).outcome for rule in rules.rules}
+            speaking = {rule for rule, outcome in outcomes.items() if outcome != "not_fired"}
+            asked = {rule.id for rule in rules.concerned(event, windows, history)}
+            assert speaking <= asked, f"{where}: Python's prefilter silences {speaking - asked}"
+            said.update((rule, outcomes[rule]) for rule in speaking)
+            asked_in_vain += len(asked - speaking)
+            if asked_natively is not None:
+                assert speaking <= asked_natively, (
+                    f"{where}: the library's prefilter silences {speaking - asked_natively}"
+                )
+                said_to_library.update((rule, outcomes[rule]) for rule in speaking)
+    expected = {*((kind, "fired") for kind in KINDS), ("large_amount", "insufficient_history")}
+    for counted in (said, said_to_library):
+        assert {what for what, count in counted.items() if count >= FIRES} == expected, counted
+    assert asked_in_vain > FIRES, "a prefilter may let through what does not fire"
