@@ -15,9 +15,10 @@ from app.web.alerts import Live, Recent
 from app.web.api import Parts, make_api
 from app.web.audit import Audit
 from app.web.forwarding import Forwarder
-from app.web.history import HistoryUnavailableError, VersionRecord
+from app.web.history import VersionRecord
 from app.web.places import ACCOUNT, CUSTOMER
 from app.web.tokens import Tokens, entry, mint
+from sinks.base import SinkUnavailableError
 from tests.support.bank.cdc import COMMIT_US, Log
 from tests.support.streams.streams import Streams
 
@@ -60,7 +61,7 @@ class FakeWarehouse:
 
     async def records(self, table: str, key: str, value: int) -> Sequence[VersionRecord]:
         if self.away:
-            raise HistoryUnavailableError
+            raise SinkUnavailableError("the warehouse does not answer")
         wanted = json.dumps({key: value}, separators=(",", ":")).encode()
         found = [
             msgspec.json.decode(output.value, type=VersionRecord)
