@@ -105,7 +105,7 @@ async def test_a_refusal_has_the_warehouses_number_and_the_session_goes_on(datab
             await asyncio.to_thread(reader.rows, "SELECT nonsense")
         assert (type(refused.value), refused.value.number) == (StatementRefusedError, 1003)
         assert await asyncio.to_thread(reader.rows, "SELECT 1") == [(1,)]
-        reader.close()
+        await asyncio.to_thread(reader.close)
 
 
 async def test_a_statement_that_takes_too_long_is_no_missing_warehouse(database: Database) -> None:
@@ -116,7 +116,7 @@ async def test_a_statement_that_takes_too_long_is_no_missing_warehouse(database:
         with pytest.raises(StatementTimeoutError, match=f"no answer within {TIMEOUT_S} s"):
             await asyncio.to_thread(reader.rows, "SELECT 1")
         assert await asyncio.to_thread(reader.rows, "SELECT 1") == [(1,)]
-        reader.close()
+        await asyncio.to_thread(reader.close)
 
 
 @pytest.mark.parametrize("answer", [snowflake.SESSION_GONE, snowflake.MASTER_EXPIRED])
@@ -130,7 +130,7 @@ async def test_a_session_that_was_lost_is_over(database: Database, answer: tuple
         assert faults.fired == ["lost"]
         another = await asyncio.to_thread(through, database, faults)
         assert await asyncio.to_thread(another.rows, "SELECT 1") == [(1,)]
-        another.close()
+        await asyncio.to_thread(another.close)
 
 
 def test_a_warehouse_that_is_away_is_named_with_what_to_check(database: Database) -> None:

@@ -18,7 +18,6 @@ from app.web.forwarding import Forwarder
 from app.web.history import VersionRecord
 from app.web.places import ACCOUNT, CUSTOMER
 from app.web.tokens import Tokens, entry, mint
-from sinks.base import SinkUnavailableError
 from tests.support.bank.cdc import COMMIT_US, Log
 from tests.support.streams.streams import Streams
 
@@ -57,11 +56,11 @@ class FakeWarehouse:
         self._streams = streams
         self.lag = 0
         """So many of the newest records have not landed yet."""
-        self.away = False
+        self.failure: Exception | None = None
 
     async def records(self, table: str, key: str, value: int) -> Sequence[VersionRecord]:
-        if self.away:
-            raise SinkUnavailableError("the warehouse does not answer")
+        if self.failure is not None:
+            raise self.failure
         wanted = json.dumps({key: value}, separators=(",", ":")).encode()
         found = [
             msgspec.json.decode(output.value, type=VersionRecord)
