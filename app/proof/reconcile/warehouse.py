@@ -134,7 +134,7 @@ Ledger = Mapping[tuple[str, str, int], int]
 
 
 class Warehouse:
-    """One session, for one thread. Every method raises SinkError."""
+    """One session, for one thread. SinkError when the warehouse cannot be asked."""
 
     def __init__(self, settings: SnowflakeSettings, lake: S3Settings | None = None) -> None:
         """`lake` is asked for records that are too large for a landing row; without it such a record is an error."""
