@@ -21,7 +21,6 @@ from typing import Any, Final, Literal
 
 import msgspec
 from aiokafka.errors import KafkaError
-from snowflake.connector import SnowflakeConnection
 
 from app.config.settings import KafkaSettings, SnowflakeSettings, read
 from app.config.topics import ALERTS, LAKE_OBJECTS, VELOCITY
@@ -35,7 +34,8 @@ from app.local.stack.stack import Stack
 from app.local.stack.steps import DEFAULT
 from app.proof.reconcile import barrier, reconcile
 from benchmarks.figures import percentiles, say
-from sinks.snowflake import LEDGER, connect
+from sinks.relations import relation
+from sinks.sessions import open_reader
 from tests.support.machine.stack import private_stack
 
 Phase = Literal["before", "outage", "after"]
@@ -162,10 +162,10 @@ class Observers:
             update={"network_timeout_s": 5, "login_timeout_s": 5}
         )
         while not self._stop.wait(SAMPLE_S):
-            with contextlib.suppress(Exception), contextlib.closing(connect(settings)) as session:
+            with contextlib.suppress(Exception), open_reader(settings) as reader:
                 while not self._stop.wait(SAMPLE_S):
-                    row = _row(session, f"SELECT sum(last_offset) FROM BRONZE.{LEDGER}")  # noqa: S608 - a constant
-                    self.seen.ledger.append((time.monotonic(), int(row[0] or 0)))
+                    total = sum(row.last_offset for row in reader.ledger().values())
+                    self.seen.ledger.append((time.monotonic(), total))
 
 
 def private_mb(pid: int) -> float | None:
@@ -254,16 +254,11 @@ def brief(seen: Seen) -> str:
 
 def landed(environment: Mapping[str, str]) -> tuple[int, int]:
     """Rows, and distinct ids, of the alerts in the warehouse."""
-    with contextlib.closing(connect(read(SnowflakeSettings, environment))) as session:
-        rows, ids = _row(session, "SELECT count(*), count(DISTINCT record:value:alert_id::string) FROM BRONZE.ALERTS")
+    settings = read(SnowflakeSettings, environment)
+    with open_reader(settings) as reader:
+        alerts = relation(settings.database, "ALERTS")
+        [(rows, ids)] = reader.rows(f"SELECT count(*), count(DISTINCT record:value:alert_id::string) FROM {alerts}")  # noqa: S608 - a name
         return int(rows), int(ids)
-
-
-def _row(session: SnowflakeConnection, query: str) -> tuple[Any, ...]:
-    with session.cursor() as cursor:
-        cursor.execute(query)
-        (row,) = cursor.fetchall()
-        return tuple(row)
 
 
 def judge(seen: Seen, outage: Outage, *, reconciled: bool, landed: tuple[int, int]) -> dict[str, Any]:

@@ -15,11 +15,15 @@ import msgspec
 from app.errors import BankstreamError
 
 
-class SinkUnavailableError(BankstreamError, OSError):
+class SinkError(BankstreamError):
+    """A destination did not do what it was asked. One of the two below says which."""
+
+
+class SinkUnavailableError(SinkError, OSError):
     """The destination did not answer, or failed by its own fault, as often as we were willing to try. What was asked may have happened."""
 
 
-class SinkRefusedError(BankstreamError):
+class SinkRefusedError(SinkError):
     """The destination answered, and the answer is no: trying the same again cannot help."""
 
 

@@ -13,11 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-import snowflake.connector
 from snowflake.connector import SnowflakeConnection, errors
 
 from app.config.settings import SnowflakeSettings
-from app.errors import ContinuityError, SettingsError
 from sinks import chain
 from sinks.base import (
     ChainKey,
@@ -29,55 +27,16 @@ from sinks.base import (
     SinkRefusedError,
     SinkUnavailableError,
 )
-from sinks.sql import identifier, literal
+from sinks.relations import LEDGER, ledger_query, ledger_rows, relation
+from sinks.snowflake_session import connect, is_refusal
+from sinks.sql import literal
 
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-LEDGER: Final = "LAKE_LEDGER"
 CONFLICTS: Final = frozenset({625, 100072, 604, 606})
 """Aborted by another transaction, duplicate key, and lock waits that were cancelled or took too long."""
-LOCK_TIMEOUT_S: Final = 60
-SESSION_ERRORS: Final = range(390_000, 391_000)
-"""Numbers of the login service: the session has ended or expired."""
-
-
-def connect(settings: SnowflakeSettings, *, database: bool = True) -> SnowflakeConnection:
-    """A session, by key pair if there is a key, else by password. Blocks; raises the connector's errors."""
-    if settings.private_key_path is None and settings.password is None:
-        raise SettingsError(
-            "the warehouse has no credentials. Set BANKSTREAM_SNOWFLAKE_PRIVATE_KEY_PATH (preferred) or BANKSTREAM_SNOWFLAKE_PASSWORD."
-        )
-    arguments: dict[str, Any] = {
-        "account": settings.account,
-        "user": settings.user,
-        "port": settings.port,
-        "protocol": settings.protocol,
-        "login_timeout": settings.login_timeout_s,
-        "network_timeout": settings.network_timeout_s,
-        "application": "bankstream",
-        "session_parameters": {
-            "CLIENT_TELEMETRY_ENABLED": False,
-            "LOCK_TIMEOUT": LOCK_TIMEOUT_S,
-            "QUERY_TAG": "bankstream",
-        },
-    }
-    if settings.host is not None:
-        arguments["host"] = settings.host
-    if settings.private_key_path is not None:
-        arguments["authenticator"] = "SNOWFLAKE_JWT"
-        arguments["private_key_file"] = str(settings.private_key_path)
-        if settings.private_key_passphrase is not None:
-            arguments["private_key_file_pwd"] = settings.private_key_passphrase.get_secret_value()
-    elif settings.password is not None:
-        arguments["password"] = settings.password.get_secret_value()
-    for name in ("warehouse", "role"):
-        if (value := getattr(settings, name)) is not None:
-            arguments[name] = value
-    if database:
-        arguments |= {"database": settings.database, "schema": "BRONZE"}
-    return snowflake.connector.connect(**arguments)
 
 
 class SnowflakeWarehouse:
@@ -85,8 +44,8 @@ class SnowflakeWarehouse:
 
     def __init__(self, settings: SnowflakeSettings) -> None:
         self._settings = settings
-        self._schema = f"{identifier(settings.database)}.BRONZE"
-        self._stage = f"@{self._schema}.{identifier(settings.stage)}"
+        self._ledger = relation(settings.database, LEDGER)
+        self._stage = f"@{relation(settings.database, settings.stage)}"
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="warehouse")
         self._connection: SnowflakeConnection | None = None
 
@@ -120,10 +79,9 @@ class SnowflakeWarehouse:
         try:
             return work()
         except errors.Error as error:
-            number = error.errno or 0
-            if isinstance(error, errors.ProgrammingError | errors.IntegrityError) and number not in SESSION_ERRORS:
+            if is_refusal(error):
                 self._roll_back()
-                if number in CONFLICTS:
+                if error.errno in CONFLICTS:
                     raise LedgerConflictError(f"another transaction came first: {_reason(error)}") from None
                 raise SinkRefusedError(f"the warehouse refuses: {_reason(error)}") from None
             self._disconnect()
@@ -160,24 +118,13 @@ class SnowflakeWarehouse:
             return [tuple(row) for row in cursor.fetchall()], cursor.rowcount or 0
 
     def _read_ledger(self) -> dict[ChainKey, LedgerRow]:
-        rows, _ = self._run(
-            "SELECT topic, incarnation, log_partition, last_offset, last_object, last_sha256 "  # noqa: S608 - an identifier
-            f"FROM {self._schema}.{LEDGER}"
-        )
-        found: dict[ChainKey, LedgerRow] = {}
-        for topic, topic_id, partition, offset, name, sha256 in rows:
-            key = ChainKey(topic, topic_id, int(partition))
-            if key in found:
-                raise ContinuityError(
-                    f"the ledger has two rows for {key}. Keep the one with the higher offset, remove the other."
-                )
-            found[key] = LedgerRow(int(offset), name or "", sha256 or "")
-        return found
+        rows, _ = self._run(ledger_query(self._settings.database))
+        return ledger_rows(rows)
 
     def _begin_sql(self, chains: Iterable[ChainKey]) -> str:
         values = ", ".join(f"({_key(key)})" for key in chains)
         return f"""
-            MERGE INTO {self._schema}.{LEDGER} AS ledger
+            MERGE INTO {self._ledger} AS ledger
             USING (SELECT column1 AS topic, column2 AS incarnation, column3 AS log_partition FROM VALUES {values}) AS chain
             ON ledger.topic = chain.topic AND ledger.incarnation = chain.incarnation AND ledger.log_partition = chain.log_partition
             WHEN NOT MATCHED THEN
@@ -209,7 +156,7 @@ class SnowflakeWarehouse:
             for step in steps
         )
         return f"""
-            UPDATE {self._schema}.{LEDGER} AS ledger
+            UPDATE {self._ledger} AS ledger
             SET last_offset = step.last_offset, last_object = step.last_object, last_sha256 = step.last_sha256, loaded_at = SYSDATE()
             FROM (
                 SELECT column1 AS topic, column2 AS incarnation, column3 AS log_partition, column4 AS previous_last_offset,
@@ -222,7 +169,7 @@ class SnowflakeWarehouse:
     def _copy(self, table: str, objects: Sequence[LakeObject]) -> None:
         files = ", ".join(literal(found.object) for found in objects)
         rows, _ = self._run(
-            f"COPY INTO {self._schema}.{identifier(table)} FROM {self._stage} FILES = ({files}) FILE_FORMAT = (TYPE = JSON)"
+            f"COPY INTO {relation(self._settings.database, table)} FROM {self._stage} FILES = ({files}) FILE_FORMAT = (TYPE = JSON)"
         )
         expected = {found.object: found.rows for found in objects}
         loaded = {_name(str(row[0])): int(row[3]) for row in rows if len(row) > 3 and row[1] == "LOADED"}

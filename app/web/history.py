@@ -4,21 +4,16 @@ The state has the current version only, the log a week. The landing tables have 
 log's order, a second or two later; the state says which record has to be the last one. So an answer is whole, or it is 503 until it is.
 """
 
-import asyncio
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
-from app.config.settings import SnowflakeSettings
 from app.domain.changes import Row
 from app.domain.scd2 import RowState
+from app.errors import BankstreamError, SettingsError
 from app.web.problems import later
-
-if TYPE_CHECKING:
-    from app.web.landing_reader import LandingReader
+from sinks.base import SinkError
 
 LAG_S: Final = 2
 """About how long a record takes to the warehouse."""
@@ -57,15 +52,15 @@ class PastVersion(msgspec.Struct, frozen=True):
         return self.valid_from <= moment and (self.valid_to is None or moment < self.valid_to)
 
 
-class HistoryUnavailableError(Exception):
-    """The warehouse does not answer."""
+class TooManyRecordsError(BankstreamError):
+    """A row has more open and close records than are read."""
 
 
 class Landed(Protocol):
     """The open and close records of a row."""
 
     async def records(self, table: str, key: str, value: int) -> Sequence[VersionRecord]:
-        """In the log's order. HistoryUnavailableError."""
+        """In the log's order. TooManyRecordsError, SinkError when the warehouse cannot be asked, SettingsError without credentials."""
         ...
 
     async def close(self) -> None:
@@ -84,12 +79,17 @@ def versions(records: Iterable[VersionRecord]) -> list[PastVersion]:
 
 
 async def past(landed: Landed, table: str, key: str, value: int, state: RowState) -> list[PastVersion]:
-    """All versions up to the one that the state knows. ProblemError 503 while the warehouse does not have that yet, or does not answer."""
+    """All versions up to the one that the state knows.
+
+    ProblemError 503 while the warehouse does not have that yet, or does not answer, and for a row with more records than are read.
+    """
     if not state.version_id:
         return []
     try:
         found = versions(await landed.records(table, key, value))
-    except HistoryUnavailableError as error:
+    except TooManyRecordsError as error:
+        raise later("The row has more versions than are read.", 5) from error
+    except (SinkError, SettingsError) as error:
         raise later("The warehouse, which has the versions, does not answer. Ask again.", 5) from error
     last = next((one for one in reversed(found) if one.opened.version_id == state.version_id), None)
     if last is None or (not state.alive and last.closed is None):
@@ -97,32 +97,3 @@ async def past(landed: Landed, table: str, key: str, value: int, state: RowState
     if any(one.closed is None and one is not last for one in found):
         raise later("A version that has ended has not been closed in the warehouse yet. Ask again.", LAG_S)
     return found
-
-
-class Warehouse:
-    """Reads the landing tables. A few sessions, one a thread; a session that failed is opened anew."""
-
-    def __init__(self, settings: SnowflakeSettings, sessions: int) -> None:
-        self._settings = settings
-        self._threads = ThreadPoolExecutor(sessions, thread_name_prefix="history")
-        self._reader: LandingReader | None = None
-        self._making = Lock()
-
-    async def records(self, table: str, key: str, value: int) -> Sequence[VersionRecord]:
-        """In the log's order."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._records, table, key, value)
-
-    async def close(self) -> None:
-        """End the sessions; questions under way are not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._reader is not None:
-            await asyncio.to_thread(self._reader.close)
-
-    def _records(self, table: str, key: str, value: int) -> list[VersionRecord]:
-        with self._making:
-            if self._reader is None:
-                # The warehouse's client takes seconds to import. They are not the stream's: a worker that died is back without it.
-                from app.web.landing_reader import LandingReader  # noqa: PLC0415
-
-                self._reader = LandingReader(self._settings)
-        return [msgspec.json.decode(record, type=VersionRecord) for record in self._reader.read(table, key, value)]

@@ -1,56 +1,63 @@
-"""Sessions at the warehouse for the lookup API. Apart from `history`, which imports it when versions are first asked for."""
+"""Reads the open and close records of a row from the warehouse's landing tables, for the lookup API."""
 
-from contextlib import suppress
-from typing import Any, Final
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
-from snowflake.connector import SnowflakeConnection
-from snowflake.connector.errors import Error
+import msgspec
 
 from app.config.settings import SnowflakeSettings
-from app.errors import SettingsError
-from app.web.history import HistoryUnavailableError
-from sinks.snowflake import connect
-from sinks.sql import identifier
+from app.config.topics import SCD2_ACCOUNTS, SCD2_CUSTOMERS
+from app.web.history import TooManyRecordsError, VersionRecord
+from sinks.reading import WarehouseReader
+from sinks.relations import relation
+from sinks.sessions import open_reader
 
+LANDING: Final = {"customers": SCD2_CUSTOMERS.landing, "accounts": SCD2_ACCOUNTS.landing}
 MAX_RECORDS: Final = 20_000
 """Of one row: more are refused rather than read."""
 
 
 class LandingReader:
-    """Reads the landing tables, in as many threads at once as like."""
+    """A few sessions, one a thread; one that failed is given up, and another opened when it is needed. Implements `Landed`."""
 
-    def __init__(self, settings: SnowflakeSettings) -> None:
+    def __init__(self, settings: SnowflakeSettings, sessions: int) -> None:
         self._settings = settings
-        self._schema = f"{identifier(settings.database)}.BRONZE"
-        self._free: list[SnowflakeConnection] = []
+        self._threads = ThreadPoolExecutor(sessions, thread_name_prefix="history")
+        self._free: list[WarehouseReader] = []
 
-    def read(self, table: str, key: str, value: int) -> list[str]:
-        """The open and close records of a row as JSON, in the log's order. HistoryUnavailableError."""
+    async def records(self, table: str, key: str, value: int) -> Sequence[VersionRecord]:
+        """In the log's order."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._records, table, key, value)
+
+    async def close(self) -> None:
+        """End the sessions; questions under way are not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._close)
+
+    def _records(self, table: str, key: str, value: int) -> list[VersionRecord]:
+        landing = relation(self._settings.database, str(LANDING[table]))
         statement = (
-            f"SELECT record:value AS version FROM {self._schema}.{identifier(f'SCD2_{table.upper()}')} "  # noqa: S608 - our names
+            f"SELECT record:value AS version FROM {landing} "  # noqa: S608 - our names
             f"WHERE record:value:key:{key}::number(38, 0) = %s "
             "ORDER BY record:ts::number(38, 0), record:partition::number(38, 0), record:offset::number(38, 0) "
             f"LIMIT {MAX_RECORDS + 1}"
         )
         try:
-            connection = self._free.pop() if self._free else connect(self._settings)
-            try:
-                cursor = connection.cursor()
-                cursor.execute(statement, [value])
-                rows: list[Any] = cursor.fetchall()
-            except BaseException:
-                with suppress(Error):
-                    connection.close()
-                raise
-        except (Error, SettingsError, OSError) as error:
-            raise HistoryUnavailableError(type(error).__name__) from error
-        self._free.append(connection)
+            reader = self._free.pop()
+        except IndexError:
+            reader = open_reader(self._settings)
+        try:
+            rows = reader.rows(statement, [value])
+        except BaseException:
+            reader.close()
+            raise
+        self._free.append(reader)
         if len(rows) > MAX_RECORDS:
-            raise HistoryUnavailableError(f"a row has more than {MAX_RECORDS} records")
-        return [row[0] for row in rows]
+            raise TooManyRecordsError(f"{table} {value} has more than {MAX_RECORDS:,} open and close records")
+        return [msgspec.json.decode(version, type=VersionRecord) for (version,) in rows]
 
-    def close(self) -> None:
-        """End the sessions."""
+    def _close(self) -> None:
         while self._free:
-            with suppress(Error):
-                self._free.pop().close()
+            self._free.pop().close()

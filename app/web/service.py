@@ -25,7 +25,7 @@ from app.web.alerts import Live, Recent
 from app.web.api import Parts, make_api
 from app.web.audit import Audit
 from app.web.forwarding import Forwarder
-from app.web.history import Warehouse
+from app.web.landing_reader import LandingReader
 from app.web.tokens import Tokens
 
 HEADER_TIMEOUT_S: Final = 10
@@ -135,7 +135,7 @@ def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: Snow
         tokens=Tokens(settings.tokens_file),
         audit=Audit(settings.audit_file),
         forwarder=Forwarder(max_bytes=settings.max_answer_bytes, cafile=settings.tls_cafile),
-        landed=Warehouse(warehouse, settings.history_sessions),
+        landed=LandingReader(warehouse, settings.history_sessions),
         recent=Recent(kafka, ALERTS.name, partitions, settings.alerts_kept),
         live=Live(kafka, ALERTS.name, partitions, settings.max_streams),
     )

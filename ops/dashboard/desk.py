@@ -11,9 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
-from ops.dashboard.warehouse import NotBuiltError, Session, WarehouseAwayError, WarehouseProblemError
+from app.errors import SettingsError
+from ops.dashboard.warehouse import Session
+from sinks.base import SinkUnavailableError
+from sinks.reading import MissingObjectError, StatementRefusedError, StatementTimeoutError
 
 Value = TypeVar("Value")
+
+NOT_BUILT: Final = "a table that this page reads is not there, or not for this role"
 
 REMEMBERED: Final = 128
 """Answers kept, those asked for least recently go first."""
@@ -76,14 +81,21 @@ class Desk:
         now = self._clock()
         try:
             value = question(self._session, now, *arguments)
-        except NotBuiltError as error:
+        except MissingObjectError:
             self._away_since = None
-            return Answer(None, None, str(error), known.since if known.not_built else now, not_built=True)
-        except WarehouseAwayError as error:
+            return Answer(None, None, NOT_BUILT, known.since if known.not_built else now, not_built=True)
+        except (SinkUnavailableError, SettingsError) as error:
             self._away_since = self._away_since or now
             return Answer(known.value, known.read_at, str(error), self._away_since)
-        except WarehouseProblemError as error:
+        except StatementRefusedError as error:
             self._away_since = None
-            return Answer(known.value, known.read_at, str(error), known.since or now)
+            return Answer(known.value, known.read_at, _refusal(error), known.since or now)
         self._away_since = None
         return Answer(value, now)
+
+
+def _refusal(error: StatementRefusedError) -> str:
+    """Without the warehouse's words, which may quote the statement and its values."""
+    if isinstance(error, StatementTimeoutError):
+        return str(error)
+    return f"the warehouse refuses the question (error {error.number})"

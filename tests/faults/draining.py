@@ -14,6 +14,7 @@ from app.proof.reconcile import barrier
 from app.proof.reconcile.report import ReconcileError
 from app.proof.reconcile.warehouse import Warehouse
 from app.topology.partition_groups import groups
+from sinks.base import SinkError
 from tests.faults.bank import Bank
 from tests.faults.logs import Reader, beginning
 from tests.support.catalogue import CATALOGUE
@@ -46,7 +47,7 @@ class Drain:
         began = time.monotonic()
         try:
             asyncio.run(self._run(began + timeout_s, timeout_s))
-        except (ReconcileError, TimeoutError) as error:
+        except (ReconcileError, SinkError, TimeoutError) as error:
             raise StuckError(f"not drained after {timeout_s:.0f} s: {error}\n{self._bank.logs()}") from error
         return time.monotonic() - began
 

@@ -13,6 +13,7 @@ from app.config.topics import VELOCITY
 from app.proof.reconcile import barrier
 from app.proof.reconcile.report import ReconcileError
 from app.proof.reconcile.warehouse import Warehouse
+from sinks.base import SinkError
 from tests.faults.bank import Bank
 from tests.faults.draining import Drain, StuckError
 from tests.faults.fault import Fault, Firing
@@ -44,7 +45,7 @@ class Runner:
             self.bank.load.start(fault.rate)
             try:
                 self._fire(fault, outcome)
-            except (AssertionError, ReconcileError) as error:
+            except (AssertionError, ReconcileError, SinkError) as error:
                 outcome.problems.append(f"{type(error).__name__}: {error}")
             self.bank.load.stop()
             drained = not fault.stops and self._drained(outcome)

@@ -1,15 +1,15 @@
 """The warehouse held to Kafka: each landing table has each offset of its topics once."""
 
-import contextlib
 import itertools
 from array import array
 from collections.abc import Mapping
-from typing import Any
 
 from aiokafka import TopicPartition
 
 from app.config.settings import SnowflakeSettings
-from sinks.snowflake import connect
+from sinks.reading import WarehouseReader
+from sinks.relations import relation
+from sinks.sessions import open_reader
 from tests.faults.logs import Seen
 from tests.faults.verdict import Verdict
 from tests.support.catalogue import CATALOGUE
@@ -17,20 +17,20 @@ from tests.support.catalogue import CATALOGUE
 
 def hold_warehouse(settings: SnowflakeSettings, seen: Mapping[TopicPartition, Seen], verdict: Verdict) -> None:
     """Each landing table has each offset of its topics once."""
-    with contextlib.closing(connect(settings)) as session:
-        for table, topics in itertools.groupby(
+    with open_reader(settings) as reader:
+        for landing, topics in itertools.groupby(
             sorted(CATALOGUE.landed, key=lambda t: t.landing or ""), lambda t: t.landing
         ):
-            with session.cursor() as cursor:
-                rows = cursor.execute(
-                    "SELECT record:topic::varchar, record:partition::int, count(*), count(DISTINCT record:offset::int), "  # noqa: S608 - ours
-                    f"sum(record:offset::int) FROM BRONZE.{table} GROUP BY 1, 2"
-                )
-                found = {TopicPartition(t, int(n)): (int(a), int(b), int(c)) for t, n, a, b, c in rows or ()}
-                mine = {topic.name for topic in topics}
-                for tp in seen:
-                    if tp.topic in mine:
-                        _landed(tp, str(table), seen[tp].offsets, found, cursor, verdict)
+            table = relation(settings.database, str(landing))
+            rows = reader.rows(
+                "SELECT record:topic::varchar, record:partition::int, count(*), count(DISTINCT record:offset::int), "  # noqa: S608 - ours
+                f"sum(record:offset::int) FROM {table} GROUP BY 1, 2"
+            )
+            found = {TopicPartition(t, int(n)): (int(a), int(b), int(c)) for t, n, a, b, c in rows}
+            mine = {topic.name for topic in topics}
+            for tp in seen:
+                if tp.topic in mine:
+                    _landed(tp, table, seen[tp].offsets, found, reader, verdict)
 
 
 def _landed(
@@ -38,13 +38,13 @@ def _landed(
     table: str,
     offsets: "array[int]",
     found: Mapping[TopicPartition, tuple[int, int, int]],
-    cursor: Any,
+    reader: WarehouseReader,
     verdict: Verdict,
 ) -> None:
     if found.get(tp, (0, 0, 0)) == (len(offsets), len(offsets), sum(offsets)):
         return
-    rows = cursor.execute(
-        f"SELECT record:offset::int FROM BRONZE.{table} WHERE record:topic::varchar = '{tp.topic}' "  # noqa: S608 - ours
+    rows = reader.rows(
+        f"SELECT record:offset::int FROM {table} WHERE record:topic::varchar = '{tp.topic}' "  # noqa: S608 - ours
         f"AND record:partition::int = {tp.partition}"
     )
     landed = sorted(int(row[0]) for row in rows)

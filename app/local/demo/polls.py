@@ -7,18 +7,16 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import psycopg
-from snowflake.connector.errors import Error as WarehouseError
 
 from app.config.settings import SnowflakeSettings, SourceSettings
 from app.errors import BankstreamError
 from app.local.stack.events import Died
 from app.local.stack.stack import ProcessStatus, Stack
 from app.postgres import as_reader
-from sinks.snowflake import LEDGER, connect
-from sinks.sql import identifier
+from sinks.sessions import open_reader
 
 LEDGER_INTERVAL_S: Final = 0.1
 COMMITS_INTERVAL_S: Final = 1.0
@@ -43,7 +41,7 @@ class Poller:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            with contextlib.suppress(BankstreamError, WarehouseError, psycopg.Error, OSError):
+            with contextlib.suppress(BankstreamError, psycopg.Error, OSError):
                 self._work(self._stop)
             self._stop.wait(RETRY_S)
 
@@ -54,16 +52,14 @@ def ledger(
     """Tells where the ledger stands and when (microseconds since the epoch), as often as LEDGER_INTERVAL_S."""
 
     def work(stop: threading.Event) -> None:
-        with contextlib.closing(connect(settings)) as connection, connection.cursor() as cursor:
-            query = f"SELECT topic, incarnation, log_partition, last_offset FROM {identifier(settings.database)}.BRONZE.{LEDGER}"  # noqa: S608 - identifiers
+        with open_reader(settings) as reader:
             while not stop.wait(LEDGER_INTERVAL_S):
-                cursor.execute(query)
-                rows: Any = cursor.fetchall()
+                rows = reader.ledger()
                 now_us = time.time_ns() // 1_000
                 found = {
-                    (topic, int(partition)): int(offset)
-                    for topic, topic_id, partition, offset in rows
-                    if topic_ids.get(topic) == topic_id
+                    (chain.topic, chain.partition): row.last_offset
+                    for chain, row in rows.items()
+                    if topic_ids.get(chain.topic) == chain.topic_id
                 }
                 tell(found, now_us)
 

@@ -27,7 +27,10 @@ class SettlingError(BankstreamError):
 
 
 async def settle(environment: Mapping[str, str], *, timeout_s: float, say: Say) -> None:
-    """Return when nothing of what is committed now is under way any more. SettlingError or ReconcileError says where it stands still."""
+    """Return when nothing of what is committed now is under way any more. SettlingError or ReconcileError says where it stands still.
+
+    SinkError when the warehouse cannot be asked.
+    """
     kafka, source = read(KafkaSettings, environment), read(SourceSettings, environment)
     deadline = time.monotonic() + timeout_s
     catalogue = read_catalogue(environment)

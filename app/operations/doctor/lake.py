@@ -7,20 +7,20 @@ from typing import Final
 from uuid import UUID
 
 from aiokafka import TopicPartition
-from snowflake.connector import errors
 
 from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings
 from app.config.topics import Catalogue
 from app.engine.kafka import KafkaLog
-from app.errors import BankstreamError, ContinuityError, one_line
+from app.errors import ContinuityError, one_line
 from app.operations.doctor.findings import Finding
 from app.operations.doctor.kafka import Ends
 from app.operations.provision.warehouse import MIGRATIONS, landing_tables
 from sinks import chain
 from sinks.base import ChainKey, LakeObject, LedgerRow, ObjectStore
 from sinks.gaps import GapRecord, gaps
+from sinks.relations import LEDGER, SCHEMA, relation
 from sinks.s3 import S3Store
-from sinks.snowflake import LEDGER, SnowflakeWarehouse, connect
+from sinks.sessions import open_reader
 from sinks.sql import identifier
 
 NEWEST: Final = 50
@@ -206,24 +206,28 @@ async def check_lake(s3: S3Settings, kafka: KafkaSettings, catalogue: Catalogue,
 
 async def check_ledger(sql: SnowflakeSettings, s3: S3Settings) -> list[Finding]:
     """The ledger first: what is loaded by then was in the lake before."""
-    store, warehouse = S3Store(s3), SnowflakeWarehouse(sql)
+    store = S3Store(s3)
     try:
-        ledger = await warehouse.ledger()
+        ledger = await asyncio.to_thread(_ledger, sql)
         newest = await asyncio.gather(*(chain.newest(store, key) for key in ledger))
         names = [row.last_object for row in ledger.values() if row.last_object]
         found = await asyncio.gather(*(_object(store, name) for name in names))
     finally:
-        await warehouse.close()
         await store.close()
     last = {name: one if isinstance(one, LakeObject) else None for name, one in zip(names, found, strict=True)}
     return judge_ledger(ledger, [Chained(key, one) for key, one in zip(ledger, newest, strict=True)], last)
+
+
+def _ledger(sql: SnowflakeSettings) -> dict[ChainKey, LedgerRow]:
+    with open_reader(sql) as reader:
+        return reader.ledger()
 
 
 def judge_tables(found: Sequence[str], version: int | None, catalogue: Catalogue) -> list[Finding]:
     """Whether the warehouse has what loading needs."""
     wanted = (*landing_tables(catalogue), LEDGER, VERSIONS)
     findings = [
-        Finding("warehouse-table", table, f"table BRONZE.{table} does not exist")
+        Finding("warehouse-table", table, f"table {SCHEMA}.{table} does not exist")
         for table in wanted
         if table not in found
     ]
@@ -238,17 +242,12 @@ def judge_tables(found: Sequence[str], version: int | None, catalogue: Catalogue
 
 def check_tables(sql: SnowflakeSettings, catalogue: Catalogue) -> list[Finding]:
     """Landing tables, ledger, version."""
-    database = identifier(sql.database)
-    try:
-        with connect(sql) as session, session.cursor() as cursor:
-            cursor.execute(f"SELECT table_name FROM {database}.INFORMATION_SCHEMA.TABLES WHERE table_schema = 'BRONZE'")  # noqa: S608 - an identifier
-            found = [str(row[0]) for row in cursor.fetchall()]
-            version: int | None = None
-            if VERSIONS in found:
-                cursor.execute(f"SELECT coalesce(max(version), 0) FROM {database}.BRONZE.{VERSIONS}")  # noqa: S608 - an identifier
-                version = int(cursor.fetchall()[0][0])
-    except errors.Error as error:
-        raise BankstreamError(
-            f"the warehouse at {sql.host or sql.account} does not answer: {type(error).__name__} {error.errno}"
-        ) from None
+    with open_reader(sql) as reader:
+        tables = f"{identifier(sql.database)}.INFORMATION_SCHEMA.TABLES"
+        rows = reader.rows(f"SELECT table_name FROM {tables} WHERE table_schema = %s", [SCHEMA])  # noqa: S608 - an identifier
+        found = [str(name) for (name,) in rows]
+        version: int | None = None
+        if VERSIONS in found:
+            [(newest,)] = reader.rows(f"SELECT coalesce(max(version), 0) FROM {relation(sql.database, VERSIONS)}")  # noqa: S608 - a name
+            version = int(newest)
     return judge_tables(found, version, catalogue)

@@ -4,18 +4,18 @@ What never changes once it is there is a migration with a number, noted in BRONZ
 topics and the stage follows the settings, so both are seen to every time. Everything may be run again at any time.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
-
-from snowflake.connector import SnowflakeConnection, errors
+from collections.abc import Mapping
+from typing import Final
 
 from app.config.settings import S3Settings, SnowflakeSettings, read
 from app.config.topics import Catalogue, read_catalogue
-from app.errors import BankstreamError
-from sinks.snowflake import LEDGER, connect
+from app.errors import BankstreamError, one_line
+from sinks.reading import Row, StatementRefusedError, WarehouseSession
+from sinks.relations import LEDGER, SCHEMA, relation
+from sinks.sessions import open_session
 from sinks.sql import identifier
 
-SCHEMAS: Final = ("BRONZE", "SILVER", "GOLD")
+SCHEMAS: Final = (SCHEMA, "SILVER", "GOLD")
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "CREATE FILE FORMAT IF NOT EXISTS {bronze}.LAKE_NDJSON TYPE = JSON COMPRESSION = ZSTD",
@@ -35,7 +35,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 
 
 class WarehouseError(BankstreamError):
-    """The warehouse cannot be reached, or does not let us set it up."""
+    """The warehouse does not let us set it up."""
 
 
 def run(environment: Mapping[str, str]) -> None:
@@ -44,23 +44,20 @@ def run(environment: Mapping[str, str]) -> None:
 
 
 def provision(warehouse: SnowflakeSettings, lake: S3Settings, catalogue: Catalogue) -> int:
-    """Set everything up; answers how many migrations were applied now. WarehouseError names the statement that was refused."""
-    try:
-        connection = connect(warehouse, database=False)
-    except errors.Error as error:
-        raise WarehouseError(
-            f"no session with the warehouse at {warehouse.host or warehouse.account}: {error}. Check BANKSTREAM_SNOWFLAKE_*."
-        ) from None
-    with connection:
+    """Set everything up; answers how many migrations were applied now.
+
+    WarehouseError names the statement that was refused. SinkUnavailableError when the warehouse does not answer.
+    """
+    with open_session(warehouse) as session:
         database = identifier(warehouse.database)
-        bronze = f"{database}.BRONZE"
-        _run(connection, f"CREATE DATABASE IF NOT EXISTS {database}")
+        bronze = f"{database}.{SCHEMA}"
+        _run(session, f"CREATE DATABASE IF NOT EXISTS {database}")
         for schema in SCHEMAS:
-            _run(connection, f"CREATE SCHEMA IF NOT EXISTS {database}.{schema}")
-        applied = _migrate(connection, bronze)
+            _run(session, f"CREATE SCHEMA IF NOT EXISTS {database}.{schema}")
+        applied = _migrate(session, bronze)
         for table in landing_tables(catalogue):
-            _run(connection, f"CREATE TABLE IF NOT EXISTS {bronze}.{table} (record VARIANT)")
-        _run(connection, stage(warehouse, lake), secret=True)
+            _run(session, f"CREATE TABLE IF NOT EXISTS {relation(database, table)} (record VARIANT)")
+        _run(session, stage(warehouse, lake), secret=True)
     return applied
 
 
@@ -71,7 +68,7 @@ def landing_tables(catalogue: Catalogue) -> list[str]:
 
 def stage(warehouse: SnowflakeSettings, lake: S3Settings) -> str:
     """The statement that makes the external stage. With a storage integration it holds no key."""
-    name = f"{identifier(warehouse.database)}.BRONZE.{identifier(warehouse.stage)}"
+    name = relation(warehouse.database, warehouse.stage)
     url = "/".join(part for part in (lake.bucket, lake.prefix.strip("/")) if part)
     if warehouse.storage_integration is not None:
         access = f"STORAGE_INTEGRATION = {identifier(warehouse.storage_integration)}"
@@ -88,32 +85,31 @@ def stage(warehouse: SnowflakeSettings, lake: S3Settings) -> str:
     )
 
 
-def _migrate(connection: SnowflakeConnection, bronze: str) -> int:
+def _migrate(session: WarehouseSession, bronze: str) -> int:
     _run(
-        connection,
+        session,
         f"CREATE TABLE IF NOT EXISTS {bronze}.SCHEMA_VERSIONS (version INTEGER NOT NULL, applied_at TIMESTAMP_NTZ NOT NULL)",
     )
-    newest = next(_run(connection, f"SELECT coalesce(max(version), 0) FROM {bronze}.SCHEMA_VERSIONS"))[0]  # noqa: S608 - ours
+    [(newest,)] = _run(session, f"SELECT coalesce(max(version), 0) FROM {bronze}.SCHEMA_VERSIONS")  # noqa: S608 - ours
     if newest > len(MIGRATIONS):
         raise WarehouseError(
             f"{bronze} has schema version {newest}, this program knows {len(MIGRATIONS)}. Use a newer program on it."
         )
     for version, statements in enumerate(MIGRATIONS[newest:], newest + 1):
         for statement in statements:
-            _run(connection, statement.format(bronze=bronze))
-        _run(connection, f"INSERT INTO {bronze}.SCHEMA_VERSIONS SELECT {version}, SYSDATE()")
+            _run(session, statement.format(bronze=bronze))
+        _run(session, f"INSERT INTO {bronze}.SCHEMA_VERSIONS SELECT {version}, SYSDATE()")
     return len(MIGRATIONS) - int(newest)
 
 
-def _run(connection: SnowflakeConnection, sql: str, *, secret: bool = False) -> Iterator[Sequence[Any]]:
+def _run(session: WarehouseSession, sql: str, *, secret: bool = False) -> list[Row]:
     try:
-        with connection.cursor() as cursor:
-            return iter(list(cursor.execute(sql) or ()))
-    except errors.Error as error:
+        return session.rows(sql)
+    except StatementRefusedError as error:
         shown = f"{sql.split(' URL', maxsplit=1)[0]} …" if secret else " ".join(sql.split())
         raise WarehouseError(
-            f"the warehouse refuses `{shown}`: {type(error).__name__} {error.errno}. Check the role's privileges."
-            + ("" if secret else f" It says: {str(error).splitlines()[0]}")
+            f"the warehouse refuses `{shown}` with error {error.number}. Check the role's privileges."
+            + ("" if secret else f" It says: {one_line(error)}")
         ) from None
 
 

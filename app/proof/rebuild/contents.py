@@ -5,16 +5,14 @@ the same hash exactly if they have the same rows; it says nothing across kinds.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
-
-from snowflake.connector import SnowflakeConnection
-from snowflake.connector.errors import Error
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from app.proof.rebuild.report import RebuildError
 from sinks.base import ChainKey
-from sinks.snowflake import LEDGER
-from sinks.sql import identifier, literal
+from sinks.reading import WarehouseReader
+from sinks.relations import relation
+from sinks.sql import literal
 
 BLOCK: Final = 10_000
 """Offsets: their hashes, 64 characters each, stay far below the 16 MB of a text."""
@@ -57,13 +55,9 @@ Content = dict[Block, tuple[int, str]]
 """Rows and hash of every block that has any."""
 
 
-def ends(connection: SnowflakeConnection, database: str) -> dict[ChainKey, int]:
-    """How far the ledger of a database is."""
-    rows = _run(
-        connection,
-        f"SELECT topic, incarnation, log_partition, last_offset FROM {identifier(database)}.BRONZE.{LEDGER}",  # noqa: S608
-    )
-    return {ChainKey(topic, topic_id, int(partition)): int(offset) for topic, topic_id, partition, offset in rows}
+def ends(reader: WarehouseReader) -> dict[ChainKey, int]:
+    """How far the ledger is. SinkError when the warehouse cannot be asked."""
+    return {chain: row.last_offset for chain, row in reader.ledger().items()}
 
 
 def limits(first: Ends, second: Ends) -> dict[tuple[str, int], int | None]:
@@ -89,16 +83,16 @@ def limits(first: Ends, second: Ends) -> dict[tuple[str, int], int | None]:
     return found
 
 
-def content(connection: SnowflakeConnection, database: str, table: str, within: Limits | None = None) -> Content:
-    """The blocks of a landing table. RebuildError when the warehouse does not answer."""
+def content(reader: WarehouseReader, database: str, table: str, within: Limits | None = None) -> Content:
+    """The blocks of a landing table. SinkError when the warehouse cannot be asked."""
     sql = CONTENT.format(
-        table=f"{identifier(database)}.BRONZE.{identifier(table)}",
+        table=relation(database, table),
         block=BLOCK,
         limits="true" if within is None else _condition(within),
     )
     return {
         Block(topic, int(partition), int(number)): (int(rows), str(hashed))
-        for topic, partition, number, rows, hashed in _run(connection, sql)
+        for topic, partition, number, rows, hashed in reader.rows(sql)
     }
 
 
@@ -128,11 +122,3 @@ def _condition(within: Limits) -> str:
         for (topic, partition), last in sorted(within.items())
     ]
     return " OR ".join(parts) or "false"
-
-
-def _run(connection: SnowflakeConnection, sql: str) -> Iterable[tuple[Any, ...]]:
-    try:
-        with connection.cursor() as cursor:
-            return [tuple(row) for row in cursor.execute(sql) or ()]
-    except Error as error:
-        raise RebuildError(f"the warehouse does not answer: {' '.join(str(error.msg or error).split())}") from None

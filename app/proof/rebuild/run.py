@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import ExitStack
 
 from app.config.settings import S3Settings, SnowflakeSettings, WarehouseSettings, read
 from app.config.topics import Catalogue, read_catalogue
@@ -14,7 +14,8 @@ from app.proof.rebuild.loading import Loaded, Progress, load_all
 from app.proof.rebuild.report import MAX_DIFFERENCES, RebuildError, Report, TableReport, Verdict
 from sinks.base import ChainKey
 from sinks.s3 import S3Store
-from sinks.snowflake import SnowflakeWarehouse, connect
+from sinks.sessions import open_reader
+from sinks.snowflake import SnowflakeWarehouse
 from sinks.sql import identifier
 
 Say = Callable[[str], None]
@@ -31,7 +32,8 @@ def rebuild(
     """Fill database `into` from the lake alone, and compare it with the configured one.
 
     Kafka, PostgreSQL and (without `compare`) the first warehouse's data are not asked for anything. Running it again goes on where an
-    earlier run was ended. RebuildError when `into` holds anything else, or when something does not answer.
+    earlier run was ended. RebuildError when `into` holds anything else, SinkError when the lake or the warehouse
+    does not answer.
     """
     began = time.monotonic()
     first, lake = read(SnowflakeSettings, environment), read(S3Settings, environment)
@@ -88,10 +90,12 @@ def _compare(
     tables: dict[str, TableReport] = {}
     differences: list[str] = []
     not_compared: list[str] = []
-    with closing(connect(second)) as connection:
+    with ExitStack() as opened:
+        reader = opened.enter_context(open_reader(second))
         limits = None
         if compare:
-            there, here = contents.ends(connection, first.database), contents.ends(connection, second.database)
+            there = contents.ends(opened.enter_context(open_reader(first)))
+            here = contents.ends(reader)
             limits = contents.limits(there, here)
             differences += [
                 f"{_name(key)} is loaded in the first, and is not in the lake"
@@ -104,12 +108,12 @@ def _compare(
             ]
         for table in landing_tables:
             say(f"comparing {table}")
-            rebuilt = contents.content(connection, second.database, table, limits)
+            rebuilt = contents.content(reader, second.database, table, limits)
             rows, sha256 = contents.total(rebuilt)
             if not compare:
                 tables[table] = TableReport(rows, sha256)
                 continue
-            original = contents.content(connection, first.database, table, limits)
+            original = contents.content(reader, first.database, table, limits)
             tables[table] = TableReport(rows, sha256, *contents.total(original))
             differences += [f"{table}: {found}" for found in contents.differences(original, rebuilt)]
     return tables, differences, not_compared

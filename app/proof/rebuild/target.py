@@ -1,16 +1,15 @@
 """The database that is rebuilt: empty at first, or left behind by an earlier run over the same lake."""
 
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
-
-from snowflake.connector import SnowflakeConnection
-from snowflake.connector.errors import Error
+from typing import Final
 
 from app.config.settings import S3Settings, SnowflakeSettings
 from app.config.topics import Catalogue
 from app.operations.provision import warehouse
 from app.proof.rebuild.report import RebuildError
-from sinks.snowflake import LEDGER, connect
+from sinks.reading import WarehouseSession
+from sinks.relations import LEDGER, SCHEMA, relation
+from sinks.sessions import open_session
 from sinks.sql import identifier
 
 MARKER: Final = "REBUILD"
@@ -26,36 +25,34 @@ def lake_url(lake: S3Settings) -> str:
 def prepare(settings: SnowflakeSettings, lake: S3Settings, catalogue: Catalogue) -> bool:
     """See that the database is there, is ours to fill, and has its tables; answers whether an earlier run has begun it.
 
-    RebuildError when it holds something that is not of such a run: a rebuild only ever adds to what it made itself.
+    RebuildError when it holds something that is not of such a run: a rebuild only ever adds to what it made itself. SinkError when the
+    warehouse cannot be asked.
     """
     database = identifier(settings.database)
-    with _session(settings) as connection:
-        _run(connection, f"CREATE DATABASE IF NOT EXISTS {database}")
-        begun = _begun(connection, database, lake)
+    marker = relation(database, MARKER)
+    with open_session(settings) as session:
+        session.rows(f"CREATE DATABASE IF NOT EXISTS {database}")
+        begun = _begun(session, database, lake)
         if not begun:
-            _refuse_foreign(connection, database, set(warehouse.landing_tables(catalogue)))
-            _run(connection, f"CREATE SCHEMA IF NOT EXISTS {database}.BRONZE")
+            _refuse_foreign(session, database, set(warehouse.landing_tables(catalogue)))
+            session.rows(f"CREATE SCHEMA IF NOT EXISTS {database}.{SCHEMA}")
             columns = "lake VARCHAR NOT NULL, begun_at TIMESTAMP_NTZ NOT NULL, finished_at TIMESTAMP_NTZ"
-            _run(connection, f"CREATE TABLE IF NOT EXISTS {database}.BRONZE.{MARKER} ({columns})")
-            _run(
-                connection,
-                f"INSERT INTO {database}.BRONZE.{MARKER} SELECT %s, SYSDATE(), NULL",
-                [lake_url(lake)],
-            )
+            session.rows(f"CREATE TABLE IF NOT EXISTS {marker} ({columns})")
+            session.rows(f"INSERT INTO {marker} SELECT %s, SYSDATE(), NULL", [lake_url(lake)])
     warehouse.provision(settings, lake, catalogue)
     return begun
 
 
 def finished(settings: SnowflakeSettings) -> None:
     """Note that everything was loaded."""
-    with _session(settings) as connection:
-        _run(connection, f"UPDATE {identifier(settings.database)}.BRONZE.{MARKER} SET finished_at = SYSDATE()")  # noqa: S608
+    with open_session(settings) as session:
+        session.rows(f"UPDATE {relation(settings.database, MARKER)} SET finished_at = SYSDATE()")  # noqa: S608 - a name
 
 
-def _begun(connection: SnowflakeConnection, database: str, lake: S3Settings) -> bool:
-    if ("BRONZE", MARKER) not in _tables(connection, database):
+def _begun(session: WarehouseSession, database: str, lake: S3Settings) -> bool:
+    if (SCHEMA, MARKER) not in _tables(session, database):
         return False
-    rows = _run(connection, f"SELECT lake FROM {database}.BRONZE.{MARKER}")  # noqa: S608 - an identifier
+    rows = session.rows(f"SELECT lake FROM {relation(database, MARKER)}")  # noqa: S608 - a name
     if any(row[0] != lake_url(lake) for row in rows):
         raise RebuildError(
             f"database {database} is being rebuilt from {rows[0][0]}, not from {lake_url(lake)}. Name another database"
@@ -63,38 +60,20 @@ def _begun(connection: SnowflakeConnection, database: str, lake: S3Settings) -> 
     return bool(rows)
 
 
-def _refuse_foreign(connection: SnowflakeConnection, database: str, landing: AbstractSet[str]) -> None:
-    for schema, table in sorted(_tables(connection, database)):
-        if schema == "BRONZE" and table in OWN | landing:
-            name = f"{database}.BRONZE.{identifier(table)}"
-            if table == "SCHEMA_VERSIONS" or not _run(connection, f"SELECT 1 FROM {name} LIMIT 1"):  # noqa: S608
+def _refuse_foreign(session: WarehouseSession, database: str, landing: AbstractSet[str]) -> None:
+    for schema, table in sorted(_tables(session, database)):
+        if schema == SCHEMA and table in OWN | landing:
+            name = relation(database, table)
+            if table == "SCHEMA_VERSIONS" or not session.rows(f"SELECT 1 FROM {name} LIMIT 1"):  # noqa: S608 - a name
                 continue
         raise RebuildError(
             f"database {database} is not empty: it has table {schema}.{table}. A rebuild needs a database of its own; name another"
         )
 
 
-def _tables(connection: SnowflakeConnection, database: str) -> set[tuple[str, str]]:
-    rows = _run(
-        connection,
+def _tables(session: WarehouseSession, database: str) -> set[tuple[str, str]]:
+    rows = session.rows(
         f"SELECT table_schema, table_name FROM {database}.INFORMATION_SCHEMA.TABLES "  # noqa: S608 - an identifier
         "WHERE upper(table_schema) <> 'INFORMATION_SCHEMA'",
     )
     return {(str(schema).upper(), str(table).upper()) for schema, table in rows}
-
-
-def _session(settings: SnowflakeSettings) -> SnowflakeConnection:
-    try:
-        return connect(settings, database=False)
-    except Error as error:
-        raise RebuildError(f"the warehouse does not let {settings.user} in: {error.msg or error}") from None
-
-
-def _run(connection: SnowflakeConnection, sql: str, values: Any = None) -> list[tuple[Any, ...]]:
-    try:
-        with connection.cursor() as cursor:
-            return [tuple(row) for row in cursor.execute(sql, values) or ()]
-    except Error as error:
-        raise RebuildError(
-            f"the warehouse refuses `{' '.join(sql.split())}`: {' '.join(str(error.msg or error).split())}"
-        ) from None

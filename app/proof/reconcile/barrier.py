@@ -168,7 +168,10 @@ async def topic_ids(settings: KafkaSettings, topics: Iterable[str]) -> dict[str,
 def wait_for_ledger(
     warehouse: Warehouse, wanted: Offsets, ids: Mapping[str, str], *, timeout_s: float, say: Say
 ) -> None:
-    """Until the warehouse has loaded all of these offsets. ReconcileError names what is behind when it has not in time."""
+    """Until the warehouse has loaded all of these offsets. ReconcileError names what is behind when it has not in time.
+
+    SinkError when the warehouse cannot be asked.
+    """
     deadline = time.monotonic() + timeout_s
     say("waiting until the warehouse has loaded it")
     while True:

@@ -23,7 +23,7 @@ def reconcile(environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, s
     """Compare all captured tables at one position, under load. `environment` has settings that go before the process's own.
 
     `say` is told what is being done. `timeout_s` is for the way from the source to the warehouse, not for the comparison. Raises
-    ReconcileError when no comparison can be made; differences are a result.
+    ReconcileError or SinkError when no comparison can be made; differences are a result.
     """
     began = time.monotonic()
     with opened(read(SourceSettings, environment)) as source:

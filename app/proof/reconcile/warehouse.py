@@ -5,21 +5,20 @@ has not happened yet. Everything is worked out in the warehouse, once, into a te
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
-from snowflake.connector.errors import Error
 
 from app.config.settings import S3Settings, SnowflakeSettings
 from app.config.topics import PREFIX
 from app.postgres import XID_MODULUS
 from app.proof.reconcile.canonical import Value
-from app.proof.reconcile.report import ReconcileError
 from app.proof.reconcile.source import TABLES, Column, Snapshot
 from app.proof.reconcile.unqueryable_changes import MARK, Aside, decoded
-from sinks.snowflake import LEDGER, connect
+from sinks.base import SinkError
+from sinks.sessions import open_reader
 
 PAGE_ROWS: Final = 10_000
 LONG_BEFORE_US: Final = 3_600_000_000
@@ -135,26 +134,20 @@ Ledger = Mapping[tuple[str, str, int], int]
 
 
 class Warehouse:
-    """One session, for one thread. ReconcileError if there is none to be had."""
+    """One session, for one thread. SinkError when the warehouse cannot be asked."""
 
     def __init__(self, settings: SnowflakeSettings, lake: S3Settings | None = None) -> None:
         """`lake` is asked for records that are too large for a landing row; without it such a record is an error."""
         self._database, self._lake = settings.database, lake
-        try:
-            self._connection = connect(settings)
-        except Error as error:
-            raise ReconcileError(f"the warehouse does not let {settings.user} in: {error.msg or error}") from None
+        self._reader = open_reader(settings)
 
     def close(self) -> None:
         """End the session."""
-        self._connection.close()
+        self._reader.close()
 
     def ledger(self) -> Ledger:
         """How far the loader is."""
-        rows = self._run(  # our own names, here and below
-            f"SELECT topic, incarnation, log_partition, last_offset FROM {self._database}.BRONZE.{LEDGER}"  # noqa: S608
-        )
-        return {(topic, topic_id, int(partition)): int(offset) for topic, topic_id, partition, offset in rows}
+        return {chain: row.last_offset for chain, row in self._reader.ledger().items()}
 
     def rows(
         self, table: str, columns: tuple[Column, ...], snapshot: Snapshot
@@ -164,36 +157,22 @@ class Warehouse:
         aside = self._aside(table)
         values = [value for envelope in aside.envelopes for value in envelope]
         query = current_rows(self._database, table, snapshot, aside=len(aside.envelopes))
-        self._run(f"CREATE TEMPORARY TABLE {name} AS {query}", values)
+        self._reader.rows(f"CREATE TEMPORARY TABLE {name} AS {query}", values)
         try:
-            after = ""
-            while True:
-                page = self._run(
-                    f"SELECT row_key, row_image FROM {name} {after} ORDER BY row_key LIMIT {PAGE_ROWS}"  # noqa: S608
-                )
+            for page in self._reader.pages(name, ("row_key", "row_image"), size=PAGE_ROWS):
                 for key, image in page:
                     yield int(key), _row(image, columns, aside)
-                if len(page) < PAGE_ROWS:
-                    return
-                after = f"WHERE row_key > {int(page[-1][0])}"
         finally:
-            with contextlib.suppress(Error):  # the session's end drops it too
-                self._run(f"DROP TABLE IF EXISTS {name}")
+            with contextlib.suppress(SinkError):  # the session's end drops it too
+                self._reader.rows(f"DROP TABLE IF EXISTS {name}")
 
     def _aside(self, table: str) -> Aside:
-        found = self._run(ASIDE.format(database=self._database, topic=f"{PREFIX}.public.{table}"))
+        found = self._reader.rows(ASIDE.format(database=self._database, topic=f"{PREFIX}.public.{table}"))
         rows = [
             (int(partition), int(offset), None if recorded_ms is None else int(recorded_ms), wrapped, name)
             for partition, offset, recorded_ms, wrapped, name in found
         ]
         return decoded(table, TABLES[table], rows, self._lake)
-
-    def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        try:
-            with self._connection.cursor() as cursor:
-                return [tuple(row) for row in cursor.execute(statement, tuple(values) or None) or ()]
-        except Error as error:
-            raise ReconcileError(f"the warehouse refuses to answer: {error.msg or error}") from None
 
 
 def current_rows(database: str, table: str, snapshot: Snapshot, aside: int = 0) -> str:

@@ -10,9 +10,9 @@ from app.proof.trace.lake import Found, Lake, agrees
 from app.proof.trace.log import Log
 from app.proof.trace.places import Position
 from app.proof.trace.report import Check, Step, differs, holds, judged, unreachable
-from app.proof.trace.tables import Tables, TablesError
+from app.proof.trace.tables import Tables
 from sinks.audit import audit
-from sinks.base import ChainKey, ObjectStore, SinkRefusedError, SinkUnavailableError
+from sinks.base import ChainKey, ObjectStore, SinkError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Proven:
 class Records:
     """Proves records, each once."""
 
-    def __init__(self, tables: Tables | TablesError, landing: Mapping[str, str], lake: Lake, log: Log) -> None:
+    def __init__(self, tables: Tables | SinkError, landing: Mapping[str, str], lake: Lake, log: Log) -> None:
         """`landing`: the landing table of each topic."""
         self._tables, self._landing, self._lake, self._log = tables, landing, lake, log
         self._proven: dict[Position, Proven] = {}
@@ -69,14 +69,14 @@ class Records:
     async def _archived(self, position: Position) -> tuple[list[Found], Check | None]:
         try:
             found = [await self._lake.find(key, position.offset) for key in await self._lake.chains(position)]
-        except (SinkUnavailableError, SinkRefusedError) as error:
+        except SinkError as error:
             return [], unreachable(str(error))
         return [one for one in found if one is not None], None
 
     async def _landed(self, position: Position, archived: list[Found]) -> tuple[list[str], list[Check]]:
         try:
             rows = await asyncio.to_thread(_session(self._tables).landed, position)
-        except TablesError as error:
+        except SinkError as error:
             return [], [unreachable(str(error))]
         if not rows:
             return [], [differs("no landing row has this position")]
@@ -100,8 +100,10 @@ class Records:
             tables = _session(self._tables)
             ledger = await asyncio.to_thread(tables.ledger, position.topic, position.partition)
             landed, noted = await asyncio.to_thread(tables.ends, position.topic, position.partition)
-        except TablesError as error:
+        except SinkError as error:
             return [unreachable(str(error))]
+        except ContinuityError as error:
+            return [differs(str(error))]
         checks = [
             judged(
                 landed == noted,
@@ -123,7 +125,7 @@ class Records:
         )
         try:
             return [*checks, *await self._lake.ledger(found.chain, row)]
-        except (SinkUnavailableError, SinkRefusedError) as error:
+        except SinkError as error:
             return [*checks, unreachable(str(error))]
 
 
@@ -135,7 +137,7 @@ async def whole_chain(store: ObjectStore, key: ChainKey) -> Step:
             objects, rows = objects + 1, rows + len(lines)
     except ContinuityError as error:
         checks = (differs(str(error)),)
-    except (SinkUnavailableError, SinkRefusedError) as error:
+    except SinkError as error:
         checks = (unreachable(str(error)),)
     else:
         checks = (
@@ -144,8 +146,8 @@ async def whole_chain(store: ObjectStore, key: ChainKey) -> Step:
     return Step("chain", f"{key.topic}/{key.topic_id}/{key.partition}", checks)
 
 
-def _session(tables: Tables | TablesError) -> Tables:
-    if isinstance(tables, TablesError):
+def _session(tables: Tables | SinkError) -> Tables:
+    if isinstance(tables, SinkError):
         raise tables
     return tables
 

@@ -1,7 +1,6 @@
 """One trace: from a row of a model, or a record of a topic, to the changes in PostgreSQL's log that it was made from."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
@@ -9,7 +8,7 @@ from typing import Any, Final
 from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings, read
 from app.config.topics import read_catalogue
 from app.engine.dead_letters import DeadLetter
-from app.errors import BankstreamError
+from app.errors import BankstreamError, one_line
 from app.proof.trace import derivation, values
 from app.proof.trace.derivation import Derived, Opened
 from app.proof.trace.lake import Lake
@@ -19,7 +18,9 @@ from app.proof.trace.places import Position
 from app.proof.trace.record import Proven, Records, whole_chain
 from app.proof.trace.report import Check, Step, Trace, differs, judged, noted
 from app.proof.trace.source import Source
-from app.proof.trace.tables import Row, Tables, TablesError
+from app.proof.trace.tables import Tables
+from sinks.base import SinkError
+from sinks.reading import MissingObjectError, NamedRow
 from sinks.s3 import S3Store
 
 Say = Callable[[str], None]
@@ -55,10 +56,10 @@ async def _trace(
     if table not in MODELS and table not in landing:
         raise TraceError(f"{table!r} cannot be traced. What can: {', '.join((*MODELS, *landing))}")
     say("opening a session with the warehouse")
-    tables: Tables | TablesError
+    tables: Tables | SinkError
     try:
         tables = await asyncio.to_thread(Tables, read(SnowflakeSettings, environment), landing)
-    except TablesError as error:
+    except SinkError as error:
         tables = error
     store = S3Store(read(S3Settings, environment))
     try:
@@ -67,7 +68,7 @@ async def _trace(
             way = _Way(records, landing, Source(read(SourceSettings, environment)), say)
             if table in landing:
                 top = await way.record(_position(table, key))
-            elif isinstance(tables, TablesError):
+            elif isinstance(tables, SinkError):
                 raise TraceError(str(tables))
             else:
                 top = await _Rows(tables, way).trace(MODELS[table], key, version)
@@ -78,8 +79,7 @@ async def _trace(
     finally:
         await store.close()
         if isinstance(tables, Tables):
-            with contextlib.suppress(TablesError):
-                await asyncio.to_thread(tables.close)
+            await asyncio.to_thread(tables.close)
     return Trace(table, key, top.verdict, top, round(time.monotonic() - began, 3))
 
 
@@ -162,14 +162,11 @@ class _Rows:
             return await self._changed(model, row, checks)
         return await self._recorded(model, row, checks)
 
-    def _row(self, model: Model, key: str, version: int | None) -> tuple[Row, list[Check]]:
+    def _row(self, model: Model, key: str, version: int | None) -> tuple[NamedRow, list[Check]]:
         column, value = model.key, self._value(model, key)
         if isinstance(value, str) and model.version_key:
             column = model.version_key
-        try:
-            rows = self._tables.model(model.relation, column, value, model.newest)
-        except TablesError as error:
-            raise TraceError(f"{model.relation} cannot be read: {error}") from None
+        rows = self._rows(model, column, value)
         if version is not None:
             rows = [row for row in rows if row.get("version_number") == version]
         if not rows:
@@ -181,6 +178,17 @@ class _Rows:
         double = twins > 1 and model.relation != "GOLD.FCT_VELOCITY"
         return rows[0], [differs(f"{twins} rows have {unique} {rows[0][unique]}")] if double else []
 
+    def _rows(self, model: Model, column: str, value: object) -> list[NamedRow]:
+        """The rows of a model with this value, the newest first."""
+        try:
+            return self._tables.model(model.relation, column, value, model.newest)
+        except MissingObjectError as error:
+            raise TraceError(
+                f"{model.relation} cannot be read: {one_line(error)}. Build the models first: make dbt"
+            ) from None
+        except SinkError as error:
+            raise TraceError(f"{model.relation} cannot be read: {one_line(error)}") from None
+
     @staticmethod
     def _value(model: Model, key: str) -> int | str:
         if key.lstrip("-").isdecimal() and model.key_is_number and abs(int(key)) <= MAX_BIGINT:
@@ -189,11 +197,11 @@ class _Rows:
             raise TraceError(f"{key!r} is no {model.key}: a whole number")
         return key
 
-    async def _version(self, model: Model, row: Row, checks: list[Check]) -> Step:
+    async def _version(self, model: Model, row: NamedRow, checks: list[Check]) -> Step:
         version_id = str(row[model.version_key])
         try:
             places = await asyncio.to_thread(self._tables.version, model.topic, version_id)
-        except TablesError as error:
+        except SinkError as error:
             raise TraceError(f"the landing table of {model.topic} cannot be read: {error}") from None
         wanted = ["open"] if row["valid_to"] is None else ["open", "close"]
         found = sorted((operation for operation, _ in places), reverse=True)
@@ -225,7 +233,7 @@ class _Rows:
         name = f"{model.key} {row[model.key]}, version {row['version_number']}, {version_id}"
         return Step(model.relation, name, tuple(checks), tuple(steps))
 
-    async def _changed(self, model: Model, row: Row, checks: list[Check]) -> Step:
+    async def _changed(self, model: Model, row: NamedRow, checks: list[Check]) -> Step:
         position = Position(str(row["source_topic"]), int(row["source_partition"]), int(row["source_offset"]))
         step = await self._way.change(position)
         change, _ = self._way.decoded(position, await self._way.proven(position))
@@ -239,15 +247,12 @@ class _Rows:
             ]
         return Step(model.relation, f"{model.key} {row[model.key]}", tuple(checks), (step,))
 
-    def _joined(self, row: Row, dimension: Model) -> Check:
+    def _joined(self, row: NamedRow, dimension: Model) -> Check:
         """Whether the version that a fact was joined to is of its account or customer, and was the one of its instant."""
         version_id = row[dimension.version_key]
         if version_id is None:
             return noted(f"it was joined to no version of {dimension.relation}")
-        try:
-            found = self._tables.model(dimension.relation, dimension.version_key, version_id, dimension.newest)
-        except TablesError as error:
-            raise TraceError(f"{dimension.relation} cannot be read: {error}") from None
+        found = self._rows(dimension, dimension.version_key, version_id)
         fits = len(found) == 1 and (
             found[0][dimension.key] == row[dimension.key]
             and found[0]["joins_from"] <= row["booked_at"] < found[0]["joins_to"]
@@ -258,7 +263,7 @@ class _Rows:
             f"{dimension.relation} {version_id} is not the version of the instant it was booked at",
         )
 
-    async def _recorded(self, model: Model, row: Row, checks: list[Check]) -> Step:
+    async def _recorded(self, model: Model, row: NamedRow, checks: list[Check]) -> Step:
         position = Position(model.topic, int(row["record_partition"]), int(row["record_offset"]))
         step, record = await self._way.derived(position)
         proven = await self._way.proven(position)
@@ -269,9 +274,7 @@ class _Rows:
             if "windows" in whole:
                 rows = [
                     one
-                    for one in await asyncio.to_thread(
-                        self._tables.model, model.relation, model.key, row[model.key], model.newest
-                    )
+                    for one in await asyncio.to_thread(self._rows, model, model.key, row[model.key])
                     if (one["record_partition"], one["record_offset"]) == (position.partition, position.offset)
                 ]
                 names = sorted(one["window_name"] for one in rows)
@@ -286,7 +289,7 @@ class _Rows:
         return Step(model.relation, f"{model.key} {row[model.key]}", tuple(checks), (step,))
 
 
-def _columns(row: Row, expected: Mapping[str, Any]) -> Check:
+def _columns(row: NamedRow, expected: Mapping[str, Any]) -> Check:
     wrong = values.differing(row, expected)
     compared = len(row.keys() & expected.keys())
     of = f" of window {row['window_name']}" if "window_name" in row else ""
@@ -303,7 +306,7 @@ def _lineage(record: Any, prefix: str) -> dict[str, Any]:
     return {f"{prefix}source_{name}": None if record is None else getattr(record.source, name) for name in names}
 
 
-def _window(record: Mapping[str, Any], row: Row) -> dict[str, Any]:
+def _window(record: Mapping[str, Any], row: NamedRow) -> dict[str, Any]:
     window = record.get("windows", {}).get(row.get("window_name"))
     if window is None:
         return {}

@@ -22,7 +22,7 @@ from app.local.demo.settling import settle
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import DEFAULT
-from sinks.snowflake import connect
+from sinks.sessions import open_reader
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.paths import PROJECT
 from tests.support.warehouse.dbt_project import Manifest
@@ -113,8 +113,8 @@ class Bank:
             return database.execute(statement).fetchall()
 
     def warehouse(self, statement: str) -> list[tuple[Any, ...]]:
-        with connect(settings_of(self.stack, SnowflakeSettings)) as session, session.cursor() as cursor:
-            return [tuple(row) for row in cursor.execute(statement) or ()]
+        with open_reader(settings_of(self.stack, SnowflakeSettings)) as reader:
+            return reader.rows(statement)
 
     def made(self) -> dict[str, list[tuple[Any, ...]]]:
         """The rows of everything that dbt made, not of gold alone."""

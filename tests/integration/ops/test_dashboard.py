@@ -18,7 +18,9 @@ from app.local.demo.dashboard import Dashboard
 from app.local.stack.ports import is_free
 from ops.dashboard import access, data, records, views
 from ops.dashboard.desk import Desk
-from ops.dashboard.warehouse import NotBuiltError, Session, WarehouseAwayError
+from ops.dashboard.warehouse import Session
+from sinks.base import SinkUnavailableError
+from sinks.reading import MissingObjectError
 from tests.support.machine.waiting import eventually
 from tests.support.paths import PROJECT
 from tests.support.web.dashboard import Warehouse, a_live_bank, build_gold, healthy, warehouse
@@ -42,7 +44,7 @@ def now(tables: Warehouse) -> datetime:
 @pytest.fixture(scope="module")
 def gold(tables: Warehouse, now: datetime) -> datetime:
     session = Session(tables.settings)
-    with pytest.raises(NotBuiltError):  # the same question before and after gold is there
+    with pytest.raises(MissingObjectError):  # the same question before and after gold is there
         data.currencies(session, now)
     session.close()
     build_gold(tables, now)
@@ -225,7 +227,7 @@ def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monk
         assert away.value == known.value is not None
         assert away.read_at == known.read_at
         assert away.since is not None
-        with pytest.raises(WarehouseAwayError):
+        with pytest.raises(SinkUnavailableError):
             Session(empty.settings).rows("select 1")
         text = said(app(empty, monkeypatch, "live"))
         assert re.search(r"No answer from the warehouse since 20\d\d-\d\d-\d\d", text)

@@ -30,7 +30,7 @@ from app.operations.doctor.run import checks, made_or_not
 from app.operations.provision import source
 from app.operations.provision.connector import provision as provision_connector
 from app.postgres import lsn_text
-from sinks.snowflake import connect
+from sinks.sessions import open_reader
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import admin_query, s3_client
 from tests.support.machine.stack import private_stack, settings_of
@@ -57,8 +57,8 @@ class Deployment:
         return admin_query(self.sources, statement)
 
     def warehouse(self, statement: str) -> list[Any]:
-        with connect(settings_of(self.stack, SnowflakeSettings)) as session, session.cursor() as cursor:
-            return list(cursor.execute(statement) or ())
+        with open_reader(settings_of(self.stack, SnowflakeSettings)) as reader:
+            return reader.rows(statement)
 
     def connector(self, method: str, path: str) -> None:
         session = requests.Session()

@@ -16,7 +16,8 @@ import pytest
 from app.config.settings import S3Settings, SnowflakeSettings, WarehouseSettings, read
 from app.operations.provision import warehouse
 from sinks.base import LedgerConflictError, LedgerRow, LoadStep
-from sinks.snowflake import SnowflakeWarehouse, connect
+from sinks.sessions import open_reader
+from sinks.snowflake import SnowflakeWarehouse
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse, channel_name, pipe_name
 from tests.support.catalogue import CATALOGUE
@@ -57,7 +58,7 @@ def account() -> Iterator[Database]:
     sql = read(SnowflakeSettings, given | {"BANKSTREAM_SNOWFLAKE_DATABASE": name})
     s3 = read(S3Settings, given | {"BANKSTREAM_S3_PREFIX": name})
     warehouse.provision(sql, s3, CATALOGUE)
-    made = Database(s3, sql, connect(sql))
+    made = Database(s3, sql, open_reader(sql))
     try:
         for table in TABLES.values():
             made.execute(
@@ -67,7 +68,7 @@ def account() -> Iterator[Database]:
         yield made
     finally:
         made.execute(f"DROP DATABASE {name}")
-        made.connection.close()
+        made.session.close()
 
 
 @asynccontextmanager

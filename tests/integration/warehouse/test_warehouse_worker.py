@@ -22,7 +22,8 @@ from sinks.audit import audit
 from sinks.base import LakeObject, LedgerConflictError, LedgerRow, LoadStep, SinkUnavailableError
 from sinks.chain import chains
 from sinks.s3 import S3Store
-from sinks.snowflake import SnowflakeWarehouse, connect
+from sinks.sessions import open_reader
+from sinks.snowflake import SnowflakeWarehouse
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import until
@@ -123,11 +124,10 @@ class Reader:
     """Asks the warehouse."""
 
     def __init__(self, settings: SnowflakeSettings) -> None:
-        self._connection = connect(settings)
+        self._reader = open_reader(settings)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        with self._connection.cursor() as cursor:
-            return [tuple(row) for row in cursor.execute(sql) or ()]
+        return self._reader.rows(sql)
 
     def ledger(self) -> Mapping[tuple[str, int], int]:
         found = self.rows("SELECT topic, log_partition, last_offset FROM BRONZE.LAKE_LEDGER")
@@ -145,7 +145,7 @@ class Reader:
         return found
 
     def close(self) -> None:
-        self._connection.close()
+        self._reader.close()
 
 
 async def reached(reader: Reader, expected: Contents, workers: Workers, timeout_s: float = 150) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import snowflake.connector
 import zstandard
 
 from app.config.settings import S3Settings, SnowflakeSettings
 from app.local.stack.stack import Stack
+from sinks.sessions import open_session
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import s3_client
 from tests.support.machine.stack import settings_of
@@ -33,11 +33,7 @@ class Landing:
         }
         self._lake = settings_of(stack, S3Settings)
         found = settings_of(stack, SnowflakeSettings)
-        assert found.password is not None
-        self._connection = snowflake.connector.connect(
-            account=found.account, host=found.host, port=found.port, protocol=found.protocol, user=found.user,
-            password=found.password.get_secret_value(), login_timeout=20, network_timeout=60,
-        )  # fmt: skip
+        self._session = open_session(found)
         self._objects = 0
 
     def create(self) -> None:
@@ -73,8 +69,7 @@ class Landing:
 
     def run(self, statement: str) -> list[tuple[Any, ...]]:
         """A statement and its rows."""
-        with self._connection.cursor() as cursor:
-            return [tuple(row) for row in cursor.execute(statement) or ()]
+        return self._session.rows(statement)
 
     def rows(self, table: str, *columns: str, where: str = "true") -> list[tuple[Any, ...]]:
         """Columns of a table, sorted."""
@@ -85,9 +80,13 @@ class Landing:
 
     def columns(self, table: str) -> list[str]:
         """The names of a table's columns."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(f"SELECT * FROM {self.name}.{table} LIMIT 0")  # noqa: S608 - our own
-            return [column.name for column in cursor.description]
+        schema, name = table.split(".")
+        columns = f"{self.name}.INFORMATION_SCHEMA.COLUMNS"
+        rows = self._session.rows(
+            f"SELECT column_name FROM {columns} WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",  # noqa: S608
+            [schema, name],
+        )
+        return [column for (column,) in rows]
 
     def contents(self, table: str) -> str:
         """A hash of a table's rows, whatever their order."""
@@ -101,7 +100,7 @@ class Landing:
     def drop(self) -> None:
         """Leave nothing behind."""
         self.run(f"DROP DATABASE IF EXISTS {self.name}")
-        self._connection.close()
+        self._session.close()
 
     def _s3(self) -> Any:
         return s3_client(self._lake)

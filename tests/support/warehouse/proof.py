@@ -39,7 +39,8 @@ from sinks.base import LakeObject
 from sinks.chain import parse
 from sinks.loading import Loader
 from sinks.s3 import S3Store
-from sinks.snowflake import SnowflakeWarehouse, connect
+from sinks.sessions import open_reader
+from sinks.snowflake import SnowflakeWarehouse
 from tests.support.bank.bank_day import account, customer, transaction
 from tests.support.bank.cdc import Log, Record
 from tests.support.catalogue import CATALOGUE
@@ -62,8 +63,8 @@ class Proof:
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """A statement in the warehouse, and its rows."""
-        with connect(settings_of(self.environment, SnowflakeSettings)) as session, session.cursor() as cursor:
-            return [tuple(row) for row in cursor.execute(statement) or ()]
+        with open_reader(settings_of(self.environment, SnowflakeSettings)) as reader:
+            return reader.rows(statement)
 
     @property
     def database(self) -> str:

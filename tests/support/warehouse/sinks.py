@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import snowflake.connector
 
 from app.config.settings import LakeSettings, S3Settings, SnowflakeSettings, WarehouseSettings
 from app.local.stack.stack import Stack
@@ -21,8 +20,11 @@ from sinks.chain import chains
 from sinks.lines import Line, read
 from sinks.loading import Loader
 from sinks.memory import MemoryStore, MemoryWarehouse
+from sinks.reading import WarehouseSession
+from sinks.relations import LEDGER
 from sinks.s3 import S3Store
-from sinks.snowflake import LEDGER, SnowflakeWarehouse, connect
+from sinks.sessions import open_reader
+from sinks.snowflake import SnowflakeWarehouse
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse, pipe_name
 from tests.support.catalogue import CATALOGUE
@@ -202,12 +204,11 @@ class Database:
 
     s3: S3Settings
     sql: SnowflakeSettings
-    connection: snowflake.connector.SnowflakeConnection
+    session: WarehouseSession
 
     def execute(self, statement: str) -> list[tuple[object, ...]]:
         """A statement and its rows."""
-        with self.connection.cursor() as cursor:
-            return [tuple(row) for row in cursor.execute(statement) or ()]
+        return self.session.rows(statement)
 
     def empty(self) -> None:
         """No rows, no ledger, and the stage over a folder that has never been used."""
@@ -225,12 +226,12 @@ def real_database(stack: Stack) -> Iterator[Database]:
     sql = settings_of(stack, SnowflakeSettings, database=name)
     lake.provision(s3)
     warehouse.provision(sql, s3, CATALOGUE)
-    made = Database(s3, sql, connect(sql))
+    made = Database(s3, sql, open_reader(sql))
     try:
         yield made
     finally:
         made.execute(f"DROP DATABASE {name}")
-        made.connection.close()
+        made.session.close()
 
 
 @asynccontextmanager

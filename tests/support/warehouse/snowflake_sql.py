@@ -15,7 +15,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from app.operations.provision.warehouse import landing_tables
-from sinks.snowflake import LEDGER
+from sinks.relations import LEDGER
 from tests.support.catalogue import CATALOGUE
 
 SYSTEM_ROLES = {"ACCOUNTADMIN", "SECURITYADMIN", "SYSADMIN", "USERADMIN"}

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 from app.config.settings import S3Settings, SnowflakeSettings
 from app.operations.provision import warehouse as provisioning
-from sinks.snowflake import connect
+from sinks.sessions import open_reader
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
@@ -73,8 +73,8 @@ class Warehouse:
 
     def run(self, statement: str, values: Sequence[object] = ()) -> None:
         """A statement."""
-        with connect(self.settings) as connection, connection.cursor() as cursor:
-            cursor.execute(statement, tuple(values) or None)
+        with open_reader(self.settings) as reader:
+            reader.rows(statement, values)
 
     def land(self, table: str, *records: dict[str, Any]) -> None:
         """Rows of a landing table."""

@@ -15,7 +15,7 @@ from app.web.alerts import Live, Recent
 from app.web.api import Parts, make_api
 from app.web.audit import Audit
 from app.web.forwarding import Forwarder
-from app.web.history import HistoryUnavailableError, VersionRecord
+from app.web.history import VersionRecord
 from app.web.places import ACCOUNT, CUSTOMER
 from app.web.tokens import Tokens, entry, mint
 from tests.support.bank.cdc import COMMIT_US, Log
@@ -56,11 +56,11 @@ class FakeWarehouse:
         self._streams = streams
         self.lag = 0
         """So many of the newest records have not landed yet."""
-        self.away = False
+        self.failure: Exception | None = None
 
     async def records(self, table: str, key: str, value: int) -> Sequence[VersionRecord]:
-        if self.away:
-            raise HistoryUnavailableError
+        if self.failure is not None:
+            raise self.failure
         wanted = json.dumps({key: value}, separators=(",", ":")).encode()
         found = [
             msgspec.json.decode(output.value, type=VersionRecord)

@@ -28,7 +28,7 @@ from app.operations.provision.warehouse import MIGRATIONS, landing_tables
 from app.topology.partition_groups import groups
 from sinks.base import ChainKey, LakeObject, LedgerRow
 from sinks.gaps import GapRecord
-from sinks.snowflake import LEDGER
+from sinks.relations import LEDGER
 from tests.support.catalogue import CATALOGUE
 from tests.support.paths import PROJECT
 

@@ -19,7 +19,8 @@ from ops.dashboard import charts, data, parts
 from ops.dashboard.data import versions
 from ops.dashboard.desk import Desk
 from ops.dashboard.records import Live, Slice
-from ops.dashboard.warehouse import NotBuiltError, WarehouseAwayError, WarehouseProblemError
+from sinks.base import SinkUnavailableError
+from sinks.reading import MissingObjectError, StatementRefusedError
 
 BEGAN = datetime(2026, 3, 1, 9, 0)  # noqa: DTZ001 - naive UTC, as the warehouse gives it
 
@@ -68,7 +69,7 @@ def test_a_question_that_takes_long_is_asked_a_tenth_of_the_time_at_most() -> No
 
 def test_a_failure_is_tried_again_as_soon_as_any_however_long_it_took() -> None:
     warehouse = Warehouse()
-    warehouse.takes_s, warehouse.answer = 5, WarehouseAwayError("gone")
+    warehouse.takes_s, warehouse.answer = 5, SinkUnavailableError("gone")
     warehouse.ask()
     warehouse.seconds, warehouse.answer = 9, 2
     assert warehouse.ask().value == 2
@@ -77,7 +78,7 @@ def test_a_failure_is_tried_again_as_soon_as_any_however_long_it_took() -> None:
 def test_while_it_is_away_the_last_answer_stays_with_its_age_and_the_first_failure() -> None:
     warehouse = Warehouse()
     first = warehouse.ask()
-    warehouse.answer = WarehouseAwayError("gone")
+    warehouse.answer = SinkUnavailableError("gone")
     for second in (5, 10):
         warehouse.seconds = second
         away = warehouse.ask()
@@ -91,15 +92,16 @@ def test_while_it_is_away_the_last_answer_stays_with_its_age_and_the_first_failu
 def test_nothing_that_was_known_before_is_shown_of_a_table_that_is_gone() -> None:
     warehouse = Warehouse()
     warehouse.ask()
-    warehouse.seconds, warehouse.answer = 5, NotBuiltError("no table")
+    warehouse.seconds, warehouse.answer = 5, MissingObjectError("no table", 2003)
     found = warehouse.ask()
     assert (found.fresh, found.not_built, found.value) == (False, True, None)
 
 
 def test_a_question_that_is_refused_is_asked_again_and_no_other_is_held_to_be_away() -> None:
     warehouse = Warehouse()
-    warehouse.answer = WarehouseProblemError("no")
-    assert warehouse.ask().since == warehouse.now()
+    warehouse.answer = StatementRefusedError("no: Ada", 904)
+    refused = warehouse.ask()
+    assert (refused.since, refused.problem) == (warehouse.now(), "the warehouse refuses the question (error 904)")
     warehouse.seconds, warehouse.answer = 5, 3
     assert warehouse.ask().value == 3
 

@@ -37,3 +37,15 @@ def test_no_module_but_a_root_reads_a_setting_or_a_file_when_it_is_imported(tmp_
         command, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **unusable}
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+WORKER = """
+import sys
+import app.topology.handlers, app.web.service, ops.dashboard.data, app.local.demo.polls
+print(sorted(name for name in sys.modules if name.partition(".")[0] == "snowflake"))
+"""
+
+
+def test_a_process_that_may_read_the_warehouse_starts_without_its_client() -> None:
+    done = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"

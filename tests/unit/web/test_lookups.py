@@ -10,10 +10,14 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
 from app.domain.times import format_us
+from app.errors import SettingsError
 from app.web.alerts import about_of
 from app.web.guard import FAILURES_PER_S
+from app.web.history import TooManyRecordsError
 from app.web.places import CUSTOMER
 from app.web.tokens import TokensError, entry
+from sinks.base import SinkUnavailableError
+from sinks.reading import StatementRefusedError
 from tests.support.bank.cdc import COMMIT_US
 from tests.support.web.lookups import CANARY, Bank
 
@@ -153,12 +157,20 @@ async def test_a_deletion_that_has_not_landed_is_asked_for_again(bank: Bank) -> 
     problem(await bank.get("/v1/customers/7/versions"), 503)
 
 
-async def test_a_warehouse_that_is_away_is_503(bank: Bank) -> None:
-    bank.warehouse.away = True
-    assert (
-        "does not answer"
-        in problem(await bank.get("/v1/customers/7/versions/as-of?moment=2026-03-02T09:00:05Z"), 503)["detail"]
-    )
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (SinkUnavailableError("no session"), "does not answer"),
+        (StatementRefusedError("not for this role: Ada", 3001), "does not answer"),
+        (SettingsError("no credentials"), "does not answer"),
+        (TooManyRecordsError("customers 7 has more than 20,000"), "more versions than are read"),
+    ],
+)
+async def test_a_warehouse_that_gives_no_versions_is_503(bank: Bank, failure: Exception, says: str) -> None:
+    bank.warehouse.failure = failure
+    told = problem(await bank.get("/v1/customers/7/versions/as-of?moment=2026-03-02T09:00:05Z"), 503)["detail"]
+    assert says in told
+    assert str(failure) not in told
 
 
 @pytest.mark.parametrize(
