@@ -27,17 +27,8 @@ from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import until
 from tests.support.streams.broker import admin_client, remove_topics
 from tests.support.streams.workers import Workers
-from tests.support.warehouse.sinks import (
-    LANDING,
-    Deaths,
-    Record,
-    chain_key,
-    offsets,
-    partition,
-    real_database,
-    real_world,
-    records,
-)
+from tests.support.warehouse.real_sinks import real_database, real_world
+from tests.support.warehouse.sinks import LANDING, Deaths, Record, chain_key, offsets, partition, records
 from tests.support.web.http_faults import Fault, HttpFaults
 from tests.unit.sinks.test_lake_lines import AS_THEY_ARE, WRAPPED
 

@@ -13,7 +13,8 @@ from sinks.relations import relation
 from sinks.sessions import open_reader
 from sinks.snowflake import SnowflakeWarehouse
 from tests.faults.instruments import snowflake_answers as snowflake
-from tests.support.warehouse.sinks import LANDING, TOPIC, Database, chain_key, real_database
+from tests.support.warehouse.real_sinks import Database, real_database
+from tests.support.warehouse.sinks import LANDING, TOPIC, chain_key
 from tests.support.web.http_faults import HttpFaults
 
 pytestmark = pytest.mark.integration

@@ -22,17 +22,8 @@ from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse, channel_name, pipe_name
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.waiting import until
-from tests.support.warehouse.sinks import (
-    LANDING,
-    TABLES,
-    Database,
-    World,
-    chain_key,
-    load_all,
-    offsets,
-    real_world,
-    write,
-)
+from tests.support.warehouse.real_sinks import Database, real_world
+from tests.support.warehouse.sinks import LANDING, TABLES, World, chain_key, load_all, offsets, write
 
 FILE = "BANKSTREAM_TEST_SNOWFLAKE"
 NEEDED = (

@@ -21,15 +21,14 @@ from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import Position, StreamingWarehouse, channel_name, position
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.waiting import until
+from tests.support.warehouse.real_sinks import Database, real_world
 from tests.support.warehouse.sinks import (
     LANDING,
     PIPES,
-    Database,
     Streaming,
     chain_key,
     load_all,
     offsets,
-    real_world,
     streaming_warehouse,
     streaming_world,
     write,

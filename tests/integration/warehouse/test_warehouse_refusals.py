@@ -10,7 +10,8 @@ from app.local.stack.stack import Stack
 from sinks.snowflake import SnowflakeWarehouse
 from tests.faults.instruments import snowflake_answers as snowflake
 from tests.support.machine.waiting import until
-from tests.support.warehouse.sinks import LANDING, Database, chain_key, offsets, real_database, real_world, write
+from tests.support.warehouse.real_sinks import Database, real_database, real_world
+from tests.support.warehouse.sinks import LANDING, chain_key, offsets, write
 from tests.support.web.http_faults import HttpFaults
 
 pytestmark = pytest.mark.integration

@@ -29,16 +29,8 @@ from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import until
 from tests.support.streams.committed import all_committed
 from tests.support.streams.workers import Workers
-from tests.support.warehouse.sinks import (
-    LANDING,
-    Database,
-    chain_key,
-    offsets,
-    partition,
-    real_database,
-    real_world,
-    records,
-)
+from tests.support.warehouse.real_sinks import Database, real_database, real_world
+from tests.support.warehouse.sinks import LANDING, chain_key, offsets, partition, records
 from tests.support.web.http_faults import Fault, HttpFaults
 
 pytestmark = pytest.mark.integration

@@ -1,18 +1,13 @@
-"""For tests of the sinks: records, the real and the in-memory lake and warehouse, and what the real ones hold at the end."""
+"""For tests of the sinks: records, partitions and loaders, and lakes and warehouses in memory or behind a stand-in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import pytest
-
-from app.config.settings import LakeSettings, S3Settings, SnowflakeSettings, WarehouseSettings
-from app.local.stack.stack import Stack
-from app.operations.provision import lake, warehouse
+from app.config.settings import LakeSettings, WarehouseSettings
 from sinks.archive import LakePartition
 from sinks.audit import audit
 from sinks.base import ChainKey, LakeObject, ObjectStore, Warehouse
@@ -20,21 +15,14 @@ from sinks.chain import chains
 from sinks.lines import Line, read
 from sinks.loading import Loader
 from sinks.memory import MemoryStore, MemoryWarehouse
-from sinks.reading import WarehouseSession
-from sinks.relations import LEDGER
-from sinks.s3 import S3Store
-from sinks.sessions import open_reader
 from sinks.snowflake import SnowflakeWarehouse
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse, pipe_name
-from tests.support.catalogue import CATALOGUE
-from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import until
 from tests.support.warehouse.snowpipe_server import SnowpipeServer
 
 TOPIC, LANDING, TOPIC_ID = "bank.alerts", "ALERTS", "first"
 TABLES = {TOPIC: LANDING, "bank.velocity": "VELOCITY", "bank.transactions": "TRANSACTIONS"}
-BUCKET = "sinks-test"
 
 
 @dataclass(frozen=True)
@@ -198,66 +186,6 @@ async def streaming_world(folder: Path) -> AsyncIterator[Streaming]:
                 await one.close()
 
 
-@dataclass
-class Database:
-    """A provisioned database of the local warehouse, and settings for the lake beside it."""
-
-    s3: S3Settings
-    sql: SnowflakeSettings
-    session: WarehouseSession
-
-    def execute(self, statement: str) -> list[tuple[object, ...]]:
-        """A statement and its rows."""
-        return self.session.rows(statement)
-
-    def empty(self) -> None:
-        """No rows, no ledger, and the stage over a folder that has never been used."""
-        self.s3 = self.s3.model_copy(update={"prefix": uuid4().hex})
-        for table in (*warehouse.landing_tables(CATALOGUE), LEDGER):
-            self.execute(f"DELETE FROM BRONZE.{table}")  # noqa: S608 - our own
-        self.execute(warehouse.stage(self.sql, self.s3))
-
-
-@contextmanager
-def real_database(stack: Stack) -> Iterator[Database]:
-    """A database that is gone afterwards."""
-    name = f"T{uuid4().hex[:12].upper()}"
-    s3 = settings_of(stack, S3Settings, bucket=BUCKET, prefix=name, max_attempts=4)
-    sql = settings_of(stack, SnowflakeSettings, database=name)
-    lake.provision(s3)
-    warehouse.provision(sql, s3, CATALOGUE)
-    made = Database(s3, sql, open_reader(sql))
-    try:
-        yield made
-    finally:
-        made.execute(f"DROP DATABASE {name}")
-        made.session.close()
-
-
-@asynccontextmanager
-async def real_world(database: Database) -> AsyncIterator[World]:
-    """On the local stack's S3 and warehouse, with nothing in them."""
-    database.empty()
-    opened: list[ObjectStore | Warehouse] = []
-
-    def rows(table: str) -> list[Line]:
-        return [read(str(row[0]).encode()) for row in database.execute(f"SELECT record FROM BRONZE.{table}")]  # noqa: S608 - our own
-
-    def store(folder: str = "") -> ObjectStore:
-        opened.append(S3Store(database.s3.model_copy(update={"prefix": database.s3.prefix + folder})))
-        return opened[-1]  # type: ignore[return-value]  # just put there
-
-    def tables() -> Warehouse:
-        opened.append(SnowflakeWarehouse(database.sql))
-        return opened[-1]  # type: ignore[return-value]  # just put there
-
-    try:
-        yield World(store(), tables(), rows, store, lambda: store("-other"), tables, database.execute, real=True)
-    finally:
-        for one in opened:
-            await one.close()
-
-
 def offsets(rows: Sequence[Line]) -> list[int]:
     """Sorted offsets, doubles and all."""
     return sorted(row.offset for row in rows)
@@ -298,22 +226,3 @@ async def load_all(loader: Loader, last: int) -> None:
     """Run a loader until the tests' partition is loaded through this offset."""
     async with Running(loader):
         await until(lambda: loader.loaded(chain_key(), last))
-
-
-@pytest.fixture(scope="session")
-def sinks_database(lake_stack: Stack) -> Iterator[Database]:
-    with real_database(lake_stack) as made:
-        yield made
-
-
-@pytest.fixture(params=["memory", "streaming", "real"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    if request.param == "memory":
-        async with memory_world() as made:
-            yield made
-    elif request.param == "streaming":
-        async with streaming_world(tmp_path) as streaming:
-            yield streaming.world
-    else:
-        async with real_world(request.getfixturevalue("sinks_database")) as made:
-            yield made

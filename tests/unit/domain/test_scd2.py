@@ -306,7 +306,8 @@ def test_any_delivery_of_any_past_gives_the_versions_of_the_past(delivery: tuple
     ]
     assert all(start <= end for start, end in spans)
     assert all(end <= later for (_, end), (later, _) in pairwise(spans))
-    if past and dimension.state is not None:
+    if past:
+        assert dimension.state is not None
         assert dimension.state.alive == (past[-1][0] != "d")
         if past[-1][0] != "d":
             last = {

@@ -218,8 +218,11 @@ def test_positions(
 ) -> None:
     findings = kafka.judge_positions([processed], {ACCOUNTS: topic_id, LOG: log_id}, {(ACCOUNTS, 2): kafka.Ends(*ends)})
     assert [one.code for one in findings] == found
-    if found == ["records-expired"]:
-        assert "offsets 10 to 10 are lost" in findings[0].message
+
+
+def test_expired_records_are_named_by_their_offsets() -> None:
+    (found,) = kafka.judge_positions([DONE], {ACCOUNTS: OLD, LOG: OLD}, {(ACCOUNTS, 2): kafka.Ends(11, 90)})
+    assert "offsets 10 to 10 are lost" in found.message
 
 
 def test_groups_without_members_or_far_behind() -> None:

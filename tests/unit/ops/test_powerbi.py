@@ -126,12 +126,15 @@ def test_every_measure_reads_columns_that_exist_and_has_a_format_and_a_descripti
 
 
 def test_amounts_of_different_currencies_are_never_added() -> None:
+    checked = 0
     for table in tables().values():
         money = {column.name for column in table.of("column") if "amount" in column.name}
         assert {column.properties["summarizeBy"] for column in table.of("column")} == {"none"}
         for measure in table.of("measure"):
             if {column for _, column in references(measure.value)} & money:
                 assert measure.value.startswith(f"IF(HASONEVALUE('{table.name}'[currency]), "), measure.name
+                checked += 1
+    assert checked > 3
 
 
 def test_relations_lead_from_many_to_a_key() -> None:
@@ -147,7 +150,6 @@ def test_relations_lead_from_many_to_a_key() -> None:
             for column in tables()[table].of("column")
             if column.name == name
         }
-        assert ends[target].properties.get("isKey") == "true" or to == "Transactions"
         assert ends[source].properties["dataType"] == ends[target].properties["dataType"]
         assert "isKey" in next(c for c in tables()[to].of("column") if c.name == target).properties
 

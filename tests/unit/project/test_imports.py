@@ -1,9 +1,12 @@
-"""Importing a module changes nothing for others and reads nothing: neither the environment nor a file that it names."""
+"""Importing a module changes nothing for others and reads nothing: neither the environment nor a file that it names.
+Unit tests start nothing."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.support.paths import PROJECT
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -15,6 +18,16 @@ print([name for name, module in sys.modules.items() if module is None])
 """
 ROOTS = ("app.streams", "app.lake", "app.warehouse")
 """Each makes its Faust app when it is imported, as `faust -A app.streams worker` needs it."""
+IMPORT_UNIT_TESTS = """
+import importlib, importlib.util, pkgutil, sys
+names = ["tests.conftest"] if importlib.util.find_spec("tests.conftest") else []
+for package in ("tests.unit", "tests.agents"):
+    names += [found.name for found in pkgutil.walk_packages(importlib.import_module(package).__path__, package + ".")]
+for name in names:
+    for plugin in getattr(importlib.import_module(name), "pytest_plugins", ()):
+        importlib.import_module(plugin)
+print(len(names) > 50, "tests.support.machine.stack" in sys.modules)
+"""
 
 
 def test_no_import_hides_a_module_from_all_others() -> None:
@@ -49,3 +62,9 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] == "snowflak
 def test_a_process_that_may_read_the_warehouse_starts_without_its_client() -> None:
     done = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"
+
+
+def test_unit_tests_import_nothing_that_starts_a_stack() -> None:
+    command = [sys.executable, "-c", IMPORT_UNIT_TESTS]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[-1] == "True False"

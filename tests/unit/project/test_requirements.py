@@ -1,9 +1,11 @@
-"""What the code imports is declared in pyproject.toml, in the part of it that is installed where the code runs, and pinned with hashes."""
+"""What the code imports is declared in pyproject.toml, in the part of it that is installed where the code runs, and pinned with hashes.
+What is declared is needed."""
 
 import ast
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from importlib.metadata import packages_distributions
 from typing import Any, Final
 
@@ -75,6 +77,23 @@ def test_what_is_imported_is_declared(code: tuple[str, ...], without: tuple[str,
 def test_what_came_with_something_else_is_found() -> None:
     assert undeclared({"yarl": "x.py", "msgspec": "y.py"}, declared(())) == ["yarl (x.py)"]
     assert undeclared({"pytest": "x.py"}, declared(())) == ["pytest (x.py)"]
+
+
+def idle(asked: set[str], packages: Iterable[str], text: str) -> list[str]:
+    """The distributions of which nothing is imported, and beside which no comment says who needs them."""
+    known = packages_distributions()
+    used = {normal(one) for name in packages for one in known.get(name, ())}
+    explained = {normal(found[1]) for found in re.finditer(r'^ +"([^"]+)",  # \S', text, re.MULTILINE)}
+    return sorted(asked - used - explained)
+
+
+def test_what_is_declared_is_imported_or_says_who_needs_it() -> None:
+    everywhere = imported((*OURS, "hatch_build.py"))
+    asked = declared(tuple(METADATA["optional-dependencies"]))
+    text = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    assert idle(asked, everywhere, text) == []
+    assert idle({"msgspec", "yarl"}, everywhere, text) == ["yarl"]
+    assert idle({"uvloop"}, everywhere, text.replace("# mode", "")) == ["uvloop"]
 
 
 @pytest.mark.parametrize(
