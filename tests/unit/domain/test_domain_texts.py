@@ -72,6 +72,35 @@ def test_a_text_is_an_amount_only_if_it_is_a_plain_decimal_of_at_most_two_digits
             to_minor(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "minor", "why"),
+    [
+        ("12.3", 1230, "one digit after the point is tenths"),
+        ("-12.3", -1230, "also below zero"),
+        ("12.3000", 1230, "zeros behind it say nothing"),
+        ("12.000000000000", 1200, "up to twelve digits of a column's scale"),
+        ("9999999999999999.99", 999_999_999_999_999_999, "sixteen digits before the point"),
+        ("-9999999999999999.99", -999_999_999_999_999_999, "and as many below zero"),
+    ],
+)
+def test_an_amount_is_read_however_its_column_writes_it(text: str, minor: int, why: str) -> None:
+    assert to_minor(text) == minor, why
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("10000000000000000.00", "seventeen digits before the point"),
+        ("10000000000000000", "seventeen digits and no point"),
+        ("1.0000000000000", "thirteen digits after the point"),
+        ("1.0010", "a digit beyond hundredths that is not zero"),
+    ],
+)
+def test_an_amount_of_more_digits_than_money_has_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match="is not an amount of money|more than 2 digits"):
+        assert to_minor(text) is None, why
+
+
 def test_an_amount_that_decimal_would_take_but_no_column_has_is_refused() -> None:
     for text in ("1_000.00", " 1.00", "1e2", "NaN", "+1.00", ".50", "1.", "-.50"):
         with pytest.raises(ValueError, match=r".*"):
