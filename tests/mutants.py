@@ -12,17 +12,19 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain, groupby
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # not this directory; mutmut puts that of the mutants in its place
-os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # pytest is started for every mutant; pyproject.toml names what it needs
+# pytest is started for every mutant; pyproject.toml names the plugins that it needs.
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 os.chdir(ROOT)  # mutmut reads pyproject.toml where it is imported
 
 import libcst as cst  # noqa: E402 - after the working directory is set, as is mutmut
+import mutmut as mutmut_state  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import Phase, settings  # noqa: E402
 from libcst import matchers  # noqa: E402
-import mutmut as mutmut_state  # noqa: E402
 from mutmut import __main__ as mutmut  # noqa: E402
 from mutmut.configuration import Config  # noqa: E402
 from mutmut.mutation import file_mutation, mutators  # noqa: E402
@@ -38,6 +40,11 @@ FIRST: Final = 25
 SECONDS: Final = float(os.environ.get("BANKSTREAM_MUTANTS_SECONDS", "5"))
 """What the tests of a mutant may take, from the likeliest on: a function that everything calls is run by every test."""
 
+SHARE: Final = int(os.environ.get("BANKSTREAM_MUTANTS_SHARE", "1"))
+"""Every so many-th mutant is tried, always the same ones."""
+NOT_TRIED: Final = 34
+"""mutmut's code for a mutant that was skipped."""
+
 STARTS_PROCESSES: Final = {
     "instance": "test_parts.py::test_two_workers",
     "exits": "test_stopping.py::",
@@ -46,6 +53,7 @@ STARTS_PROCESSES: Final = {
 """Tests of a module of the engine that run it in a process of their own."""
 
 PROPERTIES: Final = frozenset({"property", "cached_property"})
+
 
 def decorator(function: cst.FunctionDef) -> str:
     """The name of a function's only decorator, arguments or not; empty if it has none or several."""
@@ -73,9 +81,7 @@ def mutate_decorated_code() -> None:
         name = decorator(function)
         if name not in {*PROPERTIES, "lru_cache"}:
             return arrange(function, mutants, class_name)
-        declared, (first, *others), assigned, names = arrange(
-            function.with_changes(decorators=()), mutants, class_name
-        )
+        declared, (first, *others), assigned, names = arrange(function.with_changes(decorators=()), mutants, class_name)
         if name in PROPERTIES:
             as_property = cst.Decorator(cst.Name("property"))
             first = first.with_changes(decorators=(as_property, *cst.ensure_type(first, cst.FunctionDef).decorators))
@@ -102,7 +108,7 @@ def spare_repetitions() -> None:
                 yield node.with_changes(args=(*before, argument.with_changes(value=cst.Name("None")), *behind))
 
     instead: dict[Any, Any] = {text: changed_once, arguments: without_each}
-    file_mutation.mutation_operators = [
+    file_mutation.mutation_operators = [  # type: ignore[attr-defined]
         (kind, instead.get(operator, operator)) for kind, operator in mutators.mutation_operators
     ]
 
@@ -117,16 +123,14 @@ def try_likely_tests_first() -> None:
     """pytest collects all tests that it is given before it runs one, and most mutants fall to one of the first."""
     run, spread = mutmut.PytestRunner.run_tests, Counter[str]()
 
-    def run_likely_ones_first(
-        self: mutmut.PytestRunner, *, mutant_name: str | None, tests: Iterable[str]
-    ) -> int:
+    def run_likely_ones_first(self: mutmut.PytestRunner, *, mutant_name: str | None, tests: Iterable[str]) -> int:
         if not spread:  # in mutmut's own process, before the first mutant
             spread.update(chain.from_iterable(mutmut_state.tests_by_mangled_function_name.values()))
         if mutant_name is None:
             return run(self, mutant_name=None, tests=tests)
         ordered = sorted(tests, key=lambda test: (spread[test] * mutmut_state.duration_by_test[test], test))
-        spent = accumulate(mutmut_state.duration_by_test[test] for test in ordered)
-        ordered = [test for test, seconds in zip(ordered, spent, strict=True) if seconds <= SECONDS]
+        spent = accumulate((mutmut_state.duration_by_test[test] for test in ordered[1:]), initial=0.0)
+        ordered = [test for test, seconds in zip(ordered, spent, strict=False) if seconds <= SECONDS]
         for some in (ordered[:FIRST], ordered[FIRST:]):
             if some and (code := run(self, mutant_name=mutant_name, tests=some)):
                 return code
@@ -135,8 +139,9 @@ def try_likely_tests_first() -> None:
     mutmut.PytestRunner.run_tests = run_likely_ones_first  # type: ignore[method-assign]
 
 
-def remember_tests_that_start_processes() -> None:
-    """mutmut sees which functions a test calls in its own process only."""
+def choose_what_to_try() -> None:
+    """Of mutants that mypy does not refuse, those in the share. And mutmut sees only which functions a test calls in its own process: tests
+    that start others are added."""
     collect = mutmut.collect_or_load_stats
 
     def collected(*args: Any, **named: Any) -> None:
@@ -146,6 +151,12 @@ def remember_tests_that_start_processes() -> None:
             data.load()
             wanted = STARTS_PROCESSES.get(path.stem, "nothing")
             tests = {test for test in mutmut_state.duration_by_test if wanted in test}
+            refused = named["mutants_caught_by_type_checker"]
+            for mutant, code in data.exit_code_by_key.items():
+                tried = crc32(mutant.rpartition(".")[2].encode()) % SHARE == 0 or mutant in refused
+                if code in (None, NOT_TRIED):
+                    data.exit_code_by_key[mutant] = None if tried else NOT_TRIED
+            data.save()
             for name in {mutmut.mangled_name_from_mutant_name(mutant) for mutant in data.exit_code_by_key}:
                 mutmut_state.tests_by_mangled_function_name[name] |= tests
 
@@ -175,7 +186,7 @@ def try_fewer_examples() -> None:
 
 
 def ask_the_type_checker() -> None:
-    """Which mutants mypy refuses. mutmut's own way takes any complaint for one about a mutant; some are about how it lays out its copies."""
+    """Which mutants mypy refuses. mutmut's own way takes any complaint for one about a mutant; some are about how copies are laid out."""
 
     def refused() -> dict[str, Any]:
         with change_cwd(Path("mutants")):
@@ -185,7 +196,7 @@ def ask_the_type_checker() -> None:
                 found |= _by_mutant(path.relative_to(Path.cwd()), list(of_file))
         return found
 
-    mutmut.filter_mutants_with_type_checker = refused
+    mutmut.filter_mutants_with_type_checker = refused  # type: ignore[attr-defined]
 
 
 def _by_mutant(path: Path, errors: list[TypeCheckingError]) -> dict[str, Any]:
@@ -213,6 +224,7 @@ COLUMNS: Final = {
     "timeout": frozenset({"timeout"}),
     "survived": frozenset({"survived", "suspicious"}),
     "no test": frozenset({"no tests"}),
+    "not tried": frozenset({"skipped", "not checked"}),
 }
 """Of the table, and which of mutmut's verdicts each counts."""
 
@@ -244,7 +256,7 @@ def main(names: Sequence[str]) -> None:
     name_tests_as_mutmut_does()
     try_likely_tests_first()
     ask_the_type_checker()
-    remember_tests_that_start_processes()
+    choose_what_to_try()
     mutmut._run(tuple(names), max_children=int(os.environ.get("BANKSTREAM_MUTANTS_AT_ONCE", "1")))
     print(table())  # noqa: T201
 
