@@ -13,7 +13,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: slow help install demo test histories faults lint fmt dbt dbt-docs airflow airflow-lock dashboard compose-env wheel audit lock clean
+.PHONY: slow help install demo test histories mutants faults lint fmt dbt dbt-docs airflow airflow-lock dashboard compose-env wheel audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ slow: install ## the tests that take long: doctor, continuity, restore, trace, r
 
 histories: install ## 10,000 random histories of a table against a plain list of the past (about 8 minutes of processor time)
 	BANKSTREAM_HISTORIES=1000 $(BIN)/pytest tests/agents/test_histories.py
+
+mutants: install ## small changes to the code of domain and engine that no test notices, by module (SHARE=10: every tenth; hours otherwise)
+	$(if $(SHARE),BANKSTREAM_MUTANTS_SHARE=$(SHARE)) $(BIN)/python tests/mutants.py $(ARGS)
 
 faults: install ## every fault of the matrix on a bank of its own (ARGS="worker-killed"; SEED=7 MINUTES=10 for the random mode)
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
@@ -92,7 +95,7 @@ airflow-lock: $(VENV)/.bootstrapped ## pin Airflow's requirements anew (AIRFLOW_
 		ops/airflow/requirements.in -o ops/airflow/requirements.txt
 
 clean: ## remove what can be made again (not .bankstream: that is data, see bankstream stack down --wipe)
-	rm -rf $(VENV) $(AIRFLOW_VENV) dist dbt/target dbt/logs dbt/dbt_packages .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache app/native/_bank.native.so app/native/.building-*
+	rm -rf $(VENV) $(AIRFLOW_VENV) dist dbt/target dbt/logs dbt/dbt_packages .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache mutants app/native/_bank.native.so app/native/.building-*
 	find app agents tables sinks tests benchmarks ops -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.bootstrapped: requirements/bootstrap.txt

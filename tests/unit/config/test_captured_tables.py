@@ -49,6 +49,13 @@ def test_a_declaration_says_everything_about_a_table() -> None:
     assert list(cards.key) == ["branch", "number"], "the key's order counts"
 
 
+def test_what_a_declaration_leaves_out_is_as_usual() -> None:
+    *_, cards = read_tables({**BANK, "cards": {"key": {"number": "integer"}}}, "captured.toml", OWN_TABLES)
+    assert cards == CapturedTable("cards", {"number": "integer"}, None, {}, versions=True, whole_snapshots=True)
+    assert cards.integer_key
+    assert not CapturedTable("cards", {"number": "integer", "branch": "text"}).integer_key
+
+
 @pytest.mark.parametrize(
     ("document", "says"),
     [
@@ -56,7 +63,12 @@ def test_a_declaration_says_everything_about_a_table() -> None:
         ({**BANK, "cards": {"key": {}}}, r"\[cards\] key"),
         ({**BANK, "cards": {"key": {"id": "uuid"}}}, '"integer" or "text"'),
         ({**BANK, "cards": {"key": {"id": "text"}, "untracked": "hits"}}, r"\[cards\] untracked: a list"),
-        ({**BANK, "cards": {"key": {"id": "text"}, "encodings": {"a": "money"}}}, "decimal:<scale>"),
+        (
+            {**BANK, "cards": {"key": {"id": "text"}, "encodings": {"a": "money"}}},
+            "decimal:<scale> or one of date, time-ms, ",
+        ),
+        ({**BANK, "cards": {"key": {"id": "text"}, "encodings": {"a": "decimal:1000"}}}, "decimal:<scale>"),
+        ({**BANK, "cards": {"key": {"id": "text"}, "encodings": {"a": 2}}}, "decimal:<scale>"),
         ({**BANK, "cards": {"key": {"id": "text"}, "versions": "no"}}, r"\[cards\] versions: true or false"),
         ({**BANK, "cards": {"key": {"id": "text"}, "tracked": ["a"]}}, "no such field, only encodings, key"),
         ({**BANK, "Cards; DROP": {"key": {"id": "text"}}}, "lower case letters"),
@@ -75,6 +87,11 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(TablesError) as refused:
         read_tables({"cards": {"kye": {}}}, "captured.toml", OWN_TABLES)
     assert all(part in str(refused.value) for part in ("[cards] kye", "[cards] key", "[customers]", "[transactions]"))
+
+
+def test_a_key_of_several_columns_that_is_needed_is_named_whole() -> None:
+    with pytest.raises(TablesError, match=r'is needed, with key = { branch = "integer", number = "integer" }'):
+        read_tables({}, "captured.toml", {"cards": ("branch", "number")})
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

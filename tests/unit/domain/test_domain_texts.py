@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.money import to_decimal, to_minor
+from app.domain.records import key_bytes, plain_id
 from app.domain.times import MAX_US, MIN_US, format_us, normal, parse_us
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,7 +73,61 @@ def test_a_text_is_an_amount_only_if_it_is_a_plain_decimal_of_at_most_two_digits
             to_minor(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "minor", "why"),
+    [
+        ("12.3", 1230, "one digit after the point is tenths"),
+        ("-12.3", -1230, "also below zero"),
+        ("12.3000", 1230, "zeros behind it say nothing"),
+        ("12.000000000000", 1200, "up to twelve digits of a column's scale"),
+        ("9999999999999999.99", 999_999_999_999_999_999, "sixteen digits before the point"),
+        ("-9999999999999999.99", -999_999_999_999_999_999, "and as many below zero"),
+    ],
+)
+def test_an_amount_is_read_however_its_column_writes_it(text: str, minor: int, why: str) -> None:
+    assert to_minor(text) == minor, why
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("10000000000000000.00", "seventeen digits before the point"),
+        ("10000000000000000", "seventeen digits and no point"),
+        ("1.0000000000000", "thirteen digits after the point"),
+        ("1.0010", "a digit beyond hundredths that is not zero"),
+    ],
+)
+def test_an_amount_of_more_digits_than_money_has_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=r"is not an amount of money|more than 2 digits"):
+        assert to_minor(text) is None, why
+
+
 def test_an_amount_that_decimal_would_take_but_no_column_has_is_refused() -> None:
     for text in ("1_000.00", " 1.00", "1e2", "NaN", "+1.00", ".50", "1.", "-.50"):
         with pytest.raises(ValueError, match=r".*"):
             to_minor(text)
+
+
+@pytest.mark.parametrize("number", [0, 7, -7, (1 << 63) - 1, -(1 << 63)])
+def test_a_key_of_one_64_bit_number_is_read_back(number: int) -> None:
+    assert plain_id(key_bytes("account_id", number), "account_id") == number
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        (b'{"account_id":9223372036854775808}', "beyond 64 bits"),
+        (b'{"account_id":-9223372036854775809}', "beyond 64 bits, below zero"),
+        (b'{"account_id": 7}', "a space"),
+        (b'{"account_id":07}', "a digit too many"),
+        (b'{"account_id":+7}', "a sign"),
+        (b'{"account_id":"7"}', "a text"),
+        (b'{"account_ie":7}', "another column of the same length"),
+        (b'{"account_id":7]', "no object"),
+        (b'{"account_id":7}x', "more behind it"),
+        (b'{"account_id":7,"b":8}', "two columns"),
+        (b"", "nothing"),
+    ],
+)
+def test_a_key_that_is_written_otherwise_is_not_plain(key: bytes, why: str) -> None:
+    assert plain_id(key, "account_id") is None, why

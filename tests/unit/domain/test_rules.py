@@ -209,6 +209,76 @@ def test_structuring(expected: str, steps: list[tuple[int, str]], why: str) -> N
     assert outcome("structuring", *series(*steps)) == expected, why
 
 
+@pytest.mark.parametrize(
+    ("rule", "amounts", "own", "evidence", "why"),
+    [
+        ("structuring", ["9000.00"] * 4, "9500.00", [5, 4, 3, 2, 1], "all that are in the band"),
+        ("structuring", ["9000.00"] * 30, "9500.00", list(range(31, 11, -1)), "the newest twenty, its own among them"),
+        ("structuring", ["9000.00", "5.00"] * 2, "9500.00", [5, 3, 1], "none that is beside it"),
+        ("large_amount", ["100.00"] * 5, "500.00", [6, 5, 4, 3, 2, 1], "all that make the mean"),
+        ("large_amount", ["100.00"] * 30, "500.00", list(range(31, 11, -1)), "the newest twenty, its own among them"),
+        ("card_testing", ["1.00"] * 3, "100.00", [4, 3, 2, 1], "its own, and the probes"),
+        (
+            "card_testing",
+            ["1.00"] * 30,
+            "100.00",
+            list(range(31, 10, -1)),
+            "its own, and the newest twenty of a run of probes",
+        ),
+        ("threshold", ["1.00"], "10000.00", [2], "its own alone"),
+    ],
+)
+def test_an_alert_names_the_newest_of_what_it_rests_on(
+    rule: str, amounts: list[str], own: str, evidence: list[int], why: str
+) -> None:
+    found = alert(rule, *series(*((number * S, amount) for number, amount in enumerate([*amounts, own]))))
+    assert [it.offset for it in found.evidence] == evidence, why
+
+
+@pytest.mark.parametrize(
+    ("rule", "steps", "conditions", "says"),
+    [
+        (
+            "structuring",
+            [(0, "9000.00"), (S, "9500.00"), (2 * S, "9999.99")],
+            [("count in band", "3", "3", "2")],
+            "28499.99",
+        ),
+        ("threshold", [(0, "10000.00")], [("amount", "10000.00", "10000.00", "9999.99")], "10000.00 EUR"),
+        (
+            "card_testing",
+            [(0, "1.00"), (S, "1.50"), (2 * S, "2.00"), (3 * S, "150.00")],
+            [("amount", "150.00", "100.00", "99.99"), ("probes", "3", "3", "2")],
+            "3 payments of at most 2.00 EUR",
+        ),
+    ],
+)
+def test_an_alert_says_what_was_compared_with_what(
+    rule: str, steps: list[tuple[int, str]], conditions: list[tuple[str, str, str, str]], says: str
+) -> None:
+    found = alert(rule, *series(*steps))
+    assert [
+        (it["name"], it["value"], it["threshold"], it["would_not_fire"]) for it in found.features["conditions"]
+    ] == conditions
+    assert all((it["comparison"], it["holds"]) == (">=", True) for it in found.features["conditions"])
+    assert says in found.explanation
+
+
+@pytest.mark.parametrize("kind", ["debit", "credit"])
+def test_an_alert_describes_its_transaction(kind: str) -> None:
+    found = alert("threshold", transaction(1, M, "10000.00", kind=kind, status="pending", currency="USD"))
+    assert {name: found.features[name] for name in ("amount", "currency", "type", "status", "fired_before")} == {
+        "amount": "10000.00",
+        "currency": "USD",
+        "type": kind,
+        "status": "pending",
+        "fired_before": [],
+    }
+    assert (found.customer_id, found.account_id, found.transaction_id) == (7, 31, 1)
+    assert (found.alert_id, found.event_time) == ("threshold:7-31-1", "2026-03-01T12:01:00.000000Z")
+    assert (found.detected_at, found.source.offset) == ("1970-01-01T00:00:00.000000Z", 1)
+
+
 def test_a_score_grows_with_how_far_a_threshold_was_passed_and_stays_below_one() -> None:
     at, twice, far = (
         alert("threshold", transaction(1, amount=amount)).score for amount in ("10000.00", "20000.00", "9999999.00")

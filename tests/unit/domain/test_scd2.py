@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.domain.changes import Operation, Row, RowChange
 from app.domain.records import Scd2Close, Scd2Open, Scd2Record, Source
-from app.domain.scd2 import RowState, Truncation, step, truncate
+from app.domain.scd2 import RowState, Snapshot, Truncation, is_missing, step, truncate, vanish
 from app.domain.times import format_us
 
 UNTRACKED = frozenset({"balance"})
@@ -192,6 +192,45 @@ def test_a_truncate_closes_exactly_what_is_older_than_itself(lsn: int | None, cl
     result = truncate(KEY, dimension.state, Truncation(20, 9, source(1, 20)))
     assert [record.reason for record in result.records] == (["truncated"] if closed else [])
     assert result.state.alive is not closed
+
+
+def test_a_row_that_is_gone_keeps_all_that_was_known_of_it() -> None:
+    known = RowState(True, row(a=1), 10, 12, "v", 9_000, 77)
+    cut = truncate(KEY, known, Truncation(20, 5_000, source(1, 20)))
+    assert cut.state == RowState(False, row(a=1), 20, 12, "v", 9_000, 77), "it ends no earlier than it began"
+    lost = vanish(KEY, known, Snapshot(20, 9_500, 78, source(1, 20)))
+    assert lost.state == RowState(False, row(a=1), 10, 20, "v", 9_500, 77)
+    for result, reason, ended_us in ((cut, "truncated", 9_000), (lost, "vanished", 9_500)):
+        assert result.effect == "applied"
+        assert result.records == (
+            Scd2Close("v", KEY, format_us(9_000), format_us(ended_us), reason, source(1, 20)),  # type: ignore[arg-type]
+        )
+
+
+def test_a_row_that_is_not_taken_stays_as_it_was() -> None:
+    young, gone = RowState(True, row(), 30, None, "v", 0, 99), RowState(False, row(), 10, None, "v", 0, 1)
+    for state in (young, gone):
+        for result in (
+            truncate(KEY, state, Truncation(20, 9, source(1, 20))),
+            vanish(KEY, state, Snapshot(20, 9, 50, source(1, 20))),
+        ):
+            assert (result.state, result.records, result.effect) == (state, (), "unchanged")
+
+
+@pytest.mark.parametrize(
+    ("lsn", "recorded_ms", "missing", "why"),
+    [
+        (19, 49, True, "it was written before the snapshot, and recorded before it"),
+        (20, 49, False, "it was written at the snapshot's position"),
+        (19, 50, False, "it was recorded in the snapshot's own millisecond"),
+        (19, 51, False, "its transaction was under way at the snapshot"),
+    ],
+)
+def test_a_row_is_missing_only_if_it_is_older_than_the_snapshot_in_every_way(
+    lsn: int, recorded_ms: int, missing: bool, why: str
+) -> None:
+    state = RowState(True, row(), lsn, None, "v", 0, recorded_ms)
+    assert is_missing(state, Snapshot(20, 9, 50, source(1, 20))) is missing, why
 
 
 def test_a_version_id_depends_on_nothing_but_table_key_and_position() -> None:

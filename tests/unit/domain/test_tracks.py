@@ -33,6 +33,13 @@ def test_amounts_have_the_count_sum_and_maximum_of_a_list(steps: Sequence[tuple[
                 assert track.rows[track.peaks[bisect_left(track.peaks, first + 1)]][1] == max(inside)
 
 
+def test_a_search_looks_at_nothing_behind_the_end_that_it_is_given() -> None:
+    track = AmountTrack()
+    for time in range(4):
+        track.push((time, 0, time), 1)
+    assert [track.later(after, end) for after in (0, 3) for end in (1, 2, 4)] == [1, 1, 1, 1, 2, 4]
+
+
 @given(STEPS)
 def test_distinct_values_are_those_of_a_set(steps: Sequence[tuple[int, int] | None]) -> None:
     track, plain = DistinctTrack(), list[tuple[int, int]]()

@@ -13,6 +13,9 @@ from app.engine import exits, instance
 from app.engine.dead_letters import dead_letter, decode_dead_letter, encode_dead_letter
 from app.engine.keys import partition_for
 from app.engine.lru import LruDict
+from app.engine.partition_group import PartitionGroup
+from app.engine.restore import Changelog
+from app.engine.table import Table
 from app.engine.transactional_producer import TransactionFailedError
 from app.errors import ContinuityError, FencedError, PoisonRecordError, SettingsError
 from tests.support.bank.cdc import Record
@@ -83,6 +86,69 @@ def test_a_copy_of_a_state_directory_on_another_machine_has_another_name(
     monkeypatch.setattr("platform.node", lambda: "elsewhere")
     assert instance.claim(tmp_path).group_instance_id.startswith("elsewhere-")
     os.close(held.pop())
+
+
+@pytest.mark.parametrize(
+    ("kept", "stays", "why"),
+    [
+        ("machine-1-ab12\n", True, "this machine's"),
+        ("machine-2-ab12", False, "another machine's"),
+        ("machine-1-", False, "cut short"),
+        ("machine-1", False, "cut shorter"),
+        ("machine", False, "as if this machine's name had no dash"),
+        ("", False, "empty"),
+        (None, False, "not there"),
+    ],
+)
+def test_a_name_stays_while_it_is_this_machines_and_whole(
+    kept: str | None, stays: bool, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    monkeypatch.setattr(instance, "_held", held)
+    monkeypatch.setattr("platform.node", lambda: "machine-1")
+    place = tmp_path / "not" / "there"
+    if kept is not None:
+        place.mkdir(parents=True)
+        (place / "0.id").write_text(kept, encoding="utf-8")
+    mine = instance.claim(place)
+    os.close(held.pop())
+    assert mine.directory == place / "0"
+    assert (mine.group_instance_id == (kept or "").strip()) is stays, why
+    assert mine.group_instance_id.startswith("machine-1-"), why
+    assert (place / "0.id").read_text(encoding="utf-8").strip() == mine.group_instance_id, why
+    assert not list(place.glob("*.new"))
+    assert (place / "0.lock").stat().st_mode & 0o177 == 0, "it is nobody else's"
+
+
+def test_there_are_as_many_places_as_said_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    monkeypatch.setattr(instance, "_held", held)
+    monkeypatch.setattr(instance, "MAX_INSTANCES", 3)
+    assert [instance.claim(tmp_path).directory.name for _ in range(3)] == ["0", "1", "2"]
+    with pytest.raises(SettingsError, match=r"^3 workers already use .*BANKSTREAM_ENGINE_STATE_DIR to another"):
+        instance.claim(tmp_path)
+    assert len(held) == 3
+    for descriptor in held:
+        os.close(descriptor)
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        SettingsError, match=r"/file/state cannot be used: Not a directory\. Set BANKSTREAM_ENGINE_STATE_DIR"
+    ):
+        instance.claim(tmp_path / "file" / "state")
+
+
+def test_a_groups_changelogs_are_named_after_it_and_keep_what_its_tables_say() -> None:
+    tables = (Table("seen", bytes, bytes, bytes, 1_000), Table("balances", bytes, bytes, bytes))
+    group = PartitionGroup("app", "by-key", ("in",), tables, 4, lambda _: 4, "letters")
+    assert group.changelogs == (
+        Changelog("positions", "app-by-key-positions-changelog", None),
+        Changelog("seen", "app-by-key-seen-changelog", 1_000),
+        Changelog("balances", "app-by-key-balances-changelog", None),
+    )
+    assert group.transactional_id(3) == "app.by-key.3"
 
 
 @pytest.mark.parametrize(

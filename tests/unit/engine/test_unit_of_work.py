@@ -8,10 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rocksdict import Cache
 
+from app.engine.committed import Committed
+from app.engine.dead_letters import dead_letter, encode_dead_letter
 from app.engine.lru import LruDict
 from app.engine.store import Store
 from app.engine.table import Table
 from app.engine.unit_of_work import BatchUnit
+from app.errors import PoisonRecordError
+from tests.support.bank.cdc import Record
 
 NUMBERS: Table[bytes, int] = Table("numbers", bytes, lambda value: b"%d" % value, int)
 OTHERS: Table[bytes, int] = Table("numbers2", bytes, lambda value: b"%d" % value, int)
@@ -97,6 +101,94 @@ def test_an_evicted_key_leaves_the_changelog_alone_unless_this_unit_wrote_it(sto
         (b"old", None, False),
         (b"new", None, True),
     }
+
+
+def test_the_changelog_hears_of_every_write_in_encoded_form_or_not(store: Store) -> None:
+    unit = unit_over(store)
+    view = unit.table(NUMBERS)
+    view.put(b"a", 1)
+    view.put_encoded(b"b", b"2")
+    view.delete(b"c")
+    assert unit.changes() == [
+        ("numbers", b"a", b"1", True),
+        ("numbers", b"b", b"2", True),
+        ("numbers", b"c", None, True),
+    ]
+
+
+def test_a_key_that_was_deleted_and_then_evicted_is_deleted_in_the_changelog_too(store: Store) -> None:
+    unit = unit_over(store)
+    view = unit.table(NUMBERS)
+    view.delete(b"a")
+    view.evict(b"a")
+    view.evict(b"b")
+    view.evict(b"b")
+    assert unit.changes() == [("numbers", b"a", None, True), ("numbers", b"b", None, False)]
+
+
+def test_what_is_read_in_encoded_form_is_what_was_written(store: Store) -> None:
+    seed = unit_over(store)
+    seed.table(NUMBERS).put(b"a", 1)
+    commit(seed, store)
+    view = unit_over(store).table(NUMBERS)
+    assert (view.get_encoded(b"a"), view.get_encoded(b"b")) == (b"1", None)
+    view.put_encoded(b"b", b"2")
+    view.evict_encoded(b"a")
+    assert (view.get_encoded(b"a"), view.get_encoded(b"b")) == (None, b"2")
+
+
+def test_a_record_goes_where_its_key_belongs_unless_it_is_told_where(store: Store) -> None:
+    unit = unit_over(store)
+    asked: list[str] = []
+
+    def partitions_of(topic: str) -> int:
+        asked.append(topic)
+        return 1_000
+
+    unit._partitions_of = partitions_of
+    for key in (b"foobar", b"abc", b"foobar", None):
+        unit.emit("out", key=key, value=key)
+    unit.emit("out", key=b"foobar", value=None, partition=7)
+    # By Kafka's own hash of the keys, see test_parts.py.
+    foobar, abc = -790332482 & 0x7FFFFFFF, 479470107
+    assert unit.records == {
+        ("out", foobar % 1_000): [(b"foobar", b"foobar")] * 2,
+        ("out", abc % 1_000): [(b"abc", b"abc")],
+        ("out", 0): [(None, None)],
+        ("out", 7): [(b"foobar", None)],
+    }
+    assert asked == ["out"], "a topic's partitions are counted once"
+
+
+def test_a_dead_letter_is_sent_with_its_record_and_taken_back_with_it(store: Store) -> None:
+    unit = unit_over(store)
+    record, error = Record("t", b"v", b"k", 3, 42), PoisonRecordError("what to do", reason="r", stage="s")
+    unit.mark()
+    unit.dead_letter(record, error)
+    letter = dead_letter(record, error, 1_700_000_000_000_000)
+    assert unit.dead_letters == [letter]
+    assert {topic for topic, _ in unit.records} == {"letters"}
+    assert list(unit.records.values()) == [[(b"k", encode_dead_letter(letter))]]
+    unit.undo()
+    assert unit.dead_letters == []
+    assert unit.empty
+
+
+def test_what_was_committed_is_read_by_table_and_key(store: Store) -> None:
+    seed = unit_over(store)
+    for key, value in ((b"a", 1), (b"b", 2), (b"c", 3)):
+        seed.table(NUMBERS).put(key, value)
+    commit(seed, store)
+    committed = Committed(store, frozenset({"numbers"}), {"in": 7})
+    assert (committed.get(NUMBERS, b"b"), committed.get(NUMBERS, b"x")) == (2, None)
+    assert list(committed.scan(NUMBERS)) == [(b"a", 1), (b"b", 2), (b"c", 3)]
+    assert list(committed.scan(NUMBERS, b"b")) == [(b"b", 2), (b"c", 3)]
+    assert list(committed.scan(NUMBERS, b"a", b"c")) == [(b"a", 1), (b"b", 2)]
+    assert committed.positions == {"in": 7}
+    with pytest.raises(KeyError, match="'numbers2' is not declared"):
+        committed.get(OTHERS, b"a")
+    with pytest.raises(KeyError, match="'numbers2' is not declared"):
+        list(committed.scan(OTHERS))
 
 
 def test_an_untouched_unit_is_empty(store: Store) -> None:

@@ -1,0 +1,145 @@
+"""Reading changelogs by whole fetches: what is asked of which broker, and what becomes of its answer."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, Final
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.errors import (
+    KafkaConnectionError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+)
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from app.config.settings import KafkaSettings
+from app.engine import changelog as changelogs
+
+A0, A1, B0 = TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("b", 0)
+SOUND, OUT_OF_RANGE, NOT_LEADER = 0, 1, 6
+
+
+def batch(first: int, *values: bytes) -> bytes:
+    """Records of consecutive offsets as a broker keeps them."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 20)
+    for number, value in enumerate(values):
+        builder.append(number, 0, b"k%d" % number, value, [])
+    raw = builder.build()
+    return first.to_bytes(8, "big") + bytes(raw[8:])
+
+
+Answer = tuple[str, Sequence[tuple[Any, ...]]]
+
+
+class Client:
+    """Brokers by the partition that they lead; `answers` has what each says, an exception if it cannot."""
+
+    def __init__(self, leaders: dict[TopicPartition, int | None], answers: dict[int, Any], version: int = 11) -> None:
+        self.cluster = SimpleNamespace(leader_for_partition=leaders.get)
+        self.answers, self.version = answers, version
+        self.asked: dict[int, Any] = {}
+        self.topics: set[str] = set()
+        self.updates = 0
+
+    async def set_topics(self, topics: set[str]) -> None:
+        self.topics = topics
+
+    async def force_metadata_update(self) -> None:
+        self.updates += 1
+
+    async def send(self, node: int, request: Any) -> Any:
+        self.asked[node] = request
+        answer = self.answers[node]
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(topics=answer, API_VERSION=self.version)
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changelogs, "RETRY_S", 0)
+    monkeypatch.setattr(changelogs, "FetchRequest", lambda *fields: fields)
+
+
+def reader(client: Client) -> changelogs.ChangelogReader:
+    made = changelogs.ChangelogReader.__new__(changelogs.ChangelogReader)
+    made._client = client
+    return made
+
+
+REPLICA: Final = -1
+
+
+def part(number: int, code: int, raw: bytes = b"") -> tuple[Any, ...]:
+    """One partition of an answer of version 11: high watermark, last stable offset and the beginning stand before what was aborted."""
+    return (number, code, 99, 99, 0, [], REPLICA, raw)
+
+
+async def test_each_broker_is_asked_once_for_all_that_it_leads_and_says_what_it_has() -> None:
+    client = Client(
+        {A0: 1, A1: 2, B0: 1},
+        {
+            1: [("a", [part(0, SOUND, batch(5, b"x", b"y"))]), ("b", [part(0, SOUND)])],
+            2: [("a", [part(1, SOUND, batch(0, b"z"))])],
+        },
+    )
+    fetched = await reader(client).fetch({A0: 5, A1: 0, B0: 7})
+    assert {it.tp: [(record.key, record.value) for record in it] for it in fetched} == {
+        A0: [(b"k0", b"x"), (b"k1", b"y")],
+        A1: [(b"k0", b"z")],
+        B0: [],
+    }
+    assert {it.tp: it.next for it in fetched} == {A0: 7, A1: 1, B0: 7}
+    limits = (changelogs.WAIT_MS, 1, changelogs.FETCH_BYTES, READ_COMMITTED)
+    assert client.asked == {
+        1: (*limits, [("a", [(0, 5, changelogs.PARTITION_BYTES)]), ("b", [(0, 7, changelogs.PARTITION_BYTES)])]),
+        2: (*limits, [("a", [(1, 0, changelogs.PARTITION_BYTES)])]),
+    }
+    assert (client.topics, client.updates) == ({"a", "b"}, 0)
+
+
+async def test_an_older_answer_names_no_replica_to_prefer() -> None:
+    answer: list[Answer] = [("a", [(0, SOUND, 99, 99, 0, [], batch(5, b"x"))])]
+    (fetched,) = await reader(Client({A0: 1}, {1: answer}, version=10)).fetch({A0: 5})
+    assert [record.value for record in fetched] == [b"x"]
+
+
+@pytest.mark.parametrize(
+    ("leader", "answer", "why"),
+    [
+        (None, None, "nobody leads the partition, as far as is known"),
+        (changelogs.NO_LEADER, None, "nobody leads it at the moment"),
+        (2, KafkaConnectionError("down"), "its broker is away"),
+        (2, [("a", [part(1, NOT_LEADER)])], "its broker has given it away"),
+    ],
+)
+async def test_what_one_broker_cannot_hand_out_is_asked_again_with_new_metadata(
+    leader: int | None, answer: Any, why: str
+) -> None:
+    client = Client({A0: 1, A1: leader}, {1: [("a", [part(0, SOUND, batch(5, b"x"))])], 2: answer})
+    fetched = await reader(client).fetch({A0: 5, A1: 0})
+    assert [it.tp for it in fetched] == [A0], why
+    assert client.updates == 1, why
+
+
+async def test_an_offset_that_kafka_no_longer_has_is_an_error_that_names_it() -> None:
+    client = Client({A0: 1}, {1: [("a", [part(0, OUT_OF_RANGE)])]})
+    with pytest.raises(OffsetOutOfRangeError) as refused:
+        await reader(client).fetch({A0: 5})
+    assert refused.value.args == ({A0: 5},)
+
+
+async def test_an_error_that_asking_again_does_not_mend_is_raised() -> None:
+    client = Client({A0: 1}, {1: TopicAuthorizationFailedError("a")})
+    with pytest.raises(TopicAuthorizationFailedError):
+        await reader(client).fetch({A0: 5})
+    assert client.updates == 0
+
+
+def test_a_reader_is_in_no_group_and_connects_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(changelogs, "AIOKafkaClient", lambda **options: made.update(options))
+    changelogs.ChangelogReader(KafkaSettings(bootstrap_servers="kafka:1"))
+    assert made["bootstrap_servers"] == "kafka:1"

@@ -1,0 +1,234 @@
+"""Whether topics are still what they were, asked of a Kafka that answers as the test says; and how a gap is told."""
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Final
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from app.engine import continuity
+from app.engine.continuity import (
+    GUIDE,
+    Change,
+    TopicWatch,
+    another_topic,
+    cut_short,
+    expired,
+    repartitioned,
+    state_gone,
+)
+
+OLD, NEW, OTHER = (uuid.UUID(int=number) for number in (1, 2, 3))
+
+Answer = Mapping[str, uuid.UUID] | Exception
+Counts = Mapping[str, int] | Exception
+
+PATIENCE_S: Final = 30
+"""For what comes at once, or never."""
+
+
+class Kafka:
+    """Answers in the order given; the last answer again and again."""
+
+    def __init__(self, *answers: Answer, counts: Counts | None = None) -> None:
+        self.answers, self.counts, self.asked = list(answers), counts or {}, list[set[str]]()
+
+    async def ids(self, names: Mapping[str, object]) -> dict[str, uuid.UUID]:
+        self.asked.append(set(names))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+    async def partition_counts(self, names: Mapping[str, object]) -> dict[str, int]:
+        if isinstance(self.counts, Exception):
+            raise self.counts
+        return {name: count for name, count in self.counts.items() if name in names}
+
+
+class Clock:
+    """A second passes with every look at it."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(continuity, "RETRY_S", 0)
+    monkeypatch.setattr(continuity, "INTERVAL_S", 0)
+    monkeypatch.setattr(continuity, "time", SimpleNamespace(monotonic=Clock()))
+
+
+async def answer(kafka: Kafka, **ids: uuid.UUID) -> Change | None:
+    """What a watch of topics of these ids finds."""
+    async with asyncio.timeout(PATIENCE_S):
+        return await TopicWatch(kafka, ids)._answer()
+
+
+@pytest.mark.parametrize(
+    ("answers", "found", "asked", "why"),
+    [
+        ([{"t": OLD, "u": OTHER}], None, 1, "both are what they were"),
+        ([{"t": NEW, "u": OTHER}], Change("t", OLD, NEW), 1, "one was made anew"),
+        ([{"t": OLD}, {"t": OLD, "u": OTHER}], None, 2, "a broker that has just started does not know all yet"),
+        ([{"u": OTHER}, {"t": NEW, "u": OTHER}], Change("t", OLD, NEW), 2, "one was gone, and is made anew"),
+        ([KafkaConnectionError("down"), {"t": OLD, "u": OTHER}], None, 2, "a broker that is away is asked again"),
+        ([{"t": OLD, "u": OTHER, "v": NEW}], None, 1, "a topic that nobody watches may be anything"),
+    ],
+)
+async def test_a_change_is_found_in_the_first_answer_that_shows_it(
+    answers: list[Answer], found: Change | None, asked: int, why: str
+) -> None:
+    kafka = Kafka(*answers)
+    assert await answer(kafka, t=OLD, u=OTHER) == found, why
+    assert kafka.asked == [{"t", "u"}] * asked, why
+
+
+async def test_a_topic_is_gone_when_it_was_missing_for_longer_than_the_grace() -> None:
+    kafka = Kafka({"u": OTHER})
+    assert await answer(kafka, t=OLD, u=OTHER) == Change("t", OLD, None)
+    # A second passes from one answer to the next: with the seventh it is more than five since the first.
+    assert len(kafka.asked) == 2 + continuity.MISSING_GRACE_S
+
+
+async def test_questions_that_are_put_together_share_one_answer_and_later_ones_get_another() -> None:
+    kafka = Kafka({"t": OLD})
+    watch = TopicWatch(kafka, {"t": OLD})
+    first, same = watch.ask(), watch.ask()
+    assert first is same
+    assert await first is None
+    later = watch.ask()
+    assert later is not first
+    assert await later is None
+    assert len(kafka.asked) == 2
+
+
+async def test_a_question_waits_for_the_one_before_it() -> None:
+    """An answer is about a moment after the question, so a question that is under way answers none that came after it."""
+    gate = asyncio.Event()
+
+    class Slow(Kafka):
+        async def ids(self, names: Mapping[str, object]) -> dict[str, uuid.UUID]:
+            found = await super().ids(names)
+            await gate.wait()
+            return found
+
+    kafka = Slow({"t": OLD}, {"t": NEW})
+    watch = TopicWatch(kafka, {"t": OLD})
+    first = watch.ask()
+    while not kafka.asked:
+        await asyncio.sleep(0)
+    second = watch.ask()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(kafka.asked) == 1, "one at a time"
+    gate.set()
+    assert await first is None
+    assert await second == Change("t", OLD, NEW)
+
+
+@pytest.mark.parametrize(
+    ("counts", "found", "why"),
+    [
+        ({"t": 6}, Change("t", OLD, OLD, 6), "it has more partitions than before"),
+        ({"t": 4, "u": 9}, Change("u", OTHER, OTHER, 9), "another one has"),
+        ({"t": 4}, None, "it has as many"),
+        ({}, None, "it is not there: that is for the ids to say"),
+        (KafkaConnectionError("down"), None, "Kafka does not say"),
+    ],
+)
+async def test_a_topic_keeps_its_number_of_partitions(counts: Counts, found: Change | None, why: str) -> None:
+    watch = TopicWatch(Kafka({"t": OLD}, counts=counts), {"t": OLD, "u": OTHER}, {"t": 4, "u": 4})
+    assert await watch._recount() == found, why
+
+
+async def test_a_count_of_a_topic_without_an_id_is_nobodys_business() -> None:
+    assert await TopicWatch(Kafka({}, counts={"t": 6}), {}, {"t": 4})._recount() is None
+
+
+@pytest.mark.parametrize(
+    ("kafka", "found"),
+    [
+        (Kafka({"t": OLD}, {"t": OLD}, {"t": NEW}, counts={"t": 4}), Change("t", OLD, NEW)),
+        (Kafka({"t": OLD}, counts={"t": 5}), Change("t", OLD, OLD, 5)),
+    ],
+    ids=["another id", "another number of partitions"],
+)
+async def test_a_change_is_noticed_although_no_batch_comes(kafka: Kafka, found: Change) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        assert await TopicWatch(kafka, {"t": OLD}, {"t": 4}).next_change() == found
+
+
+async def test_nobody_asks_any_more_once_it_is_closed() -> None:
+    gate = asyncio.Event()
+
+    class Silent(Kafka):
+        async def ids(self, names: Mapping[str, object]) -> dict[str, uuid.UUID]:
+            self.asked.append(set(names))
+            await gate.wait()
+            return {}
+
+    kafka = Silent({})
+    watch = TopicWatch(kafka, {"t": OLD})
+    first = watch.ask()
+    while not kafka.asked:
+        await asyncio.sleep(0)
+    second = watch.ask()
+    async with asyncio.timeout(PATIENCE_S):
+        await watch.close()
+    assert first.cancelled()
+    assert second.cancelled()
+    await TopicWatch(kafka).close()
+
+
+T2: Final = TopicPartition("t", 2)
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        (
+            expired(T2, 5, 9),
+            "t/2 was processed through offset 4, but Kafka begins with 9: records expired before they were processed, offsets 5 to 8. ",
+        ),
+        (
+            cut_short(T2, 9, 5),
+            "t/2 was processed through offset 8, but Kafka ends with 4: it has lost offsets 5 to 8, which had been committed. ",
+        ),
+        (
+            state_gone(T2, 9, "bank"),
+            ("t/2 was processed through offset 8, as consumer group bank says, but there is no state of that: "
+            "its changelogs were deleted or created anew. "),
+        ),
+        (
+            repartitioned("t", 6, 4),
+            ("topic t has 6 partitions, but state was made with 4 (BANKSTREAM_TOPIC_PARTITIONS): "
+            "a key and its state have to be on partitions of one number. "),
+        ),
+        (
+            another_topic(Change("t", OLD, None), {0: 5, 1: 1}, {}),
+            (f"topic t (id {OLD}) is gone from Kafka. Of its partitions were processed: 0 through offset 4, 1 through offset 0; "
+            "what it had behind that is lost. "),
+        ),
+        (
+            another_topic(Change("t", OLD, NEW), {}, {0: 3, 1: 0, 2: 8}),
+            (f"topic t was created anew: its id was {OLD}, now it is {NEW}. Of the old one's partitions were processed: none; "
+            "what it had behind that is lost. The new one has, all unprocessed: 0 through offset 2, 2 through offset 7. "),
+        ),
+        (
+            another_topic(Change("t", OLD, NEW), {0: 5}, {0: 0}),
+            (f"topic t was created anew: its id was {OLD}, now it is {NEW}. Of the old one's partitions were processed: 0 through "
+            "offset 4; what it had behind that is lost. The new one has, all unprocessed: none. "),
+        ),
+    ],
+)  # fmt: skip
+def test_a_gap_is_told_by_the_offsets_that_are_lost(told: str, says: str) -> None:
+    assert told == says + GUIDE
