@@ -45,12 +45,12 @@ def models(
 
     Files that this command has not made are left as they are, and named. `make dbt` then builds the models.
     """
-    from app.config.captured_tables import captured_tables
     from app.config.settings import SourceSettings, load
+    from app.config.topics import read_catalogue
     from app.operations.dbt.build import PROJECT
     from app.operations.provision.models import provision
 
-    done = provision(captured_tables(), load(SourceSettings), project or PROJECT)
+    done = provision(read_catalogue({}), load(SourceSettings), project or PROJECT)
     for what, style, names in (
         ("written", "green", done.written),
         ("unchanged", "dim", done.unchanged),

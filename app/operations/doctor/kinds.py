@@ -32,7 +32,13 @@ _ALL: Final = (
     Kind(
         "table-missing", "source", "error",
         "A captured table does not exist.",
-        "`bankstream provision source`.",
+        "`bankstream provision source`. A table that the bank has declared itself: make it, or take it out of the tables' file.",
+    ),
+    Kind(
+        "primary-key", "source", "error",
+        "A table's primary key is not the one that is declared: other columns, another order, or an integer where a "
+        "text is declared. Its changes become dead letters, or rows that are different are taken for one.",
+        "Correct `key` in the tables' file (BANKSTREAM_TABLES_FILE), or the table, before its changes are processed.",
     ),
     Kind(
         "replica-identity", "source", "error",

@@ -50,10 +50,10 @@ def source_tables(connection: psycopg.Connection[Any], names: Iterable[str]) -> 
 
 
 def shown(key: Mapping[str, KeyType]) -> str:
-    """A key as the tables' file has it.
+    """A key as the tables' file has it; of a table that has none, `none`.
 
     >>> shown({"branch": "text", "number": "integer"})
     '{ branch = "text", number = "integer" }'
     """
     columns = [f'{column} = "{kind}"' for column, kind in key.items()]
-    return f"{{ {', '.join(columns)} }}"
+    return f"{{ {', '.join(columns)} }}" if columns else "none"

@@ -11,7 +11,7 @@ from typing import Final
 import psycopg
 
 from app.config.settings import SourceSettings
-from app.config.topics import others
+from app.config.topics import Catalogue
 from app.domain.captured import CapturedTable
 from app.errors import BankstreamError, one_line
 from app.operations.dbt.contracts import contracts, landing_source
@@ -51,14 +51,13 @@ class Written:
     """Made for a table that is no longer declared, and still there."""
 
 
-def provision(tables: Iterable[CapturedTable], settings: SourceSettings, project: Path) -> Written:
+def provision(catalogue: Catalogue, settings: SourceSettings, project: Path) -> Written:
     """Write the models of the declared tables into a dbt project. ModelsError, before anything is written, if one has none."""
-    declared = others(tables)
     if not (project / "dbt_project.yml").is_file():
         raise ModelsError(f"there is no dbt project in {project}. Name its folder with --project.")
-    found = _ask(settings, [table.name for table in declared]) if declared else {}
+    found = _ask(settings, [table.name for table in catalogue.declared]) if catalogue.declared else {}
     wanted: dict[Path, str] = {}
-    for table in declared:
+    for table in catalogue.declared:
         made = files(table, found.get(table.name))
         if twice := sorted(path.name for path in made.keys() & wanted.keys()):
             raise ModelsError(

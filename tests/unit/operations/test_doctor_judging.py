@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from rich.console import Console
 
 from app.config.settings import EngineSettings, KafkaSettings, SourceSettings
+from app.domain.captured import CapturedTable
 from app.engine.continuity import Change, another_topic, expired
 from app.engine.partition_group import POSITIONS
 from app.engine.positions import Position, decode, encode
@@ -32,7 +33,9 @@ from sinks.relations import LEDGER
 from tests.support.catalogue import CATALOGUE
 from tests.support.paths import PROJECT
 
-CAPTURED = ("accounts", "customers", "transactions")
+LOANS = CapturedTable("loans", {"branch": "text", "number": "integer"})
+DECLARED = (*CATALOGUE.tables, LOANS)
+CAPTURED = tuple(table.name for table in DECLARED)
 OLD, NEW = UUID(int=1), UUID(int=2)
 
 
@@ -44,7 +47,8 @@ def codes(findings: list[Finding]) -> list[tuple[str, str]]:
 
 TABLES = source.Tables(
     wal_level="logical",
-    identities={"accounts": "f", "customers": "f", "transactions": "f", "heartbeat": "d"},
+    identities={**dict.fromkeys(CAPTURED, "f"), "heartbeat": "d"},
+    keys={table.name: table.key for table in DECLARED},
     published=frozenset({*CAPTURED, "heartbeat"}),
     migrations={migration.version: migration.sha256 for migration in shipped()},
 )
@@ -56,9 +60,20 @@ TABLES = source.Tables(
         (TABLES, []),
         (replace(TABLES, wal_level="replica"), [("source-wal-level", "PostgreSQL")]),
         (
-            replace(TABLES, identities=dict.fromkeys((*CAPTURED[1:], "heartbeat"), "f")),
-            [("table-missing", "accounts")],
+            replace(TABLES, identities=dict.fromkeys((*CAPTURED[:-1], "heartbeat"), "f")),
+            [("table-missing", "loans")],
         ),
+        (replace(TABLES, identities={**TABLES.identities, "loans": "d"}), [("replica-identity", "loans")]),
+        *(
+            (replace(TABLES, keys={**TABLES.keys, "loans": key}), [("primary-key", "loans")])
+            for key in (
+                {},
+                {"branch": "text"},
+                {"number": "integer", "branch": "text"},
+                {"branch": "text", "number": "text"},
+            )
+        ),
+        (replace(TABLES, keys={**TABLES.keys, "accounts": {"id": "integer"}}), [("primary-key", "accounts")]),
         (replace(TABLES, identities={**TABLES.identities, "accounts": "d"}), [("replica-identity", "accounts")]),
         (replace(TABLES, published=None), [("publication-missing", "bank")]),
         (replace(TABLES, published=frozenset(CAPTURED)), [("publication-tables", "bank")]),
@@ -71,7 +86,7 @@ TABLES = source.Tables(
     ],
 )
 def test_tables_and_publication(facts: source.Tables, found: list[tuple[str, str]]) -> None:
-    assert codes(source.judge_tables(facts, CAPTURED, shipped())) == found
+    assert codes(source.judge_tables(facts, DECLARED, shipped())) == found
 
 
 def test_roles_may_what_they_need_and_no_more() -> None:
