@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +83,7 @@ class Bank:
 
 @contextmanager
 def declared_bank(
-    home: Path, declared: str, *statements: str, parts: tuple[Part, ...], kinds: tuple[str, ...], steps: tuple[str, ...]
+    home: Path, declared: str, *statements: str, parts: Iterable[Part], kinds: tuple[str, ...], steps: tuple[str, ...]
 ) -> Iterator[Bank]:
     """With tables that these statements make and fill before the connector starts, and one worker of each kind that lives through all."""
     tables_file = home / "captured.toml"

@@ -1,5 +1,6 @@
 """What doctor makes of facts: each wrong fact is one finding, of the right kind, about the right thing; sound facts are none."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -9,7 +10,7 @@ from aiokafka import TopicPartition
 from rich.console import Console
 
 from app.config.settings import EngineSettings, KafkaSettings, SourceSettings
-from app.domain.captured import CapturedTable
+from app.domain.captured import CapturedTable, KeyType
 from app.engine.continuity import Change, another_topic, expired
 from app.engine.partition_group import POSITIONS
 from app.engine.positions import Position, decode, encode
@@ -35,6 +36,9 @@ from tests.support.paths import PROJECT
 
 LOANS = CapturedTable("loans", {"branch": "text", "number": "integer"})
 DECLARED = (*CATALOGUE.tables, LOANS)
+OTHER_KEYS: tuple[Mapping[str, KeyType], ...] = (
+    {}, {"branch": "text"}, {"number": "integer", "branch": "text"}, {"branch": "text", "number": "text"},
+)  # fmt: skip
 CAPTURED = tuple(table.name for table in DECLARED)
 OLD, NEW = UUID(int=1), UUID(int=2)
 
@@ -64,16 +68,8 @@ TABLES = source.Tables(
             [("table-missing", "loans")],
         ),
         (replace(TABLES, identities={**TABLES.identities, "loans": "d"}), [("replica-identity", "loans")]),
-        *(
-            (replace(TABLES, keys={**TABLES.keys, "loans": key}), [("primary-key", "loans")])
-            for key in (
-                {},
-                {"branch": "text"},
-                {"number": "integer", "branch": "text"},
-                {"branch": "text", "number": "text"},
-            )
-        ),
-        (replace(TABLES, keys={**TABLES.keys, "accounts": {"id": "integer"}}), [("primary-key", "accounts")]),
+        *((replace(TABLES, keys={**TABLES.keys, "loans": key}), [("primary-key", "loans")]) for key in OTHER_KEYS),
+        (replace(TABLES, keys={**TABLES.keys, "accounts": {"id": "text"}}), [("primary-key", "accounts")]),
         (replace(TABLES, identities={**TABLES.identities, "accounts": "d"}), [("replica-identity", "accounts")]),
         (replace(TABLES, published=None), [("publication-missing", "bank")]),
         (replace(TABLES, published=frozenset(CAPTURED)), [("publication-tables", "bank")]),
