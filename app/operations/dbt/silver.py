@@ -18,6 +18,7 @@ SINGULAR: Final = {"customers": "customer", "accounts": "account", "transactions
 CONFIG: Final = "{{ config(materialized='incremental', incremental_strategy='append', on_schema_change='fail') }}"
 LINEAGE: Final = ("source_topic", "source_partition", "source_offset", "source_lsn", "source_tx_id", "committed_at")
 CHANGE: Final = (*LINEAGE, "recorded_at", "operation", "ends_snapshot")
+NO_SNAPSHOT: Final = {"ends_snapshot": "false as ends_snapshot"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def landing_name(table: CapturedTable) -> str:
 
 
 def _changes(silver: SilverTable) -> str:
+    # where snapshots leave rows out, none of them shows which rows are gone
+    change = [name if silver.table.whole_snapshots else NO_SNAPSHOT.get(name, name) for name in CHANGE]
     read = [
         f"{warehouse_type(column.type).read(path('row_image', column.name))} as {silver.names[column.name]}"
         for column in silver.columns
@@ -113,7 +116,7 @@ def _changes(silver: SilverTable) -> str:
         f"    {{{{ captured_changes('{silver.table.name}', {_kinds(silver)}) | indent(4) }}}}",
         ")",
         "",
-        *_select([*CHANGE, *read]),
+        *_select([*change, *read]),
         "from changes",
     )
 

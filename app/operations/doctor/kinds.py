@@ -224,6 +224,13 @@ _ALL: Final = (
         "Start one. If it ends by itself, its last log line says why; exit code 73 is about the findings here.",
     ),
     Kind(
+        "topic-unread", "kafka", "warning",
+        "A topic has records, and the workers of a kind have not read one. For some seconds after the first record that is "
+        "so; if it stays, they were started before the table was declared, or with another tables' file.",
+        "Start the workers again, with the BANKSTREAM_TABLES_FILE that this command was given. Nothing is lost as long as Kafka keeps "
+        "the records.",
+    ),
+    Kind(
         "worker-behind", "kafka", "warning",
         "Workers are far behind what Kafka has.",
         "Add workers, or see what they wait for (docs/RUNBOOK.md).",

@@ -3,7 +3,7 @@
 Real parts, a worker of each kind, and the models as `bankstream provision models` makes them.
 """
 
-import json
+import asyncio
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from app.config.captured_tables import load_tables
-from app.config.settings import SnowflakeSettings, SourceSettings
+from app.config.settings import KafkaSettings, SnowflakeSettings, SourceSettings
+from app.engine.kafka import connection
 from app.local.stack.part import BACKENDS
 from app.operations.dbt.build import PROJECT, build
+from app.operations.doctor import examine
 from app.operations.provision.catalogue import source_tables
 from app.postgres import as_reader
+from app.proof.trace import TraceError, trace
 from sinks.snowflake import connect
 from tests.support.bank.evolving import Bank, declared_bank
 from tests.support.machine.stack import settings_of
@@ -71,8 +75,27 @@ CHANGES = (
     "DELETE FROM holidays WHERE country = 'GB'",
     "INSERT INTO holidays VALUES ('GB', '2026-12-25', 'Christmas')",
 )
-LANDED = {"loans": 3 + 4, "mandates": 2 + 2, "holidays": 2 + 2, "SCD2_LOANS": 3 + 2 + 2, "SCD2_MANDATES": 2 + 2 + 1}
-"""Changes of rows by table, and version records by landing table. A changed key is a delete and an insert."""
+POISON = b'{"op":"c","before":null,"after":{"branch":7,"number":1},"source":{"lsn":1,"txId":1,"ts_ms":1772442000000}}'
+"""A branch is a text. The streams refuse it."""
+LANDED = {
+    "loans": 3 + 4 + 1,
+    "mandates": 2 + 2,
+    "holidays": 2 + 2,
+    "SCD2_LOANS": 3 + 2 + 2,
+    "SCD2_MANDATES": 2 + 2 + 1,
+    "DEAD_LETTERS": 1,
+}
+"""Changes of rows by table, and records by landing table. A changed key is a delete and an insert."""
+
+
+async def poison(kafka: KafkaSettings) -> None:
+    """A change of a loan whose key cannot be read."""
+    producer = AIOKafkaProducer(**connection(kafka))
+    await producer.start()
+    try:
+        await producer.send_and_wait("bank.public.loans", key=b'{"branch":7,"number":1}', value=POISON)
+    finally:
+        await producer.stop()
 
 
 @dataclass
@@ -89,10 +112,9 @@ class Declared:
 
     def doctor(self) -> set[tuple[str, str]]:
         """What doctor finds: codes and what they are about."""
-        done = self.bank.run("doctor", "--json")
-        report = json.loads(done.stdout)
-        assert not [check for check in report["checks"] if check["could_not"]], report
-        return {(finding["code"], finding["subject"]) for finding in report["findings"]}
+        report = asyncio.run(examine(self.bank.environment))
+        assert not [outcome for outcome in report.outcomes if outcome.could_not], report
+        return {(finding.code, finding.subject) for finding in report.findings}
 
     def landed(self) -> dict[str, int]:
         """How much of each table's changes and versions the warehouse has."""
@@ -103,7 +125,7 @@ class Declared:
                 "SELECT record:topic::varchar, count(*) FROM BRONZE.CDC_EVENTS WHERE NOT is_null_value(record:value) GROUP BY 1"
             )
         }
-        for table in ("SCD2_LOANS", "SCD2_MANDATES"):
+        for table in ("SCD2_LOANS", "SCD2_MANDATES", "DEAD_LETTERS"):
             [(counts[table],)] = self.warehouse(f"SELECT count(*) FROM BRONZE.{table}")  # noqa: S608
         return {name: count for name, count in counts.items() if name in LANDED}
 
@@ -118,6 +140,7 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Declared]:
         shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
         bank.bankstream("provision", "models", "--project", str(project))
         bank.execute(*CHANGES)
+        asyncio.run(poison(settings_of(bank.environment, KafkaSettings)))
         made = Declared(bank, project)
         eventually(lambda: made.landed() == LANDED, timeout_s=180)
         yield made
@@ -144,6 +167,8 @@ def test_the_models_build_and_every_test_of_them_passes(declared: Declared) -> N
     assert declared.warehouse("SELECT country, day, name FROM SILVER.HOLIDAYS ORDER BY country") == [
         ("CH", date(2026, 8, 1), "Bundesfeier"), ("GB", date(2026, 12, 25), "Christmas"),
     ]  # fmt: skip
+    [(refused,)] = declared.warehouse("SELECT count(*) FROM SILVER.LOANS_CHANGES WHERE source_lsn = 1")
+    assert refused == 0, "what the streams refused is no change here"
     records = declared.warehouse(
         "SELECT branch, number, operation, reason FROM SILVER.LOANS_VERSION_RECORDS ORDER BY branch, number, valid_from, operation DESC"
     )
@@ -198,10 +223,10 @@ def test_a_table_whose_changes_postgresql_would_then_refuse_is_not_captured(decl
     ],
 )
 def test_a_row_is_traced_to_the_log(declared: Declared, table: str, key: str) -> None:
-    found = json.loads(declared.bank.bankstream("trace", "--table", table, "--key", key, "--json"))
-    assert found["verdict"] == "holds", found
-    assert found["way"]["name"] == f"SILVER.{table.upper()}"
-    assert any("columns say what they were made from" in check["what"] for check in found["way"]["checks"])
+    found = trace(declared.bank.environment, table, key)
+    assert found.verdict == "holds", found
+    assert found.way.name == f"SILVER.{table.upper()}"
+    assert any("columns say what they were made from" in check.what for check in found.way.checks)
 
 
 def test_the_records_of_versions_are_traced_to_the_log(declared: Declared) -> None:
@@ -210,9 +235,8 @@ def test_the_records_of_versions_are_traced_to_the_log(declared: Declared) -> No
             f"SELECT record_partition, record_offset FROM SILVER.{table.upper()}_VERSION_RECORDS "  # noqa: S608
             "WHERE operation = 'close' LIMIT 1"
         )
-        key = f"{partition}/{offset}"
-        found = json.loads(declared.bank.bankstream("trace", "--table", f"bank.scd2.{table}", "--key", key, "--json"))
-        assert found["verdict"] == "holds", found
+        found = trace(declared.bank.environment, f"bank.scd2.{table}", f"{partition}/{offset}")
+        assert found.verdict == "holds", found
 
 
 def test_a_row_that_was_changed_in_the_warehouse_is_found_by_its_trace(declared: Declared) -> None:
@@ -220,7 +244,8 @@ def test_a_row_that_was_changed_in_the_warehouse_is_found_by_its_trace(declared:
     done = declared.bank.run("trace", "--table", "loans", "--key", "branch=Bern,number=5", "--json")
     assert done.returncode == 1
     assert "principal" in done.stdout
-    assert declared.bank.run("trace", "--table", "loans", "--key", "branch=Bern,number=77").returncode == 2
+    with pytest.raises(TraceError, match=r"SILVER.LOANS has no row with branch, number branch=Bern,number=77"):
+        trace(declared.bank.environment, "loans", "branch=Bern,number=77")
 
 
 def test_doctor_finds_nothing_and_then_what_is_broken(declared: Declared) -> None:
@@ -245,3 +270,12 @@ def test_doctor_finds_nothing_and_then_what_is_broken(declared: Declared) -> Non
     assert ("warehouse-table", "SCD2_MANDATES") in declared.doctor()
     declared.warehouse("ALTER TABLE BRONZE.SCD2_MANDATES_AWAY RENAME TO BRONZE.SCD2_MANDATES")
     assert declared.doctor() == set()
+
+
+def test_doctor_finds_workers_that_do_not_know_a_table_that_was_declared_since(declared: Declared) -> None:
+    file = declared.bank.tables_file
+    file.write_text(file.read_text(encoding="utf-8") + '\n[late]\nkey = { id = "integer" }\n', encoding="utf-8")
+    declared.bank.execute("CREATE TABLE late (id int PRIMARY KEY)")
+    declared.bank.bankstream("provision", "all")
+    declared.bank.execute("INSERT INTO late VALUES (1)")
+    eventually(lambda: declared.doctor() == {("topic-unread", "bank.public.late")}, timeout_s=120)

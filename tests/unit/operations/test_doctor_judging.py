@@ -238,6 +238,8 @@ def test_expired_records_are_named_by_their_offsets() -> None:
 
 def test_groups_without_members_or_far_behind() -> None:
     assert kafka.judge_group("lake", 1, 5) == []
+    assert codes(kafka.judge_group("lake", 1, 5, ["bank.public.loans"])) == [("topic-unread", "bank.public.loans")]
+    assert codes(kafka.judge_group("lake", 0, 5, ["bank.public.loans"])) == [("worker-absent", "lake")]
     assert [one.code for one in kafka.judge_group("lake", 0, 1 << 30)] == ["worker-absent", "worker-behind"]
 
 

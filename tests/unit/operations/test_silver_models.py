@@ -1,6 +1,7 @@
 """The models of captured tables that are made from PostgreSQL's catalogue: what is in them, and where they go."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,13 @@ def test_a_table_without_versions_has_neither_their_records_nor_what_only_the_st
     assert "refused_is_a_dead_letter" not in made[SILVER / "rates_changes.yml"]
     assert "captured_changes('rates', {'currency': 'text'})" in made[SILVER / "rates_changes.sql"]
     assert "current_rows(ref('rates_changes'), 'currency')" in made[SILVER / "rates.sql"]
+
+
+def test_a_snapshot_that_leaves_rows_out_ends_none() -> None:
+    whole = sql(SilverTable.of(LOANS, COLUMNS))["loans_changes"]
+    partial = sql(SilverTable.of(replace(LOANS, whole_snapshots=False), COLUMNS))["loans_changes"]
+    assert "    ends_snapshot,\n" in whole
+    assert partial == whole.replace("    ends_snapshot,\n", "    false as ends_snapshot,\n")
 
 
 @pytest.mark.parametrize(
