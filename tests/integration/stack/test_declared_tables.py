@@ -24,7 +24,7 @@ from app.operations.doctor import examine
 from app.operations.provision.catalogue import source_tables
 from app.postgres import as_reader
 from app.proof.trace import TraceError, trace
-from sinks.snowflake import connect
+from sinks.sessions import open_reader
 from tests.support.bank.evolving import Bank, declared_bank
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
@@ -107,8 +107,8 @@ class Declared:
 
     def warehouse(self, statement: str) -> list[tuple[Any, ...]]:
         """A statement, and its rows."""
-        with connect(settings_of(self.bank.environment, SnowflakeSettings)) as session, session.cursor() as cursor:
-            return [tuple(row) for row in cursor.execute(statement) or ()]
+        with open_reader(settings_of(self.bank.environment, SnowflakeSettings)) as reader:
+            return [tuple(row) for row in reader.rows(statement)]
 
     def doctor(self) -> set[tuple[str, str]]:
         """What doctor finds: codes and what they are about."""
