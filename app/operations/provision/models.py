@@ -56,15 +56,20 @@ def provision(catalogue: Catalogue, settings: SourceSettings, project: Path) -> 
     if not (project / "dbt_project.yml").is_file():
         raise ModelsError(f"there is no dbt project in {project}. Name its folder with --project.")
     found = _ask(settings, [table.name for table in catalogue.declared]) if catalogue.declared else {}
+    return write(project, files_of_all(catalogue.declared, found))
+
+
+def files_of_all(tables: Iterable[CapturedTable], found: Mapping[str, SourceTable]) -> dict[Path, str]:
+    """The files of several tables. ModelsError as `files`, and if two tables would have the same one."""
     wanted: dict[Path, str] = {}
-    for table in catalogue.declared:
+    for table in tables:
         made = files(table, found.get(table.name))
         if twice := sorted(path.name for path in made.keys() & wanted.keys()):
             raise ModelsError(
                 f"table {table.name} and another one would both have {', '.join(twice)}. Rename one of the tables."
             )
         wanted |= made
-    return write(project, wanted)
+    return wanted
 
 
 def files(table: CapturedTable, found: SourceTable | None) -> dict[Path, str]:

@@ -13,7 +13,7 @@ from app.operations.dbt.columns import RESERVED, key_kind, path, warehouse_names
 from app.operations.dbt.contracts import contracts, landing_source
 from app.operations.dbt.silver import Names, SilverTable, SourceColumn, sql
 from app.operations.provision.catalogue import SourceTable
-from app.operations.provision.models import OWN, SILVER, ModelsError, files, write
+from app.operations.provision.models import OWN, SILVER, ModelsError, files, files_of_all, write
 from tests.support.catalogue import CATALOGUE
 from tests.support.paths import PROJECT
 from tests.support.warehouse.bank_columns import bank_columns
@@ -281,6 +281,16 @@ def test_a_table_whose_name_is_a_word_of_sql_has_current_rows_with_an_underscore
 def test_a_table_that_cannot_have_models_is_named(table: CapturedTable, found: SourceTable | None, says: str) -> None:
     with pytest.raises(ModelsError, match=says):
         files(table, found)
+
+
+def test_two_tables_that_would_have_the_same_model_are_named() -> None:
+    tables = [CapturedTable(name, {"id": "text"}, versions=False) for name in ("loans", "loans_changes")]
+    found = {table.name: SourceTable((SourceColumn("id", "text"),), {"id": "text"}) for table in tables}
+    assert len(files_of_all(tables[:1], found)) == 4
+    with pytest.raises(
+        ModelsError, match=r"table loans_changes and another one would both have loans_changes.sql, loans_changes.yml"
+    ):
+        files_of_all(tables, found)
 
 
 # where they go
