@@ -4,20 +4,20 @@ from collections.abc import Mapping
 
 import msgspec
 
-from agents.table_commands import Obey
+from agents.table_commands import CommandHandler
 from app.domain.events import instant_us
-from app.domain.records import ControlRecord
+from app.domain.records import TableCommand
 from app.engine.partition_group import RecordHandler
-from app.engine.unit import InputRecord, Unit
+from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError
 
-_orders = msgspec.json.Decoder(ControlRecord)
+_orders = msgspec.json.Decoder(TableCommand)
 
 
-def handler(obeys: Mapping[str, Obey]) -> RecordHandler:
+def handler(obeys: Mapping[str, CommandHandler]) -> RecordHandler:
     """The logic for the control topic in one group; `obeys` has what to do by table. Tables of other groups are not its business."""
 
-    def apply(record: InputRecord, unit: Unit) -> None:
+    def apply(record: InputRecord, unit: UnitOfWork) -> None:
         if record.value is None:
             return
         try:

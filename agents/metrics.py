@@ -9,14 +9,14 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 
-class Together:
+class BatchedCount:
     """How often all of these label values were counted at once."""
 
     def __init__(self, labels: Sequence[tuple[str, ...]]) -> None:
         self.labels, self.times = labels, 0
 
 
-class Tally(Collector):
+class BatchedCounter(Collector):
     """A counter for what is counted several times a record: a dictionary that is read when Prometheus asks. One that `Counter` counts
     costs half a microsecond."""
 
@@ -24,12 +24,12 @@ class Tally(Collector):
         self._name, self._documentation, self._labels = name, documentation, labels
         self.counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
         """By label values. Only the thread that processes records writes it."""
-        self._together: list[Together] = []
+        self._together: list[BatchedCount] = []
         REGISTRY.register(self)
 
-    def together(self, labels: Sequence[tuple[str, ...]]) -> "Together":
+    def together(self, labels: Sequence[tuple[str, ...]]) -> "BatchedCount":
         """Label values that are counted at once."""
-        together = Together(labels)
+        together = BatchedCount(labels)
         self._together.append(together)
         return together
 
@@ -45,9 +45,11 @@ class Tally(Collector):
         yield family
 
 
-CHANGES: Final = Tally("bankstream_changes_total", "Changes of source rows, by what came of them.", ["table", "effect"])
+CHANGES: Final = BatchedCounter(
+    "bankstream_changes_total", "Changes of source rows, by what came of them.", ["table", "effect"]
+)
 VERSIONS: Final = Counter("bankstream_scd2_records_total", "SCD2 records emitted.", ["table", "op", "reason"])
 WAITING: Final = Gauge("bankstream_waiting_transactions", "Transactions whose account is not known yet.", ["partition"])
-RULES: Final = Tally(
+RULES: Final = BatchedCounter(
     "bankstream_rule_outcomes_total", "What rules said of transactions they looked at.", ["rule", "outcome"]
 )

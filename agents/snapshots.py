@@ -5,28 +5,28 @@ from typing import Final
 from agents import table_commands
 from app.domain.captured import CapturedTable
 from app.domain.changes import RowChange
-from app.domain.records import ControlRecord, Source
+from app.domain.records import Source, TableCommand
 from app.domain.scd2 import Snapshot
-from app.engine.unit import InputRecord, Unit
+from app.engine.unit_of_work import InputRecord, UnitOfWork
 from tables.snapshots import SNAPSHOTS
 
 _NONE: Final = "none"
 
 
-def note(table: CapturedTable, change: RowChange, source: Source, record: InputRecord, unit: Unit) -> None:
+def observe(table: CapturedTable, change: RowChange, source: Source, record: InputRecord, unit: UnitOfWork) -> None:
     """Remember a snapshot by the first row of it that comes on this partition; give the order with its last row."""
     if change.snapshot == "none" or change.lsn is None or not table.whole_snapshots:
         return
-    before = read(table.name, record.partition, unit)
+    before = latest(table.name, record.partition, unit)
     if before is None or before.lsn < change.lsn:
         here = Snapshot(change.lsn, change.commit_us, record.timestamp, source)
         unit.table(SNAPSHOTS).put((table.name, record.partition), here)
         unit.memory["snapshot", table.name, record.partition] = here
-    if change.snapshot == "last_row" and table_commands.known("snapshot", table.name, unit) < change.lsn:
-        table_commands.give(ControlRecord("snapshot", table.name, source, record.timestamp), unit)
+    if change.snapshot == "last_row" and table_commands.last_seen_lsn("snapshot", table.name, unit) < change.lsn:
+        table_commands.broadcast(TableCommand("snapshot", table.name, source, record.timestamp), unit)
 
 
-def read(table: str, partition: int, unit: Unit) -> Snapshot | None:
+def latest(table: str, partition: int, unit: UnitOfWork) -> Snapshot | None:
     """The latest snapshot of which a row came on this partition. Asked for with every change, so it is kept in memory."""
     cached = unit.memory.get(("snapshot", table, partition))
     if cached is None:

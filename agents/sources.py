@@ -3,7 +3,7 @@
 from app.domain.changes import RowChange
 from app.domain.records import Source
 from app.domain.times import format_us
-from app.engine.unit import InputRecord
+from app.engine.unit_of_work import InputRecord
 
 
 def source_of(record: InputRecord, change: RowChange) -> Source:

@@ -9,23 +9,23 @@ from functools import lru_cache
 import msgspec
 from msgspec.structs import replace
 
-from agents import metrics, truncates, waiting
+from agents import metrics, truncations, waiting
 from agents.sources import source_of
 from app.cdc.envelope import decode, decode_key, integer
 from app.cdc.unavailable import resolve
 from app.config.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 from app.domain import transaction_join
 from app.domain.changes import Row, RowChange
-from app.domain.records import ControlRecord, encode, key_bytes, plain_id
+from app.domain.records import TableCommand, encode, key_bytes, plain_id
 from app.domain.scd2 import is_replay, next_positions
-from app.domain.transaction_join import Account
+from app.domain.transaction_join import JoinedAccount
 from app.engine.partition_group import RecordHandler
-from app.engine.unit import InputRecord, Unit
+from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError
 from app.native.library import Library
 from app.native.transaction_join import Joiner
-from tables.encoding import numbers
-from tables.forwarded_transactions import TRANSACTIONS, TransactionKey
+from tables.encoding import decode_number_key
+from tables.forwarded_transactions import FORWARDED_TRANSACTIONS, TransactionKey
 from tables.rows import ACCOUNTS, RowKey
 from tables.truncations import TRUNCATIONS
 
@@ -38,7 +38,7 @@ class _Joined(msgspec.Struct, frozen=True):
     """What an account contributes, kept decoded beside its row."""
 
     row: Row
-    account: Account
+    account: JoinedAccount
 
 
 class _Encoded(msgspec.Struct, frozen=True):
@@ -62,16 +62,16 @@ def handler(limits: waiting.Limits, native: Library | None = None) -> RecordHand
     """The logic for the transactions' CDC topic. `native` does what is common with transactions, and the same."""
     joiner = None if native is None else Joiner(native)
 
-    def apply(record: InputRecord, unit: Unit) -> None:
+    def apply(record: InputRecord, unit: UnitOfWork) -> None:
         if joiner is not None and _common(record, joiner, unit):
             return
         if not _apply(record, unit):
-            waiting.keep(_account_id(record), record, limits, unit)
+            waiting.hold(_account_id(record), record, limits, unit)
 
     return apply
 
 
-def release(account: RowKey, unit: Unit) -> None:
+def release(account: RowKey, unit: UnitOfWork) -> None:
     """Pass on, in order, what waited for the account with this key. One that proves to be poison is buried, the others go on."""
     (account_id,) = account
     assert isinstance(account_id, int)
@@ -82,42 +82,42 @@ def release(account: RowKey, unit: Unit) -> None:
             unit.dead_letter(record, error)
 
 
-def truncate(order: ControlRecord, unit: Unit) -> None:
+def truncate(order: TableCommand, unit: UnitOfWork) -> None:
     """Mark what a TRUNCATE took, so that replays of it stay away. The velocity agent has the order from the same topic."""
-    truncation = truncates.remember(order, unit)
-    passed_on = unit.table(TRANSACTIONS)
+    truncation = truncations.store(order, unit)
+    passed_on = unit.table(FORWARDED_TRANSACTIONS)
     for raw_key, passed in list(passed_on.scan()):
-        gone = transaction_join.truncated(passed, truncation.lsn)
+        gone = transaction_join.apply_truncate(passed, truncation.lsn)
         if gone is not None:
-            account_id, transaction_id = numbers(raw_key)
+            account_id, transaction_id = decode_number_key(raw_key)
             passed_on.put((account_id, transaction_id), gone)
 
 
-def _apply(record: InputRecord, unit: Unit) -> bool:
+def _apply(record: InputRecord, unit: UnitOfWork) -> bool:
     """Apply a change; False if its account is not known yet."""
     change = decode(record.value, record.headers, NAME)
     if change is None:
         return True
     source = source_of(record, change)
     if change.operation == "t":
-        truncates.fan_out(change, source, unit)
+        truncations.broadcast(change, source, unit)
         return True
     key = _key(record, change)
-    passed_on = unit.table(TRANSACTIONS)
+    passed_on = unit.table(FORWARDED_TRANSACTIONS)
     passed = passed_on.get(key)
     if change.operation == "u":
         assert change.after is not None
         change = replace(change, after=resolve(change.after, change.before, None))
     account = _account(key[0], unit)
-    if account is None and (change.operation != "d" or waiting.any_for(key[0], unit)):
+    if account is None and (change.operation != "d" or waiting.has_waiting(key[0], unit)):
         return False
-    new, records = transaction_join.step(change, passed, account, source)
+    new, records = transaction_join.apply_change(change, passed, account, source)
     if new is None:
         _counts[_REPLAYED] += 1
         return True
     _counts[_APPLIED if records else _UNCHANGED] += 1
     truncation = unit.table(TRUNCATIONS).get(NAME)
-    gone = transaction_join.truncated(new, truncation.lsn) if truncation is not None else None
+    gone = transaction_join.apply_truncate(new, truncation.lsn) if truncation is not None else None
     if gone is not None and records:  # a TRUNCATE on another partition overtook it: what is passed on is gone at once
         records = (*records, msgspec.structs.replace(records[-1], op="deleted"))
     passed_on.put(key, gone or new)
@@ -128,7 +128,7 @@ def _apply(record: InputRecord, unit: Unit) -> bool:
     return True
 
 
-def _common(record: InputRecord, joiner: Joiner, unit: Unit) -> bool:
+def _common(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> bool:
     """Whether this was done here: a transaction that is new or was updated, of an account that is known, as most are."""
     key, value = record.key, record.value
     if key is None or value is None:
@@ -142,10 +142,10 @@ def _common(record: InputRecord, joiner: Joiner, unit: Unit) -> bool:
     )  # fmt: skip
     if joined is None:
         return False
-    passed_on = unit.table(TRANSACTIONS)
-    raw_key = TRANSACTIONS.encode_key((account_id, joined.transaction_id))
+    passed_on = unit.table(FORWARDED_TRANSACTIONS)
+    raw_key = FORWARDED_TRANSACTIONS.encode_key((account_id, joined.transaction_id))
     raw = passed_on.get_encoded(raw_key)
-    passed = None if raw is None else TRANSACTIONS.decode(raw)
+    passed = None if raw is None else FORWARDED_TRANSACTIONS.decode(raw)
     if (passed is None) == (joined.operation == "u"):
         return False
     if passed is not None and (
@@ -156,17 +156,17 @@ def _common(record: InputRecord, joiner: Joiner, unit: Unit) -> bool:
     ):
         return False
     lsn, snapshot_lsn = next_positions(passed, joined)
-    new = transaction_join.Passed(True, lsn, snapshot_lsn, account.customer_id, joined.digest)
+    new = transaction_join.ForwardedTransaction(True, lsn, snapshot_lsn, account.customer_id, joined.digest)
     truncation = unit.table(TRUNCATIONS).get_encoded(_TRUNCATION_KEY)
-    if truncation is not None and transaction_join.truncated(new, TRUNCATIONS.decode(truncation).lsn) is not None:
+    if truncation is not None and transaction_join.apply_truncate(new, TRUNCATIONS.decode(truncation).lsn) is not None:
         return False
-    passed_on.put_encoded(raw_key, TRANSACTIONS.encode(new))
+    passed_on.put_encoded(raw_key, FORWARDED_TRANSACTIONS.encode(new))
     unit.emit(TRANSACTIONS_TOPIC.name, key=account.key, value=joined.record)
     _counts[_APPLIED] += 1
     return True
 
 
-def _encoded_account(account_id: int, unit: Unit) -> _Encoded | None:
+def _encoded_account(account_id: int, unit: UnitOfWork) -> _Encoded | None:
     """What `_account` answers, as records have it."""
     accounts, cached = unit.table(ACCOUNTS), unit.memory.get(("encoded account", account_id))
     if isinstance(cached, _Encoded) and cached.state == accounts.get_encoded(cached.stored_key):
@@ -185,7 +185,7 @@ def _encoded_account(account_id: int, unit: Unit) -> _Encoded | None:
     return encoded
 
 
-def _account(account_id: int, unit: Unit) -> Account | None:
+def _account(account_id: int, unit: UnitOfWork) -> JoinedAccount | None:
     """The account as its last row has it, also when that row is gone: its transactions may come later than its deletion."""
     state = unit.table(ACCOUNTS).get((account_id,))
     if state is None or "customer_id" not in state.attributes:
@@ -194,7 +194,7 @@ def _account(account_id: int, unit: Unit) -> Account | None:
     if isinstance(cached, _Joined) and (cached.row is state.attributes or cached.row == state.attributes):
         return cached.account
     attributes = {name: value for name, value in state.attributes.items() if name not in ("account_id", "customer_id")}
-    account = Account(integer(state.attributes["customer_id"], "customer_id"), attributes)
+    account = JoinedAccount(integer(state.attributes["customer_id"], "customer_id"), attributes)
     unit.memory["account", account_id] = _Joined(state.attributes, account)
     return account
 

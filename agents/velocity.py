@@ -9,22 +9,22 @@ from typing import get_args
 
 import msgspec
 
-from agents import metrics, truncates
+from agents import metrics, truncations
 from app.config.topics import ALERTS, VELOCITY
 from app.domain.events import Event
-from app.domain.records import ControlRecord, TransactionRecord, VelocityRecord, encode, plain_id
+from app.domain.records import TableCommand, TransactionRecord, VelocityRecord, encode, plain_id
 from app.domain.rules import RuleSet
-from app.domain.screening import Change, Screening, husk_of, is_truncated, judge, screen
+from app.domain.screening import Screening, TransactionChange, evaluate_rules, fired_marker, is_truncated, screen
 from app.domain.velocity import CustomerHistory, History
 from app.domain.verdicts import Outcome
 from app.engine.partition_group import RecordHandler
-from app.engine.unit import InputRecord, Unit
+from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError
 from app.native.history import NativeHistory, Rules
 from app.native.library import Library
 from app.native.velocity import CONCERNED, QUIET, Screener
 from tables.truncations import TRUNCATIONS
-from tables.velocity import EVENTS, EventKey, Histories, event_at, read_history
+from tables.velocity_events import EVENTS, EventKey, HistoryCache, decode_event, read_history
 
 NAME = "transactions"
 CACHED_EVENTS = 100_000
@@ -55,7 +55,7 @@ class _Logic:
         self._rules, self._cached_events = rules, cached_events
         self._counts, self._quiet = metrics.RULES.counts, metrics.RULES.together(rules.quiet)
 
-    def apply(self, record: InputRecord, unit: Unit) -> None:
+    def apply(self, record: InputRecord, unit: UnitOfWork) -> None:
         """Implements `RecordHandler`."""
         change = _decode(record)
         histories, customer_id = self._histories(unit), change.record.customer_id
@@ -69,15 +69,15 @@ class _Logic:
             unit.emit(VELOCITY.name, key=record.key, value=encode(result.velocity))
         self._tell(record.key, result, unit)
 
-    def _histories(self, unit: Unit) -> Histories:
+    def _histories(self, unit: UnitOfWork) -> HistoryCache:
         histories = unit.memory.get(_MEMORY)
-        if not isinstance(histories, Histories):
+        if not isinstance(histories, HistoryCache):
             truncation = unit.table(TRUNCATIONS).get(NAME)
-            histories = Histories(self._cached_events, None if truncation is None else truncation.lsn)
+            histories = HistoryCache(self._cached_events, None if truncation is None else truncation.lsn)
             unit.memory[_MEMORY] = histories
         return histories
 
-    def _take(self, histories: Histories, customer_id: int, unit: Unit) -> CustomerHistory:
+    def _take(self, histories: HistoryCache, customer_id: int, unit: UnitOfWork) -> CustomerHistory:
         """A customer's history out of memory, or as it is stored."""
         history = histories.take(customer_id)
         return self._made(read_history(unit.table(EVENTS), customer_id)) if history is None else history
@@ -90,7 +90,7 @@ class _Logic:
         del history, event
         return True
 
-    def _tell(self, key: bytes | None, result: Screening, unit: Unit) -> None:
+    def _tell(self, key: bytes | None, result: Screening, unit: UnitOfWork) -> None:
         for alert in result.alerts:
             unit.emit(ALERTS.name, key=key, value=encode(alert))
         if result.outcomes is self._quiet.labels:
@@ -108,12 +108,12 @@ class _NativeLogic(_Logic):
         self._native = Rules(native, rules)
         self._screener = Screener(self._native)
 
-    def apply(self, record: InputRecord, unit: Unit) -> None:
+    def apply(self, record: InputRecord, unit: UnitOfWork) -> None:
         """Implements `RecordHandler`."""
         if not self._common(record, unit):
             super().apply(record, unit)
 
-    def _common(self, record: InputRecord, unit: Unit) -> bool:
+    def _common(self, record: InputRecord, unit: UnitOfWork) -> bool:
         """Whether this was a transaction of the common kind, which is done then."""
         key, value = record.key, record.value
         if key is None or value is None or (customer_id := plain_id(key, "customer_id")) is None:
@@ -136,10 +136,10 @@ class _NativeLogic(_Logic):
             self._judge(record, history, screened.velocity, unit)
         return True
 
-    def _judge(self, record: InputRecord, history: CustomerHistory, velocity: bytes, unit: Unit) -> None:
+    def _judge(self, record: InputRecord, history: CustomerHistory, velocity: bytes, unit: UnitOfWork) -> None:
         change = _decode(record)
         result = Screening(kept=change.event, velocity=_velocities.decode(velocity))
-        judge(history, change.record, result, self._rules, unit.now_us, is_known=change.record.op == "updated")
+        evaluate_rules(history, change.record, result, self._rules, unit.now_us, is_known=change.record.op == "updated")
         if result.alerts:  # the event remembers which rules have fired
             _store(change.record.customer_id, result, unit)
         self._tell(record.key, result, unit)
@@ -154,14 +154,14 @@ class _NativeLogic(_Logic):
         return not isinstance(history, NativeHistory) or history.holds(event)
 
 
-def truncated(order: ControlRecord, unit: Unit) -> None:
+def truncate(order: TableCommand, unit: UnitOfWork) -> None:
     """Take out what a TRUNCATE took. Reads the whole partition; the memory of what has fired stays."""
-    truncation = truncates.remember(order, unit)
+    truncation = truncations.store(order, unit)
     events = unit.table(EVENTS)
     for raw, facts in events.scan():
-        customer_id, event = event_at(raw, facts)
+        customer_id, event = decode_event(raw, facts)
         if is_truncated(event, truncation.lsn):
-            husk = husk_of(event)
+            husk = fired_marker(event)
             if husk is None:
                 events.delete(_key(customer_id, event))
             elif husk != event:
@@ -169,7 +169,7 @@ def truncated(order: ControlRecord, unit: Unit) -> None:
     unit.memory.pop(_MEMORY, None)
 
 
-def _decode(record: InputRecord) -> Change:
+def _decode(record: InputRecord) -> TransactionChange:
     if record.value is None:
         raise PoisonRecordError("a transaction record without a value", reason="no_value")
     try:
@@ -181,12 +181,12 @@ def _decode(record: InputRecord) -> Change:
             f"the record's key is {record.key!r}, its customer {decoded.customer_id}", reason="key_mismatch"
         )
     try:
-        return Change.of(decoded)
+        return TransactionChange.of(decoded)
     except ValueError as error:
         raise PoisonRecordError(str(error), reason="bad_transaction") from None
 
 
-def _store(customer_id: int, result: Screening, unit: Unit) -> None:
+def _store(customer_id: int, result: Screening, unit: UnitOfWork) -> None:
     events = unit.table(EVENTS)
     for event in result.expired:
         events.evict(_key(customer_id, event))

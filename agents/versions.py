@@ -8,29 +8,29 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from agents import metrics, snapshots, table_commands, truncates
+from agents import metrics, snapshots, table_commands, truncations
 from agents.sources import source_of
 from app.cdc.envelope import decode, primary_key
 from app.cdc.unavailable import resolve
 from app.domain import scd2
 from app.domain.captured import CapturedTable
 from app.domain.changes import Key, RowChange
-from app.domain.records import ControlRecord, Scd2Record, encode, key_of
-from app.domain.scd2 import RowState, Snapshot, Step, Truncation
+from app.domain.records import Scd2Record, TableCommand, encode, key_of
+from app.domain.scd2 import RowState, Scd2Result, Snapshot, Truncation
 from app.domain.times import parse_us
 from app.engine.partition_group import RecordHandler
-from app.engine.unit import InputRecord, Unit
-from tables.rows import RowKey, Rows, key_reader
+from app.engine.unit_of_work import InputRecord, UnitOfWork
+from tables.rows import RowKey, RowTable, key_reader
 
-Then = Callable[[RowKey, Unit], None]
+OnRowChanged = Callable[[RowKey, UnitOfWork], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Versioned:
+class VersionedTable:
     """A captured table whose rows have versions: its declaration, its state table, and the topic of its records."""
 
     table: CapturedTable
-    rows: Rows
+    rows: RowTable
     topic: str
     untracked: frozenset[str]
 
@@ -40,10 +40,10 @@ class Versioned:
         return self.table.name
 
 
-def handler(versioned: Versioned, then: Then | None = None) -> RecordHandler:
+def handler(versioned: VersionedTable, then: OnRowChanged | None = None) -> RecordHandler:
     """The logic for the table's CDC topic. `then` is told the key of each row whose state changed."""
 
-    def apply_and_tell(record: InputRecord, unit: Unit) -> None:
+    def apply_and_tell(record: InputRecord, unit: UnitOfWork) -> None:
         key = apply(versioned, record, unit)
         if key is not None and then is not None:
             then(key, unit)
@@ -51,24 +51,24 @@ def handler(versioned: Versioned, then: Then | None = None) -> RecordHandler:
     return apply_and_tell
 
 
-def apply(versioned: Versioned, record: InputRecord, unit: Unit) -> RowKey | None:
+def apply(versioned: VersionedTable, record: InputRecord, unit: UnitOfWork) -> RowKey | None:
     """Apply a record of the table's CDC topic. The key of the row whose state it changed; None if it changed none."""
     change = decode(record.value, record.headers, versioned.name, versioned.table.encodings)
     if change is None:
         return None
     source = source_of(record, change)
     if change.operation == "t":
-        truncates.fan_out(change, source, unit)
+        truncations.broadcast(change, source, unit)
         return None
     key = primary_key(change, record.key, versioned.table.key)
     row_key = tuple(key.values())
     rows = unit.table(versioned.rows)
     state = _before(versioned, change, record, key, rows.get(row_key), unit)
-    snapshots.note(versioned.table, change, source, record, unit)
+    snapshots.observe(versioned.table, change, source, record, unit)
     if change.operation == "u":
         assert change.after is not None
         change = replace(change, after=resolve(change.after, change.before, state.attributes if state else None))
-    step = scd2.step(
+    step = scd2.apply_change(
         change, key, state, untracked=versioned.untracked, source=source, recorded_ms=record.timestamp
     )  # fmt: skip
     metrics.CHANGES.counts[versioned.name, step.effect] += 1
@@ -79,11 +79,11 @@ def apply(versioned: Versioned, record: InputRecord, unit: Unit) -> RowKey | Non
     return row_key
 
 
-def obey(versioned: Versioned, order: ControlRecord, unit: Unit) -> None:
+def apply_command(versioned: VersionedTable, order: TableCommand, unit: UnitOfWork) -> None:
     """Close the versions of this partition that an order is about."""
     rows, read_key = unit.table(versioned.rows), key_reader(versioned.table)
-    read = snapshots.read(versioned.name, unit.partition, unit)
-    earlier = read if read is not None and read.lsn < table_commands.position(order) else None
+    read = snapshots.latest(versioned.name, unit.partition, unit)
+    earlier = read if read is not None and read.lsn < table_commands.command_lsn(order) else None
     for raw_key, state in list(rows.scan()):
         row_key = read_key(raw_key)
         key = dict(zip(versioned.table.key, row_key, strict=True))
@@ -94,30 +94,37 @@ def obey(versioned: Versioned, order: ControlRecord, unit: Unit) -> None:
             rows.put(row_key, step.state)
 
 
-def emit(versioned: Versioned, key: Mapping[str, int | str], records: Iterable[Scd2Record], unit: Unit) -> None:
+def emit(
+    versioned: VersionedTable, key: Mapping[str, int | str], records: Iterable[Scd2Record], unit: UnitOfWork
+) -> None:
     """Send records of one row. Their key has the bytes of the row's key as Debezium writes it."""
     for record in records:
         unit.emit(versioned.topic, key=key_of(key), value=encode(record))
         metrics.VERSIONS.labels(versioned.name, record.__struct_config__.tag, record.reason).inc()
 
 
-def _step(order: ControlRecord, key: Key, state: RowState) -> Step:
-    lsn, at_us = table_commands.position(order), parse_us(order.source.commit_time)
+def _step(order: TableCommand, key: Key, state: RowState) -> Scd2Result:
+    lsn, at_us = table_commands.command_lsn(order), parse_us(order.source.commit_time)
     if order.order == "truncate":
-        return scd2.truncate(key, state, Truncation(lsn, at_us, order.source))
-    return scd2.vanish(key, state, Snapshot(lsn, at_us, order.recorded_ms, order.source))
+        return scd2.apply_truncate(key, state, Truncation(lsn, at_us, order.source))
+    return scd2.apply_snapshot(key, state, Snapshot(lsn, at_us, order.recorded_ms, order.source))
 
 
 def _before(
-    versioned: Versioned, change: RowChange, record: InputRecord, key: Key, state: RowState | None, unit: Unit
+    versioned: VersionedTable,
+    change: RowChange,
+    record: InputRecord,
+    key: Key,
+    state: RowState | None,
+    unit: UnitOfWork,
 ) -> RowState | None:
     """The state before a change. What is due for the whole table is done for this row now, if the change comes behind it; so is what a
     snapshot says that is known by its rows only: behind it, a row that it did not have was gone."""
     if state is None or not state.alive or scd2.is_replay(state, change):
         return state
-    read = snapshots.read(versioned.name, record.partition, unit) if change.operation != "r" else None
-    for order in table_commands.due(versioned.name, unit):
-        if read is not None and read.lsn < table_commands.position(order):
+    read = snapshots.latest(versioned.name, record.partition, unit) if change.operation != "r" else None
+    for order in table_commands.pending_commands(versioned.name, unit):
+        if read is not None and read.lsn < table_commands.command_lsn(order):
             state, read = _missed(versioned, key, state, read, unit), None
         if _is_behind(change, record, order):
             step = _step(order, key, state)
@@ -126,17 +133,17 @@ def _before(
     return state if read is None else _missed(versioned, key, state, read, unit)
 
 
-def _missed(versioned: Versioned, key: Key, state: RowState, read: Snapshot, unit: Unit) -> RowState:
+def _missed(versioned: VersionedTable, key: Key, state: RowState, read: Snapshot, unit: UnitOfWork) -> RowState:
     """The state when a snapshot that is known by its rows has been heeded. The order of its end may come late, from another partition, and
     a TRUNCATE behind it earlier: in the order of the log the row was gone before."""
-    step = scd2.vanish(key, state, read)
+    step = scd2.apply_snapshot(key, state, read)
     emit(versioned, key, step.records, unit)
     return step.state
 
 
-def _is_behind(change: RowChange, record: InputRecord, order: ControlRecord) -> bool:
+def _is_behind(change: RowChange, record: InputRecord, order: TableCommand) -> bool:
     """Whether a change comes behind what an order is about. The log position says it of a TRUNCATE, whose lock lets nothing be under way,
     and of two snapshots; else the time of recording does."""
     if order.order == "truncate" or change.operation == "r":
-        return change.lsn is not None and change.lsn > table_commands.position(order)
+        return change.lsn is not None and change.lsn > table_commands.command_lsn(order)
     return record.timestamp >= order.recorded_ms

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from agents import metrics
-from app.engine.unit import InputRecord, Unit
+from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError
-from tables.encoding import after_prefix, number_key, numbers
+from tables.encoding import after_prefix, decode_number_key, number_key
 from tables.waiting import WAITING, WaitingRecord
 
 REASON: Final = "unknown_account"
@@ -23,7 +23,7 @@ class Limits:
     max_age_s: int
 
 
-def keep(account_id: int, record: InputRecord, limits: Limits, unit: Unit) -> None:
+def hold(account_id: int, record: InputRecord, limits: Limits, unit: UnitOfWork) -> None:
     """Let a record wait for its account. Raises PoisonRecordError `unknown_account` when too many wait already."""
     count = _count(unit)
     if count >= limits.max_records:
@@ -40,12 +40,12 @@ def keep(account_id: int, record: InputRecord, limits: Limits, unit: Unit) -> No
     _set_count(count + 1, unit)
 
 
-def any_for(account_id: int, unit: Unit) -> bool:
+def has_waiting(account_id: int, unit: UnitOfWork) -> bool:
     """Whether something waits for this account."""
     return _count(unit) > 0 and next(iter(_of(account_id, unit)), None) is not None
 
 
-def take(account_id: int, unit: Unit) -> list[WaitingRecord]:
+def take(account_id: int, unit: UnitOfWork) -> list[WaitingRecord]:
     """What waited for this account, in order. It waits no longer."""
     if _count(unit) == 0:
         return []
@@ -54,7 +54,7 @@ def take(account_id: int, unit: Unit) -> list[WaitingRecord]:
     return taken
 
 
-def expire(limits: Limits, unit: Unit) -> None:
+def expire(limits: Limits, unit: UnitOfWork) -> None:
     """Bury what has waited for too long."""
     if _count(unit) == 0:
         return
@@ -62,7 +62,7 @@ def expire(limits: Limits, unit: Unit) -> None:
     late: dict[int, list[WaitingRecord]] = {}
     for key, record in unit.table(WAITING).scan():
         if record.timestamp < oldest_ms:
-            account_id, *_ = numbers(key)
+            account_id, *_ = decode_number_key(key)
             late.setdefault(account_id, []).append(record)
     for account_id, records in late.items():
         _remove(account_id, records, unit)
@@ -76,18 +76,18 @@ def expire(limits: Limits, unit: Unit) -> None:
             unit.dead_letter(record, late_account)
 
 
-def _of(account_id: int, unit: Unit) -> Iterable[WaitingRecord]:
+def _of(account_id: int, unit: UnitOfWork) -> Iterable[WaitingRecord]:
     prefix = number_key(account_id)
     return (record for _, record in unit.table(WAITING).scan(prefix, after_prefix(prefix)))
 
 
-def _remove(account_id: int, records: list[WaitingRecord], unit: Unit) -> None:
+def _remove(account_id: int, records: list[WaitingRecord], unit: UnitOfWork) -> None:
     for record in records:
         unit.table(WAITING).delete((account_id, record.partition, record.offset))
     _set_count(_count(unit) - len(records), unit)
 
 
-def _count(unit: Unit) -> int:
+def _count(unit: UnitOfWork) -> int:
     count = unit.memory.get(_COUNT)
     if count is None:
         count = sum(1 for _ in unit.table(WAITING).scan())
@@ -95,6 +95,6 @@ def _count(unit: Unit) -> int:
     return int(count)
 
 
-def _set_count(count: int, unit: Unit) -> None:
+def _set_count(count: int, unit: UnitOfWork) -> None:
     unit.memory[_COUNT] = count
     metrics.WAITING.labels(unit.partition).set(count)

@@ -12,9 +12,9 @@ from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
 from app.engine.subtopologies import sink_subtopology
+from sinks.announcements import Announcer
 from sinks.archive import LakePartition
 from sinks.base import ObjectStore
-from sinks.hints import Announcer
 from sinks.s3 import S3Store
 
 APP_ID = "bankstream-lake"

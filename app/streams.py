@@ -8,7 +8,7 @@ from app.engine.engine import Engine
 from app.engine.faust_hooks import App
 from app.engine.instance import claim
 from app.engine.subtopologies import transactional_subtopology
-from app.topology.handlers import members
+from app.topology.handlers import build_topology
 from app.topology.partition_groups import STREAMS
 from app.web.address import address
 
@@ -18,7 +18,7 @@ def make_app() -> App:
     kafka, settings, api = load(KafkaSettings), load(EngineSettings), load(ApiSettings)
     engine = Engine(kafka, settings)
     instance, cache = claim(settings.state_dir), Cache(settings.block_cache_mb << 20)
-    composed = members(read_catalogue({}), load(WorkerSettings), kafka)
+    composed = build_topology(read_catalogue({}), load(WorkerSettings), kafka)
     for group, handlers in composed:
         engine.add(transactional_subtopology(group, handlers, engine, state=instance.directory, cache=cache))
     made = App(STREAMS, engine, instance, url=address(api))

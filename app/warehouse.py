@@ -15,9 +15,9 @@ from app.engine.faust_hooks import App
 from app.engine.instance import claim
 from app.engine.keys import partition_for
 from app.engine.subtopologies import sink_subtopology
+from sinks.announcements import AnnouncementPartition, announcement_key
 from sinks.base import ChainKey, ObjectStore, Warehouse
-from sinks.hints import HintPartition, hint_key
-from sinks.loading import Loader
+from sinks.loader import Loader
 from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse
 from sinks.snowpipe_client import SnowpipeClient
@@ -26,7 +26,7 @@ from sinks.snowpipe_streaming import StreamingWarehouse
 APP_ID = "bankstream-warehouse"
 
 
-class Loading:
+class LoaderService:
     """One loader for all partitions of the announcements that this worker has; it loads the chains that are announced there."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Loading:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _partition(self, number: int) -> HintPartition:
+    def _partition(self, number: int) -> AnnouncementPartition:
         async def end() -> int:
             tp = TopicPartition(LAKE_OBJECTS.name, number)
             ends = await self._engine.log.end([tp])
@@ -62,16 +62,16 @@ class Loading:
             if self._task is None:
                 self._task = asyncio.create_task(self.loader.run(), name="loader")
 
-        return HintPartition(self.loader, end, opened=opened, closed=lambda: self._owned.discard(number))
+        return AnnouncementPartition(self.loader, end, opened=opened, closed=lambda: self._owned.discard(number))
 
     def _owns(self, key: ChainKey) -> bool:
-        return partition_for(hint_key(key.topic, key.partition), self._partitions) in self._owned
+        return partition_for(announcement_key(key.topic, key.partition), self._partitions) in self._owned
 
 
 class WarehouseApp(App):
     """Lets go of S3 and the warehouse when the partitions are closed."""
 
-    def __init__(self, engine: Engine, loading: Loading, store: S3Store, warehouse: Warehouse) -> None:
+    def __init__(self, engine: Engine, loading: LoaderService, store: S3Store, warehouse: Warehouse) -> None:
         super().__init__(APP_ID, engine, claim(engine.settings.state_dir / APP_ID))
         self._loading, self._store, self._warehouse = loading, store, warehouse
 
@@ -100,7 +100,7 @@ def make_app() -> App:
     store, settings = S3Store(load(S3Settings)), load(WarehouseSettings)
     landing = read_catalogue({}).landing
     warehouse = chosen(load(SnowflakeSettings), settings, store, landing)
-    loading = Loading(engine, warehouse, store, landing, settings, LAKE_OBJECTS.partition_count(kafka.partitions))
+    loading = LoaderService(engine, warehouse, store, landing, settings, LAKE_OBJECTS.partition_count(kafka.partitions))
     made = WarehouseApp(engine, loading, store, warehouse)
     made.dispatch(LAKE_OBJECTS.name, LAKE_OBJECTS.name)
     return made

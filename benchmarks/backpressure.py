@@ -27,8 +27,8 @@ from app.config.topics import ALERTS, LAKE_OBJECTS, VELOCITY
 from app.domain.records import Source
 from app.domain.times import parse_us
 from app.errors import BankstreamError
-from app.local.demo.bank import Bank
-from app.local.demo.settling import settle
+from app.local.demo.catch_up import wait_until_caught_up
+from app.local.demo.simulator_process import SimulatorProcess
 from app.local.stack.part import BACKENDS, WORKERS
 from app.local.stack.stack import Stack
 from app.local.stack.steps import DEFAULT
@@ -197,12 +197,12 @@ async def _loaded(
     stack: Stack, sink: Sink, how: How, *, seconds: float, before_s: float, rate: int, log: Path
 ) -> tuple[Seen, Outage]:
     environment = stack.environment()
-    opening = Bank(environment, log, rate, 7, seconds=OPENING_S)
+    opening = SimulatorProcess(environment, log, rate, 7, seconds=OPENING_S)
     await opening.start()
     await opening.run(lambda _: None)
     await arrived(environment)
     async with Observers(stack) as seen:
-        bank = Bank(environment, log, rate, 8)
+        bank = SimulatorProcess(environment, log, rate, 8)
         await bank.start()
         running = asyncio.create_task(bank.run(lambda _: None))
         try:
@@ -219,7 +219,7 @@ async def arrived(environment: Mapping[str, str]) -> None:
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
     while True:
         try:
-            await settle(environment, timeout_s=deadline - time.monotonic(), say=lambda _: None)
+            await wait_until_caught_up(environment, timeout_s=deadline - time.monotonic(), say=lambda _: None)
         except (KafkaError, BankstreamError) as error:
             if time.monotonic() > deadline:
                 raise

@@ -24,7 +24,7 @@ from app.config.settings import KafkaSettings, read
 from app.config.topics import ALERTS, TRANSACTIONS, TRANSACTIONS_CDC, VELOCITY
 from app.domain.times import parse_us
 from app.engine.committed_reader import committed_consumer
-from app.local.demo.bank import Bank
+from app.local.demo.simulator_process import SimulatorProcess
 from app.local.stack.part import BACKENDS, WORKERS
 from app.local.stack.stack import Stack
 from app.local.stack.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
@@ -72,7 +72,7 @@ async def run(stack: Stack, rate: int, seconds: float, log: Path) -> dict[str, A
     """Time the ways of all changes of so many seconds."""
     environment = stack.environment()
     await _opened(environment, rate, log)
-    bank = Bank(environment, log, rate, 8)
+    bank = SimulatorProcess(environment, log, rate, 8)
     await bank.start()
     making = asyncio.create_task(bank.run(lambda _: None))
     await asyncio.sleep(WARM_UP_S)

@@ -34,7 +34,7 @@ from app.config.topics import ALERTS, VELOCITY
 from app.domain.records import Source
 from app.domain.times import parse_us
 from app.engine.committed_reader import committed_consumer
-from app.local.demo.bank import Bank
+from app.local.demo.simulator_process import SimulatorProcess
 from app.local.stack.part import BACKENDS, WORKERS, Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
@@ -231,7 +231,7 @@ async def run(stack: Stack, chosen: argparse.Namespace, log: Path) -> dict[str, 
     """All periods on this stack. Answers the figures."""
     environment = stack.environment()
     held: dict[str, float] = {}
-    observer, bank = Observer(environment), Bank(environment, log, chosen.rate, 8)
+    observer, bank = Observer(environment), SimulatorProcess(environment, log, chosen.rate, 8)
     observing = asyncio.create_task(observer.run())
     await opened(environment, observer, chosen.rate, log)
     await bank.start()
@@ -262,7 +262,7 @@ async def run(stack: Stack, chosen: argparse.Namespace, log: Path) -> dict[str, 
 
 async def opened(environment: Mapping[str, str], observer: Observer, rate: int, log: Path) -> None:
     """A bank with a past, all of which has come through the stream."""
-    opening = Bank(environment, log, rate, 7, seconds=OPENING_S)
+    opening = SimulatorProcess(environment, log, rate, 7, seconds=OPENING_S)
     await opening.start()
     await opening.run(lambda _: None)
     deadline = time.monotonic() + OPENING_TIMEOUT_S

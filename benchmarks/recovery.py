@@ -38,7 +38,7 @@ from app.config.settings import EngineSettings, KafkaSettings
 from app.config.topics import ACCOUNTS, SCD2_ACCOUNTS
 from app.domain.events import Facts
 from app.domain.scd2 import RowState
-from app.domain.transaction_join import Passed
+from app.domain.transaction_join import ForwardedTransaction
 from app.engine import positions
 from app.engine.kafka import KafkaLog, connection
 from app.engine.keys import partition_for
@@ -49,8 +49,8 @@ from app.local.stack.part import Part
 from app.operations.provision import topics
 from app.topology.partition_groups import groups
 from benchmarks.figures import say
-from tables import accounts, customers, forwarded_transactions, velocity
-from tests.support.bank.cdc import Log
+from tables import accounts, customers, forwarded_transactions, velocity_events
+from tests.support.bank.cdc import CdcLog
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.streams.workers import Workers
@@ -75,11 +75,13 @@ def entries(table: str, keys: int) -> Iterator[tuple[int, bytes, bytes]]:
         elif table == "customers":
             yield partition, customers.CUSTOMERS.encode_key((number,)), customers.CUSTOMERS.encode(_customer(number))
         elif table == "transactions":
-            passed = Passed(True, number, None, number % 1000, hashlib.sha256(b"%d" % number).digest()[:16])
+            passed = ForwardedTransaction(
+                True, number, None, number % 1000, hashlib.sha256(b"%d" % number).digest()[:16]
+            )
             yield (
                 partition,
-                forwarded_transactions.TRANSACTIONS.encode_key((number // 2, number)),
-                forwarded_transactions.TRANSACTIONS.encode(passed),
+                forwarded_transactions.FORWARDED_TRANSACTIONS.encode_key((number // 2, number)),
+                forwarded_transactions.FORWARDED_TRANSACTIONS.encode(passed),
             )
         else:
             facts = Facts(
@@ -95,8 +97,8 @@ def entries(table: str, keys: int) -> Iterator[tuple[int, bytes, bytes]]:
             )
             yield (
                 partition,
-                velocity.EVENTS.encode_key((number % 1000, number * 1_000_000, number // 2, number)),
-                velocity.EVENTS.encode(facts),
+                velocity_events.EVENTS.encode_key((number % 1000, number * 1_000_000, number // 2, number)),
+                velocity_events.EVENTS.encode(facts),
             )
 
 
@@ -319,7 +321,8 @@ def _accounts_of(partitions: int) -> dict[int, int]:
 async def _load(kafka: KafkaSettings, stop: asyncio.Event) -> None:
     """A change of one account of every partition, twenty times a second."""
     logs = {
-        number: (account, Log("accounts", "account_id")) for number, account in _accounts_of(kafka.partitions).items()
+        number: (account, CdcLog("accounts", "account_id"))
+        for number, account in _accounts_of(kafka.partitions).items()
     }
     producer = AIOKafkaProducer(**connection(kafka))
     await producer.start()

@@ -19,13 +19,13 @@ from app.config.rules_file import load_rules
 from app.config.topics import DEAD_LETTERS, TRANSACTIONS
 from app.domain.records import TransactionRecord, VelocityRecord, encode, key_bytes
 from app.domain.rules import RuleSet
-from app.domain.screening import Change, screen
+from app.domain.screening import TransactionChange, screen
 from app.domain.velocity import History
 from app.engine.memory import MemoryPartition
 from app.engine.partition_group import PartitionGroup
 from app.native.library import Library, load
 from tables.truncations import TRUNCATIONS
-from tables.velocity import TABLES
+from tables.velocity_events import TABLES
 from tests.support.streams.velocity import DAY_US, naive_windows, transaction
 
 ROUNDS = 2
@@ -105,7 +105,7 @@ def measure(case: Case) -> tuple[float, list[VelocityRecord]]:
     found = []
     elapsed = 0.0
     for timed, records in ((False, case.warm), (True, case.timed)):
-        changes = [Change.of(record) for record in records]
+        changes = [TransactionChange.of(record) for record in records]
         gc.collect()
         gc.freeze()
         started = time.process_time()

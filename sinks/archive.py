@@ -14,11 +14,11 @@ import zstandard
 
 from app.config.settings import LakeSettings
 from app.engine.exits import die
-from app.engine.unit import InputRecord
+from app.engine.unit_of_work import InputRecord
 from app.errors import ContinuityError
 from sinks import chain, gaps, metrics
 from sinks.base import ChainKey, LakeObject, ObjectStore
-from sinks.lines import is_large, large, liner
+from sinks.lines import is_large, large_record_line, line_encoder
 from sinks.segment import Segment, digest
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class LakePartition:
         self._topic, self._partition = topic, partition
         self._store, self._topic_id, self._announce = store, topic_id, announce
         self._settings, self._slots, self._fail = settings, slots, fail
-        self._line = liner(topic, partition)
+        self._line = line_encoder(topic, partition)
         self._key = ChainKey(topic, "", partition)
         self._tail: LakeObject | None = None
         self._segment: Segment | None = None
@@ -72,7 +72,7 @@ class LakePartition:
         self._tail = await chain.newest(self._store, self._key)
         if self._tail is not None:
             self._announce(self._tail)
-        begins = None if self.position is None else await gaps.resumed(self._store, self._key, self.position)
+        begins = None if self.position is None else await gaps.resume_offset(self._store, self._key, self.position)
         await self._alarm()
         self._task = asyncio.create_task(self._run(), name=f"lake/{self._topic}/{self._partition}")
         return begins
@@ -97,7 +97,7 @@ class LakePartition:
             last = None if key == self._key else await chain.newest(self._store, key)
             if last is None:
                 continue
-            begins = await gaps.resumed(self._store, key, last.last_offset + 1)
+            begins = await gaps.resume_offset(self._store, key, last.last_offset + 1)
             if await gaps.find(self._store, "lake", key, begins) is None:
                 metrics.ABANDONED_CHAINS.labels(self._topic).inc()
                 logger.critical(
@@ -123,7 +123,7 @@ class LakePartition:
     async def _aside(self, record: InputRecord) -> bytes:
         """Put a large record into an object of its own. Whoever else did so put the same content there."""
         name = f"large/{chain.folder(self._key)}{record.offset:0{chain.WIDTH}d}.json.zst"
-        line, content = large(record, name)
+        line, content = large_record_line(record, name)
         await self._store.put(name, zstandard.compress(content), {})
         return line
 
@@ -189,7 +189,7 @@ class LakePartition:
         stat = await self._store.stat(ours.object)
         if stat is None:
             raise ContinuityError(f"lake object {ours.object} was there and is gone. Objects must never be removed.")
-        found = chain.described(ours.object, stat)
+        found = chain.parse_metadata(ours.object, stat)
         if not chain.follows(found, ours.previous_last_offset, ours.previous_sha256):
             raise ContinuityError(
                 f"lake object {ours.object} follows another object than the one before it ({found.previous_sha256}, not "

@@ -7,7 +7,7 @@ from sinks.base import LakeObject, LedgerRow
 
 
 @dataclass(slots=True)
-class Chain:
+class ChainBacklog:
     """What is known of one chain: where its ledger row is, and the objects behind it, by the offset that each follows."""
 
     row: LedgerRow

@@ -50,7 +50,7 @@ class LakeObject(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Stat:
+class ObjectStat:
     """What a store says about one of its objects."""
 
     size: int
@@ -68,7 +68,7 @@ class ObjectStore(Protocol):
         reply was lost; read it to know."""
         ...
 
-    async def stat(self, name: str) -> Stat | None:
+    async def stat(self, name: str) -> ObjectStat | None:
         """Size and metadata; None if there is no such object."""
         ...
 
@@ -122,7 +122,7 @@ class LoadStep:
         return LedgerRow(last.last_offset, last.object, last.sha256)
 
 
-class Move(NamedTuple):
+class LedgerMove(NamedTuple):
     """A chain's row of the ledger from one place to the next."""
 
     chain: ChainKey

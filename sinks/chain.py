@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.errors import ContinuityError
-from sinks.base import ChainKey, LakeObject, ObjectStore, Stat
+from sinks.base import ChainKey, LakeObject, ObjectStat, ObjectStore
 from sinks.segment import SUFFIX
 
 WIDTH: Final = 20
@@ -47,7 +47,7 @@ def metadata(found: LakeObject) -> dict[str, str]:
     }
 
 
-def described(object_name: str, stat: Stat) -> LakeObject:
+def parse_metadata(object_name: str, stat: ObjectStat) -> LakeObject:
     """The object that a store's answer is about. ContinuityError if it cannot be one of ours."""
     try:
         key, start = parse(object_name)
@@ -102,7 +102,7 @@ async def newest(store: ObjectStore, key: ChainKey) -> LakeObject | None:
         raise ContinuityError(
             f"lake object {last} was listed and then gone. Objects of the lake must never be removed."
         )
-    return described(last, stat)
+    return parse_metadata(last, stat)
 
 
 async def _search(store: ObjectStore, key: ChainKey, known: str) -> str:
@@ -118,7 +118,7 @@ async def _search(store: ObjectStore, key: ChainKey, known: str) -> str:
     return known
 
 
-async def holding(store: ObjectStore, key: ChainKey, offset: int) -> LakeObject | None:
+async def find_containing(store: ObjectStore, key: ChainKey, offset: int) -> LakeObject | None:
     """The object whose range has this offset; None if the chain ends before it. A few small requests.
 
     An object has at least one offset, so a page of names reaches back over at least as many offsets as it has names.
@@ -139,5 +139,5 @@ async def holding(store: ObjectStore, key: ChainKey, offset: int) -> LakeObject 
     stat = None if found is None else await store.stat(found)
     if found is None or stat is None:
         return None
-    held = described(found, stat)
+    held = parse_metadata(found, stat)
     return held if offset <= held.last_offset else None

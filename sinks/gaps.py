@@ -68,7 +68,7 @@ async def find(store: ObjectStore, worker: Worker, key: ChainKey, first: int) ->
     return None if await store.stat(wanted) is None else _decoder.decode(await store.get(wanted))
 
 
-async def resumed(store: ObjectStore, key: ChainKey, position: int) -> int:
+async def resume_offset(store: ObjectStore, key: ChainKey, position: int) -> int:
     """Where the lake goes on with a chain of which it has everything below `position`: there, or behind gaps that were accepted."""
     while (gap := await find(store, "lake", key, position)) is not None and gap.resumes_topic_id == key.topic_id:
         position = gap.resumes_at

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from app.engine.unit import InputRecord
+from app.engine.unit_of_work import InputRecord
 from sinks import metrics
 
 MAX_DEPTH: Final = 100
@@ -62,7 +62,7 @@ class _UnfitError(ValueError):
     """JSON, but not such that every parser takes it for the same."""
 
 
-def liner(topic: str, partition: int) -> Callable[[InputRecord], bytes]:
+def line_encoder(topic: str, partition: int) -> Callable[[InputRecord], bytes]:
     """The encoder for records of one partition, except large ones."""
     head = _head(topic, partition)
     wrapped = metrics.WRAPPED.labels(topic)
@@ -92,7 +92,7 @@ def is_large(record: InputRecord) -> bool:
     return len(record.key or b"") + len(record.value or b"") > MAX_INLINE_BYTES
 
 
-def large(record: InputRecord, name: str) -> tuple[bytes, bytes]:
+def large_record_line(record: InputRecord, name: str) -> tuple[bytes, bytes]:
     """The line of a large record, and the content of the object `name` that it refers to: the same line with key and value in base64."""
     head = b'%s%d,"ts":%d,"key":null,"value":null' % (
         _head(record.topic, record.partition),

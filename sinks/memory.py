@@ -8,17 +8,17 @@ from sinks.base import (
     ChainKey,
     LakeObject,
     LedgerConflictError,
+    LedgerMove,
     LedgerRow,
     LoadStep,
-    Move,
+    ObjectStat,
     ObjectStore,
     SinkRefusedError,
-    Stat,
 )
 from sinks.segment import lines
 
 
-class MemoryStore:
+class InMemoryObjectStore:
     """An object store."""
 
     def __init__(self) -> None:
@@ -31,10 +31,10 @@ class MemoryStore:
         self._objects[name] = (body, dict(metadata))
         return True
 
-    async def stat(self, name: str) -> Stat | None:
+    async def stat(self, name: str) -> ObjectStat | None:
         """Size and metadata."""
         found = self._objects.get(name)
-        return None if found is None else Stat(len(found[0]), found[1])
+        return None if found is None else ObjectStat(len(found[0]), found[1])
 
     async def get(self, name: str) -> bytes:
         """The content."""
@@ -56,7 +56,7 @@ class MemoryStore:
         """Nothing to let go of."""
 
 
-class MemoryWarehouse:
+class InMemoryWarehouse:
     """A warehouse whose tables are lists of lines."""
 
     def __init__(self, store: ObjectStore) -> None:
@@ -83,7 +83,7 @@ class MemoryWarehouse:
             self.tables.setdefault(step.landing, []).extend(line for rows in contents for line in rows)
             self._ledger[step.chain] = step.end
 
-    async def advance(self, moves: Sequence[Move]) -> None:
+    async def advance(self, moves: Sequence[LedgerMove]) -> None:
         """The ledger alone."""
         for move in moves:
             if self._ledger.get(move.chain) == move.previous:

@@ -35,7 +35,7 @@ LAST_OBJECT_TIME: Final = Gauge(
 STORE_RETRIES: Final = Counter(
     "bankstream_store_retries_total", "Calls of the object store tried again.", ["operation"]
 )
-HINTS_DROPPED: Final = Counter(
+ANNOUNCEMENTS_DROPPED: Final = Counter(
     "bankstream_lake_hints_dropped_total", "Announcements not sent; the loader finds the objects by listing."
 )
 

@@ -21,7 +21,7 @@ from botocore.handlers import add_expect_header
 
 from app.config.settings import S3Settings
 from sinks import metrics
-from sinks.base import SinkRefusedError, SinkUnavailableError, Stat
+from sinks.base import ObjectStat, SinkRefusedError, SinkUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class S3Store:
             raise self._refused(error, "put", name) from None
         return True
 
-    async def stat(self, name: str) -> Stat | None:
+    async def stat(self, name: str) -> ObjectStat | None:
         """Size and metadata."""
         try:
             found = await self._call("head_object", name, Key=self._prefix + name)
@@ -85,7 +85,7 @@ class S3Store:
             if _status(error) == 404:
                 return None
             raise self._refused(error, "read", name) from None
-        return Stat(int(found["ContentLength"]), found["Metadata"])
+        return ObjectStat(int(found["ContentLength"]), found["Metadata"])
 
     async def get(self, name: str) -> bytes:
         """The content."""

@@ -21,9 +21,9 @@ from sinks.base import (
     ChainKey,
     LakeObject,
     LedgerConflictError,
+    LedgerMove,
     LedgerRow,
     LoadStep,
-    Move,
     SinkRefusedError,
     SinkUnavailableError,
 )
@@ -62,7 +62,7 @@ class SnowflakeWarehouse:
         """One transaction."""
         await self._call(lambda: self._load(steps))
 
-    async def advance(self, moves: Sequence[Move]) -> None:
+    async def advance(self, moves: Sequence[LedgerMove]) -> None:
         """The ledger alone, for rows that another way than COPY brought in: those that are where their move begins."""
         await self._call(lambda: self._run(self._advance_sql(moves)))
 
@@ -149,7 +149,7 @@ class SnowflakeWarehouse:
             self._disconnect()  # refused, done, or neither: only the ledger knows
             raise SinkUnavailableError(f"the warehouse did not confirm a commit: {_reason(error)}") from None
 
-    def _advance_sql(self, steps: Sequence[LoadStep] | Sequence[Move]) -> str:
+    def _advance_sql(self, steps: Sequence[LoadStep] | Sequence[LedgerMove]) -> str:
         values = ", ".join(
             f"({_key(step.chain)}, {step.previous.last_offset}, {literal(step.previous.last_sha256)}, "
             f"{step.end.last_offset}, {literal(step.end.last_object)}, {literal(step.end.last_sha256)})"

@@ -25,9 +25,9 @@ from sinks.base import (
     ChainKey,
     LakeObject,
     LedgerConflictError,
+    LedgerMove,
     LedgerRow,
     LoadStep,
-    Move,
     ObjectStore,
     SinkRefusedError,
     SinkUnavailableError,
@@ -45,7 +45,7 @@ LONGEST_PAUSE_S: Final = 1.0
 _TOKEN: Final = re.compile(r"(-1|\d+):(\d*):([0-9a-f]*):(-1|\d+)")
 
 
-class Ledger(Protocol):
+class LedgerTable(Protocol):
     """The table of the ledger."""
 
     async def ledger(self) -> dict[ChainKey, LedgerRow]:
@@ -56,7 +56,7 @@ class Ledger(Protocol):
         """See that these chains have a row."""
         ...
 
-    async def advance(self, moves: Sequence[Move]) -> None:
+    async def advance(self, moves: Sequence[LedgerMove]) -> None:
         """Move rows that are where their move begins; the others stay."""
         ...
 
@@ -65,7 +65,7 @@ class Ledger(Protocol):
         ...
 
 
-class Position(NamedTuple):
+class ChannelPosition(NamedTuple):
     """How far a channel is: through the objects that `row` ends with, and of the next one through the offset `through`."""
 
     row: LedgerRow
@@ -81,10 +81,10 @@ class Position(NamedTuple):
         return f"{self.row.last_offset}:{start}:{self.row.last_sha256}:{self.through}"
 
 
-def position(key: ChainKey, token: str | None) -> Position:
+def parse_token(key: ChainKey, token: str | None) -> ChannelPosition:
     """What a channel's offset token says. ContinuityError if it is none of ours."""
     if token is None:
-        return Position(LedgerRow(), -1)
+        return ChannelPosition(LedgerRow(), -1)
     match = _TOKEN.fullmatch(token)
     if match is None:
         raise ContinuityError(
@@ -92,7 +92,7 @@ def position(key: ChainKey, token: str | None) -> Position:
             f"else streams into it. Stop them, and drop the channel {channel_name(key)}: its position is in the ledger."
         )
     name = chain.name(key, int(match[2])) if match[2] else ""
-    return Position(LedgerRow(int(match[1]), name, match[3]), int(match[4]))
+    return ChannelPosition(LedgerRow(int(match[1]), name, match[3]), int(match[4]))
 
 
 def channel_name(key: ChainKey) -> str:
@@ -116,7 +116,7 @@ class _Channel:
     pipe: str
     name: str
     continuation: str
-    sent: Position
+    sent: ChannelPosition
 
     def must_be_at(self, row: LedgerRow) -> None:
         """LedgerConflictError if it is elsewhere."""
@@ -130,7 +130,7 @@ class StreamingWarehouse:
     def __init__(
         self,
         client: SnowpipeClient,
-        ledger: Ledger,
+        ledger: LedgerTable,
         store: ObjectStore,
         landing: Mapping[str, str],
         settings: WarehouseSettings,
@@ -150,7 +150,7 @@ class StreamingWarehouse:
         self._written = await self._ledger.ledger()
         landing = {key: self._landing[key.topic] for key in self._written if key.topic in self._landing}
         self._reached = {
-            key: position(key, status.last_committed_offset_token).row
+            key: parse_token(key, status.last_committed_offset_token).row
             for key, status in (await self._statuses(landing)).items()
             if not status.errors
         }
@@ -206,10 +206,10 @@ class StreamingWarehouse:
     async def _opened(self, step: LoadStep) -> _Channel:
         key, pipe, name = step.chain, pipe_name(step.landing), channel_name(step.chain)
         opened = await self._client.open(pipe, name)
-        at = position(key, opened.channel_status.last_committed_offset_token)
+        at = parse_token(key, opened.channel_status.last_committed_offset_token)
         written = self._written.get(key, LedgerRow())
         if at.row.last_offset < written.last_offset:
-            at = Position(written, written.last_offset)
+            at = ChannelPosition(written, written.last_offset)
             logger.info("channel %s goes on where the ledger is, at offset %d", name, written.last_offset)
             opened = await self._client.open(pipe, name, at.token())
         channel = _Channel(pipe, name, opened.next_continuation_token, at)
@@ -228,7 +228,7 @@ class StreamingWarehouse:
                         channel = self._ours[key]
                         _nothing_left_out(channel, status)
                         if (
-                            position(key, status.last_committed_offset_token).row.last_offset
+                            parse_token(key, status.last_committed_offset_token).row.last_offset
                             >= channel.sent.row.last_offset
                         ):
                             self._reached[key] = channel.sent.row
@@ -260,7 +260,7 @@ class StreamingWarehouse:
     async def _write(self) -> None:
         """Let the table follow. A row that is elsewhere by now was moved by another loader: it is left as it is."""
         moves = [
-            Move(key, self._written[key], row)
+            LedgerMove(key, self._written[key], row)
             for key, row in self._reached.items()
             if key in self._written and row.last_offset > self._written[key].last_offset
         ]
@@ -286,9 +286,11 @@ class StreamingWarehouse:
         return min(self._settings.streaming_request_bytes, MAX_REQUEST_BYTES)
 
 
-def _requests(found: LakeObject, rows: Iterable[bytes], at: Position, limit: int) -> Iterator[tuple[Position, bytes]]:
+def _requests(
+    found: LakeObject, rows: Iterable[bytes], at: ChannelPosition, limit: int
+) -> Iterator[tuple[ChannelPosition, bytes]]:
     """An object's rows behind a position in as many requests as it takes, each with the position that is reached by it."""
-    end = Position(LedgerRow(found.last_offset, found.object, found.sha256), found.last_offset)
+    end = ChannelPosition(LedgerRow(found.last_offset, found.object, found.sha256), found.last_offset)
     taken: list[bytes] = []
     size, through = 0, at.through
     for line in rows:
@@ -300,7 +302,7 @@ def _requests(found: LakeObject, rows: Iterable[bytes], at: Position, limit: int
             continue
         row = b'{"record":%s}\n' % line.rstrip(b"\n")
         if taken and size + len(row) > limit:
-            yield Position(at.row, through), b"".join(taken)
+            yield ChannelPosition(at.row, through), b"".join(taken)
             taken, size = [], 0
         taken.append(row)
         size, through = size + len(row), offset

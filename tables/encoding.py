@@ -26,7 +26,7 @@ def number_key(*numbers: int) -> bytes:
         raise OverflowError(f"{numbers} do not fit 64 bits") from None
 
 
-def numbers(key: bytes) -> tuple[int, ...]:
+def decode_number_key(key: bytes) -> tuple[int, ...]:
     """The numbers of a key made by `number_key`."""
     return tuple(int.from_bytes(key[at : at + 8], "big") - BIAS for at in range(0, len(key), 8))
 

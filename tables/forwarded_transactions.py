@@ -4,12 +4,15 @@ from typing import Final
 
 import msgspec
 
-from app.domain.transaction_join import Passed
+from app.domain.transaction_join import ForwardedTransaction
 from app.engine.table import Table
 from tables.encoding import number_key
 
 TransactionKey = tuple[int, int]
 
-TRANSACTIONS: Final[Table[TransactionKey, Passed]] = Table(
-    "transactions", lambda key: number_key(*key), msgspec.msgpack.encode, msgspec.msgpack.Decoder(Passed).decode
+FORWARDED_TRANSACTIONS: Final[Table[TransactionKey, ForwardedTransaction]] = Table(
+    "transactions",
+    lambda key: number_key(*key),
+    msgspec.msgpack.encode,
+    msgspec.msgpack.Decoder(ForwardedTransaction).decode,
 )

@@ -7,23 +7,23 @@ from typing import Final, Literal
 
 import msgspec
 
-from app.domain.records import ControlRecord, OrderKind
+from app.domain.records import CommandKind, TableCommand
 from app.engine.table import Table
 from tables.encoding import number_key
 
-OrderKey = tuple[Literal["due", "done"], OrderKind, str, int]
+CommandKey = tuple[Literal["due", "done"], CommandKind, str, int]
 
 
-def _key(key: OrderKey) -> bytes:
+def _key(key: CommandKey) -> bytes:
     state, kind, table, lsn = key
     return prefix(state, kind, table) + number_key(lsn)
 
 
-def prefix(state: Literal["due", "done"], kind: OrderKind, table: str) -> bytes:
+def prefix(state: Literal["due", "done"], kind: CommandKind, table: str) -> bytes:
     """What the keys of a table's orders of one kind begin with; they are in the order of their log positions."""
     return f"{state}/{kind}/{table}/".encode()
 
 
-ORDERS: Final[Table[OrderKey, ControlRecord]] = Table(
-    "orders", _key, msgspec.json.encode, msgspec.json.Decoder(ControlRecord).decode
+TABLE_COMMANDS: Final[Table[CommandKey, TableCommand]] = Table(
+    "orders", _key, msgspec.json.encode, msgspec.json.Decoder(TableCommand).decode
 )

@@ -7,7 +7,7 @@ import msgspec
 
 from app.cdc.schema import as_declared, to_text
 from app.domain.captured import KeyType
-from app.domain.changes import Key, Operation, Row, RowChange, same
+from app.domain.changes import Key, Operation, Row, RowChange, equal_values
 from app.domain.times import MAX_US, MIN_US
 from app.errors import PoisonRecordError
 
@@ -133,7 +133,7 @@ def _key_value(in_key: msgspec.Raw | None, row: Row, column: str, kind: KeyType)
     in_row = row.get(column)
     if in_key is None:
         raise PoisonRecordError(f"the record's key has no column {column!r}", reason="no_key")
-    if in_row is not None and not same(in_row, in_key):
+    if in_row is not None and not equal_values(in_row, in_key):
         raise PoisonRecordError(
             f"the record's key says {column} {bytes(in_key)[:40]!r}, its row {bytes(in_row)[:40]!r}",
             reason="key_mismatch",

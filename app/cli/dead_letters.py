@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from app.operations.dead_letters.letters import Found
+    from app.operations.dead_letters.letters import NamedDeadLetter
 
 app = typer.Typer(help="Records that could not be processed: list them, look at one, send them again.")
 
@@ -83,8 +83,8 @@ def redrive(
     import json
 
     from app.config.settings import KafkaSettings, load
-    from app.operations.dead_letters.letters import explained, named
-    from app.operations.dead_letters.redriving import judge, send
+    from app.operations.dead_letters.letters import kafka_errors_as_dead_letter_errors, named
+    from app.operations.dead_letters.redriving import decide, send
 
     if not (names or topic or reason or everything):
         raise typer.BadParameter("name letters, select some with --topic or --reason, or say --all")
@@ -95,12 +95,12 @@ def redrive(
         if names
         else [one for one in known if one.is_of(topic, reason)]
     )
-    with explained(kafka):
-        verdicts = asyncio.run(judge(chosen, known, kafka))
+    with kafka_errors_as_dead_letter_errors(kafka):
+        verdicts = asyncio.run(decide(chosen, known, kafka))
     sent = [verdict for verdict in verdicts if force or verdict.obstacle is None]
     held = [verdict for verdict in verdicts if verdict not in sent]
     if sent:
-        with explained(kafka):
+        with kafka_errors_as_dead_letter_errors(kafka):
             asyncio.run(send(sent, kafka))
     if as_json:
         held_back = [{"name": verdict.found.name, "why": verdict.obstacle} for verdict in held]
@@ -113,18 +113,18 @@ def redrive(
         raise typer.Exit(1)
 
 
-def _find(topic: str | None, reason: str | None) -> "list[Found]":
+def _find(topic: str | None, reason: str | None) -> "list[NamedDeadLetter]":
     import asyncio
 
     from app.config.settings import KafkaSettings, load
-    from app.operations.dead_letters.letters import explained, find
+    from app.operations.dead_letters.letters import find, kafka_errors_as_dead_letter_errors
 
     kafka = load(KafkaSettings)
-    with explained(kafka):
+    with kafka_errors_as_dead_letter_errors(kafka):
         return asyncio.run(find(kafka, topic=topic, reason=reason))
 
 
-def _plain(one: "Found", *, with_bytes: bool = False) -> dict[str, Any]:
+def _plain(one: "NamedDeadLetter", *, with_bytes: bool = False) -> dict[str, Any]:
     letter = one.letter
     plain: dict[str, Any] = {
         "name": one.name, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset,

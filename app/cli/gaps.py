@@ -85,7 +85,7 @@ def capture(
 
     from app.config.settings import ConnectSettings, EngineSettings, KafkaSettings, load
     from app.config.topics import read_catalogue
-    from app.operations.capture.connect import Client
+    from app.operations.capture.connect import ConnectClient
     from app.operations.gaps import accept_capture, close_emptied
     from app.operations.provision.connector import is_as_provisioned
 
@@ -93,7 +93,7 @@ def capture(
     catalogue = read_catalogue({})
     gap = _with_store(lambda store: accept_capture(store, kafka, slot, lsns, decision))
     _tell(gap)
-    with Client(load(ConnectSettings)) as client:
+    with ConnectClient(load(ConnectSettings)) as client:
         is_ours = is_as_provisioned(client, catalogue)
     if not is_ours:
         typer.echo(

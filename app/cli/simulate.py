@@ -41,13 +41,13 @@ def simulate(
     import secrets
 
     from app.config.settings import PostgresSettings, load
-    from app.local.simulator.simulation import Simulation, Wishes
+    from app.local.simulator.simulation import Simulation, SimulationOptions
 
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of pipelines that end by an error, which we handle
     signal.pthread_sigmask(
         signal.SIG_BLOCK, STOPS
     )  # taken by sigtimedwait below instead: no handler runs in the middle
-    wishes = Wishes(
+    wishes = SimulationOptions(
         rate=rate,
         transactions=None if seconds is None else max(1, round(rate * seconds)),
         seed=secrets.randbits(32) if seed is None else seed,

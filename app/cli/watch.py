@@ -10,7 +10,7 @@ def watch() -> None:
     """
     from app.config.settings import ConnectSettings, SourceSettings, WatchSettings, WorkerSettings, load
     from app.operations.capture import watcher
-    from app.operations.capture.connect import Client
+    from app.operations.capture.connect import ConnectClient
     from app.operations.provision.connector import slot_name
     from app.runtime import logs
     from app.runtime.worker import serve_metrics
@@ -20,7 +20,7 @@ def watch() -> None:
     watching = load(WatchSettings)
     serve_metrics(settings)
     stop = watcher.stopping()
-    with Client(load(ConnectSettings)) as client:
+    with ConnectClient(load(ConnectSettings)) as client:
         watcher.watch(
             watcher.Watcher(client, load(SourceSettings), slot_name(), watching),
             stop.wait,

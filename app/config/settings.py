@@ -317,30 +317,30 @@ class WarehouseServerSettings(EnvironmentSettings, env_prefix="BANKSTREAM_WAREHO
     s3_secret_access_key: SecretStr | None = Field(None, description="of that key id")
 
 
-Section = TypeVar("Section", bound=BaseSettings)
+SectionT = TypeVar("SectionT", bound=BaseSettings)
 
 
 @cache
-def load(section: type[Section]) -> Section:
+def load(section: type[SectionT]) -> SectionT:
     """Read one section from the environment, once. SettingsError names every variable that cannot be used, and why."""
     return read(section, {})
 
 
-def read(section: type[Section], variables: Mapping[str, str]) -> Section:
+def read(section: type[SectionT], variables: Mapping[str, str]) -> SectionT:
     """One section as a process with these variables on top of the environment would read it. SettingsError as `load`."""
     names = {
-        str(field.validation_alias or name): variable(section, str(field.validation_alias or name))
+        str(field.validation_alias or name): environment_name(section, str(field.validation_alias or name))
         for name, field in section.model_fields.items()
     }
     values: dict[str, Any] = {name: variables[known] for name, known in names.items() if known in variables}
     try:
         return section(**values)
     except ValidationError as error:
-        problems = "; ".join(f"{variable(section, str(e['loc'][0]))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(f"{environment_name(section, str(e['loc'][0]))}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"settings: {problems}. Correct the environment and start again.") from None
 
 
-def variable(section: type[BaseSettings], field: str) -> str:
+def environment_name(section: type[BaseSettings], field: str) -> str:
     """The environment variable behind a field (or behind the alias that pydantic reports instead of it)."""
     if field.startswith("BANKSTREAM_"):
         return field

@@ -57,7 +57,7 @@ def described(section: type[BaseSettings]) -> Iterator[Setting]:
         if name not in inherited:
             annotation = field.annotation if not field.metadata else Annotated[field.annotation, *field.metadata]
             yield Setting(
-                variable=settings.variable(section, str(field.validation_alias or name)),
+                variable=settings.environment_name(section, str(field.validation_alias or name)),
                 kind=_kind(annotation),
                 default=None if field.is_required() or field.default is None else _text(field.default),
                 required=field.is_required(),
@@ -98,7 +98,7 @@ def effective(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
             continue
         values = settings.read(section, environment)
         by_variable = {
-            settings.variable(section, str(field.validation_alias or name)): getattr(values, name)
+            settings.environment_name(section, str(field.validation_alias or name)): getattr(values, name)
             for name, field in type(values).model_fields.items()
         }
         for one in found:

@@ -37,7 +37,7 @@ class RowChange(msgspec.Struct, frozen=True, gc=False):
     (incremental snapshots)."""
 
 
-def same(one: msgspec.Raw | None, other: msgspec.Raw | None) -> bool:
+def equal_values(one: msgspec.Raw | None, other: msgspec.Raw | None) -> bool:
     r"""Whether two column values say the same, however they are written. A missing column is not the same as a NULL.
 
     >>> same(msgspec.Raw(b'"Z\\u00fcrich"'), msgspec.Raw('"Zürich"'.encode()))
@@ -50,11 +50,11 @@ def same(one: msgspec.Raw | None, other: msgspec.Raw | None) -> bool:
     return one == other or _canonical(one) == _canonical(other)
 
 
-def differing(before: Row, after: Row) -> list[str]:
+def changed_columns(before: Row, after: Row) -> list[str]:
     """The names of the columns that differ, are new or are gone, in alphabetical order."""
     if before == after:
         return []
-    return sorted(name for name in before.keys() | after.keys() if not same(before.get(name), after.get(name)))
+    return sorted(name for name in before.keys() | after.keys() if not equal_values(before.get(name), after.get(name)))
 
 
 def _canonical(value: msgspec.Raw) -> bytes:

@@ -14,7 +14,7 @@ import msgspec
 from app.domain.money import to_minor
 from app.domain.records import TransactionRecord
 from app.domain.times import parse_us
-from app.domain.tracks import Key
+from app.domain.window_aggregates import Key
 
 PENDING, POSTED, REVERSED, DECLINED, OTHER, REMOVED = range(6)
 """Codes of `Facts.status`. REMOVED: the transaction is gone, but what rules fired on it must not be forgotten."""
@@ -116,7 +116,7 @@ def _hash(text: str) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Selection:
+class AmountFilter:
     """Amounts that a rule wants to look up quickly: of these types, in [at_least, at_most] (minor units). Of counted events only.
 
     Known by identity: hashing it is then as fast as can be.
@@ -131,4 +131,4 @@ class Selection:
         return self.at_least_minor <= facts.amount_minor <= self.at_most_minor and facts.kind in self.types
 
 
-EVERYTHING: Final = Selection(frozenset({"credit", "debit"}))
+ALL_AMOUNTS: Final = AmountFilter(frozenset({"credit", "debit"}))

@@ -148,17 +148,17 @@ class AlertRecord(msgspec.Struct, frozen=True):
     source: Source
 
 
-OrderKind = Literal["truncate", "snapshot"]
+CommandKind = Literal["truncate", "snapshot"]
 
 
-class ControlRecord(msgspec.Struct, frozen=True):
+class TableCommand(msgspec.Struct, frozen=True):
     """An order to every partition.
 
     `truncate`: close the versions of `table` whose lsn is below that of the source. `snapshot`: the source is the last row of a snapshot
     of `table`; close the versions of rows that it did not have, when all of it has been read.
     """
 
-    order: OrderKind
+    order: CommandKind
     table: str
     source: Source
     recorded_ms: int = 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
-from app.domain.events import Selection
+from app.domain.events import AmountFilter
 from app.domain.money import to_minor
 from app.domain.records import WINDOWS_US
 from app.domain.rules import CardTesting, LargeAmount, Rule, RuleSet, Structuring, Threshold, VelocityCount
@@ -160,7 +160,7 @@ def _common(fields: Fields, words: frozenset[str]) -> dict[str, Any]:
 
 
 def _card_testing(fields: Fields) -> Rule:
-    probes = Selection(fields.types(), at_most_minor=fields.amount("probe_at_most"))
+    probes = AmountFilter(fields.types(), at_most_minor=fields.amount("probe_at_most"))
     rule = CardTesting(
         **_common(fields, CardTesting.words),
         probes=probes,
@@ -181,7 +181,7 @@ def _velocity_count(fields: Fields) -> Rule:
 def _large_amount(fields: Fields) -> Rule:
     return LargeAmount(
         **_common(fields, LargeAmount.words),
-        own=Selection(fields.types()),
+        own=AmountFilter(fields.types()),
         factor=fields.factor("factor"),
         at_least_minor=fields.amount("at_least"),
         window_us=fields.span("window"),
@@ -190,12 +190,12 @@ def _large_amount(fields: Fields) -> Rule:
 
 
 def _threshold(fields: Fields) -> Rule:
-    amounts = Selection(fields.types(), at_least_minor=fields.amount("at_least"))
+    amounts = AmountFilter(fields.types(), at_least_minor=fields.amount("at_least"))
     return Threshold(**_common(fields, Threshold.words), amounts=amounts)
 
 
 def _structuring(fields: Fields) -> Rule:
-    band = Selection(fields.types(), fields.amount("at_least"), fields.amount("below") - 1)
+    band = AmountFilter(fields.types(), fields.amount("at_least"), fields.amount("below") - 1)
     if band.at_most_minor < band.at_least_minor:
         fields.refuse("below", "an amount not above at_least", "an amount above at_least")
     return Structuring(

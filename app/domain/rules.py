@@ -10,18 +10,18 @@ from fractions import Fraction
 from functools import cached_property
 from typing import ClassVar, Final, Protocol
 
-from app.domain.events import Event, Selection
+from app.domain.events import AmountFilter, Event
 from app.domain.money import to_decimal
 from app.domain.records import Window
-from app.domain.tracks import Amounts
 from app.domain.velocity import CustomerHistory, half_even
 from app.domain.verdicts import EVIDENCE_MAX, Condition, Outcome, Severity, Verdict
+from app.domain.window_aggregates import AmountLookup
 
-AMOUNT_WORDS: Final = frozenset({"amount", "currency"})
+AMOUNT_PLACEHOLDERS: Final = frozenset({"amount", "currency"})
 
 
 @dataclass(frozen=True, slots=True)
-class Concern:
+class Prefilter:
     """What is quick to see of a transaction, and which most have not."""
 
     at_least_minor: int = 0
@@ -29,7 +29,7 @@ class Concern:
     window: str = ""
     """A window that has at least `count` transactions; "" for any transaction."""
     count: int = 0
-    after: Selection | None = None
+    after: AmountFilter | None = None
     """There is an amount of these in the time of `after_us` up to it; None for any transaction."""
     after_us: int = 0
 
@@ -64,12 +64,12 @@ class Rule(Protocol):
         ...
 
     @property
-    def selections(self) -> tuple[Selection, ...]:
+    def selections(self) -> tuple[AmountFilter, ...]:
         """The amounts that histories must be able to look up for it."""
         ...
 
     @property
-    def concerns(self) -> tuple[Concern, ...]:
+    def concerns(self) -> tuple[Prefilter, ...]:
         """What it is about: of a transaction for which none of them holds, `judge` would say `not_fired`."""
         ...
 
@@ -103,7 +103,7 @@ class RuleSet:
         return min((least for rule in self.rules if (least := _least_minor(rule)) > 0), default=0)
 
     @property
-    def selections(self) -> tuple[Selection, ...]:
+    def selections(self) -> tuple[AmountFilter, ...]:
         """What histories must be able to look up."""
         return tuple(selection for rule in self.rules for selection in rule.selections)
 
@@ -117,23 +117,23 @@ class CardTesting:
     id: str
     severity: Severity
     explanation: str
-    probes: Selection
+    probes: AmountFilter
     probe_count: int
     probe_window_us: int
     at_least_minor: int
     window_us: int
 
-    words: ClassVar = AMOUNT_WORDS | {"probes", "probe_at_most"}
+    words: ClassVar = AMOUNT_PLACEHOLDERS | {"probes", "probe_at_most"}
 
     @property
-    def selections(self) -> tuple[Selection, ...]:
+    def selections(self) -> tuple[AmountFilter, ...]:
         """The probes."""
         return (self.probes,)
 
     @property
-    def concerns(self) -> tuple[Concern, ...]:
+    def concerns(self) -> tuple[Prefilter, ...]:
         """The large amount, not long after a probe."""
-        return (Concern(self.at_least_minor, after=self.probes, after_us=self.window_us),)
+        return (Prefilter(self.at_least_minor, after=self.probes, after_us=self.window_us),)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """Fires on the large amount. Costs no more than the probes in the window, which are few unless it fires."""
@@ -185,13 +185,13 @@ class VelocityCount:
     limits: tuple[tuple[str, int, int], ...]
     """(window, its length in microseconds, limit), the shortest first."""
 
-    words: ClassVar = AMOUNT_WORDS | {"count", "window", "limit"}
-    selections: ClassVar[tuple[Selection, ...]] = ()
+    words: ClassVar = AMOUNT_PLACEHOLDERS | {"count", "window", "limit"}
+    selections: ClassVar[tuple[AmountFilter, ...]] = ()
 
     @property
-    def concerns(self) -> tuple[Concern, ...]:
+    def concerns(self) -> tuple[Prefilter, ...]:
         """Any limit that is reached."""
-        return tuple(Concern(window=name, count=limit) for name, _, limit in self.limits)
+        return tuple(Prefilter(window=name, count=limit) for name, _, limit in self.limits)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """Fires while a limit is reached; the sentence names the shortest such window."""
@@ -213,23 +213,23 @@ class LargeAmount:
     id: str
     severity: Severity
     explanation: str
-    own: Selection
+    own: AmountFilter
     factor: Fraction
     at_least_minor: int
     window_us: int
     minimum_history: int
 
-    words: ClassVar = AMOUNT_WORDS | {"mean", "history"}
+    words: ClassVar = AMOUNT_PLACEHOLDERS | {"mean", "history"}
 
     @property
-    def selections(self) -> tuple[Selection, ...]:
+    def selections(self) -> tuple[AmountFilter, ...]:
         """The amounts to compare with."""
         return (self.own,)
 
     @property
-    def concerns(self) -> tuple[Concern, ...]:
+    def concerns(self) -> tuple[Prefilter, ...]:
         """The large amount."""
-        return (Concern(self.at_least_minor),)
+        return (Prefilter(self.at_least_minor),)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """An amount below the minimum does not fire, whatever the history."""
@@ -261,16 +261,16 @@ class Threshold:
     id: str
     severity: Severity
     explanation: str
-    amounts: Selection
+    amounts: AmountFilter
 
-    words: ClassVar = AMOUNT_WORDS
+    words: ClassVar = AMOUNT_PLACEHOLDERS
 
-    selections: ClassVar[tuple[Selection, ...]] = ()
+    selections: ClassVar[tuple[AmountFilter, ...]] = ()
 
     @property
-    def concerns(self) -> tuple[Concern, ...]:
+    def concerns(self) -> tuple[Prefilter, ...]:
         """The amount."""
-        return (Concern(self.amounts.at_least_minor),)
+        return (Prefilter(self.amounts.at_least_minor),)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """Needs no history."""
@@ -287,21 +287,21 @@ class Structuring:
     id: str
     severity: Severity
     explanation: str
-    band: Selection
+    band: AmountFilter
     minimum_count: int
     window_us: int
 
-    words: ClassVar = AMOUNT_WORDS | {"count", "total"}
+    words: ClassVar = AMOUNT_PLACEHOLDERS | {"count", "total"}
 
     @property
-    def selections(self) -> tuple[Selection, ...]:
+    def selections(self) -> tuple[AmountFilter, ...]:
         """The band."""
         return (self.band,)
 
     @property
-    def concerns(self) -> tuple[Concern, ...]:
+    def concerns(self) -> tuple[Prefilter, ...]:
         """An amount that is not below the band."""
-        return (Concern(self.band.at_least_minor),)
+        return (Prefilter(self.band.at_least_minor),)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """Fires on every transaction in the band once there are enough."""
@@ -324,13 +324,13 @@ def _least_minor(rule: Rule) -> int:
     return min((concern.at_least_minor for concern in rule.concerns), default=0)
 
 
-def _latest(track: Amounts, first: int, history: CustomerHistory) -> tuple[Event, ...]:
+def _latest(track: AmountLookup, first: int, history: CustomerHistory) -> tuple[Event, ...]:
     """The evidence: from a position on, the newest first."""
     positions = range(max(first, len(track) - EVIDENCE_MAX), len(track))
     return tuple(history.of_key(track.key(position)) for position in reversed(positions))
 
 
-def _has_type(selection: Selection, event: Event) -> bool:
+def _has_type(selection: AmountFilter, event: Event) -> bool:
     return ("credit" if event.facts.credit else "debit") in selection.types
 
 

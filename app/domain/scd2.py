@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from app.domain.changes import Key, Operation, Row, RowChange, differing
+from app.domain.changes import Key, Operation, Row, RowChange, changed_columns
 from app.domain.records import CloseReason, OpenReason, Scd2Close, Scd2Open, Scd2Record, Source
 from app.domain.times import format_us
 
@@ -62,7 +62,7 @@ Effect = Literal["applied", "unchanged", "replayed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Scd2Result:
     """What a change came to: the new state, and the records to emit, in order."""
 
     state: RowState
@@ -85,7 +85,7 @@ def version_id(table: str, key: Key, change: RowChange, source: Source) -> str:
     return hashlib.blake2b(text, digest_size=ID_BYTES).hexdigest()
 
 
-class Positions(Protocol):
+class AppliedPositions(Protocol):
     """How far the changes of a row, and the snapshots of it, have been applied."""
 
     @property
@@ -99,7 +99,7 @@ class Positions(Protocol):
         ...
 
 
-class Placed(Protocol):
+class PositionedChange(Protocol):
     """What of a change says where it belongs: its operation, and its position in the log."""
 
     @property
@@ -113,7 +113,7 @@ class Placed(Protocol):
         ...
 
 
-def is_replay(state: Positions, change: Placed) -> bool:
+def is_replay(state: AppliedPositions, change: PositionedChange) -> bool:
     """Whether the state has this change, or a later one of the same row, already.
 
     A snapshot read carries the lsn at which the snapshot was taken. A transaction that was under way then is not in it, although its
@@ -127,7 +127,7 @@ def is_replay(state: Positions, change: Placed) -> bool:
     return change.lsn <= _known(state.lsn)
 
 
-def next_positions(state: Positions | None, change: Placed) -> tuple[int | None, int | None]:
+def next_positions(state: AppliedPositions | None, change: PositionedChange) -> tuple[int | None, int | None]:
     """`lsn` and `snapshot_lsn` after a change."""
     lsn, snapshot_lsn = (None, None) if state is None else (state.lsn, state.snapshot_lsn)
     if change.lsn is None:
@@ -135,7 +135,7 @@ def next_positions(state: Positions | None, change: Placed) -> tuple[int | None,
     return (lsn, change.lsn) if change.operation == "r" else (change.lsn, snapshot_lsn)
 
 
-def is_older(state: Positions, lsn: int) -> bool:
+def is_older(state: AppliedPositions, lsn: int) -> bool:
     """Whether what is known of a row is older than a TRUNCATE at this position. A row without a position is."""
     return max(_known(state.lsn), _known(state.snapshot_lsn)) < lsn
 
@@ -153,7 +153,7 @@ def _known(lsn: int | None) -> int:
     return -1 if lsn is None else lsn
 
 
-def step(
+def apply_change(
     change: RowChange,
     key: Key,
     state: RowState | None,
@@ -161,14 +161,14 @@ def step(
     untracked: frozenset[str],
     source: Source,
     recorded_ms: int = 0,
-) -> Step:
+) -> Scd2Result:
     """Apply a change of the row with this key. `change` is not a truncate; `untracked` columns open no version.
 
     An update needs its `after`, and a delete may come without `before` (then the attributes stay what they were).
     `recorded_ms` is Kafka's timestamp of the change.
     """
     if state is not None and is_replay(state, change):
-        return Step(state, effect="replayed")
+        return Scd2Result(state, effect="replayed")
     if state is not None and change.operation == "r":
         recorded_ms = state.recorded_ms
     if change.operation == "d":
@@ -179,13 +179,13 @@ def step(
     changed: list[str] = []
     vanished = state is not None and state.alive and _was_gone(change, state)
     if state is not None and state.alive and not vanished:
-        changed = differing(state.attributes, after)
+        changed = changed_columns(state.attributes, after)
         if not (set(changed) - untracked):
             kept = RowState(
                 alive=True, attributes=after, lsn=lsn, snapshot_lsn=snapshot_lsn,
                 version_id=state.version_id, since_us=state.since_us, recorded_ms=recorded_ms,
             )  # fmt: skip
-            return Step(kept, effect="applied" if changed else "unchanged")
+            return Scd2Result(kept, effect="applied" if changed else "unchanged")
     valid_from_us = change.commit_us if state is None else max(change.commit_us, state.since_us)
     opened = Scd2Open(
         version_id=version_id(change.table, key, change, source),
@@ -201,29 +201,29 @@ def step(
     if state is not None and state.alive:
         closed = _close(key, state, valid_from_us, "vanished" if vanished else "superseded", source)
     new = RowState(True, after, lsn, snapshot_lsn, opened.version_id, valid_from_us, recorded_ms)
-    return Step(new, (*closed, opened))
+    return Scd2Result(new, (*closed, opened))
 
 
-def truncate(key: Key, state: RowState, truncation: Truncation) -> Step:
+def apply_truncate(key: Key, state: RowState, truncation: Truncation) -> Scd2Result:
     """Close the open version of a row that the TRUNCATE took. A row written after it, or already gone, stays as it is."""
     if not state.alive or not is_older(state, truncation.lsn):
-        return Step(state, effect="unchanged")
+        return Scd2Result(state, effect="unchanged")
     ended_us = max(truncation.commit_us, state.since_us)
     gone = RowState(
         False, state.attributes, truncation.lsn, state.snapshot_lsn, state.version_id, ended_us, state.recorded_ms
     )
-    return Step(gone, _close(key, state, ended_us, "truncated", truncation.source))
+    return Scd2Result(gone, _close(key, state, ended_us, "truncated", truncation.source))
 
 
-def vanish(key: Key, state: RowState, snapshot: Snapshot) -> Step:
+def apply_snapshot(key: Key, state: RowState, snapshot: Snapshot) -> Scd2Result:
     """Close the open version of a row that a snapshot shows to be gone. It ends when the snapshot was taken: nobody knows when it went."""
     if not is_missing(state, snapshot):
-        return Step(state, effect="unchanged")
+        return Scd2Result(state, effect="unchanged")
     ended_us = max(snapshot.taken_us, state.since_us)
     gone = RowState(
         False, state.attributes, state.lsn, snapshot.lsn, state.version_id, ended_us, state.recorded_ms
     )  # fmt: skip
-    return Step(gone, _close(key, state, ended_us, "vanished", snapshot.source))
+    return Scd2Result(gone, _close(key, state, ended_us, "vanished", snapshot.source))
 
 
 def _was_gone(change: RowChange, state: RowState) -> bool:
@@ -232,17 +232,17 @@ def _was_gone(change: RowChange, state: RowState) -> bool:
     return change.operation == "c" and change.lsn is not None and is_older(state, change.lsn)
 
 
-def _delete(change: RowChange, key: Key, state: RowState | None, source: Source, recorded_ms: int) -> Step:
+def _delete(change: RowChange, key: Key, state: RowState | None, source: Source, recorded_ms: int) -> Scd2Result:
     if state is None:
         gone = RowState(False, change.before or {}, change.lsn, None, "", change.commit_us, recorded_ms)
-        return Step(gone, effect="unchanged")
+        return Scd2Result(gone, effect="unchanged")
     lsn, snapshot_lsn = next_positions(state, change)
     attributes = change.before if change.before and len(change.before) >= len(state.attributes) else state.attributes
     ended_us = max(change.commit_us, state.since_us)
     gone = RowState(False, attributes, lsn, snapshot_lsn, state.version_id, ended_us, recorded_ms)
     if not state.alive:
-        return Step(gone, effect="unchanged")
-    return Step(
+        return Scd2Result(gone, effect="unchanged")
+    return Scd2Result(
         gone,
         _close(key, state, ended_us, "deleted" if change.next_key is None else "key_changed", source, change.next_key),
     )

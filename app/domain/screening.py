@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from app.domain.events import REMOVED, Event, event_of, instant_us
 from app.domain.records import AlertRecord, Evidence, Source, TransactionRecord, VelocityRecord
 from app.domain.rules import Rule, RuleSet
-from app.domain.times import format_us, normal
-from app.domain.velocity import KEPT_US, CustomerHistory, History
+from app.domain.times import format_us, normalize
+from app.domain.velocity import RETENTION_US, CustomerHistory, History
 from app.domain.verdicts import INSUFFICIENT_HISTORY, Outcome, Verdict, score
 
 
@@ -32,7 +32,7 @@ class Screening(msgspec.Struct):
     """(rule, outcome) of every rule that looked."""
 
 
-class Change(msgspec.Struct, frozen=True, gc=False):
+class TransactionChange(msgspec.Struct, frozen=True, gc=False):
     """A record that can be placed in time and added up."""
 
     record: TransactionRecord
@@ -40,13 +40,18 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     commit_us: int
 
     @classmethod
-    def of(cls, record: TransactionRecord) -> "Change":
+    def of(cls, record: TransactionRecord) -> "TransactionChange":
         """ValueError, naming the field, if it cannot."""
         return cls(record, event_of(record), instant_us("source.commit_time", record.source.commit_time))
 
 
 def screen(
-    history: CustomerHistory, change: Change, rules: RuleSet, *, now_us: int, truncated_lsn: int | None = None
+    history: CustomerHistory,
+    change: TransactionChange,
+    rules: RuleSet,
+    *,
+    now_us: int,
+    truncated_lsn: int | None = None,
 ) -> Screening:
     """Apply a change to its customer's history. `truncated_lsn`: a TRUNCATE took what is older, so it is not kept."""
     record, event, result = change.record, change.event, Screening()
@@ -54,7 +59,7 @@ def screen(
     newest_us = history.newest_us
     if newest_us is None or newest_us < event.time_us:
         newest_us = event.time_us
-    horizon_us = min(newest_us, change.commit_us) - KEPT_US
+    horizon_us = min(newest_us, change.commit_us) - RETENTION_US
     result.expired = history.expire(horizon_us)
     if known is not None and known.time_us < horizon_us:
         known = None
@@ -68,7 +73,7 @@ def screen(
         return result
     _keep(history, record, event, known, horizon_us, result)
     if event.facts.counted and (known is None or _is_news(event, known)):
-        judge(history, record, result, rules, now_us, is_known=known is not None)
+        evaluate_rules(history, record, result, rules, now_us, is_known=known is not None)
     if result.kept is not None and is_truncated(result.kept, truncated_lsn):
         kept, moved, result.kept = result.kept, result.gone, None
         _forget(history, kept, result)
@@ -77,7 +82,7 @@ def screen(
     return result
 
 
-def husk_of(event: Event) -> Event | None:
+def fired_marker(event: Event) -> Event | None:
     """What stays of a transaction that is gone: the memory of the rules that fired on it; None if there is nothing to remember."""
     if not event.facts.fired:
         return None
@@ -106,7 +111,7 @@ def _is_repeated(record: TransactionRecord, event: Event, known: Event) -> bool:
 
 
 def _forget(history: CustomerHistory, known: Event, result: Screening) -> None:
-    husk = husk_of(known)
+    husk = fired_marker(known)
     if husk is None:
         history.remove(known)
         result.gone = known
@@ -141,7 +146,7 @@ def _keep(
         record.customer_id,
         record.account_id,
         record.transaction_id,
-        normal(record.booked_at),
+        normalize(record.booked_at),
         record.currency,
         windows,
         None if previous is None else (event.time_us - previous.time_us) / 1_000_000,
@@ -149,7 +154,7 @@ def _keep(
     )
 
 
-def judge(
+def evaluate_rules(
     history: CustomerHistory,
     record: TransactionRecord,
     result: Screening,

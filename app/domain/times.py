@@ -46,7 +46,7 @@ def parse_us(text: str) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
-def normal(text: str) -> str:
+def normalize(text: str) -> str:
     """`format_us(parse_us(text))`, faster for what is written that way already. ValueError if it is no instant.
 
     >>> normal("2026-03-01T10:00:00.5+01:00"), normal("2026-03-01T09:00:00.500000Z")

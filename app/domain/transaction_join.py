@@ -12,13 +12,13 @@ from app.domain.changes import RowChange
 from app.domain.money import to_decimal, to_minor
 from app.domain.records import Attributes, Source, TransactionRecord
 from app.domain.scd2 import is_older, is_replay, next_positions
-from app.domain.times import normal
+from app.domain.times import normalize
 from app.errors import PoisonRecordError
 
 DIGEST_BYTES: Final = 8
 
 
-class Passed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class ForwardedTransaction(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is kept of a transaction that was passed on. It stays after a deletion, so that a replay cannot bring it back."""
 
     alive: bool
@@ -29,7 +29,7 @@ class Passed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Of the row that was passed on last: a repeated row adds nothing."""
 
 
-class Account(msgspec.Struct, frozen=True):
+class JoinedAccount(msgspec.Struct, frozen=True):
     """The account of a transaction as of that moment. `attributes` is its row without the key column."""
 
     customer_id: int
@@ -67,9 +67,9 @@ _COORDINATE: Final = re.compile(r"-?\d{1,3}\.\d{1,18}", re.ASCII)
 Operation = Literal["created", "updated", "deleted"]
 
 
-def step(
-    change: RowChange, passed: Passed | None, account: Account | None, source: Source
-) -> tuple[Passed | None, tuple[TransactionRecord, ...]]:
+def apply_change(
+    change: RowChange, passed: ForwardedTransaction | None, account: JoinedAccount | None, source: Source
+) -> tuple[ForwardedTransaction | None, tuple[TransactionRecord, ...]]:
     """Apply a change of a transaction. The new state (None: as it was), and the records to emit, in order.
 
     `account` may be None for a delete only. A transaction whose account changed hands meanwhile is deleted for the customer it was
@@ -80,8 +80,8 @@ def step(
     lsn, snapshot_lsn = next_positions(passed, change)
     if change.operation == "d":
         if passed is None:
-            return Passed(False, lsn, snapshot_lsn, customer_id=0, digest=b""), ()
-        gone = Passed(False, lsn, snapshot_lsn, customer_id=passed.customer_id, digest=b"")
+            return ForwardedTransaction(False, lsn, snapshot_lsn, customer_id=0, digest=b""), ()
+        gone = ForwardedTransaction(False, lsn, snapshot_lsn, customer_id=passed.customer_id, digest=b"")
         if not passed.alive:
             return gone, ()
         if not change.before:
@@ -91,7 +91,7 @@ def step(
     assert account is not None
     row = _encode(change.after)
     digest = hashlib.blake2b(row, digest_size=DIGEST_BYTES).digest()
-    new = Passed(True, lsn, snapshot_lsn, account.customer_id, digest)
+    new = ForwardedTransaction(True, lsn, snapshot_lsn, account.customer_id, digest)
     if passed is None or not passed.alive:
         return new, (_record("created", row, account.customer_id, account, source),)
     if passed.customer_id != account.customer_id:
@@ -104,15 +104,15 @@ def step(
     return new, (_record("updated", row, account.customer_id, account, source),)
 
 
-def truncated(passed: Passed, lsn: int) -> Passed | None:
+def apply_truncate(passed: ForwardedTransaction, lsn: int) -> ForwardedTransaction | None:
     """The state after a TRUNCATE at this log position; None: the transaction is younger, or gone already."""
     if not passed.alive or not is_older(passed, lsn):
         return None
-    return Passed(False, lsn, passed.snapshot_lsn, customer_id=passed.customer_id, digest=b"")
+    return ForwardedTransaction(False, lsn, passed.snapshot_lsn, customer_id=passed.customer_id, digest=b"")
 
 
 def _record(
-    operation: Operation, row: bytes, customer_id: int, account: Account | None, source: Source
+    operation: Operation, row: bytes, customer_id: int, account: JoinedAccount | None, source: Source
 ) -> TransactionRecord:  # fmt: skip
     try:
         typed = _rows.decode(row)
@@ -125,9 +125,9 @@ def _record(
         raise _bad("bad_row", f"the row is no transaction: {error}{hint}") from None
     created_at = typed.created_at
     try:  # nearly always all of them are good; which one is not is asked only then
-        amount, booked_at = _amount(typed.amount), normal(typed.booked_at)
+        amount, booked_at = _amount(typed.amount), normalize(typed.booked_at)
         if created_at is not None:
-            created_at = normal(created_at)
+            created_at = normalize(created_at)
     except (ValueError, OverflowError):
         amount = _checked("amount", "bad_amount", typed.amount, _amount)
         booked_at = _checked("booked_at", "bad_time", typed.booked_at, _instant)
@@ -181,7 +181,7 @@ def _amount(text: str) -> str:
 
 def _instant(text: str) -> str:
     try:
-        return normal(text)
+        return normalize(text)
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is not an instant in the years 1 to 9999") from None
 

@@ -10,7 +10,7 @@ counts nowhere (`app.domain.events`). So the windows of a declined transaction m
 Currency. count, declined_count and the distinct counts are over all currencies; sum, average and max over the transactions in the
 currency of the current one, which are those that average is the average of. Credits and debits both count.
 
-Horizon. Events are kept for `KEPT_US` (31 days, a day more than the longest window) before the customer's newest event; but the
+Horizon. Events are kept for `RETENTION_US` (31 days, a day more than the longest window) before the customer's newest event; but the
 horizon is never later than 31 days before the commit of the change at hand, so that a date in the far future drops nothing. What is
 older is dropped at the customer's next change. A transaction that comes with a time beyond the horizon has windows of itself alone, is
 not kept, and rules have insufficient history for it.
@@ -20,18 +20,18 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
-from app.domain.events import COUNTED, DECLINED, EVERYTHING, REMOVED, Event, Selection
+from app.domain.events import ALL_AMOUNTS, COUNTED, DECLINED, REMOVED, AmountFilter, Event
 from app.domain.money import to_decimal
 from app.domain.records import WINDOWS_US, Window
-from app.domain.tracks import Amounts, AmountTrack, DistinctTrack, Key
+from app.domain.window_aggregates import AmountAggregate, AmountLookup, DistinctAggregate, Key
 
 DAY_US: Final = 86_400_000_000
-KEPT_US: Final = 31 * DAY_US
+RETENTION_US: Final = 31 * DAY_US
 
 _LENGTHS: Final = tuple(WINDOWS_US.items())
 COMPACT_AT: Final = 64
 """So many expired events stay in memory before it is worth letting them go."""
-_NOTHING: Final = AmountTrack()
+_NOTHING: Final = AmountAggregate()
 """The amounts of a currency that nothing was counted in."""
 
 
@@ -91,7 +91,7 @@ class CustomerHistory(Protocol):
         """All windows of an event; it need not be in the history, but is counted only if it is. Moves the cursor to it."""
         ...
 
-    def amounts(self, selection: Selection, currency: str) -> Amounts | None:
+    def amounts(self, selection: AmountFilter, currency: str) -> AmountLookup | None:
         """The track of a selection given at construction, up to the cursor; None while it is empty."""
         ...
 
@@ -112,9 +112,9 @@ class History:
     costs little even in a history of 100,000 events.
     """
 
-    def __init__(self, selections: Iterable[Selection] = (), events: Iterable[Event] = ()) -> None:
+    def __init__(self, selections: Iterable[AmountFilter] = (), events: Iterable[Event] = ()) -> None:
         """`events` in the order of their keys, all of different identity."""
-        self._selections = tuple(dict.fromkeys((EVERYTHING, *selections)))
+        self._selections = tuple(dict.fromkeys((ALL_AMOUNTS, *selections)))
         self._bounds = tuple(
             (it.at_least_minor, it.at_most_minor, "credit" in it.types, "debit" in it.types) for it in self._selections
         )
@@ -211,7 +211,7 @@ class History:
         time_us, floor_us = event.time_us, self.floor_us
         self.seek(time_us)
         counted, declined = self._counted, self._declined
-        amounts = self.amounts(EVERYTHING, event.facts.currency) or _NOTHING
+        amounts = self.amounts(ALL_AMOUNTS, event.facts.currency) or _NOTHING
         times, rows, peaks = amounts.times, amounts.rows, amounts.peaks
         counterparties, countries = self.counterparties.last, self.countries.last
         first = end = len(counted)
@@ -254,7 +254,7 @@ class History:
             windows[name] = window
         return windows
 
-    def amounts(self, selection: Selection, currency: str) -> AmountTrack | None:
+    def amounts(self, selection: AmountFilter, currency: str) -> AmountAggregate | None:
         """See `CustomerHistory`."""
         tracks = self._amounts.get(currency)
         track = None if tracks is None else tracks[self._selections.index(selection)]
@@ -295,9 +295,9 @@ class History:
         self._end_us = 0
         self._counted: list[int] = []
         self._declined: list[int] = []
-        self.counterparties = DistinctTrack()
-        self.countries = DistinctTrack()
-        self._amounts: dict[str, tuple[AmountTrack, ...]] = {}
+        self.counterparties = DistinctAggregate()
+        self.countries = DistinctAggregate()
+        self._amounts: dict[str, tuple[AmountAggregate, ...]] = {}
         """By currency; a track for each selection, in their order."""
 
     def _move(self, position: int) -> None:
@@ -321,7 +321,7 @@ class History:
             self.countries.push(facts.country, time_us)
         tracks = self._amounts.get(facts.currency)
         if tracks is None:
-            tracks = self._amounts[facts.currency] = tuple(AmountTrack() for _ in self._selections)
+            tracks = self._amounts[facts.currency] = tuple(AmountAggregate() for _ in self._selections)
         amount, credit = facts.amount_minor, facts.credit
         for (at_least, at_most, takes_credit, takes_debit), track in zip(self._bounds, tracks, strict=True):
             if at_least <= amount <= at_most and (takes_credit if credit else takes_debit):

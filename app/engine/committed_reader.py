@@ -35,7 +35,7 @@ async def committed_consumer(settings: KafkaSettings, **options: Any) -> AsyncIt
         await consumer.stop()
 
 
-async def everything_in(
+async def read_all_committed(
     settings: KafkaSettings, partitions: Iterable[TopicPartition], *, since_ms: int | None = None
 ) -> AsyncIterator[ConsumerRecord[bytes | None, bytes | None]]:
     """Every committed record that these partitions had when it was asked, in order within each. `since_ms`: from the first on that was

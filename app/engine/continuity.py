@@ -27,7 +27,7 @@ MISSING_GRACE_S: Final = 5.0
 RETRY_S: Final = 0.1
 
 
-class Topics(Protocol):
+class TopicMetadata(Protocol):
     """What has to be asked; `KafkaLog` answers it."""
 
     async def ids(self, names: Mapping[str, object]) -> dict[str, uuid.UUID]:
@@ -40,7 +40,7 @@ class Topics(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TopicChange:
     """A topic that is not what it was. `now` None: it is gone. `partitions`: how many it has now, if that is what changed."""
 
     topic: str
@@ -84,7 +84,7 @@ def state_gone(tp: TopicPartition, committed: int, group_id: str) -> str:
     )
 
 
-def another_topic(change: Change, durable: Mapping[int, int], ends: Mapping[int, int]) -> str:
+def topic_recreated(change: TopicChange, durable: Mapping[int, int], ends: Mapping[int, int]) -> str:
     """A topic is gone or was created anew. By partition: the positions in the old one, and where the new one ends."""
     done = ", ".join(f"{number} through offset {position - 1}" for number, position in durable.items()) or "none"
     if change.now is None:
@@ -103,19 +103,19 @@ def another_topic(change: Change, durable: Mapping[int, int], ends: Mapping[int,
 class TopicWatch:
     """Asks Kafka about the topics in `ids`; those in `counts` must also keep their partition counts."""
 
-    topics: Topics
+    topics: TopicMetadata
     ids: dict[str, uuid.UUID] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    _asked: "asyncio.Task[Change | None] | None" = None
-    _next: "asyncio.Task[Change | None] | None" = None
+    _asked: "asyncio.Task[TopicChange | None] | None" = None
+    _next: "asyncio.Task[TopicChange | None] | None" = None
 
-    def ask(self) -> "asyncio.Task[Change | None]":
+    def ask(self) -> "asyncio.Task[TopicChange | None]":
         """The answer to a question that is put after this moment; None: nothing has changed. Await it shielded, it is shared."""
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._asked), name="topics")
         return self._next
 
-    async def next_change(self) -> Change:
+    async def next_change(self) -> TopicChange:
         """The next change, whether batches come or not."""
         while True:
             if (change := await asyncio.shield(self.ask()) or await self._recount()) is not None:
@@ -129,13 +129,13 @@ class TopicWatch:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _after(self, previous: "asyncio.Task[Change | None] | None") -> Change | None:
+    async def _after(self, previous: "asyncio.Task[TopicChange | None] | None") -> TopicChange | None:
         if previous is not None:
             await asyncio.wait([previous])
         self._asked, self._next = self._next, None
         return await self._answer()
 
-    async def _answer(self) -> Change | None:
+    async def _answer(self) -> TopicChange | None:
         missing_since: float | None = None
         while True:
             expected = dict(self.ids)
@@ -147,17 +147,17 @@ class TopicWatch:
                 continue
             for topic, before in expected.items():
                 if topic in found and found[topic] != before:
-                    return Change(topic, before, found[topic])
+                    return TopicChange(topic, before, found[topic])
             missing = min(expected.keys() - found.keys(), default=None)
             if missing is None:
                 return None
             if missing_since is None:
                 missing_since = time.monotonic()
             elif time.monotonic() - missing_since > MISSING_GRACE_S:
-                return Change(missing, expected[missing], None)
+                return TopicChange(missing, expected[missing], None)
             await asyncio.sleep(RETRY_S)
 
-    async def _recount(self) -> Change | None:
+    async def _recount(self) -> TopicChange | None:
         expected = dict(self.counts)
         try:
             found = await self.topics.partition_counts(expected)
@@ -166,5 +166,5 @@ class TopicWatch:
             return None
         for topic, count in found.items():
             if count != expected[topic] and topic in self.ids:
-                return Change(topic, self.ids[topic], self.ids[topic], count)
+                return TopicChange(topic, self.ids[topic], self.ids[topic], count)
         return None

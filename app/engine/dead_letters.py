@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from app.engine.unit import InputRecord
+from app.engine.unit_of_work import InputRecord
 from app.errors import PoisonRecordError
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

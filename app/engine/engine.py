@@ -11,20 +11,20 @@ from aiokafka import TopicPartition
 
 from app.config.settings import EngineSettings, KafkaSettings
 from app.engine import metrics
-from app.engine.committed import Committed
+from app.engine.committed_state import CommittedState
 from app.engine.continuity import (
-    Change,
+    TopicChange,
     TopicWatch,
-    another_topic,
     cut_short,
     expired,
     repartitioned,
     state_gone,
+    topic_recreated,
 )
 from app.engine.exits import die
 from app.engine.kafka import KafkaLog
 from app.engine.processors import Processor, TransactionalProcessor
-from app.engine.unit import InputRecord
+from app.engine.unit_of_work import InputRecord
 from app.errors import ContinuityError
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Batch:
     records: Sequence[InputRecord]
     unfinished: int
     """How many processors have yet to take it: a topic can belong to several subtopologies."""
-    change: "asyncio.Task[Change | None]"
+    change: "asyncio.Task[TopicChange | None]"
     """Whether the topics were still the same after the fetch."""
 
     def done(self) -> None:
@@ -216,7 +216,7 @@ class Engine:
             one.idle.clear()
             one.queue.put_nowait(batch)
 
-    def committed(self, subtopology: str, number: int) -> Committed | None:
+    def committed(self, subtopology: str, number: int) -> CommittedState | None:
         """The committed state of a partition, until the next `await`; None if this worker does not have it open, or it has no state."""
         one = self._open.get((subtopology, number))
         return (
@@ -265,7 +265,7 @@ class Engine:
         change = await self._watch.next_change()
         die(await self._changed(change), "watching topics")
 
-    async def _changed(self, change: Change) -> ContinuityError:
+    async def _changed(self, change: TopicChange) -> ContinuityError:
         """What a change means, with the exact ranges."""
         if change.partitions is not None:
             return ContinuityError(
@@ -279,7 +279,7 @@ class Engine:
         ends: Mapping[TopicPartition, int] = {}
         if change.now is not None and durable:
             ends = await self.log.end(TopicPartition(change.topic, number) for number in durable)
-        return ContinuityError(another_topic(change, durable, {tp.partition: end for tp, end in ends.items()}))
+        return ContinuityError(topic_recreated(change, durable, {tp.partition: end for tp, end in ends.items()}))
 
     async def _check_state(
         self, tps: Iterable[TopicPartition], first: Mapping[TopicPartition, int], end: Mapping[TopicPartition, int]

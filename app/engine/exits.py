@@ -23,14 +23,14 @@ _histories: list[ExitHistory] = []
 """Of this process: one at most."""
 
 
-def remember(path: Path) -> None:
+def record_exits(path: Path) -> None:
     """From now on, write down in this file how the process ends. Tells how those before it ended."""
     history = ExitHistory(path)
     history.begin()
     _histories[:] = [history]
 
 
-def ended(code: int, reason: str) -> None:
+def record_exit(code: int, reason: str) -> None:
     """Write down how the process is about to end, if it was asked to remember."""
     for history in _histories:
         history.ended(code, reason)
@@ -53,12 +53,12 @@ def die(error: BaseException, where: str) -> None:
     logger.critical(
         "worker exits with code %d at %s: %s", code, where, reason, exc_info=error if code == DEFECT else None
     )
-    leave(code, f"{where}: {reason}")
+    exit_now(code, f"{where}: {reason}")
 
 
-def leave(code: int, reason: str) -> NoReturn:
+def exit_now(code: int, reason: str) -> NoReturn:
     """End the process now, without waiting for its threads, when the reason is written down."""
-    ended(code, reason)
+    record_exit(code, reason)
     for handler in logging.getLogger().handlers:
         handler.flush()
     sys.stdout.flush()
@@ -66,7 +66,7 @@ def leave(code: int, reason: str) -> NoReturn:
     os._exit(code)
 
 
-def end_within(seconds: float) -> None:
+def start_watchdog(seconds: float) -> None:
     """End the process with RETRY if it is still there after so many seconds, and say where each of its threads was."""
     watch = threading.Timer(seconds, _overdue, [seconds])
     watch.daemon = True
@@ -78,4 +78,4 @@ def _overdue(seconds: float) -> None:
         "worker exits with code %d: told to stop, it has not within %.0f s; its threads follow", RETRY, seconds
     )
     faulthandler.dump_traceback(all_threads=True)
-    leave(RETRY, f"told to stop, it had not within {seconds:.0f} s")
+    exit_now(RETRY, f"told to stop, it had not within {seconds:.0f} s")

@@ -2,11 +2,11 @@
 
 What is overridden, and the loss or doubling that each override prevents (seen with faust-streaming 0.15.3):
 
-- `Thread._create_worker_consumer`: read committed, and Faust's co-partitioning assignor. The stock consumer reads uncommitted records
+- `ConsumerThread._create_worker_consumer`: read committed, and Faust's co-partitioning assignor. The stock consumer reads uncommitted records
   unless Faust's own transactions are on, and assigns round robin when the app has no Faust table. A static member of its group: one
   that dies and comes back has its partitions at once, and the others never stop.
-- `Thread.on_thread_stop`: a static member that stops on purpose leaves its group all the same, so that others go on at once.
-- `Thread._fetch_records`: asks aiokafka for background errors, else a dead fetcher stalls silently; an offset that Kafka no longer has
+- `ConsumerThread.on_thread_stop`: a static member that stops on purpose leaves its group all the same, so that others go on at once.
+- `ConsumerThread._fetch_records`: asks aiokafka for background errors, else a dead fetcher stalls silently; an offset that Kafka no longer has
   is an error, where the stock reset policy skips to what there is.
 - `Consumer.commit`: the position is in the state; group offsets are written for lag monitoring only.
 - `Consumer.perform_seek`: to the positions of the open partitions.
@@ -73,7 +73,7 @@ class BatchSchema(faust.Schema[Any, Any]):
         return decode
 
 
-class Thread(driver.AIOKafkaConsumerThread):
+class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread in which aiokafka lives."""
 
     app: Any  # our App, which faust's interface does not know
@@ -136,8 +136,8 @@ class Consumer(driver.Consumer):
         engine: Engine = self.app.engine
         return engine
 
-    def _new_consumer_thread(self) -> Thread:
-        return Thread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def commit(self, *_: Any, **__: Any) -> bool:
         """Write group offsets, so that lag can be monitored with Kafka's own tools. Nothing depends on them."""

@@ -17,7 +17,7 @@ class Worker(faust.Worker):
     """Faust's worker, whose process ends when it has stopped, or when it takes too long to."""
 
     def _schedule_shutdown(self, signal: signal.Signals) -> None:  # Faust's name
-        exits.end_within(STOP_LIMIT_S)
+        exits.start_watchdog(STOP_LIMIT_S)
         super()._schedule_shutdown(signal)
 
     def execute_from_commandline(self) -> NoReturn:
@@ -26,4 +26,4 @@ class Worker(faust.Worker):
             super().execute_from_commandline()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
-            exits.leave(code, "it was told to stop" if code == 0 else "Faust's worker ended it: see its log")
+            exits.exit_now(code, "it was told to stop" if code == 0 else "Faust's worker ended it: see its log")

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
+from app.engine.batch_unit_of_work import BatchUnitOfWork
 from app.engine.dead_letters import DeadLetter
 from app.engine.lru import LruDict
 from app.engine.offset_barrier import BarrierKey
 from app.engine.partition_group import PartitionGroup, Punctuate, RecordHandler, apply_all
-from app.engine.unit import InputRecord
-from app.engine.unit_of_work import BatchUnit
+from app.engine.unit_of_work import InputRecord
 
 MEMORY_ENTRIES = 10_000
 
@@ -84,7 +84,7 @@ def _is_next(prefix: bytes, end: bytes) -> bool:
 
 
 @dataclass(slots=True)
-class MemoryStore:
+class InMemoryKeyValueStore:
     """Tables as dictionaries. Implements `Readable`."""
 
     tables: dict[str, _Entries] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class MemoryStore:
                 entries.put(key, value)
 
 
-class Output(msgspec.Struct, frozen=True, gc=False):
+class EmittedRecord(msgspec.Struct, frozen=True, gc=False):
     """A record that a unit emitted. `partition` is that of the topic it goes to, `timestamp` (ms) that of the record it came of."""
 
     topic: str
@@ -124,12 +124,12 @@ class Output(msgspec.Struct, frozen=True, gc=False):
     timestamp: int
 
 
-class _MemoryUnit(BatchUnit):
+class _MemoryUnit(BatchUnitOfWork):
     """A unit that keeps all it emits in one list, in order, with the timestamp of the record at hand."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.outputs: list[Output] = []
+        self.outputs: list[EmittedRecord] = []
         self.timestamp = self.now_us // 1000
         self.until: str | None = None
         self.is_over = False
@@ -138,7 +138,7 @@ class _MemoryUnit(BatchUnit):
         """Keep a record."""
         if partition is None:
             partition = self.partition_of(topic, key)
-        self.outputs.append(Output(topic, partition, key, value, self.timestamp))
+        self.outputs.append(EmittedRecord(topic, partition, key, value, self.timestamp))
         self.undo_log.append(self.outputs)
         if topic == self.until:
             self.is_over = True
@@ -161,7 +161,7 @@ class MemoryPartition:
     def __init__(self, group: PartitionGroup, number: int) -> None:
         self._group, self.number = group, number
         self._tables = frozenset(table.name for table in group.tables)
-        self.store = MemoryStore()
+        self.store = InMemoryKeyValueStore()
         self.dead_letters: list[DeadLetter] = []
         self._memory: LruDict[Any, Any] = LruDict(MEMORY_ENTRIES)
 
@@ -172,7 +172,7 @@ class MemoryPartition:
         *,
         now_us: int | None = None,
         until: str | None = None,
-    ) -> list[Output]:
+    ) -> list[EmittedRecord]:
         """Apply records in order, each by the handler of its topic; answers what they emitted, in order.
 
         `now_us` None: the clock is each record's own timestamp. `until`: the record that emits something to this topic is the last one;
@@ -186,13 +186,15 @@ class MemoryPartition:
                 break
         return self._commit(unit)
 
-    def punctuate(self, punctuate: Punctuate, *, now_us: int) -> list[Output]:
+    def punctuate(self, punctuate: Punctuate, *, now_us: int) -> list[EmittedRecord]:
         """Do what time made due."""
         unit = self._unit(now_us)
         punctuate(unit)
         return self._commit(unit)
 
-    def pass_barriers(self, *, now_us: int, reached: Callable[[BarrierKey], bool] = lambda _: True) -> list[Output]:
+    def pass_barriers(
+        self, *, now_us: int, reached: Callable[[BarrierKey], bool] = lambda _: True
+    ) -> list[EmittedRecord]:
         """Run the actions of the pending barriers that are `reached`: all, unless the caller says otherwise."""
         if self._group.pending_barriers is None:
             return []
@@ -214,7 +216,7 @@ class MemoryPartition:
             now_us=now_us,
         )
 
-    def _commit(self, unit: _MemoryUnit) -> list[Output]:
+    def _commit(self, unit: _MemoryUnit) -> list[EmittedRecord]:
         self.store.write(unit.changes())
         self.dead_letters += unit.dead_letters
         return unit.outputs

@@ -8,12 +8,12 @@ from aiokafka import TopicPartition
 from app.config.settings import KafkaSettings
 from app.engine.committed_reader import committed_consumer
 from app.engine.kafka import KafkaLog
-from app.engine.unit import Unit
+from app.engine.unit_of_work import UnitOfWork
 
 BarrierKey = tuple[str, Hashable]
 """An input topic, and what tells apart the barriers of that topic: each has an end offset of its own."""
 
-PendingBarriers = Callable[[Unit], Mapping[BarrierKey, Callable[[Unit], None]]]
+PendingBarriers = Callable[[UnitOfWork], Mapping[BarrierKey, Callable[[UnitOfWork], None]]]
 """Reads the pending barriers from the state of a group, each with its action. The action runs when the barrier is reached, and must remove
 the barrier from the state."""
 

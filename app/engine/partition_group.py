@@ -13,7 +13,8 @@ from rocksdict import Cache
 
 from app.config.settings import EngineSettings, KafkaSettings
 from app.engine import metrics, positions
-from app.engine.committed import Committed
+from app.engine.batch_unit_of_work import BatchUnitOfWork, Pair
+from app.engine.committed_state import CommittedState
 from app.engine.continuity import repartitioned
 from app.engine.dead_letters import DeadLetter
 from app.engine.kafka import KafkaLog
@@ -24,14 +25,13 @@ from app.engine.restore import Changelog, restore
 from app.engine.store import StateError, Store
 from app.engine.table import Table
 from app.engine.transactional_producer import TransactionalProducer
-from app.engine.unit import InputRecord, Unit
-from app.engine.unit_of_work import BatchUnit, Pair
+from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import BankstreamError, ContinuityError, PoisonRecordError, discreet
 
 logger = logging.getLogger(__name__)
 
-RecordHandler = Callable[[InputRecord, Unit], None]
-Punctuate = Callable[[Unit], None]
+RecordHandler = Callable[[InputRecord, UnitOfWork], None]
+Punctuate = Callable[[UnitOfWork], None]
 
 TopicRecords = tuple[str, Sequence[InputRecord]]
 """Records of one topic, in offset order."""
@@ -155,12 +155,12 @@ class GroupPartition:
         position = self._positions.get(topic)
         return None if position is None else position.offset
 
-    def committed(self) -> Committed | None:
+    def committed(self) -> CommittedState | None:
         """The state as of the last committed transaction, until the next `await`; None while the partition is not open."""
         if self._store is None:
             return None
         positions = {topic: position.offset for topic, position in self._positions.items()}
-        return Committed(self._store, self._tables, positions)
+        return CommittedState(self._store, self._tables, positions)
 
     async def process(self, batches: Sequence[TopicRecords], handlers: Mapping[str, RecordHandler]) -> int:
         """Apply batches in order, each by the handler of its topic, and commit all of them with everything they led to in one transaction.
@@ -220,10 +220,10 @@ class GroupPartition:
                 self._store.close()
                 self._store = None
 
-    def _unit(self) -> BatchUnit:
+    def _unit(self) -> BatchUnitOfWork:
         if self._store is None:
             raise BankstreamError(f"partition {self.group.name}/{self.number} is not open")
-        return BatchUnit(
+        return BatchUnitOfWork(
             partition=self.number,
             partitions=self.group.partitions,
             tables=self._tables,
@@ -271,7 +271,7 @@ class GroupPartition:
             "changelog-recreated, says how."
         )
 
-    async def _commit(self, unit: BatchUnit, reached_inputs: Mapping[str, int]) -> None:
+    async def _commit(self, unit: BatchUnitOfWork, reached_inputs: Mapping[str, int]) -> None:
         """Outputs, changelog and positions in one transaction; then the store, which so is never ahead of Kafka."""
         assert self._store is not None
         moved = {topic: Position(offset, self.identities[topic]) for topic, offset in reached_inputs.items()}
@@ -295,7 +295,7 @@ class GroupPartition:
             _announce(letter)
 
 
-def apply_all(group: str, records: Iterable[InputRecord], apply: RecordHandler, unit: BatchUnit) -> None:
+def apply_all(group: str, records: Iterable[InputRecord], apply: RecordHandler, unit: BatchUnitOfWork) -> None:
     """Apply records in order; a poison record leaves nothing but its dead letter. ProcessingError for any other exception."""
     for record in records:
         unit.mark()

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from app.engine import metrics
-from app.engine.committed import Committed
+from app.engine.committed_state import CommittedState
 from app.engine.partition_group import GroupPartition, RecordHandler, TopicRecords
-from app.engine.unit import InputRecord
+from app.engine.unit_of_work import InputRecord
 from app.errors import BankstreamError
 
 
@@ -62,7 +62,7 @@ class TransactionalProcessor:
 
     durable = position
 
-    def committed(self) -> Committed | None:
+    def committed(self) -> CommittedState | None:
         """The state for a reader, until the next `await`."""
         return self._partition.committed()
 

@@ -46,7 +46,7 @@ class StateError(BankstreamError, OSError):
     """RocksDB failed: damaged files, or a disk that is full. Nothing is wrong with the record at hand, nor with the changelogs."""
 
 
-class Readable(Protocol):
+class ReadOnlyStore(Protocol):
     """Committed state as a unit of work reads it."""
 
     def get(self, table: str, key: bytes) -> bytes | None:

@@ -27,7 +27,7 @@ class Table(Generic[K, V]):
     retention_ms: int | None = None
 
 
-def declared(table: Table[K, V], tables: Collection[str]) -> str:
+def require_declared(table: Table[K, V], tables: Collection[str]) -> str:
     """The table's name. KeyError unless it is one of the group's."""
     if table.name not in tables:
         raise KeyError(f"table {table.name!r} is not declared for this partition group; it has {sorted(tables)}")

@@ -1,219 +1,95 @@
-"""The live unit of work: an overlay over the store, the records to send, and an undo log per input record."""
+"""The unit of work: everything one batch of one partition group reads and writes, committed in one Kafka transaction or not at all."""
 
-import bisect
-from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import MutableMapping, Sequence
+from typing import Any, Protocol, TypeVar
 
-from app.engine.dead_letters import DeadLetter, dead_letter, encode_dead_letter
-from app.engine.keys import partition_for
-from app.engine.store import Readable
-from app.engine.table import Table, View, declared
-from app.engine.unit import InputRecord
+from app.engine.table import Table, View
 from app.errors import PoisonRecordError
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-Pair = tuple[bytes | None, bytes | None]
+Headers = Sequence[tuple[str, bytes]]
 
 
-Slot = tuple[bytes | None, bool]
-"""What a unit has done to one key: its value (None: gone), and whether the changelog hears of it."""
-
-
-@dataclass(slots=True)
-class Overlay:
-    """The uncommitted writes to one table."""
-
-    slots: dict[bytes, Slot] = field(default_factory=dict)
-    ordered: list[bytes] | None = None
-    """The keys of `slots` in order; made by the first scan, None before."""
-
-
-Undo = tuple[Overlay, bytes, Slot | None] | list[Any]
-"""How to take back one step: a key's earlier slot (None: it had none), or a list that lost its last item again."""
-
-
-class OverlayView(Generic[K, V]):
-    """One table inside a unit of work. Implements `View`."""
-
-    def __init__(self, table: Table[K, V], store: Readable, overlay: Overlay, undo_log: list[Undo]) -> None:
-        self._table, self._store, self._overlay, self._undo_log = table, store, overlay, undo_log
-        self._name, self._encode_key, self._encode, self._decode = (
-            table.name,
-            table.encode_key,
-            table.encode,
-            table.decode,
-        )
-
-    def get(self, key: K) -> V | None:
-        """The value of a key, or None."""
-        raw_key = self._encode_key(key)  # what `get_encoded` does, without the call
-        slot = self._overlay.slots.get(raw_key)
-        raw = self._store.get(self._name, raw_key) if slot is None else slot[0]
-        return None if raw is None else self._decode(raw)
-
-    def get_encoded(self, key: bytes) -> bytes | None:
-        """The encoded value of an encoded key, or None."""
-        slot = self._overlay.slots.get(key)
-        return self._store.get(self._name, key) if slot is None else slot[0]
-
-    def put(self, key: K, value: V) -> None:
-        """Set a key."""
-        self._set(self._encode_key(key), (self._encode(value), True))
-
-    def put_encoded(self, key: bytes, value: bytes) -> None:
-        """Set an encoded key to an encoded value."""
-        self._set(key, (value, True))
-
-    def delete(self, key: K) -> None:
-        """Remove a key."""
-        self._set(self._table.encode_key(key), (None, True))
-
-    def evict(self, key: K) -> None:
-        """Remove a key here only."""
-        self.evict_encoded(self._table.encode_key(key))
-
-    def evict_encoded(self, key: bytes) -> None:
-        """Remove an encoded key here only."""
-        before = self._overlay.slots.get(key)
-        if before is None or before[0] is None:
-            self._set(key, (None, before[1] if before else False))
-        else:  # written by this very unit: the changelog must not bring it back
-            self._set(key, (None, True))
-
-    def scan(self, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
-        """Entries with start <= encoded key < end in ascending byte order, with the unit's own writes."""
-        decode = self._table.decode
-        mine = iter(self._written(start, end))
-        stored = self._store.scan(self._table.name, start, end)
-        left, right = next(mine, None), next(stored, None)
-        while left is not None or right is not None:
-            if right is None or (left is not None and left <= right[0]):
-                assert left is not None
-                if right is not None and left == right[0]:
-                    right = next(stored, None)
-                value = self._overlay.slots[left][0]
-                if value is not None:
-                    yield left, decode(value)
-                left = next(mine, None)
-            else:
-                yield right[0], decode(right[1])
-                right = next(stored, None)
-
-    def _written(self, start: bytes, end: bytes | None) -> list[bytes]:
-        overlay = self._overlay
-        if not overlay.slots:
-            return []
-        if overlay.ordered is None:
-            overlay.ordered = sorted(overlay.slots)
-        low = bisect.bisect_left(overlay.ordered, start)
-        high = len(overlay.ordered) if end is None else bisect.bisect_left(overlay.ordered, end)
-        return overlay.ordered[low:high]
-
-    def _set(self, raw_key: bytes, slot: Slot) -> None:
-        overlay = self._overlay
-        before = overlay.slots.get(raw_key)
-        overlay.slots[raw_key] = slot
-        if before is None and overlay.ordered is not None:
-            bisect.insort(overlay.ordered, raw_key)
-        self._undo_log.append((overlay, raw_key, before))
-
-
-class BatchUnit:
-    """The unit of work of one batch of one partition group. Implements `Unit`; `records` and `changes` are what it came to.
-
-    Call `mark()` before each record, and `undo()` when the record proved to be poison.
-    """
-
-    def __init__(
-        self,
-        *,
-        partition: int,
-        partitions: int,
-        tables: frozenset[str],
-        store: Readable,
-        memory: MutableMapping[Any, Any],
-        partitions_of: Callable[[str], int],
-        dead_letter_topic: str,
-        now_us: int,
-    ) -> None:
-        self.partition, self.partitions = partition, partitions
-        self.memory, self.now_us = memory, now_us
-        self._tables, self._store = tables, store
-        self._partitions_of, self._dead_letter_topic = partitions_of, dead_letter_topic
-        self._overlays: dict[str, Overlay] = {}
-        self._views: dict[str, OverlayView[Any, Any]] = {}
-        self.undo_log: list[Undo] = []
-        self._counts: dict[str, int] = {}
-        self.records: dict[tuple[str, int], list[Pair]] = {}
-        self.dead_letters: list[DeadLetter] = []
-
-    def table(self, table: Table[K, V]) -> View[K, V]:
-        """The view of a table declared for this group."""
-        view = self._views.get(table.name)
-        if view is None:
-            overlay = self._overlays[declared(table, self._tables)] = Overlay()
-            view = self._views[table.name] = OverlayView(table, self._store, overlay, self.undo_log)
-        return view
-
-    def emit(self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
-        """Send a record when the unit commits."""
-        if partition is None:
-            partition = self.partition_of(topic, key)
-        pairs = self.records.get((topic, partition))
-        if pairs is None:
-            pairs = self.records[topic, partition] = []
-        pairs.append((key, value))
-        self.undo_log.append(pairs)
-
-    def partition_of(self, topic: str, key: bytes | None) -> int:
-        """The partition that a key belongs to."""
-        count = self._counts.get(topic)
-        if count is None:
-            count = self._counts[topic] = self._partitions_of(topic)
-        return partition_for(key, count)
-
-    def dead_letter(self, record: InputRecord, error: PoisonRecordError) -> None:
-        """Bury a record in this very transaction."""
-        letter = dead_letter(record, error, self.now_us)
-        self.dead_letters.append(letter)
-        self.undo_log.append(self.dead_letters)
-        self.emit(self._dead_letter_topic, key=letter.key, value=encode_dead_letter(letter))
-
-    def mark(self) -> None:
-        """Everything up to here stands, whatever becomes of the next record."""
-        self.undo_log.clear()
-
-    def undo(self) -> None:
-        """Take back what was written since `mark`. Cached objects may have been changed by it, so all of them go."""
-        while self.undo_log:
-            step = self.undo_log.pop()
-            if isinstance(step, list):
-                step.pop()
-            else:
-                _restore(*step)
-        self.memory.clear()
-
-    def changes(self) -> list[tuple[str, bytes, bytes | None, bool]]:
-        """(table, key, value or None for gone, whether the changelog hears of it), one a key."""
-        return [
-            (table, key, value, logged)
-            for table, overlay in self._overlays.items()
-            for key, (value, logged) in overlay.slots.items()
-        ]
+class InputRecord(Protocol):
+    """A Kafka record as an agent sees it; aiokafka's ConsumerRecord is one. `timestamp` is in milliseconds since the epoch."""
 
     @property
-    def empty(self) -> bool:
-        """Whether there is nothing to commit."""
-        return not any(self.records.values()) and not any(overlay.slots for overlay in self._overlays.values())
+    def topic(self) -> str:
+        """The topic's name."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """The partition's number."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Where it stands in its partition."""
+        ...
+
+    @property
+    def timestamp(self) -> int:
+        """When it was produced, in milliseconds since the epoch."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """The key's bytes."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """The value's bytes; None for a tombstone."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Names and values, in order."""
+        ...
 
 
-def _restore(overlay: Overlay, raw_key: bytes, before: Slot | None) -> None:
-    if before is not None:
-        overlay.slots[raw_key] = before
-        return
-    del overlay.slots[raw_key]
-    if overlay.ordered is not None:
-        overlay.ordered.remove(raw_key)
+class UnitOfWork(Protocol):
+    """What the logic of an agent may do with one record: read and write tables of its group, and emit records.
+
+    Logic is a function `apply(record: InputRecord, unit: Unit) -> None`. It must be deterministic given the record, the tables
+    and `now_us`. When it raises `PoisonRecordError`, what it wrote for this record is undone and the record goes to the dead letters;
+    any other exception ends the process, with the record's position in the last log line.
+    """
+
+    @property
+    def partition(self) -> int:
+        """The partition number of the group that this unit belongs to."""
+        ...
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the group's topics have."""
+        ...
+
+    @property
+    def now_us(self) -> int:
+        """The clock, in microseconds since the epoch: the wall clock live, the record's own timestamp in a replay."""
+        ...
+
+    @property
+    def memory(self) -> MutableMapping[Any, Any]:
+        """A bounded cache of derived objects for this partition. Anything in it may vanish at any time, and all of it does when a
+        record is undone; it must be possible to make every entry again from the tables."""
+        ...
+
+    def table(self, table: Table[K, V]) -> View[K, V]:
+        """The view of a table declared for this group. KeyError if the group has no such table."""
+        ...
+
+    def emit(self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
+        """Send a record when the unit commits. Without `partition` the key decides, by Kafka's default partitioner (murmur2), over the
+        partition count that the topic has in the catalogue. Order is kept per topic and partition."""
+        ...
+
+    def dead_letter(self, record: InputRecord, error: PoisonRecordError) -> None:
+        """Bury an earlier record that turned out to be hopeless (it waited for something that never came). For the record at hand,
+        raise `error` instead."""
+        ...

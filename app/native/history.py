@@ -13,10 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from app.domain import velocity
-from app.domain.events import EVERYTHING, Event, Facts, Selection
+from app.domain.events import ALL_AMOUNTS, AmountFilter, Event, Facts
 from app.domain.records import WINDOWS_US, Window
-from app.domain.rules import Concern, RuleSet
-from app.domain.tracks import Key
+from app.domain.rules import Prefilter, RuleSet
+from app.domain.window_aggregates import Key
 from app.native.library import Library
 
 _EVENT: Final = struct.Struct("=qqqqQqqQQiIBB6x")
@@ -38,7 +38,7 @@ class Rules:
         self.selections = {selection: number for number, selection in enumerate(_selections(rules))}
         self.pointer: Any = library.ffi.new("bank_rules *")
         it, concerns = self.pointer, _concerns(rules)
-        it.kept_us, it.compact_at = velocity.KEPT_US, velocity.COMPACT_AT
+        it.kept_us, it.compact_at = velocity.RETENTION_US, velocity.COMPACT_AT
         it.windows, it.selections, it.concerns = len(WINDOWS_US), len(self.selections), len(concerns)
         numbers = {name: number for number, name in enumerate(WINDOWS_US)}
         for name, number in numbers.items():
@@ -61,11 +61,11 @@ class Rules:
         return bool(len(_selections(rules)) <= lib.BANK_SELECTIONS and len(_concerns(rules)) <= lib.BANK_CONCERNS)
 
 
-def _selections(rules: RuleSet) -> list[Selection]:
-    return list(dict.fromkeys((EVERYTHING, *rules.selections)))
+def _selections(rules: RuleSet) -> list[AmountFilter]:
+    return list(dict.fromkeys((ALL_AMOUNTS, *rules.selections)))
 
 
-def _concerns(rules: RuleSet) -> list[Concern]:
+def _concerns(rules: RuleSet) -> list[Prefilter]:
     return [concern for rule in rules.rules for concern in rule.concerns]
 
 
@@ -199,7 +199,7 @@ class NativeHistory:
         length = self._lib.bank_history_windows(self.pointer, event.time_us, currency, json)
         return _windows(self._rules.library.ffi.buffer(json, length))
 
-    def amounts(self, selection: Selection, currency: str) -> "NativeAmounts | None":
+    def amounts(self, selection: AmountFilter, currency: str) -> "NativeAmounts | None":
         """See `CustomerHistory`."""
         track = NativeAmounts(self._rules, self.pointer, self._rules.selections[selection], to_word(currency))
         return track or None

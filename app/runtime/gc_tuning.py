@@ -16,7 +16,7 @@ FULL_EVERY_S: Final = 600.0
 """A cycle that grew old is taken away so much later: it may only be an error's traceback, a connection that was lost."""
 
 
-def settle(full_every_s: float = FULL_EVERY_S) -> None:
+def tune(full_every_s: float = FULL_EVERY_S) -> None:
     """Call it once, when everything is loaded: that is not looked at again. The rest is looked through as a whole every `full_every_s`."""
     gc.collect()
     gc.freeze()  # a quarter more throughput

@@ -31,7 +31,7 @@ def run(kind: str) -> None:
     except BankstreamError as error:
         logger.critical("worker %s does not start: %s", kind, error)
         sys.exit(1)
-    gc_tuning.settle()
+    gc_tuning.tune()
     logger.info("worker %s starts, process %d", kind, os.getpid())
     worker = app.Worker(
         loglevel=settings.log_level,
@@ -41,7 +41,7 @@ def run(kind: str) -> None:
         console_port=0,
     )
     place = app.instance.directory
-    exits.remember(place.with_name(f"{place.name}.exits.json"))
+    exits.record_exits(place.with_name(f"{place.name}.exits.json"))
     worker.execute_from_commandline()
 
 

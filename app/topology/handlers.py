@@ -5,8 +5,8 @@ from dataclasses import replace
 from functools import partial
 
 from agents import control, table_commands, transactions, velocity, versions, waiting
-from agents.table_commands import Obey
-from agents.versions import Versioned
+from agents.table_commands import CommandHandler
+from agents.versions import VersionedTable
 from app.config.rules_file import load_rules
 from app.config.settings import KafkaSettings, WorkerSettings
 from app.config.topics import (
@@ -24,13 +24,13 @@ from app.engine.offset_barrier import PendingBarriers
 from app.engine.partition_group import PartitionGroup, RecordHandler
 from app.native.library import load
 from app.topology.partition_groups import groups
-from tables.rows import rows_of
+from tables.rows import declared_rows
 
 Handlers = dict[str, RecordHandler]
-Member = tuple[PartitionGroup, Handlers]
+BoundGroup = tuple[PartitionGroup, Handlers]
 
 
-def members(catalogue: Catalogue, settings: WorkerSettings, kafka: KafkaSettings) -> tuple[Member, ...]:
+def build_topology(catalogue: Catalogue, settings: WorkerSettings, kafka: KafkaSettings) -> tuple[BoundGroup, ...]:
     """Every group with its logic, what time makes due in it, and what it waits for. Raises SettingsError for rules that cannot be used."""
     account, customer = (_versioned(catalogue.table(name), settings) for name in ("accounts", "customers"))
     declared = [_versioned(table, settings) for table in catalogue.declared if table.versions]
@@ -43,10 +43,10 @@ def members(catalogue: Catalogue, settings: WorkerSettings, kafka: KafkaSettings
     of_customers: Handlers = {
         CUSTOMERS.name: versions.handler(customer),
         TRANSACTIONS.name: velocity.handler(load_rules(settings.rules_file), settings.velocity_cached_events, native),
-        CONTROL.name: _control([customer], {velocity.NAME: velocity.truncated}),
+        CONTROL.name: _control([customer], {velocity.NAME: velocity.truncate}),
     }
     by_account, by_customer, *by_key = groups(catalogue, kafka)
-    composed: list[Member] = [
+    composed: list[BoundGroup] = [
         (
             replace(
                 by_account, punctuate=partial(waiting.expire, bounds), pending_barriers=_pending_barriers([account])
@@ -71,16 +71,16 @@ def limits(settings: WorkerSettings) -> waiting.Limits:
     return waiting.Limits(settings.waiting_max_records, settings.waiting_max_age_s)
 
 
-def _versioned(table: CapturedTable, settings: WorkerSettings) -> Versioned:
+def _versioned(table: CapturedTable, settings: WorkerSettings) -> VersionedTable:
     untracked = frozenset(settings.untracked_columns) if table.untracked is None else table.untracked
-    return Versioned(table, rows_of(table), scd2_topic(table).name, untracked)
+    return VersionedTable(table, declared_rows(table), scd2_topic(table).name, untracked)
 
 
-def _control(versioned: Iterable[Versioned], others: dict[str, Obey]) -> RecordHandler:
-    return control.handler({**{one.name: table_commands.keep for one in versioned}, **others})
+def _control(versioned: Iterable[VersionedTable], others: dict[str, CommandHandler]) -> RecordHandler:
+    return control.handler({**{one.name: table_commands.store for one in versioned}, **others})
 
 
-def _pending_barriers(versioned: Iterable[Versioned]) -> PendingBarriers:
+def _pending_barriers(versioned: Iterable[VersionedTable]) -> PendingBarriers:
     return table_commands.pending_barriers({
-        one.name: (cdc_topic(one.table).name, partial(versions.obey, one)) for one in versioned
+        one.name: (cdc_topic(one.table).name, partial(versions.apply_command, one)) for one in versioned
     })  # fmt: skip

@@ -15,7 +15,7 @@ from app.config.topics import (
     cdc_topic,
 )
 from app.engine.partition_group import PartitionGroup
-from tables import forwarded_transactions, rows, snapshots, table_commands, truncations, velocity, waiting
+from tables import forwarded_transactions, rows, snapshots, table_commands, truncations, velocity_events, waiting
 
 STREAMS: Final = "bankstream-streams"
 """Consumer group, and part of transactional ids and changelog names: changing it abandons the state."""
@@ -36,15 +36,15 @@ def groups(catalogue: Catalogue, kafka: KafkaSettings) -> tuple[PartitionGroup, 
         name="by-account",
         topics=(ACCOUNTS.name, TRANSACTIONS_CDC.name, CONTROL.name),
         tables=(
-            rows.ACCOUNTS, forwarded_transactions.TRANSACTIONS, waiting.WAITING, truncations.TRUNCATIONS, snapshots.SNAPSHOTS,
-            table_commands.ORDERS,
+            rows.ACCOUNTS, forwarded_transactions.FORWARDED_TRANSACTIONS, waiting.WAITING, truncations.TRUNCATIONS, snapshots.SNAPSHOTS,
+            table_commands.TABLE_COMMANDS,
         ),
     )  # fmt: skip
     by_customer = group(
         name="by-customer",
         topics=(CUSTOMERS.name, TRANSACTIONS.name, CONTROL.name),
         tables=(
-            rows.CUSTOMERS, truncations.TRUNCATIONS, snapshots.SNAPSHOTS, table_commands.ORDERS, *velocity.TABLES,
+            rows.CUSTOMERS, truncations.TRUNCATIONS, snapshots.SNAPSHOTS, table_commands.TABLE_COMMANDS, *velocity_events.TABLES,
         ),
     )  # fmt: skip
     if not versioned:
@@ -52,6 +52,6 @@ def groups(catalogue: Catalogue, kafka: KafkaSettings) -> tuple[PartitionGroup, 
     by_key = group(
         name="by-key",
         topics=(*(cdc_topic(table).name for table in versioned), CONTROL.name),
-        tables=(*map(rows.rows_of, versioned), snapshots.SNAPSHOTS, table_commands.ORDERS),
+        tables=(*map(rows.declared_rows, versioned), snapshots.SNAPSHOTS, table_commands.TABLE_COMMANDS),
     )
     return by_account, by_customer, by_key

@@ -20,8 +20,8 @@ from app.config.settings import KafkaSettings
 from app.engine.committed_reader import committed_reader
 from app.errors import discreet
 from app.web import metrics
-from app.web.answers import Alert
-from app.web.problems import ProblemError, later
+from app.web.problems import ProblemError, unavailable
+from app.web.responses import Alert
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class _About(msgspec.Struct, frozen=True):
 _about: Final = msgspec.json.Decoder(_About)
 
 
-def about_of(record: ConsumerRecord) -> _About | None:
+def decode_header(record: ConsumerRecord) -> _About | None:
     """What a record is about; None, and a line in the log, for one without an alert's form. Nobody but the streams workers writes here."""
     try:
         return _about.decode(record.value)
@@ -79,7 +79,7 @@ def about_of(record: ConsumerRecord) -> _About | None:
         return None
 
 
-class Recent:
+class RecentAlerts:
     """The last alerts of all partitions. `run` keeps them up to date until it is cancelled."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, partitions: int, kept: int) -> None:
@@ -103,7 +103,7 @@ class Recent:
     def newest(self, limit: int, customer_id: int | None) -> tuple[list[Alert], str]:
         """Newest first, and where a stream goes on. ProblemError 503 before the first reading is through."""
         if not self._current:
-            raise later("The recent alerts are still being read. Ask again in a moment.")
+            raise unavailable("The recent alerts are still being read. Ask again in a moment.")
         chosen = [it for it in self._kept if customer_id is None or it[0].customer_id == customer_id]
         chosen.sort(key=lambda it: it[0].detected_at)  # stable
         newest = [
@@ -121,7 +121,7 @@ class Recent:
             reader.seek({number: max(begin[number], offset) for number, offset in begin_at.items()})
             while True:
                 for record in await reader.records():
-                    if (about := about_of(record)) is not None:
+                    if (about := decode_header(record)) is not None:
                         self._kept.append((about, record))
                 self._next = await reader.positions()
                 if not self._current:
@@ -169,12 +169,12 @@ class _Reader:
         return {tp.partition: await self._consumer.position(tp) for tp in self._tps}
 
 
-class Live:
+class AlertStreams:
     """Hands out live streams, a bounded number at a time."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, partitions: int, max_streams: int) -> None:
         self._kafka, self._topic, self._partitions, self._max_streams = kafka, topic, partitions, max_streams
-        self._open: set[Stream] = set()
+        self._open: set[AlertStream] = set()
         self._stopped = False
 
     def stop(self) -> None:
@@ -183,30 +183,32 @@ class Live:
         for stream in self._open:
             stream.stopped = True
 
-    async def open(self, last_event_id: str | None, customer_id: int | None, allowed: Callable[[], bool]) -> "Stream":
+    async def open(
+        self, last_event_id: str | None, customer_id: int | None, allowed: Callable[[], bool]
+    ) -> "AlertStream":
         """Events after that id, or from now on, for as long as `allowed`. ProblemError 400, 410 or 503. The caller closes it."""
         vector = None if last_event_id is None else read_vector(last_event_id, self._partitions)
         if self._stopped or len(self._open) >= self._max_streams:
-            raise later("This worker has as many live streams as it may have. Ask another one.", 30)
-        stream = Stream(_Reader(self._kafka, self._topic, self._partitions), customer_id, allowed, self._closed)
+            raise unavailable("This worker has as many live streams as it may have. Ask another one.", 30)
+        stream = AlertStream(_Reader(self._kafka, self._topic, self._partitions), customer_id, allowed, self._closed)
         self._open.add(stream)
         metrics.STREAMS.set(len(self._open))
         try:
             await stream.begin(vector)
         except KafkaError as error:
             await stream.close()
-            raise later("Kafka does not answer. Ask again in a moment.", 5) from error
+            raise unavailable("Kafka does not answer. Ask again in a moment.", 5) from error
         except BaseException:
             await stream.close()
             raise
         return stream
 
-    def _closed(self, stream: "Stream") -> None:
+    def _closed(self, stream: "AlertStream") -> None:
         self._open.discard(stream)
         metrics.STREAMS.set(len(self._open))
 
 
-class Stream:
+class AlertStream:
     """One client's live stream, as server-sent events."""
 
     def __init__(
@@ -214,7 +216,7 @@ class Stream:
         reader: _Reader,
         customer_id: int | None,
         allowed: Callable[[], bool],
-        closed: Callable[["Stream"], None],
+        closed: Callable[["AlertStream"], None],
     ) -> None:
         self._reader, self._customer_id, self._allowed, self._closed = reader, customer_id, allowed, closed
         self._vector: Vector = {}
@@ -245,7 +247,7 @@ class Stream:
                 return  # coming back with its last id the client is told
             for record in records:
                 self._vector[record.partition] = record.offset + 1
-                about = about_of(record)
+                about = decode_header(record)
                 if about is not None and self._customer_id in (None, about.customer_id):
                     yield b"event: alert\nid: %s\ndata: %s\n\n" % (self._id, record.value)
                     spoke = loop.time()

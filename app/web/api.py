@@ -21,25 +21,25 @@ from app.domain.changes import Row
 from app.domain.scd2 import RowState
 from app.domain.times import format_us, parse_us
 from app.web import metrics
-from app.web.alerts import Live, Recent, Stream
-from app.web.answers import Alerts, Health, RowNow, State, VelocityNow, Version, Versions, components
-from app.web.audit import Audit
+from app.web.alerts import AlertStream, AlertStreams, RecentAlerts
+from app.web.audit import AuditLog
 from app.web.forwarding import REQUEST_ID, Forwarder
-from app.web.guard import Guard, Look, defect
-from app.web.history import Landed, PastVersion, past
+from app.web.guard import Guard, RequestContext, internal_error
 from app.web.masking import masked
-from app.web.places import ACCOUNT, CUSTOMER, Kind, Places, Worker
-from app.web.problems import Problem, ProblemError, later, not_found
-from app.web.rates import Rates
+from app.web.partition_router import ACCOUNT, CUSTOMER, LocalWorker, LookupEntity, PartitionRouter
+from app.web.problems import Problem, ProblemError, not_found, unavailable
+from app.web.rate_limiter import RateLimiter
+from app.web.responses import Alerts, Health, RowNow, State, VelocityNow, Version, Versions, components
 from app.web.tokens import Tokens
+from app.web.version_history import PastVersion, VersionSource, version_history
 from app.web.windows import windows_at
-from tables.rows import ACCOUNTS, CUSTOMERS, Rows
+from tables.rows import ACCOUNTS, CUSTOMERS, RowTable
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
 STREAM_PATH: Final = "/v1/alerts/stream"
 MAX_KEY: Final = (1 << 63) - 1
-TABLES: Final[dict[str, Rows]] = {CUSTOMER.table: CUSTOMERS, ACCOUNT.table: ACCOUNTS}
+TABLES: Final[dict[str, RowTable]] = {CUSTOMER.table: CUSTOMERS, ACCOUNT.table: ACCOUNTS}
 ERRORS: Final = {
     400: "cannot be answered as it was asked",
     401: "no token, or one that is not known",
@@ -69,25 +69,25 @@ OneCustomer = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Dependencies:
     """What the API is made of. Real ones in the worker, others in tests."""
 
     settings: ApiSettings
-    worker: Worker
+    worker: LocalWorker
     partitions: int
     tokens: Tokens
-    audit: Audit
+    audit: AuditLog
     forwarder: Forwarder
-    landed: Landed
-    recent: Recent
-    live: Live
+    landed: VersionSource
+    recent: RecentAlerts
+    live: AlertStreams
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
 
 
 class _StreamResponse(StreamingResponse):
     """Server-sent events; closes the stream also if the client was gone before its first byte."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: AlertStream) -> None:
         super().__init__(stream.events(), media_type=None, headers={"content-type": "text/event-stream"})
         self._stream = stream
 
@@ -99,7 +99,7 @@ class _StreamResponse(StreamingResponse):
             await self._stream.close()
 
 
-def make_api(parts: Parts) -> Guard:
+def make_api(parts: Dependencies) -> Guard:
     """The ASGI app."""
     settings = parts.settings
     api = FastAPI(
@@ -159,7 +159,7 @@ def make_api(parts: Parts) -> Guard:
     return Guard(
         api,
         tokens=parts.tokens,
-        rates=Rates(),
+        rates=RateLimiter(),
         audit=parts.audit,
         rate_per_s=settings.rate_per_s,
         total_per_s=settings.total_per_s,
@@ -174,9 +174,9 @@ def timeout_of(settings: ApiSettings, path: str) -> float:
     return settings.history_timeout_s if "/versions" in path else settings.timeout_s
 
 
-def look_of(request: Request) -> Look:
+def request_context(request: Request) -> RequestContext:
     """What the guard knows of a request."""
-    look: Look = request.state.look
+    look: RequestContext = request.state.look
     return look
 
 
@@ -184,7 +184,7 @@ def scoped(scope: str) -> Callable[[Request], Awaitable[None]]:
     """A dependency: ProblemError 403 unless the token has the scope."""
 
     async def check(request: Request) -> None:  # one that is not async would run in a thread
-        client = look_of(request).client
+        client = request_context(request).client
         if client is None or scope not in client.scopes:
             raise ProblemError(HTTPStatus.FORBIDDEN, f"The token lacks the scope {scope}.")
 
@@ -194,9 +194,9 @@ def scoped(scope: str) -> Callable[[Request], Awaitable[None]]:
 class Endpoints:
     """The handlers. Their docstrings are the descriptions in OpenAPI."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
-        self._places = Places(parts.worker, parts.partitions)
+        self._places = PartitionRouter(parts.worker, parts.partitions)
 
     async def customer(self, request: Request, customer_id: Key) -> Response:
         """The customer's row as of the last committed change. 410 if it was deleted."""
@@ -228,7 +228,7 @@ class Endpoints:
 
     async def alerts(self, request: Request, limit: Limit = 50, customer_id: OneCustomer = None) -> Response:
         """The most recent alerts, newest first, of those that a worker has in memory."""
-        look_of(request).key = customer_id
+        request_context(request).key = customer_id
         newest, last = self._parts.recent.newest(limit, customer_id)
         return self._json(Alerts(newest, last))
 
@@ -242,7 +242,7 @@ class Endpoints:
 
         410 if that is no longer in the log.
         """
-        look = look_of(request)
+        look = request_context(request)
         look.key = customer_id
 
         def allowed() -> bool:
@@ -262,14 +262,18 @@ class Endpoints:
     async def readiness(self) -> Response:
         """200 while the worker has everything open that was assigned to it; 503 before, and during a rebalance."""
         if not self._parts.worker.is_ready:
-            raise later("Not all that was assigned to this worker is open yet.")
+            raise unavailable("Not all that was assigned to this worker is open yet.")
         return self._json(Health("ready"))
 
     async def _for(
-        self, request: Request, kind: Kind, key: int, answer: Callable[[Look, Kind, int], Awaitable[Any]]
+        self,
+        request: Request,
+        kind: LookupEntity,
+        key: int,
+        answer: Callable[[RequestContext, LookupEntity, int], Awaitable[Any]],
     ) -> Response:
         """The answer from here, or from the worker that has the key."""
-        look = look_of(request)
+        look = request_context(request)
         look.key = key
         look.clear = look.client is not None and "pii" in look.client.scopes
         url = None if look.forwarded else self._places.elsewhere(kind, key)
@@ -282,7 +286,7 @@ class Endpoints:
         found = await self._parts.forwarder.ask(url, path, headers, timeout_s=timeout_s)
         return Response(found.body, found.status, dict(found.headers))
 
-    def _state(self, kind: Kind, key: int) -> tuple[RowState, State]:
+    def _state(self, kind: LookupEntity, key: int) -> tuple[RowState, State]:
         """The row, deleted ones too. ProblemError 404 if there never was one."""
         state, number = self._places.here(kind, key)
         row = state.get(TABLES[kind.table], (key,))
@@ -290,7 +294,7 @@ class Endpoints:
             raise not_found(f"There is no such {kind.table.removesuffix('s')}.")
         return row, State(kind.group, number, dict(state.positions))
 
-    async def _row(self, look: Look, kind: Kind, key: int) -> RowNow:
+    async def _row(self, look: RequestContext, kind: LookupEntity, key: int) -> RowNow:
         row, state = self._state(kind, key)
         if not row.alive:
             raise ProblemError(
@@ -299,7 +303,7 @@ class Endpoints:
         attributes, hidden = _shown(look, kind, row.attributes)
         return RowNow(key, row.version_id, format_us(row.since_us), attributes, hidden, state)
 
-    async def _velocity(self, _: Look, kind: Kind, key: int) -> VelocityNow:
+    async def _velocity(self, _: RequestContext, kind: LookupEntity, key: int) -> VelocityNow:
         now_us = self._parts.now_us()
         state, number = self._places.here(kind, key)
         windows, known = windows_at(state, key, now_us, self._parts.settings.velocity_max_events)
@@ -308,16 +312,16 @@ class Endpoints:
         complete = None not in windows.values()
         return VelocityNow(key, format_us(now_us), windows, complete, State(kind.group, number, dict(state.positions)))
 
-    def _versions(self, limit: int) -> Callable[[Look, Kind, int], Awaitable[Versions]]:
-        async def answer(look: Look, kind: Kind, key: int) -> Versions:
+    def _versions(self, limit: int) -> Callable[[RequestContext, LookupEntity, int], Awaitable[Versions]]:
+        async def answer(look: RequestContext, kind: LookupEntity, key: int) -> Versions:
             row, state = self._state(kind, key)
-            found = await past(self._parts.landed, kind.table, kind.key, key, row)
+            found = await version_history(self._parts.landed, kind.table, kind.key, key, row)
             newest = found[: -limit - 1 : -1]
             return Versions(key, [_version(look, kind, one) for one in newest], len(found), state)
 
         return answer
 
-    def _as_of(self, moment: str) -> Callable[[Look, Kind, int], Awaitable[Version]]:
+    def _as_of(self, moment: str) -> Callable[[RequestContext, LookupEntity, int], Awaitable[Version]]:
         try:
             moment_us = parse_us(moment)
         except (ValueError, OverflowError):
@@ -328,9 +332,9 @@ class Endpoints:
         if moment_us > self._parts.now_us():
             raise not_found("That moment has not come yet.")
 
-        async def answer(look: Look, kind: Kind, key: int) -> Version:
+        async def answer(look: RequestContext, kind: LookupEntity, key: int) -> Version:
             row, _ = self._state(kind, key)
-            found = await past(self._parts.landed, kind.table, kind.key, key, row)
+            found = await version_history(self._parts.landed, kind.table, kind.key, key, row)
             held = next((one for one in reversed(found) if one.holds(format_us(moment_us))), None)
             if held is None:
                 raise not_found("It did not exist at that moment.")
@@ -348,11 +352,11 @@ class Endpoints:
         return Response(body, media_type=JSON)
 
 
-def _shown(look: Look, kind: Kind, row: Row) -> tuple[Row, list[str]]:
+def _shown(look: RequestContext, kind: LookupEntity, row: Row) -> tuple[Row, list[str]]:
     return (row, []) if look.clear else masked(kind.table, row)
 
 
-def _version(look: Look, kind: Kind, version: PastVersion) -> Version:
+def _version(look: RequestContext, kind: LookupEntity, version: PastVersion) -> Version:
     opened, closed = version.opened, version.closed
     attributes, hidden = _shown(look, kind, opened.attributes)
     return Version(
@@ -383,7 +387,7 @@ def _handle_errors(api: FastAPI) -> None:
         return _problem(error)
 
     async def unforeseen(request: Request, _: Exception) -> Response:
-        return _problem(defect(look_of(request)))
+        return _problem(internal_error(request_context(request)))
 
     api.add_exception_handler(Exception, unforeseen)
     api.add_exception_handler(RequestValidationError, invalid)

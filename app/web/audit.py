@@ -11,7 +11,7 @@ from app.errors import SettingsError
 STDERR: Final = 2
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was asked, by whom, and what became of it. It has keys, and never the value of another column."""
 
     time: str
@@ -30,7 +30,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     audit: str = "lookup"
 
 
-class Audit:
+class AuditLog:
     """Appends entries to a file, or to standard error."""
 
     def __init__(self, path: Path | None) -> None:
@@ -44,7 +44,7 @@ class Audit:
                     f"{path}: {error.strerror}. Set BANKSTREAM_API_AUDIT_FILE to a file that can be written, or unset it."
                 ) from None
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: AuditEntry) -> None:
         """Add a line, whole. OSError if it cannot be."""
         line = msgspec.json.encode(entry) + b"\n"
         if os.write(self._descriptor, line) != len(line):

@@ -12,16 +12,16 @@ from typing import Final
 
 import aiohttp
 
-from app.web.problems import later
+from app.web.problems import unavailable
 
 HOP: Final = "x-bankstream-hop"
 """Set on what one worker asks another. Who gets it and does not have the key either says so, instead of asking on."""
 REQUEST_ID: Final = "x-request-id"
-PASSED: Final = ("content-type", "retry-after")
+FORWARDED_HEADERS: Final = ("content-type", "retry-after")
 
 
 @dataclass(frozen=True, slots=True)
-class Forwarded:
+class ForwardedResponse:
     """Another worker's answer."""
 
     status: int
@@ -37,7 +37,7 @@ class Forwarder:
         self._tls: SSLContext | bool = create_default_context(cafile=cafile) if cafile is not None else True
         self._session: aiohttp.ClientSession | None = None
 
-    async def ask(self, url: str, path: str, headers: Mapping[str, str], *, timeout_s: float) -> Forwarded:
+    async def ask(self, url: str, path: str, headers: Mapping[str, str], *, timeout_s: float) -> ForwardedResponse:
         """GET `path` of the worker at `url`. ProblemError 503 if it does not answer."""
         if self._session is None:
             connector = aiohttp.TCPConnector(limit_per_host=64, ssl=self._tls)
@@ -53,11 +53,11 @@ class Forwarder:
                 ):
                     body += more
                 if len(body) > self._max_bytes:
-                    raise later("The worker that has this key sent more than an answer may be.", 10)
-                passed = {name: answer.headers[name] for name in PASSED if name in answer.headers}
-                return Forwarded(answer.status, passed, body)
+                    raise unavailable("The worker that has this key sent more than an answer may be.", 10)
+                passed = {name: answer.headers[name] for name in FORWARDED_HEADERS if name in answer.headers}
+                return ForwardedResponse(answer.status, passed, body)
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is one
-            raise later("The worker that has this key does not answer. Ask again in a moment.") from error
+            raise unavailable("The worker that has this key does not answer. Ask again in a moment.") from error
 
     async def close(self) -> None:
         """Close the connections."""

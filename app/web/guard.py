@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from app.domain.times import format_us
 from app.web import metrics
-from app.web.audit import Audit, Entry
+from app.web.audit import AuditEntry, AuditLog
 from app.web.forwarding import HOP, REQUEST_ID
-from app.web.problems import ProblemError, later
-from app.web.rates import Rates
+from app.web.problems import ProblemError, unavailable
+from app.web.rate_limiter import RateLimiter
 from app.web.tokens import Client, Tokens
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 """What anyone may ask: none of it says anything about anybody."""
@@ -47,7 +47,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 @dataclass(slots=True)
-class Look:
+class RequestContext:
     """One request, as the endpoints and the audit see it."""
 
     request_id: str
@@ -66,7 +66,7 @@ class Look:
         return HOP in self.headers
 
 
-def defect(look: Look) -> ProblemError:
+def internal_error(look: RequestContext) -> ProblemError:
     """500: what is said of an error that nobody foresaw."""
     return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, f"A defect. The log has it as request {look.request_id}.")
 
@@ -80,11 +80,11 @@ class Guard:
 
     def __init__(
         self,
-        app: App,
+        app: AsgiApp,
         *,
         tokens: Tokens,
-        rates: Rates,
-        audit: Audit,
+        rates: RateLimiter,
+        audit: AuditLog,
         rate_per_s: int,
         total_per_s: int,
         timeout_s: Callable[[str], float],
@@ -104,7 +104,9 @@ class Guard:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         given = headers.get(REQUEST_ID, "")
-        look = Look(given if _REQUEST_ID.fullmatch(given) else self._new_id(), time.perf_counter_ns(), headers)
+        look = RequestContext(
+            given if _REQUEST_ID.fullmatch(given) else self._new_id(), time.perf_counter_ns(), headers
+        )
         scope.setdefault("state", {})["look"] = look
         answer = _Answer(self, scope, look, send)
         try:
@@ -117,16 +119,16 @@ class Guard:
         except ProblemError as error:
             await answer.problem(error)
         except TimeoutError:
-            await answer.problem(later("This took longer than an answer may take. Ask again in a moment."))
+            await answer.problem(unavailable("This took longer than an answer may take. Ask again in a moment."))
         except Exception:
             logger.exception("request %s to %s failed", look.request_id, answer.endpoint)
             if not answer.finished:  # Starlette answers, and raises the error all the same
-                await answer.problem(defect(look))
+                await answer.problem(internal_error(look))
 
-    def record(self, look: Look, method: str, endpoint: str, status: int) -> None:
+    def record(self, look: RequestContext, method: str, endpoint: str, status: int) -> None:
         """Write the audit's line. OSError if it cannot be."""
         self._audit.write(
-            Entry(
+            AuditEntry(
                 time=format_us(self._now_us()),
                 request_id=look.request_id,
                 client=look.client.name if look.client is not None else NOBODY,
@@ -140,7 +142,7 @@ class Guard:
             )
         )
 
-    def _admit(self, scope: Scope, look: Look) -> None:
+    def _admit(self, scope: Scope, look: RequestContext) -> None:
         """ProblemError for whom is not let in."""
         if look.headers.get("content-length", "0") != "0" or "transfer-encoding" in look.headers:
             raise ProblemError(
@@ -161,7 +163,7 @@ class Guard:
             )
         _turn_away(self._rates.wait_s(f"client:{look.client.name}", look.client.rate_per_s or self._rate_per_s))
         if scope["path"].startswith(LOOKUPS) and (wait_s := self._rates.wait_s(EVERYBODY, self._total_per_s)):
-            raise later(
+            raise unavailable(
                 "This worker answers no more lookups at a time, whoever asks: the stream goes first.", ceil(wait_s)
             )
 
@@ -189,7 +191,7 @@ def _messages(error: ProblemError) -> tuple[Message, Message]:
 class _Answer:
     """The way out: audits the head of an answer before it is sent."""
 
-    def __init__(self, guard: Guard, scope: Scope, look: Look, send: Send) -> None:
+    def __init__(self, guard: Guard, scope: Scope, look: RequestContext, send: Send) -> None:
         self._guard, self._scope, self._look, self._send = guard, scope, look, send
         self.limit: asyncio.Timeout | None = None
         self._started = False
@@ -246,7 +248,7 @@ class _Answer:
         return True
 
     async def _withhold(self) -> None:
-        start, body = _messages(later("The audit cannot be written, so nothing is answered.", 10))
+        start, body = _messages(unavailable("The audit cannot be written, so nothing is answered.", 10))
         self._started = True
         await self._send({**start, "headers": [*start["headers"], *HEADERS]})
         await self._send(body)

@@ -9,7 +9,7 @@ import msgspec
 
 from app.config.settings import SnowflakeSettings
 from app.config.topics import SCD2_ACCOUNTS, SCD2_CUSTOMERS
-from app.web.history import TooManyRecordsError, VersionRecord
+from app.web.version_history import TooManyRecordsError, VersionRecord
 from sinks.reading import WarehouseReader
 from sinks.relations import relation
 from sinks.sessions import open_reader

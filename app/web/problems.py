@@ -28,7 +28,7 @@ class ProblemError(Exception):
         return msgspec.json.encode(Problem(self.status, self.status.phrase, self.detail))
 
 
-def later(detail: str, seconds: int = 1) -> ProblemError:
+def unavailable(detail: str, seconds: int = 1) -> ProblemError:
     """503: the same question gets its answer in a while."""
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": str(seconds)})
 

@@ -18,12 +18,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.config.settings import ApiSettings, KafkaSettings, SnowflakeSettings
 from app.config.topics import ALERTS
-from app.engine.committed import Committed
+from app.engine.committed_state import CommittedState
 from app.engine.faust_hooks import App
 from app.errors import SettingsError
-from app.web.alerts import Live, Recent
-from app.web.api import Parts, make_api
-from app.web.audit import Audit
+from app.web.alerts import AlertStreams, RecentAlerts
+from app.web.api import Dependencies, make_api
+from app.web.audit import AuditLog
 from app.web.forwarding import Forwarder
 from app.web.landing_reader import LandingReader
 from app.web.tokens import Tokens
@@ -74,14 +74,14 @@ class _Worker:
     def addresses(self) -> Mapping[TopicPartition, str]:
         return self._app.addresses()
 
-    def committed(self, group_name: str, number: int) -> Committed | None:
+    def committed(self, group_name: str, number: int) -> CommittedState | None:
         return self._app.engine.committed(group_name, number)
 
 
 class ApiService(AsgiService):
     """Serves the API and keeps the recent alerts, until the worker stops."""
 
-    def __init__(self, app: App, parts: Parts, listener: socket.socket, settings: ApiSettings) -> None:
+    def __init__(self, app: App, parts: Dependencies, listener: socket.socket, settings: ApiSettings) -> None:
         super().__init__(make_api(parts), host=settings.host, port=settings.port)
         self._faust, self._parts, self._listener, self._settings = app, parts, listener, settings
         self.opentelemetry = False
@@ -128,16 +128,16 @@ def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: Snow
     assert settings.tokens_file is not None
     sockets = _bind(settings)
     partitions = ALERTS.partition_count(kafka.partitions)
-    parts = Parts(
+    parts = Dependencies(
         settings=settings,
         worker=_Worker(app),
         partitions=kafka.partitions,
         tokens=Tokens(settings.tokens_file),
-        audit=Audit(settings.audit_file),
+        audit=AuditLog(settings.audit_file),
         forwarder=Forwarder(max_bytes=settings.max_answer_bytes, cafile=settings.tls_cafile),
         landed=LandingReader(warehouse, settings.history_sessions),
-        recent=Recent(kafka, ALERTS.name, partitions, settings.alerts_kept),
-        live=Live(kafka, ALERTS.name, partitions, settings.max_streams),
+        recent=RecentAlerts(kafka, ALERTS.name, partitions, settings.alerts_kept),
+        live=AlertStreams(kafka, ALERTS.name, partitions, settings.max_streams),
     )
     app.beside(ApiService(app, parts, sockets, settings))
 

@@ -5,16 +5,16 @@ from msgspec.structs import replace
 from app.domain.events import POSTED, Event, Facts
 from app.domain.records import WINDOWS_US
 from app.domain.velocity import History
-from app.engine.committed import Committed
-from app.web.answers import Amounts, WindowNow
+from app.engine.committed_state import CommittedState
+from app.web.responses import Amounts, WindowNow
 from tables.encoding import number_key
-from tables.velocity import EVENTS, event_at
+from tables.velocity_events import EVENTS, decode_event
 
 _NOBODY = Facts(0, "", credit=True, status=POSTED, counterparty=0, country=None, lsn=None, partition=0, offset=0)
 
 
 def windows_at(
-    state: Committed, customer_id: int, now_us: int, max_events: int
+    state: CommittedState, customer_id: int, now_us: int, max_events: int
 ) -> tuple[dict[str, WindowNow | None], bool]:
     """The windows, and whether the customer is known by any event in them. None for a window in which there are more than `max_events`.
 
@@ -57,11 +57,11 @@ def windows_at(
     return windows, bool(events) or len(known) < len(WINDOWS_US)
 
 
-def _events(state: Committed, customer_id: int, lower_us: int, upper_us: int, at_most: int) -> list[Event] | None:
+def _events(state: CommittedState, customer_id: int, lower_us: int, upper_us: int, at_most: int) -> list[Event] | None:
     """Those with lower <= time < upper, in order; None if they are more."""
     found: list[Event] = []
     for raw_key, facts in state.scan(EVENTS, number_key(customer_id, lower_us), number_key(customer_id, upper_us)):
         if len(found) == at_most:
             return None
-        found.append(event_at(raw_key, facts)[1])
+        found.append(decode_event(raw_key, facts)[1])
     return found

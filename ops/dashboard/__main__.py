@@ -8,7 +8,7 @@ from pathlib import Path
 
 from streamlit.web import cli
 
-from app.local.stack.leash import await_end
+from app.local.stack.owner_watchdog import await_end
 
 
 def _end_with(owner: int) -> None:

@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.errors import StreamlitSecretNotFoundError
 
 from app.config.settings import DashboardSettings, SnowflakeSettings, read
-from ops.dashboard.desk import Desk
+from ops.dashboard.query_cache import QueryCache
 from ops.dashboard.warehouse import Session
 
 
@@ -22,9 +22,9 @@ def _secrets() -> dict[str, str]:
 
 
 @st.cache_resource
-def desk() -> Desk:
+def query_cache() -> QueryCache:
     """One for the whole server."""
-    return Desk(Session(read(SnowflakeSettings, _secrets())))
+    return QueryCache(Session(read(SnowflakeSettings, _secrets())))
 
 
 @st.cache_resource

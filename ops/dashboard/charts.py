@@ -10,7 +10,7 @@ from typing import Any, Final
 import altair as alt
 import pandas as pd
 
-from ops.dashboard.parts import money
+from ops.dashboard.components import money
 from ops.dashboard.records import Live, RuleCount, Slice, Total
 
 CREDIT: Final = "#0f766e"

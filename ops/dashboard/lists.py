@@ -3,20 +3,20 @@
 from collections.abc import Iterable
 from html import escape
 
-from ops.dashboard import parts, records
+from ops.dashboard import components, records
 
 
 def transactions(found: Iterable[records.Transaction]) -> str:
     """With their customers."""
-    return parts.rows(
-        _transaction(one, parts.clock(one.booked_at), parts.customer_link(one.customer_id)) for one in found
+    return components.rows(
+        _transaction(one, components.clock(one.booked_at), components.customer_link(one.customer_id)) for one in found
     )
 
 
 def transactions_of_one(found: Iterable[records.Transaction]) -> str:
     """Of one customer, of days."""
-    return parts.rows(
-        _transaction(one, f"{one.booked_at:%m-%d}<br>{parts.clock(one.booked_at)}", f"account {one.account_id:d}")
+    return components.rows(
+        _transaction(one, f"{one.booked_at:%m-%d}<br>{components.clock(one.booked_at)}", f"account {one.account_id:d}")
         for one in found
     )
 
@@ -29,25 +29,25 @@ def _transaction(one: records.Transaction, when: str, who: str) -> str:
     return (
         f'<div class="row money"><span class="when">{when}</span>'
         f'<span>{who} <span class="dim">{escape(where)}</span></span>'
-        f'<span class="num {escape(look)}">{sign}{parts.money(one.amount)} {escape(one.currency)}</span></div>'
+        f'<span class="num {escape(look)}">{sign}{components.money(one.amount)} {escape(one.currency)}</span></div>'
     )
 
 
 def alerts(found: Iterable[records.Alert]) -> str:
     """With their reasons and their customers."""
-    return parts.rows(_alert(one, parts.customer_link(one.customer_id)) for one in found)
+    return components.rows(_alert(one, components.customer_link(one.customer_id)) for one in found)
 
 
 def alerts_of_one(found: Iterable[records.Alert]) -> str:
     """Of one customer."""
-    return parts.rows(_alert(one, f"account {one.account_id:d}") for one in found)
+    return components.rows(_alert(one, f"account {one.account_id:d}") for one in found)
 
 
 def _alert(one: records.Alert, who: str) -> str:
     facts = " · ".join(f"{name} {value}" for name, value in one.features.items() if not isinstance(value, dict | list))
     return (
-        f'<div class="row alert"><span class="when">{one.detected_at:%m-%d}<br>{parts.clock(one.detected_at)}</span>'
-        f"<span>{parts.badge(one.severity)}<b>{escape(one.rule)}</b></span><span>{who}</span>"
+        f'<div class="row alert"><span class="when">{one.detected_at:%m-%d}<br>{components.clock(one.detected_at)}</span>'
+        f"<span>{components.badge(one.severity)}<b>{escape(one.rule)}</b></span><span>{who}</span>"
         f'<span class="why">{escape(one.explanation)}</span>'
         f'<span class="facts">transaction {one.transaction_id:d} · score {escape(one.score)} · {escape(facts)}</span></div>'
     )

@@ -3,11 +3,11 @@
 import streamlit as st
 
 from app.errors import SettingsError
-from ops.dashboard import parts, views
-from ops.dashboard.access import desk
+from ops.dashboard import components, views
+from ops.dashboard.access import query_cache
 
 st.set_page_config(page_title="bankstream", page_icon=":material/account_balance:", layout="wide")
-st.html(parts.STYLE)
+st.html(components.STYLE)
 page = st.navigation(
     [
         st.Page(show, title=title, url_path=title.lower(), default=show is views.FIRST)
@@ -16,7 +16,7 @@ page = st.navigation(
     position="top",
 )
 try:
-    desk()
+    query_cache()
 except SettingsError as error:
     st.error(str(error))
     st.stop()

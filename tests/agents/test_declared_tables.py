@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from app.domain.captured import CapturedTable
-from tests.support.bank.cdc import Log, Record, json_bytes
-from tests.support.streams.streams import Streams
+from tests.support.bank.cdc import CdcLog, Record, json_bytes
+from tests.support.streams.topology_driver import TopologyDriver
 
 CARDS = CapturedTable("cards", {"branch": "text", "number": "integer"}, untracked=frozenset({"hits"}))
 TOPIC = "bank.scd2.cards"
@@ -16,7 +16,7 @@ def card(branch: str = "Zürich", number: int = 1, **columns: Any) -> dict[str, 
     return {"branch": branch, "number": number, "limit": "10.00", "hits": 0} | columns
 
 
-class Cards(Log):
+class Cards(CdcLog):
     """The log of a table whose key has two columns."""
 
     def __init__(self) -> None:
@@ -32,8 +32,8 @@ class Cards(Log):
         return self.records[-1]
 
 
-def streams(table: CapturedTable = CARDS) -> Streams:
-    return Streams(table)
+def streams(table: CapturedTable = CARDS) -> TopologyDriver:
+    return TopologyDriver(table)
 
 
 def kinds(found: list[dict[str, Any]]) -> list[tuple[str, str, int]]:

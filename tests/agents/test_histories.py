@@ -1,6 +1,6 @@
 """Any history of a table, however its partitions lag behind each other, gives the versions that a plain list of the past says.
 
-A state machine makes the history (tests/support/bank/past.py) and delivers it to three partitions in any interleaving. `make histories`
+A state machine makes the history (tests/support/bank/table_history.py) and delivers it to three partitions in any interleaving. `make histories`
 runs 10,000 of them, 1,000 of each saved seed; BANKSTREAM_HISTORIES sets the number per seed.
 """
 
@@ -19,11 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from app.config.settings import KafkaSettings, WorkerSettings
 from app.config.topics import Catalogue
 from app.domain.times import parse_us
-from app.engine.memory import MemoryPartition, Output
-from app.topology.handlers import members
-from tables.rows import rows_of
+from app.engine.memory import EmittedRecord, MemoryPartition
+from app.topology.handlers import build_topology
+from tables.rows import declared_rows
 from tests.support.bank.cdc import Record
-from tests.support.bank.past import CARDS, PARTITIONS, TOPIC, Key, Past, Version
+from tests.support.bank.table_history import CARDS, PARTITIONS, TOPIC, Key, TableHistory, Version
 from tests.support.catalogue import CATALOGUE
 
 SEEDS: Final = tuple(range(1, 11))
@@ -40,7 +40,7 @@ numbers = st.integers(0, PARTITIONS - 1)
 class Product:
     """The group of the declared tables on partitions in memory, each read at its own pace."""
 
-    past: Past
+    past: TableHistory
     partitions: list[MemoryPartition] = field(default_factory=list)
     read: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
     control: list[list[Record]] = field(default_factory=lambda: [[] for _ in range(PARTITIONS)])
@@ -50,7 +50,7 @@ class Product:
 
     def __post_init__(self) -> None:
         kafka = KafkaSettings().model_copy(update={"partitions": PARTITIONS})
-        *_, (group, self.handlers) = members(Catalogue((*CATALOGUE.tables, CARDS)), WorkerSettings(), kafka)
+        *_, (group, self.handlers) = build_topology(Catalogue((*CATALOGUE.tables, CARDS)), WorkerSettings(), kafka)
         assert group.topics == (TOPIC, "bank.control")
         self.partitions = [MemoryPartition(group, number) for number in range(PARTITIONS)]
 
@@ -94,7 +94,7 @@ class Product:
         """The current rows that live."""
         found: dict[Key, Any] = {}
         for partition in self.partitions:
-            table = rows_of(CARDS)
+            table = declared_rows(CARDS)
             for raw_key, raw in partition.store.scan(table.name):
                 state = table.decode(raw)
                 if state.alive:
@@ -102,7 +102,7 @@ class Product:
                     found[branch, number] = {name: json.loads(bytes(value)) for name, value in state.attributes.items()}
         return found
 
-    def _take(self, outputs: list[Output]) -> None:
+    def _take(self, outputs: list[EmittedRecord]) -> None:
         for output in outputs:
             assert output.value is not None
             if output.topic == "bank.control":
@@ -123,7 +123,7 @@ class History(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.past = Past()
+        self.past = TableHistory()
         self.product = Product(self.past)
 
     def _a_row(self, key: Key) -> Key | None:
@@ -270,7 +270,7 @@ def check_stream(records: list[dict[str, Any]]) -> None:
             assert gap or earlier["valid_to"] == later["valid_from"]
 
 
-def agree(past: Past, product: Product) -> None:
+def agree(past: TableHistory, product: Product) -> None:
     assert [letter for partition in product.partitions for letter in partition.dead_letters] == []
     assert product.states() == past.rows
     assert product.records.keys() <= past.facts.keys()
@@ -280,7 +280,7 @@ def agree(past: Past, product: Product) -> None:
         check(key, past, product.records.get(key, []))
 
 
-def check(key: Key, past: Past, records: list[dict[str, Any]]) -> None:
+def check(key: Key, past: TableHistory, records: list[dict[str, Any]]) -> None:
     opens = [record for record in records if record["op"] == "open"]
     closes = {record["version_id"]: record for record in records if record["op"] == "close"}
     ends = [closes.get(opened["version_id"]) for opened in opens]

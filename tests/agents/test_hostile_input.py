@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.support.bank.cdc import Log
+from tests.support.bank.cdc import CdcLog
 from tests.support.bank.hostile import ACCOUNT, CASES, CUSTOMER, Case, outcome, page
 from tests.support.paths import PROJECT
-from tests.support.streams.streams import Streams
+from tests.support.streams.topology_driver import TopologyDriver
 
 PAGE = PROJECT / "docs" / "HOSTILE_INPUT.md"
 
@@ -18,9 +18,9 @@ def test_hostile_input_gives_what_the_table_says(case: Case) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if "dead letter" in case.gives], ids=lambda case: case.what)
 def test_a_dead_letter_harms_no_neighbour(case: Case) -> None:
     streams, others, more = (
-        Streams(),
-        Log("customers", "customer_id", lsn=10**6),
-        Log("accounts", "account_id", lsn=10**6),
+        TopologyDriver(),
+        CdcLog("customers", "customer_id", lsn=10**6),
+        CdcLog("accounts", "account_id", lsn=10**6),
     )
     hostile = case.records()
     streams.take(

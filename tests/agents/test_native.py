@@ -20,18 +20,18 @@ from app.native.velocity import Screener
 from tests.support.bank.cdc import Record
 from tests.support.bank.hostile import CASES, Case
 from tests.support.bank.hostile_bytes import Changes, Records, replacements
-from tests.support.streams.native import EXAMPLES, FIRST_SEED, Twins
+from tests.support.streams.native import EXAMPLES, FIRST_SEED, ParityCheck
 
 
 @pytest.fixture(scope="module")
-def twins() -> Twins:
-    return Twins(cached_events=100_000)
+def twins() -> ParityCheck:
+    return ParityCheck(cached_events=100_000)
 
 
 @pytest.fixture(scope="module")
-def forgetful() -> Twins:
-    """Twins that keep hardly a history in memory."""
-    return Twins(cached_events=1)
+def forgetful() -> ParityCheck:
+    """ParityCheck that keep hardly a history in memory."""
+    return ParityCheck(cached_events=1)
 
 
 @pytest.fixture
@@ -75,19 +75,19 @@ def records(rnd: Random, count: int, oddity: float, mutation: float) -> list[Seq
     return batched(rnd, [source.next() for _ in range(count)])
 
 
-def test_ordinary_changes_of_transactions(twins: Twins, done: Counter[str]) -> None:
+def test_ordinary_changes_of_transactions(twins: ParityCheck, done: Counter[str]) -> None:
     for seed in seeds(60):
         twins.check(changes(Random(seed), 60, oddity=0, mutation=0), seed)
     assert min(done["joined"], done["screened"]) > 1_000 * EXAMPLES
 
 
-def test_odd_changes_of_transactions(twins: Twins, done: Counter[str]) -> None:
+def test_odd_changes_of_transactions(twins: ParityCheck, done: Counter[str]) -> None:
     for seed in seeds(60):
         twins.check(changes(Random(seed), 60, oddity=Random(seed).choice((0.05, 0.3)), mutation=0), seed)
     assert min(done["joined"], done["not joined"]) > 500 * EXAMPLES
 
 
-def test_damaged_changes_of_transactions(twins: Twins, done: Counter[str]) -> None:
+def test_damaged_changes_of_transactions(twins: ParityCheck, done: Counter[str]) -> None:
     for seed in seeds(60):
         twins.check(changes(Random(seed), 60, oddity=0.02, mutation=0.6), seed)
     assert min(done["joined"], done["not joined"]) > 500 * EXAMPLES
@@ -109,14 +109,14 @@ def test_odd_transactions(name: str, done: Counter[str], request: pytest.Fixture
     assert min(done["screened"], done["not screened"]) > 500 * EXAMPLES
 
 
-def test_damaged_transactions(twins: Twins, done: Counter[str]) -> None:
+def test_damaged_transactions(twins: ParityCheck, done: Counter[str]) -> None:
     for seed in seeds(60):
         twins.check(records(Random(seed), 100, oddity=0.02, mutation=0.6), seed)
     assert min(done["screened"], done["not screened"]) > 500 * EXAMPLES
 
 
 @pytest.mark.parametrize("operation", [b"c", b"u", b"r"])
-def test_each_odd_value_in_each_place_of_a_change(operation: bytes, twins: Twins, done: Counter[str]) -> None:
+def test_each_odd_value_in_each_place_of_a_change(operation: bytes, twins: ParityCheck, done: Counter[str]) -> None:
     source = Changes(Random(1), 0, 0)
     batches = [[source.account(5)]]
     created, whole = source.whole(b"c"), source.whole(operation)
@@ -128,7 +128,7 @@ def test_each_odd_value_in_each_place_of_a_change(operation: bytes, twins: Twins
     assert min(done["joined"], done["not joined"]) > 500
 
 
-def test_each_odd_value_in_each_place_of_a_transaction(twins: Twins, done: Counter[str]) -> None:
+def test_each_odd_value_in_each_place_of_a_transaction(twins: ParityCheck, done: Counter[str]) -> None:
     whole = Records(Random(1), 0, 0).whole()
     changed = replacements(whole.value or b"")
     twins.check([[numbered(whole, value, number)] for number, value in enumerate(changed)])
@@ -146,11 +146,11 @@ def numbered(record: Record, value: bytes, number: int) -> Record:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
-def test_hostile_input(case: Case, twins: Twins) -> None:
+def test_hostile_input(case: Case, twins: ParityCheck) -> None:
     twins.check([[record] for record in case.records()])
 
 
-def test_what_is_ordinary_is_done_by_the_library_alone(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_ordinary_is_done_by_the_library_alone(twins: ParityCheck, monkeypatch: pytest.MonkeyPatch) -> None:
     """New transactions, and corrections of their status in their place."""
     source = Changes(Random(1), 0, 0)
     wanted = [(operation, number) for operation in (b"c", b"u") for number in range(5)]
@@ -170,7 +170,7 @@ def test_what_is_ordinary_is_done_by_the_library_alone(twins: Twins, monkeypatch
     assert emitted == {"bank.transactions": len(moves), "bank.velocity": len(moves)}
 
 
-def test_what_the_library_cannot_keep_moves_the_customer_to_python_with_all_it_had(twins: Twins) -> None:
+def test_what_the_library_cannot_keep_moves_the_customer_to_python_with_all_it_had(twins: ParityCheck) -> None:
     """A currency of more than eight bytes. What was there before is in the windows of what comes after it."""
     source = Records(Random(1), 0, 0)
     records = [source.ordinary(1), source.ordinary(2), source.ordinary(3, currency="EUROEUROS"), source.ordinary(4)]

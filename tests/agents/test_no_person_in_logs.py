@@ -9,9 +9,9 @@ from prometheus_client import generate_latest
 
 from app.engine.memory import MemoryPartition
 from app.engine.partition_group import PartitionGroup, ProcessingError
-from app.engine.unit import InputRecord, Unit
-from tests.support.bank.cdc import Log, Record, json_bytes
-from tests.support.streams.streams import Streams
+from app.engine.unit_of_work import InputRecord, UnitOfWork
+from tests.support.bank.cdc import CdcLog, Record, json_bytes
+from tests.support.streams.topology_driver import TopologyDriver
 
 CANARY = "Quillfeather-7391"
 """A word that occurs nowhere else. It stands in every column that says who somebody is, or where, or what for."""
@@ -34,7 +34,7 @@ def transaction(key: int, **changes: Any) -> dict[str, Any]:
 def good() -> list[Record]:
     """A customer who moves and then sends much away: some rules fire."""
     customers, accounts, transactions = (
-        Log("customers", "customer_id"), Log("accounts", "account_id"), Log("transactions", "account_id"),
+        CdcLog("customers", "customer_id"), CdcLog("accounts", "account_id"), CdcLog("transactions", "account_id"),
     )  # fmt: skip
     return [
         customers.change("c", after=CUSTOMER),
@@ -47,7 +47,10 @@ def good() -> list[Record]:
 
 def poison() -> list[Record]:
     """Each is refused, by another step."""
-    customers, transactions = Log("customers", "customer_id", offset=100), Log("transactions", "account_id", offset=100)
+    customers, transactions = (
+        CdcLog("customers", "customer_id", offset=100),
+        CdcLog("transactions", "account_id", offset=100),
+    )
     whole = customers.change("c", after=CUSTOMER).value
     assert whole is not None
     return [
@@ -68,44 +71,44 @@ def poison() -> list[Record]:
 
 
 @pytest.fixture
-def streams(caplog: pytest.LogCaptureFixture) -> Streams:
+def streams(caplog: pytest.LogCaptureFixture) -> TopologyDriver:
     """After the good and the bad."""
-    found = Streams()
+    found = TopologyDriver()
     with caplog.at_level(logging.DEBUG):
         found.take(*good(), *poison())
     return found
 
 
-def test_every_poison_record_was_refused_and_alerts_came(streams: Streams) -> None:
+def test_every_poison_record_was_refused_and_alerts_came(streams: TopologyDriver) -> None:
     assert len(streams.reasons) == len(poison())
     assert len(set(streams.reasons)) >= 6
     assert len(streams.values("bank.alerts")) >= 2
 
 
-def test_alerts_name_numbers_and_no_person(streams: Streams) -> None:
+def test_alerts_name_numbers_and_no_person(streams: TopologyDriver) -> None:
     assert [alert for alert in streams.values("bank.alerts") if CANARY in str(alert)] == []
 
 
-def test_a_dead_letter_says_nothing_of_its_record_beside_the_record(streams: Streams) -> None:
+def test_a_dead_letter_says_nothing_of_its_record_beside_the_record(streams: TopologyDriver) -> None:
     letters = streams.values("bank.dead-letters")
     assert len(letters) == len(poison())
     said = [{name: value for name, value in letter.items() if name not in ("key", "value")} for letter in letters]
     assert [letter for letter in said if CANARY in str(letter)] == []
 
 
-def test_logs_and_metrics_have_nothing_of_it(streams: Streams, caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_and_metrics_have_nothing_of_it(streams: TopologyDriver, caplog: pytest.LogCaptureFixture) -> None:
     del streams
     assert CANARY not in caplog.text
     assert CANARY not in generate_latest().decode()
 
 
-def test_what_is_searched_for_is_there(streams: Streams) -> None:
+def test_what_is_searched_for_is_there(streams: TopologyDriver) -> None:
     everything = chain.from_iterable((output.value or b"", output.key or b"") for output in streams.outputs)
     assert sum(CANARY.encode() in raw for raw in everything) >= 10
 
 
 def test_a_defect_is_reported_by_position_and_not_by_what_it_stumbled_over() -> None:
-    def stumble(record: InputRecord, unit: Unit) -> None:
+    def stumble(record: InputRecord, unit: UnitOfWork) -> None:
         del unit
         raise ValueError(f"what is {record.value!r}?")
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from app.domain.times import format_us
-from tests.support.bank.cdc import COMMIT_US, Log, Record
-from tests.support.streams.streams import Streams
+from tests.support.bank.cdc import COMMIT_US, CdcLog, Record
+from tests.support.streams.topology_driver import TopologyDriver
 
 CUSTOMER = {"customer_id": 1, "name": "Ada", "city": "London", "updated_at": "2026-03-02T09:00:00Z"}
 ACCOUNT = {
@@ -30,20 +30,20 @@ def transaction(key: int = 7, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
-def customers() -> Log:
-    return Log("customers", "customer_id")
+def customers() -> CdcLog:
+    return CdcLog("customers", "customer_id")
 
 
-def accounts() -> Log:
-    return Log("accounts", "account_id")
+def accounts() -> CdcLog:
+    return CdcLog("accounts", "account_id")
 
 
-def transactions() -> Log:
-    return Log("transactions", "account_id", lsn=5_000)
+def transactions() -> CdcLog:
+    return CdcLog("transactions", "account_id", lsn=5_000)
 
 
 def test_a_customer_opens_changes_and_closes() -> None:
-    streams, log = Streams(), customers()
+    streams, log = TopologyDriver(), customers()
     created = log.change("c", after=CUSTOMER)
     streams.take(
         created,
@@ -69,7 +69,7 @@ def test_a_customer_opens_changes_and_closes() -> None:
 
 
 def test_the_whole_log_once_more_adds_nothing() -> None:
-    streams, people, money, moves = Streams(), customers(), accounts(), transactions()
+    streams, people, money, moves = TopologyDriver(), customers(), accounts(), transactions()
     records = [
         people.change("c", after=CUSTOMER),
         money.change("c", after=ACCOUNT),
@@ -87,7 +87,7 @@ def test_the_whole_log_once_more_adds_nothing() -> None:
 
 
 def test_a_balance_changes_state_and_adds_no_version() -> None:
-    streams, money, moves = Streams(), accounts(), transactions()
+    streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         money.change("c", after=ACCOUNT),
         money.change("u", before=ACCOUNT, after=ACCOUNT | {"balance": "99.00"}),
@@ -99,14 +99,14 @@ def test_a_balance_changes_state_and_adds_no_version() -> None:
 
 
 def test_which_columns_are_tracked_is_a_setting() -> None:
-    streams, money = Streams(untracked_columns="status"), accounts()
+    streams, money = TopologyDriver(untracked_columns="status"), accounts()
     streams.take(money.change("c", after=ACCOUNT), money.change("u", after=ACCOUNT | {"balance": "99.00"}))
     streams.take(money.change("u", after=ACCOUNT | {"balance": "99.00", "status": "closed"}))
     assert [r["reason"] for r in streams.values("bank.scd2.accounts")] == ["created", "superseded", "updated"]
 
 
 def test_a_transaction_is_joined_to_its_account_and_keyed_by_its_customer() -> None:
-    streams, money, moves = Streams(), accounts(), transactions()
+    streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(money.change("c", after=ACCOUNT), moves.change("c", after=transaction()))
     (joined,) = streams.values("bank.transactions")
     assert (joined["op"], joined["customer_id"], joined["amount"]) == ("created", 1, "12.30")
@@ -116,7 +116,7 @@ def test_a_transaction_is_joined_to_its_account_and_keyed_by_its_customer() -> N
 
 
 def test_a_transaction_that_comes_first_waits_for_its_account_with_its_later_changes() -> None:
-    streams, money, moves = Streams(), accounts(), transactions()
+    streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         moves.change("c", after=transaction(7)),
         moves.change("u", after=transaction(7, status="reversed")),
@@ -132,7 +132,7 @@ def test_a_transaction_that_comes_first_waits_for_its_account_with_its_later_cha
 
 
 def test_what_waits_is_bounded_in_number() -> None:
-    streams, money, moves = Streams(waiting_max_records=2), accounts(), transactions()
+    streams, money, moves = TopologyDriver(waiting_max_records=2), accounts(), transactions()
     streams.take(*(moves.change("c", after=transaction(key)) for key in (1, 2, 3)))
     assert streams.reasons == ["unknown_account"]
     streams.take(money.change("c", after=ACCOUNT))
@@ -142,7 +142,7 @@ def test_what_waits_is_bounded_in_number() -> None:
 
 
 def test_what_waits_is_bounded_in_age() -> None:
-    streams, money, moves = Streams(waiting_max_age_s=60), accounts(), transactions()
+    streams, money, moves = TopologyDriver(waiting_max_age_s=60), accounts(), transactions()
     streams.take(moves.change("c", after=transaction(1)), moves.change("c", after=transaction(2)))
     streams.punctuate(moves.commit_us + 30_000_000)
     assert streams.reasons == []
@@ -155,7 +155,7 @@ def test_what_waits_is_bounded_in_age() -> None:
 
 
 def test_a_transaction_of_a_deleted_account_is_joined_to_what_the_account_was() -> None:
-    streams, money, moves = Streams(), accounts(), transactions()
+    streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         money.change("c", after=ACCOUNT), money.change("d", before=ACCOUNT), moves.change("c", after=transaction())
     )
@@ -163,7 +163,7 @@ def test_a_transaction_of_a_deleted_account_is_joined_to_what_the_account_was() 
 
 
 def test_an_account_that_changes_hands_moves_its_later_changes_to_the_new_customer() -> None:
-    streams, money, moves = Streams(), accounts(), transactions()
+    streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         money.change("c", after=ACCOUNT),
         moves.change("c", after=transaction(status="pending")),
@@ -176,7 +176,7 @@ def test_an_account_that_changes_hands_moves_its_later_changes_to_the_new_custom
 
 
 def test_a_re_snapshot_passes_on_only_what_changed() -> None:
-    streams, money, moves = Streams(), accounts(), transactions()
+    streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         money.change("c", after=ACCOUNT),
         moves.change("c", after=transaction(1)),
@@ -189,7 +189,7 @@ def test_a_re_snapshot_passes_on_only_what_changed() -> None:
 
 
 def test_a_transaction_under_way_at_a_snapshot_is_passed_on_after_it() -> None:
-    streams, money, moves = Streams(), accounts(), transactions()
+    streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         money.change("c", after=ACCOUNT),
         moves.change("r", after=transaction(status="pending"), lsn=9_000),
@@ -202,7 +202,7 @@ def test_a_transaction_under_way_at_a_snapshot_is_passed_on_after_it() -> None:
 
 
 def test_a_truncate_closes_what_it_took_and_leaves_what_came_after() -> None:
-    streams, log = Streams(), customers()
+    streams, log = TopologyDriver(), customers()
     streams.take(log.change("c", after=CUSTOMER), log.change("c", after=CUSTOMER | {"customer_id": 2}))
     truncate = log.change("t")
     streams.take(log.change("c", after=CUSTOMER | {"customer_id": 3}), truncate)
@@ -216,7 +216,7 @@ def test_a_truncate_closes_what_it_took_and_leaves_what_came_after() -> None:
 
 @pytest.mark.parametrize("damage", [b"{", b"\xff", b"[" * 100_000, "yesterday"])
 def test_an_order_that_cannot_be_read_is_buried_by_every_group(damage: bytes | str) -> None:
-    streams = Streams()
+    streams = TopologyDriver()
     streams.take(customers().change("t"))
     (order,) = (output for output in streams.outputs if output.topic == "bank.control")
     assert order.value is not None
@@ -228,7 +228,7 @@ def test_an_order_that_cannot_be_read_is_buried_by_every_group(damage: bytes | s
 
 
 def test_a_change_that_a_truncate_overtook_is_gone_too() -> None:
-    streams, log, money, moves = Streams(), customers(), accounts(), transactions()
+    streams, log, money, moves = TopologyDriver(), customers(), accounts(), transactions()
     late = log.change("c", after=CUSTOMER)
     late_move = moves.change("c", after=transaction())
     streams.take(log.change("t"), moves.change("t"), late, money.change("c", after=ACCOUNT), late_move)
@@ -238,14 +238,14 @@ def test_a_change_that_a_truncate_overtook_is_gone_too() -> None:
 
 
 def test_a_truncate_of_transactions_keeps_replays_of_them_away() -> None:
-    streams, money, moves = Streams(), accounts(), transactions()
+    streams, money, moves = TopologyDriver(), accounts(), transactions()
     first = moves.change("c", after=transaction())
     streams.take(money.change("c", after=ACCOUNT), first, moves.change("t"))
     assert streams.take(moves.again(first)) == []
 
 
 def test_poison_is_buried_and_its_neighbours_go_on() -> None:
-    streams, money, moves = Streams(), accounts(), transactions()
+    streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         money.change("c", after=ACCOUNT),
         moves.append(b'{"account_id":5}', b"not json"),
@@ -263,7 +263,7 @@ def test_poison_is_buried_and_its_neighbours_go_on() -> None:
 
 
 def test_a_delete_without_before_image_says_what_to_set() -> None:
-    streams, money, moves = Streams(), accounts(), transactions()
+    streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(money.change("c", after=ACCOUNT), moves.change("c", after=transaction()))
     bare = moves.change("d", before=transaction())
     assert bare.value is not None

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from agents import control, metrics, velocity
 from app.config.rules_file import load_rules
 from app.config.topics import ALERTS, CONTROL, DEAD_LETTERS, TRANSACTIONS, VELOCITY
-from app.domain.records import AlertRecord, ControlRecord, TransactionRecord, VelocityRecord, encode, key_bytes
+from app.domain.records import AlertRecord, TableCommand, TransactionRecord, VelocityRecord, encode, key_bytes
 from app.domain.times import format_us
-from app.engine.memory import MemoryPartition, Output
+from app.engine.memory import EmittedRecord, MemoryPartition
 from app.engine.partition_group import PartitionGroup, RecordHandler
 from tables.truncations import TRUNCATIONS
-from tables.velocity import TABLES
+from tables.velocity_events import TABLES
 from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, START_US, naive_windows, transaction
 
 RULES = load_rules(None)
@@ -51,19 +51,19 @@ class Agent:
         self.partition = MemoryPartition(GROUP, 1)
         self.handlers: dict[str, RecordHandler] = {
             TRANSACTIONS.name: velocity.handler(RULES, cached_events),
-            CONTROL.name: control.handler({"transactions": velocity.truncated}),
+            CONTROL.name: control.handler({"transactions": velocity.truncate}),
         }
 
-    def raw(self, *records: Record, now_us: int = START_US) -> list[Output]:
+    def raw(self, *records: Record, now_us: int = START_US) -> list[EmittedRecord]:
         return self.partition.process(records, self.handlers, now_us=now_us)
 
-    def send(self, *records: TransactionRecord, now_us: int = START_US) -> list[Output]:
+    def send(self, *records: TransactionRecord, now_us: int = START_US) -> list[EmittedRecord]:
         return self.raw(
             *(Record(encode(record), key_bytes("customer_id", record.customer_id)) for record in records), now_us=now_us
         )
 
-    def truncate(self, lsn: int, table: str = "transactions") -> list[Output]:
-        order = ControlRecord("truncate", table, replace(transaction(1).source, lsn=lsn))
+    def truncate(self, lsn: int, table: str = "transactions") -> list[EmittedRecord]:
+        order = TableCommand("truncate", table, replace(transaction(1).source, lsn=lsn))
         return self.raw(Record(encode(order), None, topic=CONTROL.name))
 
     @property
@@ -71,15 +71,15 @@ class Agent:
         return dict(self.partition.store.scan("velocity"))
 
 
-def alerts(outputs: Sequence[Output]) -> list[AlertRecord]:
+def alerts(outputs: Sequence[EmittedRecord]) -> list[AlertRecord]:
     return [msgspec.json.decode(it.value or b"", type=AlertRecord) for it in outputs if it.topic == ALERTS.name]
 
 
-def velocities(outputs: Sequence[Output]) -> list[VelocityRecord]:
+def velocities(outputs: Sequence[EmittedRecord]) -> list[VelocityRecord]:
     return [msgspec.json.decode(it.value or b"", type=VelocityRecord) for it in outputs if it.topic == VELOCITY.name]
 
 
-def _bytes(output: Output) -> tuple[str, int, bytes]:
+def _bytes(output: EmittedRecord) -> tuple[str, int, bytes]:
     return output.topic, output.partition, output.value or b""
 
 

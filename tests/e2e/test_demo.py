@@ -21,7 +21,7 @@ from app.config.settings import KafkaSettings, SourceSettings
 from app.config.topics import ALERTS, TRANSACTIONS, TRANSACTIONS_CDC
 from app.domain.money import to_minor
 from app.domain.records import AlertRecord, TransactionRecord
-from app.domain.screening import Change, screen
+from app.domain.screening import TransactionChange, screen
 from app.domain.velocity import History
 from app.engine.committed_reader import committed_reader
 from app.local.stack.part import BACKENDS, WORKERS
@@ -163,7 +163,7 @@ def test_alerts_are_those_of_a_recomputation_from_scratch_each_once(run: Run, st
     expected = [
         alert
         for record in transactions(stack)
-        for alert in screen(histories[record.customer_id], Change.of(record), rules, now_us=0).alerts
+        for alert in screen(histories[record.customer_id], TransactionChange.of(record), rules, now_us=0).alerts
     ]
     assert len(expected) > 0
     assert {(a.alert_id, a.rule, a.customer_id, a.explanation) for a in found} == {

@@ -81,7 +81,7 @@ def run_rows(arguments: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def say_outcome(outcome: results.Outcome) -> None:
+def say_outcome(outcome: results.FaultResult) -> None:
     """One line, and what went wrong."""
     recovery = outcome.recovery_s
     say(

@@ -13,10 +13,10 @@ from app.config.settings import KafkaSettings, PostgresSettings, SourceSettings
 from app.local.stack.part import BACKENDS, Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import DEFAULT
-from tests.faults.keeper import Keeper, tail
-from tests.faults.ledger import Ledger
+from tests.faults.confirmed_transactions import ConfirmedTransactions
 from tests.faults.load import Load
 from tests.faults.recovery import Recovery
+from tests.faults.worker_supervisor import WorkerSupervisor, tail
 from tests.support.machine.clients import admin_query
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.streams.workers import SESSION_TIMEOUT_MS
@@ -39,9 +39,9 @@ class Bank:
     stack: Stack
     environment: Mapping[str, str]
     home: Path
-    keeper: Keeper
+    keeper: WorkerSupervisor
     load: Load
-    ledger: Ledger
+    ledger: ConfirmedTransactions
     recovery: Recovery
     chance: random.Random
 
@@ -72,10 +72,10 @@ def bank(*, seed: int, streams_workers: int, environment: Mapping[str, str] | No
         variables = {**stack.environment(), **TUNING, **_overrides(), **(environment or {})}
         home = stack.home.path / "faults"
         home.mkdir(mode=0o700)
-        ledger = Ledger()
+        ledger = ConfirmedTransactions()
         load = Load(settings_of(variables, PostgresSettings), ledger, seed)
         with (
-            Keeper(variables, home) as keeper,
+            WorkerSupervisor(variables, home) as keeper,
             Recovery(settings_of(variables, KafkaSettings)) as recovery,
         ):
             try:

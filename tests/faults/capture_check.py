@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.faults.ledger import Changes, Ledger, Op, TableName
-from tests.faults.verdict import Verdict
+from tests.faults.confirmed_transactions import Changes, ConfirmedTransactions, Op, TableName
+from tests.faults.violations import Violations
 
 INJECTED: Final = "injected"
 """Header of a record that a fault wrote into a CDC topic itself: the ledger knows nothing of it."""
@@ -51,7 +51,7 @@ class Captured:
         rows, total = changes.get(kind, (0, 0))
         changes[kind] = (rows + 1, total + getattr(row, f"{table[:-1]}_id"))
 
-    def settle(self, ledger: Ledger, verdict: Verdict) -> None:
+    def settle(self, ledger: ConfirmedTransactions, verdict: Violations) -> None:
         """Hold it to what was confirmed."""
         missing, differing = ledger.settle(self._transactions)
         for xid, changes in missing.items():

@@ -18,12 +18,12 @@ from app.config.topics import (
     TRANSACTIONS_CDC,
     VELOCITY,
 )
-from app.engine.memory import Output
+from app.engine.memory import EmittedRecord
 from tests.faults.capture_check import Captured
 from tests.faults.logs import Reader, Seen, beginning
-from tests.faults.oracle import Oracle, passed_account
+from tests.faults.oracle import Oracle, forwarded_account
 from tests.faults.topic_check import Held, difference, identity, normal
-from tests.faults.verdict import Verdict
+from tests.faults.violations import Violations
 from tests.support.catalogue import CATALOGUE
 
 IN_ORDER: Final = (SCD2_ACCOUNTS.name, SCD2_CUSTOMERS.name, VELOCITY.name, ALERTS.name)
@@ -44,10 +44,10 @@ class Derived:
         self._numbers = range(kafka.partitions)
         self._second_look = beginning(TopicPartition(TRANSACTIONS.name, number) for number in self._numbers)
         self._held = {tp: Held(tp) for tp in seen if tp.topic in IN_ORDER}
-        self._letters: list[Output] = []
-        self._orders: list[Output] = []
+        self._letters: list[EmittedRecord] = []
+        self._orders: list[EmittedRecord] = []
 
-    async def run(self, reader: Reader, verdict: Verdict) -> None:
+    async def run(self, reader: Reader, verdict: Violations) -> None:
         """Everything that has come since the last time."""
         self._letters, self._orders = [], []
         joined, actual = await self._passed_on(reader)
@@ -75,7 +75,7 @@ class Derived:
         joined: dict[int, int],
         reader: Reader,
         expected: dict[tuple[int, int], list[tuple[bytes, int]]],
-        verdict: Verdict,
+        verdict: Violations,
     ) -> None:
         oracle = self._oracle.accounts[number]
         accounts = [record async for page in self._page(reader, ACCOUNTS.name, number) for record in page]
@@ -84,7 +84,7 @@ class Derived:
             await self._emitted(number, outputs, reader)
             for output in outputs:
                 if output.topic == TRANSACTIONS.name:
-                    account = passed_account(output)[0].account_id
+                    account = forwarded_account(output)[0].account_id
                     named = b"%d %b" % (output.partition, identity(output.key, output.value))
                     expected[number, account].append((named, hash(output.value)))
         for where in oracle.unexplained:
@@ -113,7 +113,7 @@ class Derived:
         for number in self._numbers:
             async for page in self._page(reader, TRANSACTIONS.name, number):
                 for record in page:
-                    passed, state = passed_account(record)
+                    passed, state = forwarded_account(record)
                     joined[passed.source.partition][passed.source.offset] = state
                     named = b"%d %b" % (number, identity(record.key, record.value))
                     actual[passed.source.partition, passed.account_id].append(
@@ -136,9 +136,9 @@ class Derived:
         self._seen[tp].add(taken)
         return taken
 
-    async def _emitted(self, number: int, outputs: list[Output], reader: Reader) -> None:
+    async def _emitted(self, number: int, outputs: list[EmittedRecord], reader: Reader) -> None:
         """Hold what topics must have next to what they have; note what has no order."""
-        by_topic: dict[str, list[Output]] = defaultdict(list)
+        by_topic: dict[str, list[EmittedRecord]] = defaultdict(list)
         for output in outputs:
             by_topic[output.topic].append(output)
         for topic in IN_ORDER:
@@ -149,7 +149,7 @@ class Derived:
         self._orders += by_topic[CONTROL.name]
 
     async def _unordered(
-        self, reader: Reader, topic: str, outputs: list[Output], verdict: Verdict
+        self, reader: Reader, topic: str, outputs: list[EmittedRecord], verdict: Violations
     ) -> dict[int, list[Any]]:
         """A topic that several partitions write to, each in its own time. Answers what it has, by partition."""
         must = [(identity(o.key, o.value), hash(normal(o.value))) for o in outputs]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from app.engine.exits import FENCED, RETRY
 from tests.faults.bank import Bank
-from tests.faults.keeper import KILLED
+from tests.faults.worker_supervisor import KILLED
 
 ORDINARY_EXITS = frozenset({KILLED, 0, FENCED, RETRY})
 """How workers may end while things fail around them. Not by a defect (70) or a gap in a log (73): a row that expects those says so."""

@@ -9,12 +9,12 @@ from aiokafka import TopicPartition
 
 from app.config.settings import S3Settings
 from app.errors import ContinuityError
-from sinks.audit import audit
 from sinks.base import ChainKey, LakeObject
 from sinks.chain import chains
+from sinks.chain_verification import verify_chain
 from sinks.s3 import S3Store
 from tests.faults.logs import Seen, digest
-from tests.faults.verdict import Verdict
+from tests.faults.violations import Violations
 from tests.support.catalogue import CATALOGUE
 
 CONCURRENT_CHAINS: Final = 4
@@ -26,7 +26,7 @@ class Lake:
     def __init__(self) -> None:
         self._audited: dict[ChainKey, LakeObject] = {}
 
-    async def run(self, settings: S3Settings, seen: Mapping[TopicPartition, Seen], verdict: Verdict) -> None:
+    async def run(self, settings: S3Settings, seen: Mapping[TopicPartition, Seen], verdict: Violations) -> None:
         """Everything behind what was audited before."""
         store, slots = S3Store(settings), asyncio.Semaphore(CONCURRENT_CHAINS)
         try:
@@ -41,7 +41,13 @@ class Lake:
             await store.close()
 
     async def _chain(
-        self, store: S3Store, slots: asyncio.Semaphore, seen: Seen, keys: list[ChainKey], where: str, verdict: Verdict
+        self,
+        store: S3Store,
+        slots: asyncio.Semaphore,
+        seen: Seen,
+        keys: list[ChainKey],
+        where: str,
+        verdict: Violations,
     ) -> None:
         offsets, digests = array("q"), array("Q")
         if len(keys) > 1:
@@ -49,7 +55,7 @@ class Lake:
         async with slots:
             try:
                 for key in keys:
-                    async for found, rows in audit(store, key, self._audited.get(key)):
+                    async for found, rows in verify_chain(store, key, self._audited.get(key)):
                         offsets.extend(row.offset for row in rows)
                         digests.extend(digest(row.key_bytes(), row.value_bytes()) for row in rows)
                         self._audited[key] = found

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from app.config.settings import PostgresSettings
-from tests.faults.ledger import Ledger, Statement, Writer
+from tests.faults.confirmed_transactions import ConfirmedTransactions, Statement, Writer
 
 CUSTOMERS: Final = 2_000
 ACCOUNTS: Final = 2 * CUSTOMERS
@@ -107,7 +107,7 @@ Made = list[Statement]
 class Load:
     """A thread that writes to one bank. `rate` is in row changes a second; `hot_percent` of the payments go to one account."""
 
-    def __init__(self, settings: PostgresSettings, ledger: Ledger, seed: int) -> None:
+    def __init__(self, settings: PostgresSettings, ledger: ConfirmedTransactions, seed: int) -> None:
         self._chance = random.Random(seed)
         self._stopping = threading.Event()
         self._settings = settings

@@ -17,8 +17,8 @@ import msgspec
 
 from app.config.settings import KafkaSettings, WorkerSettings
 from app.config.topics import TRANSACTIONS
-from app.engine.memory import MemoryPartition, Output
-from app.topology.handlers import members
+from app.engine.memory import EmittedRecord, MemoryPartition
+from app.topology.handlers import build_topology
 from tables.rows import ACCOUNTS
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
@@ -41,7 +41,7 @@ class _Position(msgspec.Struct):
     offset: int
 
 
-class Passed(msgspec.Struct):
+class ForwardedRecord(msgspec.Struct):
     """What of a record of `bank.transactions` says where it comes from and which account it was joined to."""
 
     op: str
@@ -52,7 +52,7 @@ class Passed(msgspec.Struct):
 
 _keys = msgspec.json.Decoder(_Key)
 _rows = msgspec.json.Decoder(_Row)
-passed_on = msgspec.json.Decoder(Passed).decode
+decode_forwarded = msgspec.json.Decoder(ForwardedRecord).decode
 
 
 def attributes(row: Mapping[str, msgspec.Raw]) -> int:
@@ -72,7 +72,7 @@ class AccountsOracle:
 
     def process(
         self, accounts: list[Any], transactions: Iterable[Any], joined: Mapping[int, int]
-    ) -> Iterator[list[Output]]:
+    ) -> Iterator[list[EmittedRecord]]:
         """Both topics; `joined` has, by the offset of a transaction's change, the account state that its actual records carry."""
         candidates: dict[int, list[tuple[int, int]]] = {}
         for position, record in enumerate(accounts):
@@ -104,14 +104,14 @@ class AccountsOracle:
         yield self._run(run)
         yield from self._chunks(accounts[taken:])
 
-    def _chunks(self, records: list[Any]) -> Iterator[list[Output]]:
+    def _chunks(self, records: list[Any]) -> Iterator[list[EmittedRecord]]:
         for start in range(0, len(records), CHUNK):
             chunk = records[start : start + CHUNK]
             for record in chunk:
                 self._current.pop(_keys.decode(record.key).account_id, None)
             yield self._run(chunk)
 
-    def _run(self, records: list[Any]) -> list[Output]:
+    def _run(self, records: list[Any]) -> list[EmittedRecord]:
         return self.partition.process(records, self.handlers) if records else []
 
     def _state(self, account_id: int) -> int:
@@ -129,7 +129,7 @@ class CustomersOracle:
     partition: MemoryPartition
     handlers: Mapping[str, Any]
 
-    def process(self, records: list[Any]) -> list[Output]:
+    def process(self, records: list[Any]) -> list[EmittedRecord]:
         """A run of records of one topic."""
         return self.partition.process(records, self.handlers)
 
@@ -140,7 +140,7 @@ class Oracle:
     def __init__(self, environment: Mapping[str, str]) -> None:
         kafka = settings_of(environment, KafkaSettings)
         settings = settings_of(environment, WorkerSettings).model_copy(update={"native": False})
-        composed = {entry[0].name: entry for entry in members(CATALOGUE, settings, kafka)}
+        composed = {entry[0].name: entry for entry in build_topology(CATALOGUE, settings, kafka)}
         (accounts, of_accounts), (customers, of_customers) = composed["by-account"], composed["by-customer"]
         self.groups = (accounts, customers)
         numbers = range(kafka.partitions)
@@ -154,9 +154,9 @@ class Oracle:
                 yield name, one.partition
 
 
-def passed_account(record: Any) -> tuple[Passed, int]:
+def forwarded_account(record: Any) -> tuple[ForwardedRecord, int]:
     """A record of `bank.transactions`, and what stands for its account's state."""
     if record.topic != TRANSACTIONS.name:
         raise ValueError(record.topic)
-    found = passed_on(record.value)
+    found = decode_forwarded(record.value)
     return found, hash(bytes(found.account))

@@ -6,9 +6,9 @@ from collections import Counter
 from typing import Final
 
 from tests.faults.fault import Fault, NotFiredError, nothing
-from tests.faults.keeper import KILLED
-from tests.faults.results import Outcome
+from tests.faults.results import FaultResult
 from tests.faults.run import Runner
+from tests.faults.worker_supervisor import KILLED
 
 NAME: Final = "random"
 DOES: Final = "a seeded sequence of faults, rebalances and changes of the load, faults upon faults"
@@ -21,11 +21,11 @@ HOT_CHANCE: Final = 0.1
 SHAPE_EVERY_S: Final = 12.0
 
 
-def run(runner: Runner, rows: dict[str, Fault], *, seconds: float, events: int) -> Outcome:
+def run(runner: Runner, rows: dict[str, Fault], *, seconds: float, events: int) -> FaultResult:
     """`events`: how many row changes there shall be by the end. Faults that need a preparation are not drawn."""
     bank, chance = runner.bank, random.Random(runner.seed)
     faults = [row for row in rows.values() if row.weight and row.around is nothing]
-    outcome = Outcome(NAME, 0, DOES, HOLDS, seed=runner.seed, minutes=round(seconds / 60, 2))
+    outcome = FaultResult(NAME, 0, DOES, HOLDS, seed=runner.seed, minutes=round(seconds / 60, 2))
     began, before, exits = time.monotonic(), bank.ledger.rows, len(bank.keeper.exits())
     end, shaped, fired, moments = began + seconds, 0.0, Counter[str](), list[float]()
     bank.load.start(round(events / seconds))

@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.faults import random_mode, results
 from tests.faults.fault import Fault
-from tests.faults.results import Outcome
+from tests.faults.results import FaultResult
 from tests.support.paths import PROJECT
 
 PAGE: Final = PROJECT / "docs" / "FAULTS.md"
@@ -20,7 +20,7 @@ def write(paths: Iterable[Path], rows: Mapping[str, Fault]) -> None:
     PAGE.write_text(page(outcomes, rows), encoding="utf-8")
 
 
-def page(outcomes: Iterable[Outcome], rows: Mapping[str, Fault]) -> str:
+def page(outcomes: Iterable[FaultResult], rows: Mapping[str, Fault]) -> str:
     """Its text."""
     listed = list(outcomes)
     last = {outcome.name: outcome for outcome in listed if outcome.name != random_mode.NAME}
@@ -43,7 +43,7 @@ def page(outcomes: Iterable[Outcome], rows: Mapping[str, Fault]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _row(row: Fault, outcome: Outcome | None) -> str:
+def _row(row: Fault, outcome: FaultResult | None) -> str:
     head = f"| {row.number} | **{row.name}**: {row.does}. *{row.holds}* |"
     if outcome is None:
         return f"{head} | | | | | | |"
@@ -56,7 +56,7 @@ def _row(row: Fault, outcome: Outcome | None) -> str:
     )
 
 
-def _random(outcome: Outcome) -> str:
+def _random(outcome: FaultResult) -> str:
     held = "" if outcome.good else " **did not hold**"
     return (
         f"| {outcome.seed}{held} | {outcome.minutes:g} | {outcome.kills} | {outcome.fired} | {outcome.events:,} | {outcome.lost} | "

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 
-class Outcome(msgspec.Struct):
+class FaultResult(msgspec.Struct):
     """One row of the table, or one random run."""
 
     name: str
@@ -51,7 +51,7 @@ class Results(msgspec.Struct):
 
     seed: int
     streams_workers: int
-    rows: list[Outcome] = msgspec.field(default_factory=list)
+    rows: list[FaultResult] = msgspec.field(default_factory=list)
 
 
 def write(results: Results, path: Path) -> None:

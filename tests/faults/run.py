@@ -12,34 +12,34 @@ from app.config.settings import SnowflakeSettings
 from app.config.topics import VELOCITY
 from app.proof.reconcile import barrier
 from app.proof.reconcile.report import ReconcileError
-from app.proof.reconcile.warehouse import Warehouse
+from app.proof.reconcile.warehouse import WarehouseReader
 from sinks.base import SinkError
 from tests.faults.bank import Bank
-from tests.faults.draining import Drain, StuckError
+from tests.faults.catch_up import CatchUp, CatchUpTimeoutError
 from tests.faults.fault import Fault, Firing
-from tests.faults.keeper import KILLED, tail
-from tests.faults.results import Outcome
+from tests.faults.results import FaultResult
 from tests.faults.verify import Verifier
+from tests.faults.worker_supervisor import KILLED, tail
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
 
 RECOVERY_TIMEOUT_S: Final = 300.0
 DRAIN_TIMEOUT_S: Final = 900.0
 
-Say = Callable[[str], object]
+OnProgress = Callable[[str], object]
 
 
 class Runner:
     """One bank and what is run on it, one row after the other; each is verified on its own, from where the one before ended."""
 
-    def __init__(self, bank: Bank, seed: int, say: Say) -> None:
+    def __init__(self, bank: Bank, seed: int, say: OnProgress) -> None:
         self.bank, self.seed, self.say = bank, seed, say
-        self._drain, self._verifier = Drain(bank), Verifier(bank)
+        self._drain, self._verifier = CatchUp(bank), Verifier(bank)
         self._exits = 0
 
-    def run(self, fault: Fault) -> Outcome:
+    def run(self, fault: Fault) -> FaultResult:
         """Fire the fault as often as its row says, and verify."""
-        outcome = Outcome(fault.name, fault.number, fault.does, fault.holds, stopped=fault.stops, seed=self.seed)
+        outcome = FaultResult(fault.name, fault.number, fault.does, fault.holds, stopped=fault.stops, seed=self.seed)
         began, rows = time.monotonic(), self.bank.ledger.rows
         with fault.around(self.bank):
             self.bank.load.start(fault.rate)
@@ -54,11 +54,11 @@ class Runner:
         self.conclude(outcome, fault, drained=drained, began=began, rows=rows)
         return outcome
 
-    def finish(self, outcome: Outcome, fault: Fault, *, began: float, rows: int) -> None:
+    def finish(self, outcome: FaultResult, fault: Fault, *, began: float, rows: int) -> None:
         """Drain and verify, when the load has stopped. `rows` is how many row changes there were when it began."""
         self.conclude(outcome, fault, drained=self._drained(outcome), began=began, rows=rows)
 
-    def conclude(self, outcome: Outcome, fault: Fault, *, drained: bool, began: float, rows: int) -> None:
+    def conclude(self, outcome: FaultResult, fault: Fault, *, drained: bool, began: float, rows: int) -> None:
         """Verify what was drained, and judge how workers ended."""
         if drained:
             started = time.monotonic()
@@ -70,7 +70,7 @@ class Runner:
         outcome.events = self.bank.ledger.rows - rows
         outcome.seconds = round(time.monotonic() - began, 1)
 
-    def _fire(self, fault: Fault, outcome: Outcome) -> None:
+    def _fire(self, fault: Fault, outcome: FaultResult) -> None:
         chance = random.Random(f"{self.seed}/{fault.name}")
         for _ in range(fault.times):
             time.sleep(chance.uniform(*fault.pause_s))
@@ -81,7 +81,7 @@ class Runner:
             if fault.recovers:
                 self._recover(firing, outcome)
 
-    def _recover(self, firing: Firing, outcome: Outcome) -> None:
+    def _recover(self, firing: Firing, outcome: FaultResult) -> None:
         eventually(
             lambda: self.bank.recovery.since(firing.at) is not None,
             timeout_s=RECOVERY_TIMEOUT_S,
@@ -91,20 +91,20 @@ class Runner:
         outcome.recovery_s.append(round(self.bank.recovery.since(firing.at) or 0.0, 2))
         wanted = self.bank.recovery.offsets(firing.at)
         ids = asyncio.run(barrier.topic_ids(self.bank.kafka, [VELOCITY.name]))
-        with contextlib.closing(Warehouse(settings_of(self.bank.environment, SnowflakeSettings))) as warehouse:
+        with contextlib.closing(WarehouseReader(settings_of(self.bank.environment, SnowflakeSettings))) as warehouse:
             barrier.wait_for_ledger(warehouse, wanted, ids, timeout_s=RECOVERY_TIMEOUT_S, say=lambda _: None)
         outcome.landed_s.append(round(time.time() - firing.at, 2))
 
-    def _drained(self, outcome: Outcome) -> bool:
+    def _drained(self, outcome: FaultResult) -> bool:
         """Whether everything came out; if not, there is nothing to be verified: what is missing may still be on its way."""
         try:
             outcome.drain_s = round(self._drain.run(DRAIN_TIMEOUT_S), 2)
-        except StuckError as error:
+        except CatchUpTimeoutError as error:
             outcome.problems.append(str(error))
             return False
         return True
 
-    def _judge_exits(self, fault: Fault, outcome: Outcome) -> None:
+    def _judge_exits(self, fault: Fault, outcome: FaultResult) -> None:
         ended = self.bank.keeper.exits(self._exits)
         self._exits += len(ended)
         outcome.exits = {str(code): count for code, count in sorted(Counter(end.code for end in ended).items())}

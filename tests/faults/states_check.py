@@ -6,7 +6,7 @@ from app.config.settings import KafkaSettings
 from app.engine.partition_group import POSITIONS
 from tests.faults.logs import Reader, beginning
 from tests.faults.oracle import Oracle
-from tests.faults.verdict import Verdict
+from tests.faults.violations import Violations
 
 
 class States:
@@ -23,7 +23,7 @@ class States:
         self._folded: dict[TopicPartition, dict[bytes, bytes]] = {tp: {} for tp in self._changelogs}
         self._positions = beginning(self._changelogs)
 
-    async def run(self, verdict: Verdict) -> None:
+    async def run(self, verdict: Violations) -> None:
         """Fold what has come since the last time, and compare every key."""
         async with Reader(self._kafka, self._positions) as reader:
             for tp, folded in self._folded.items():

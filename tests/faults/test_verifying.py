@@ -8,17 +8,17 @@ from aiokafka import TopicPartition
 
 from app.config.settings import KafkaSettings, WorkerSettings
 from app.config.topics import ACCOUNTS, TRANSACTIONS
-from app.engine.memory import MemoryPartition, Output
-from app.topology.handlers import members
+from app.engine.memory import EmittedRecord, MemoryPartition
+from app.topology.handlers import build_topology
 from tests.faults.capture_check import INJECTED, Captured
-from tests.faults.ledger import Ledger
-from tests.faults.oracle import AccountsOracle, passed_account
+from tests.faults.confirmed_transactions import ConfirmedTransactions
+from tests.faults.oracle import AccountsOracle, forwarded_account
 from tests.faults.report import page
-from tests.faults.results import Outcome
+from tests.faults.results import FaultResult
 from tests.faults.rows import table
 from tests.faults.topic_check import Held, identity
-from tests.faults.verdict import Verdict
-from tests.support.bank.cdc import Log, Record, envelope
+from tests.faults.violations import Violations
+from tests.support.bank.cdc import CdcLog, Record, envelope
 from tests.support.catalogue import CATALOGUE
 
 TP = TopicPartition("bank.alerts", 0)
@@ -28,7 +28,7 @@ SEED = 5
 def accounts_and_transactions() -> tuple[list[Record], list[Record]]:
     """Accounts whose rows change between their transactions; some transactions come before their account, some come twice."""
     chance = random.Random(SEED)
-    money, moves = Log("accounts", "account_id"), Log("transactions", "account_id", lsn=10**6)
+    money, moves = CdcLog("accounts", "account_id"), CdcLog("transactions", "account_id", lsn=10**6)
     for step in range(400):
         account = chance.randrange(8)
         row = {"account_id": account, "customer_id": account, "currency": "EUR", "balance": f"{chance.randrange(3)}.00"}
@@ -44,16 +44,16 @@ def accounts_and_transactions() -> tuple[list[Record], list[Record]]:
 
 
 def group() -> tuple[MemoryPartition, dict[str, object]]:
-    composed = members(CATALOGUE, WorkerSettings(), KafkaSettings().model_copy(update={"partitions": 1}))
+    composed = build_topology(CATALOGUE, WorkerSettings(), KafkaSettings().model_copy(update={"partitions": 1}))
     by_account, handlers = next(entry[:2] for entry in composed if entry[0].name == "by-account")
     return MemoryPartition(by_account, 0), dict(handlers)
 
 
-def worker(money: list[Record], moves: list[Record], seed: int) -> list[Output]:
+def worker(money: list[Record], moves: list[Record], seed: int) -> list[EmittedRecord]:
     """What a worker emits that takes both topics in an order of its own."""
     chance = random.Random(seed)
     partition, handlers = group()
-    queues, outputs = [list(money), list(moves)], list[Output]()
+    queues, outputs = [list(money), list(moves)], list[EmittedRecord]()
     while any(queues):
         queue = chance.choice([queue for queue in queues if queue])
         count = chance.randint(1, 30)
@@ -63,21 +63,21 @@ def worker(money: list[Record], moves: list[Record], seed: int) -> list[Output]:
 
 
 def explained(
-    money: list[Record], moves: list[Record], actual: list[Output]
+    money: list[Record], moves: list[Record], actual: list[EmittedRecord]
 ) -> tuple[dict[int, list[bytes]], list[str]]:
     """What the oracle makes of both topics, given what was emitted."""
     partition, handlers = group()
     oracle = AccountsOracle(partition, handlers)
-    joined = {passed.source.offset: state for passed, state in map(passed_account, actual)}
+    joined = {passed.source.offset: state for passed, state in map(forwarded_account, actual)}
     outputs = [output for emitted in oracle.process(money, moves, joined) for output in emitted]
     return by_account([output for output in outputs if output.topic == TRANSACTIONS.name]), oracle.unexplained
 
 
-def by_account(outputs: list[Output]) -> dict[int, list[bytes]]:
+def by_account(outputs: list[EmittedRecord]) -> dict[int, list[bytes]]:
     found: dict[int, list[bytes]] = defaultdict(list)
     for output in outputs:
         assert output.value is not None
-        found[passed_account(output)[0].account_id].append(output.value)
+        found[forwarded_account(output)[0].account_id].append(output.value)
     return found
 
 
@@ -100,7 +100,7 @@ def test_the_oracle_does_not_explain_a_state_of_an_account_that_was_over() -> No
         assert output.value is not None
         broken = output.value.replace(b'"balance":"2.00"', b'"balance":"9.00"')
         if broken != output.value:
-            changed = Output(output.topic, output.partition, output.key, broken, output.timestamp)
+            changed = EmittedRecord(output.topic, output.partition, output.key, broken, output.timestamp)
             actual[actual.index(output)] = changed
             break
     expected, unexplained = explained(money, moves, actual)
@@ -113,8 +113,8 @@ def alert(number: int, score: str = "0.5", clock: str = "2026-03-02T09:00:00Z") 
     return Record("bank.alerts", value.encode(), b'{"customer_id":1}', offset=number)
 
 
-def output(record: Record) -> Output:
-    return Output(record.topic, record.partition, record.key, record.value, 0)
+def output(record: Record) -> EmittedRecord:
+    return EmittedRecord(record.topic, record.partition, record.key, record.value, 0)
 
 
 RIGHT = [alert(number) for number in range(6)]
@@ -135,7 +135,7 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_a_topic_is_held_to_what_it_must_have(case: str) -> None:
     there, figures = WRONG[case]
-    held, verdict = Held(TP), Verdict()
+    held, verdict = Held(TP), Violations()
     for start in range(0, 6, 2):  # as it is read: as many as must be there, and what is left at the end
         held.compare([output(record) for record in RIGHT[start : start + 2]], there[start : start + 2])
     if there[6:]:
@@ -171,7 +171,7 @@ CAPTURED = {
 @pytest.mark.parametrize("case", CAPTURED)
 def test_capture_is_held_to_what_was_committed(case: str) -> None:
     records, figures = CAPTURED[case]
-    ledger, captured, verdict = Ledger(), Captured(), Verdict()
+    ledger, captured, verdict = ConfirmedTransactions(), Captured(), Violations()
     ledger.confirm(1, {("accounts", "c"): (2, 21)})
     ledger.confirm(2, {("accounts", "c"): (1, 12)})
     for record in records:
@@ -181,7 +181,7 @@ def test_capture_is_held_to_what_was_committed(case: str) -> None:
 
 
 def test_a_transaction_that_comes_again_later_is_doubled() -> None:
-    ledger, captured, verdict = Ledger(), Captured(), Verdict()
+    ledger, captured, verdict = ConfirmedTransactions(), Captured(), Violations()
     ledger.confirm(2, {("accounts", "c"): (1, 12)})
     for figures in ((0, 0, 0), (0, 1, 0)):
         captured.add("accounts", change(2, 12))
@@ -192,7 +192,10 @@ def test_a_transaction_that_comes_again_later_is_doubled() -> None:
 def test_the_page_has_a_line_for_every_row_of_the_table_and_says_when_one_did_not_hold() -> None:
     rows = table()
     text = page(
-        [Outcome("worker-killed", 1, "", "", fired=3, events=1_000, lost=2), Outcome("random", 0, "", "", fired=9)],
+        [
+            FaultResult("worker-killed", 1, "", "", fired=3, events=1_000, lost=2),
+            FaultResult("random", 0, "", "", fired=9),
+        ],
         rows,
     )
     assert all(f"**{name}**" in text for name in rows)

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from app.engine.memory import Output
-from tests.faults.verdict import Verdict
+from app.engine.memory import EmittedRecord
+from tests.faults.violations import Violations
 
 CLOCKS: Final = re.compile(rb'"(detected_at|failed_at)":"[^"]*"')
 """What a record says of the clock of the worker that made it: the one thing that is no function of the input."""
@@ -43,7 +43,7 @@ class Held:
         """Whether a difference has been seen."""
         return bool(self.expected or self.actual)
 
-    def compare(self, outputs: Sequence[Output], records: Sequence[Any]) -> None:
+    def compare(self, outputs: Sequence[EmittedRecord], records: Sequence[Any]) -> None:
         """The next that must be there, and as many of those that are."""
         if (
             not self.differs
@@ -58,7 +58,7 @@ class Held:
         self.expected += [(identity(o.key, o.value), hash(normal(o.value))) for o in outputs]
         self.actual += [(identity(r.key, r.value), hash(normal(r.value)), r.offset) for r in records]
 
-    def judge(self, verdict: Verdict) -> None:
+    def judge(self, verdict: Violations) -> None:
         """Say what differs, and begin anew."""
         if self.differs:
             difference(f"{self.tp.topic}/{self.tp.partition}", self.expected, self.actual, verdict)
@@ -66,7 +66,7 @@ class Held:
 
 
 def difference(
-    where: str, expected: Iterable[tuple[bytes, int]], actual: Iterable[tuple[bytes, int, int]], verdict: Verdict
+    where: str, expected: Iterable[tuple[bytes, int]], actual: Iterable[tuple[bytes, int, int]], verdict: Violations
 ) -> None:
     """What is lost, doubled, wrong or out of order between two lists of records."""
     must, there = list(expected), list(actual)

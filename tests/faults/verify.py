@@ -22,7 +22,7 @@ from tests.faults.lake_check import Lake
 from tests.faults.logs import Reader, Seen, beginning
 from tests.faults.oracle import Oracle
 from tests.faults.states_check import States
-from tests.faults.verdict import Verdict
+from tests.faults.violations import Violations
 from tests.faults.warehouse_check import hold_warehouse
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
@@ -44,12 +44,12 @@ class Verifier:
         self._states = States(oracle, self._kafka)
         self._lake = Lake()
 
-    def run(self) -> Verdict:
+    def run(self) -> Violations:
         """Everything that has come since the last time."""
         return asyncio.run(self._run())
 
-    async def _run(self) -> Verdict:
-        verdict, environment = Verdict(), self._bank.environment
+    async def _run(self) -> Violations:
+        verdict, environment = Violations(), self._bank.environment
         async with Reader(self._kafka, self._positions) as reader:
             await self._derived.run(reader, verdict)
         self._captured.settle(self._bank.ledger, verdict)

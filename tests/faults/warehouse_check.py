@@ -11,11 +11,11 @@ from sinks.reading import WarehouseReader
 from sinks.relations import relation
 from sinks.sessions import open_reader
 from tests.faults.logs import Seen
-from tests.faults.verdict import Verdict
+from tests.faults.violations import Violations
 from tests.support.catalogue import CATALOGUE
 
 
-def hold_warehouse(settings: SnowflakeSettings, seen: Mapping[TopicPartition, Seen], verdict: Verdict) -> None:
+def hold_warehouse(settings: SnowflakeSettings, seen: Mapping[TopicPartition, Seen], verdict: Violations) -> None:
     """Each landing table has each offset of its topics once."""
     with open_reader(settings) as reader:
         for landing, topics in itertools.groupby(
@@ -39,7 +39,7 @@ def _landed(
     offsets: "array[int]",
     found: Mapping[TopicPartition, tuple[int, int, int]],
     reader: WarehouseReader,
-    verdict: Verdict,
+    verdict: Violations,
 ) -> None:
     if found.get(tp, (0, 0, 0)) == (len(offsets), len(offsets), sum(offsets)):
         return

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from app.local.stack.home import explained
+from app.local.stack.home import os_errors_as_home_errors
 from app.local.stack.ports import choose
 
 PROJECT: Final = Path(__file__).resolve().parents[3]
@@ -40,7 +40,7 @@ class Dashboard:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BANKSTREAM_")}
         given = {name: value for name, value in {**os.environ, **self._environment}.items() if name.startswith(NEEDED)}
         command = [sys.executable, "-m", "ops.dashboard", "--port", str(port), "--owner", str(os.getpid())]
-        with explained(self._log), self._log.open("ab") as log:
+        with os_errors_as_home_errors(self._log), self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=PROJECT, env=inherited | given, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )  # fmt: skip

@@ -23,8 +23,8 @@ from app.config.topics import (
 from app.domain.records import AlertRecord, Scd2Open, Scd2Record
 from app.domain.times import parse_us
 from app.engine.committed_reader import committed_reader
-from app.local.demo.board import CDC, DERIVED, OBJECTS, Board
-from app.local.demo.coverage import Coverage
+from app.local.demo.demo_state import CDC, DERIVED, OBJECTS, DemoState
+from app.local.demo.load_latency import LoadLatency
 from app.proof.reconcile.barrier import partitions_of
 
 FETCH_TIMEOUT_MS: Final = 100
@@ -72,12 +72,12 @@ class LogObserver:
         self,
         settings: KafkaSettings,
         catalogue: Catalogue,
-        board: Board,
-        coverage: Coverage,
+        board: DemoState,
+        coverage: LoadLatency,
         on_alert: Callable[[AlertRecord], None],
     ) -> None:
         self._settings, self._board, self._coverage, self._on_alert = settings, board, coverage, on_alert
-        self._archived = Coverage(board.commit_to_lake)
+        self._archived = LoadLatency(board.commit_to_lake)
         self._prompt = committed_reader(settings)
         self._gathering = committed_reader(settings, fetch_max_wait_ms=FETCH_TIMEOUT_MS, fetch_min_bytes=GATHERED_BYTES)
         self._since_us: float = math.inf

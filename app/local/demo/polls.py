@@ -23,7 +23,7 @@ COMMITS_INTERVAL_S: Final = 1.0
 STATUS_INTERVAL_S: Final = 5.0
 RETRY_S: Final = 1.0
 
-Place = tuple[str, int]
+TopicPartitionKey = tuple[str, int]
 
 
 class Poller:
@@ -47,7 +47,9 @@ class Poller:
 
 
 def ledger(
-    settings: SnowflakeSettings, topic_ids: Mapping[str, str], tell: Callable[[Mapping[Place, int], int], object]
+    settings: SnowflakeSettings,
+    topic_ids: Mapping[str, str],
+    tell: Callable[[Mapping[TopicPartitionKey, int], int], object],
 ) -> Poller:
     """Tells where the ledger stands and when (microseconds since the epoch), as often as LEDGER_INTERVAL_S."""
 

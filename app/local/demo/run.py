@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.live import Live
 
 from app.errors import BankstreamError
-from app.local.demo.bank import Bank
-from app.local.demo.board import RUNNING, Board
+from app.local.demo.catch_up import wait_until_caught_up
 from app.local.demo.dashboard import Dashboard
-from app.local.demo.plain import Lines
-from app.local.demo.settling import settle
+from app.local.demo.demo_state import RUNNING, DemoState
+from app.local.demo.observers import run_observers
+from app.local.demo.plain_output import PlainOutput
+from app.local.demo.simulator_process import SimulatorProcess
 from app.local.demo.summary import Summary, show, summarise
 from app.local.demo.view import render
-from app.local.demo.watching import observed
 from app.local.stack.events import Event
 from app.local.stack.stack import Stack
 from app.operations.dbt import build as warehouse_models
@@ -60,10 +60,10 @@ class Demo:
         self._options, self._stack_progress = options, stack_progress
         self._console = Console(stderr=options.json, highlight=False)
         self._live = options.dashboard and self._console.is_terminal
-        self._board = Board(options.rate)
-        self._lines = Lines(self._board, self._console, quiet=self._live)
+        self._board = DemoState(options.rate)
+        self._lines = PlainOutput(self._board, self._console, quiet=self._live)
         self._end = asyncio.Event()
-        self._bank: Bank | None = None
+        self._bank: SimulatorProcess | None = None
         self._problems: list[str] = []
         self._seconds = 0.0
 
@@ -117,7 +117,7 @@ class Demo:
             self._say(f"lookups and alerts over HTTP: {lookups} (docs/QUICKSTART.md says how to ask)")
         with self._signals(), self._dashboard(stack, environment):
             async with (
-                observed(stack, self._board, self._lines.alert, self._lines.died) as log,
+                run_observers(stack, self._board, self._lines.alert, self._lines.died) as log,
                 self._shown(),
             ):
                 whole = False
@@ -150,12 +150,12 @@ class Demo:
         self._doing("opening the bank: customers, accounts and their past")
         ended = await self._run_bank(stack, environment, OPENING_S)
         if not ended:
-            await self._unless_ended(settle(environment, timeout_s=SETTLE_TIMEOUT_S, say=self._doing))
+            await self._unless_ended(wait_until_caught_up(environment, timeout_s=SETTLE_TIMEOUT_S, say=self._doing))
         return not self._end.is_set()
 
     async def _bank_day(self, stack: Stack, environment: dict[str, str]) -> None:
         """Transactions until the time is over, somebody ends it, or the bank does."""
-        gc_tuning.settle()  # looking through everything takes a quarter of a second, and what comes in that time would be timed late
+        gc_tuning.tune()  # looking through everything takes a quarter of a second, and what comes in that time would be timed late
         self._board.restart_clock()
         self._lines.restart()
         self._doing(RUNNING)
@@ -168,7 +168,9 @@ class Demo:
     async def _run_bank(self, stack: Stack, environment: dict[str, str], seconds: float | None) -> bool:
         """Answers whether it was ended from outside (and not, where `seconds` are given, by itself)."""
         options = self._options
-        bank = self._bank = Bank(environment, stack.home.log("simulate"), options.rate, options.seed, seconds=seconds)
+        bank = self._bank = SimulatorProcess(
+            environment, stack.home.log("simulate"), options.rate, options.seed, seconds=seconds
+        )
         await bank.start()
         reading = asyncio.create_task(bank.run(lambda line: setattr(self._board, "simulated", line)))
         ending = asyncio.create_task(self._end.wait())
@@ -213,7 +215,7 @@ class Demo:
         """Everything delivered, and the warehouse held against PostgreSQL. None if that could not be."""
         if whole:  # otherwise what has not come through by now will not
             with self._noted():
-                await settle(environment, timeout_s=SETTLE_TIMEOUT_S, say=self._doing)
+                await wait_until_caught_up(environment, timeout_s=SETTLE_TIMEOUT_S, say=self._doing)
                 await asyncio.sleep(2 * TICK_S)  # the observers' last look
         self._board.resting = True
         with self._noted():

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from rich.console import Console
 
-from app.local.demo.board import Board
+from app.local.demo.demo_state import DemoState
 from app.local.demo.latency import Percentiles
 from app.local.demo.view import duration
 from app.operations.dbt.build import BuildResult
@@ -59,7 +59,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def summarise(
-    board: Board, seconds: float, report: Report | None, build: BuildResult | None, problems: list[str]
+    board: DemoState, seconds: float, report: Report | None, build: BuildResult | None, problems: list[str]
 ) -> Summary:
     """All of it."""
     tables = report.tables if report else {}
@@ -91,7 +91,7 @@ def summarise(
     )
 
 
-def show(summary: Summary, board: Board, report: Report | None, console: Console) -> None:
+def show(summary: Summary, board: DemoState, report: Report | None, console: Console) -> None:
     """The text for people."""
 
     def line(text: str, style: str = "") -> None:

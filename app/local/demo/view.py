@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.domain.records import AlertRecord
-from app.local.demo.board import RUNNING, Board
+from app.local.demo.demo_state import RUNNING, DemoState
 from app.local.demo.latency import Histogram
 
 SEVERITY: dict[str, str] = {"low": "cyan", "medium": "yellow", "high": "dark_orange", "critical": "bold red"}
@@ -21,7 +21,7 @@ DEATH_LINES = 9
 OURS = ("streams", "lake", "warehouse-loader", "capture-watch")
 
 
-def render(board: Board, height: int) -> Layout:
+def render(board: DemoState, height: int) -> Layout:
     """The whole screen, `height` lines of it."""
     death = board.latest_death(DEATH_SHOWN_S)
     layout = Layout()
@@ -36,11 +36,11 @@ def render(board: Board, height: int) -> Layout:
     return layout
 
 
-def _lower(board: Board) -> int:
+def _lower(board: DemoState) -> int:
     return DEATH_LINES if board.latest_death(DEATH_SHOWN_S) else HISTORY_LINES
 
 
-def _header(board: Board) -> Text:
+def _header(board: DemoState) -> Text:
     minutes, seconds = divmod(int(board.elapsed_s), 60)
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(" bankstream demo ", "bold reverse")
@@ -54,7 +54,7 @@ def _header(board: Board) -> Text:
     return text
 
 
-def _flow(board: Board) -> Panel:
+def _flow(board: DemoState) -> Panel:
     table = Table(box=None, expand=True, header_style="dim", pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("total", justify="right", no_wrap=True)
@@ -64,7 +64,7 @@ def _flow(board: Board) -> Panel:
     return Panel(table, title="flow", title_align="left", border_style="blue")
 
 
-def _latencies(board: Board) -> Panel:
+def _latencies(board: DemoState) -> Panel:
     table = Table(box=None, expand=True, header_style="dim", pad_edge=False)
     for column in ("commit to", "p50", "p99", "max"):
         table.add_column(column, justify="left" if column == "commit to" else "right", no_wrap=True)
@@ -96,7 +96,7 @@ def duration(latency_us: float | None) -> str:
     return f"{latency_us / 1e6:.2f} s" if latency_us < 100e6 else f"{latency_us / 1e6:,.0f} s"
 
 
-def _alerts(board: Board, height: int) -> Panel:
+def _alerts(board: DemoState, height: int) -> Panel:
     """The newest with its whole reason, the others a line each."""
     if not board.alerts:
         content: RenderableType = Text("none yet", "dim")
@@ -118,7 +118,7 @@ def _alert(alert: AlertRecord) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _history(board: Board) -> Panel:
+def _history(board: DemoState) -> Panel:
     change = board.change
     if change is None:
         content: RenderableType = Text("none yet", "dim")
@@ -135,7 +135,7 @@ def _history(board: Board) -> Panel:
     return Panel(content, title="a customer's history just grew", title_align="left", border_style="green")
 
 
-def _workers(board: Board) -> Panel:
+def _workers(board: DemoState) -> Panel:
     """Our own workers first."""
     names = []
     for worker in sorted(board.workers, key=lambda worker: not worker.name.startswith(OURS)):
@@ -153,7 +153,7 @@ def _workers(board: Board) -> Panel:
     )  # fmt: skip
 
 
-def _death(board: Board) -> Panel:
+def _death(board: DemoState) -> Panel:
     """Who died, and the end of its log, for as long as it is news."""
     found = board.latest_death(DEATH_SHOWN_S)
     if found is None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from app.local.simulator.bank import Account, Bank, Customer
+from app.local.simulator.bank_state import Account, BankState, Customer
 from app.local.simulator.payments import Payment
+from app.local.simulator.reference_data import WEB_SHOPS, merchant_id
 from app.local.simulator.statements import INSERT_LABEL, Statement
-from app.local.simulator.world import WEB_SHOPS, merchant_id
 
 PATTERNS: Final = ("card_testing", "velocity_burst", "large_amount")
 CANDIDATES: Final = 60
@@ -57,10 +57,10 @@ class Fraud:
         )
 
 
-class Frauds:
+class FraudInjector:
     """All frauds under way. Times are seconds on the plan's clock."""
 
-    def __init__(self, random: Random, bank: Bank) -> None:
+    def __init__(self, random: Random, bank: BankState) -> None:
         self._random, self._bank = random, bank
         self._planned: list[_Planned] = []
         self._numbers = 0

@@ -5,9 +5,9 @@ from random import Random
 from typing import Final
 
 from app.domain.money import to_decimal
-from app.local.simulator.bank import Account, Bank, Customer
+from app.local.simulator.bank_state import Account, BankState, Customer
+from app.local.simulator.reference_data import CITIES, SHOPS, WEB_SHOPS, City, Trade, amount_minor, merchant_id
 from app.local.simulator.statements import INSERT_TRANSACTION, MOVE_BALANCE, Statement
-from app.local.simulator.world import CITIES, SHOPS, WEB_SHOPS, City, Trade, amount_minor, merchant_id
 
 ABROAD: Final = 0.03
 """Share of purchases on the web from a shop in another country."""
@@ -153,7 +153,7 @@ def salary(random: Random, customer: Customer, account: Account, employer: int |
     )
 
 
-def payday(random: Random, bank: Bank, shard: int, rows: int) -> list[Payment]:
+def payday(random: Random, bank: BankState, shard: int, rows: int) -> list[Payment]:
     """An employer pays several people at once: up to so many rows of one SQL transaction."""
     employer = random.randrange(97)
     paid = {
@@ -180,7 +180,7 @@ def bill(random: Random, customer: Customer, account: Account) -> Payment:
     )
 
 
-def transfer(random: Random, bank: Bank, customer: Customer, account: Account) -> list[Payment]:
+def transfer(random: Random, bank: BankState, customer: Customer, account: Account) -> list[Payment]:
     """Money to another account of this bank: two rows of one SQL transaction, or none if nobody can take it."""
     amount = amount_minor(random, 5_000)
     other = bank.draw(random, customer.shard)
@@ -211,7 +211,7 @@ def transfer(random: Random, bank: Bank, customer: Customer, account: Account) -
     ]
 
 
-def ordinary(random: Random, bank: Bank, room: int) -> tuple[Customer, list[Payment]] | None:
+def ordinary(random: Random, bank: BankState, room: int) -> tuple[Customer, list[Payment]] | None:
     """What an ordinary customer does next, as at most `room` rows; None if nobody can do anything."""
     for _ in range(20):
         customer = bank.draw(random)

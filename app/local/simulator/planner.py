@@ -6,10 +6,10 @@ from random import Random
 from typing import Final
 
 from app.domain.money import to_decimal
-from app.local.simulator.bank import SHARDS, Bank
+from app.local.simulator.bank_state import SHARDS, BankState
+from app.local.simulator.customer_lifecycle import CustomerLifecycle, Ids
 from app.local.simulator.errors import SimulationError
-from app.local.simulator.fraud import Fraud, Frauds
-from app.local.simulator.life import Ids, Life
+from app.local.simulator.fraud import Fraud, FraudInjector
 from app.local.simulator.payments import Payment, ordinary, payday
 from app.local.simulator.statements import DELETE_TRANSACTION, MOVE_BALANCE, REVERSE, SETTLE, Statement, Work
 
@@ -27,7 +27,7 @@ PAYDAY_ROWS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
+class BookedPayment:
     """A transaction that something is still to be done with."""
 
     transaction_id: int
@@ -39,16 +39,16 @@ class Booked:
 class Planner:
     """An endless plan. Its clock is the number of transactions so far divided by the rate, in seconds."""
 
-    def __init__(self, random: Random, bank: Bank, ids: Ids, *, rate: float, fraud_rate: float) -> None:
+    def __init__(self, random: Random, bank: BankState, ids: Ids, *, rate: float, fraud_rate: float) -> None:
         """`fraud_rate`: frauds begun per transaction."""
         self._random, self._bank, self._ids = random, bank, ids
         self._rate, self._fraud_rate = rate, fraud_rate
-        self._frauds = Frauds(random, bank)
-        self._life = Life(random, bank, ids, self._frauds.victims)
+        self._frauds = FraudInjector(random, bank)
+        self._life = CustomerLifecycle(random, bank, ids, self._frauds.victims)
         self._inserted = 0
-        self._pending: tuple[list[tuple[float, int, Booked]], ...] = tuple([] for _ in range(SHARDS))
+        self._pending: tuple[list[tuple[float, int, BookedPayment]], ...] = tuple([] for _ in range(SHARDS))
         self._settled_s = [SETTLEMENT_INTERVAL_S * shard / SHARDS for shard in range(SHARDS)]
-        self._later: list[tuple[float, int, str, Booked]] = []
+        self._later: list[tuple[float, int, str, BookedPayment]] = []
 
     def plan(self, room: int) -> list[Work]:
         """The next works: whatever is due beside it, and at least one and at most `room` new transactions."""
@@ -90,11 +90,11 @@ class Planner:
                 statements.append(fraud.label(transaction_id))
             payment.account.transactions += 1
             payment.account.balance_minor += payment.signed_minor
-            booked = Booked(transaction_id, payment.account.account_id, shard, payment.signed_minor)
+            booked = BookedPayment(transaction_id, payment.account.account_id, shard, payment.signed_minor)
             self._follow_up(now_s, payment, booked, ordinary=fraud is None)
         return Work(shard, tuple(statements), inserted=len(payments), frauds=int(begins))
 
-    def _follow_up(self, now_s: float, payment: Payment, booked: Booked, *, ordinary: bool) -> None:
+    def _follow_up(self, now_s: float, payment: Payment, booked: BookedPayment, *, ordinary: bool) -> None:
         if payment.status == "pending":
             due_s = now_s + self._random.uniform(*SETTLES_AFTER_S)
             heapq.heappush(self._pending[booked.shard], (due_s, booked.transaction_id, booked))
@@ -103,7 +103,7 @@ class Planner:
         elif ordinary and self._random.random() < MISTAKES:
             self._plan_later(now_s + self._random.uniform(*MISTAKE_AFTER_S), "delete", booked)
 
-    def _plan_later(self, due_s: float, what: str, booked: Booked) -> None:
+    def _plan_later(self, due_s: float, what: str, booked: BookedPayment) -> None:
         heapq.heappush(self._later, (due_s, booked.transaction_id, what, booked))
 
     def _settlements(self, now_s: float) -> list[Work]:

@@ -8,10 +8,10 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from app.domain.money import to_decimal, to_minor
-from app.local.simulator.bank import Account, Bank, Customer
-from app.local.simulator.life import Ids, new_account, new_customer
+from app.local.simulator.bank_state import Account, BankState, Customer
+from app.local.simulator.customer_lifecycle import Ids, new_account, new_customer
 from app.local.simulator.payments import purchase
-from app.local.simulator.world import BY_NAME, CITIES
+from app.local.simulator.reference_data import BY_NAME, CITIES
 
 CHUNK: Final = 500
 """Customers per SQL transaction, so that nothing waits for all of them."""
@@ -22,7 +22,7 @@ HISTORY_DAYS: Final = 25
 Row = Sequence[object]
 
 
-def load(connection: psycopg.Connection[Any]) -> Bank:
+def load(connection: psycopg.Connection[Any]) -> BankState:
     """Everybody who is in the database, in the order of their numbers."""
     customers = {
         customer_id: Customer(customer_id, BY_NAME.get(city, CITIES[customer_id % len(CITIES)]), risk, kyc)
@@ -37,14 +37,19 @@ def load(connection: psycopg.Connection[Any]) -> Bank:
         customers[customer_id].accounts.append(
             Account(account_id, customer_id, currency, status, to_minor(balance), transactions)
         )
-    bank = Bank()
+    bank = BankState()
     for customer in customers.values():
         bank.add(customer)
     return bank
 
 
 def grow(
-    connection: psycopg.Connection[Any], random: Random, bank: Bank, ids: Ids, target: int, stop: Callable[[], bool]
+    connection: psycopg.Connection[Any],
+    random: Random,
+    bank: BankState,
+    ids: Ids,
+    target: int,
+    stop: Callable[[], bool],
 ) -> None:
     """Add customers until there are `target`, by COPY, or until asked to stop. Commits each chunk.
 

@@ -17,14 +17,14 @@ import psycopg
 
 from app.config.settings import PostgresSettings
 from app.errors import one_line
-from app.local.simulator.bank import SHARDS, Bank
+from app.local.simulator.bank_state import SHARDS, BankState
 from app.local.simulator.errors import SimulationError
 from app.local.simulator.ids import SequenceIds
-from app.local.simulator.line import Line
 from app.local.simulator.planner import Planner
 from app.local.simulator.population import grow, load
 from app.local.simulator.statements import Work
-from app.local.simulator.statistics import Statistics, Tally
+from app.local.simulator.statistics import Statistics, StatisticsCounter
+from app.local.simulator.work_queue import WorkQueue
 from app.local.simulator.writer import Writer, connect
 
 COMMITS_PER_S: Final = 50
@@ -37,7 +37,7 @@ Wait = Callable[[float], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class SimulationOptions:
     """What a run shall be. `transactions` None: until it is stopped. Rates are per second, `fraud_rate` per transaction."""
 
     rate: float
@@ -56,16 +56,16 @@ class Simulation:
     """One run. Use once. Raises SimulationError when the database stays away or is not the bank's."""
 
     def __init__(
-        self, settings: PostgresSettings, wishes: Wishes, wait: Wait, report: Callable[[Statistics], None]
+        self, settings: PostgresSettings, wishes: SimulationOptions, wait: Wait, report: Callable[[Statistics], None]
     ) -> None:
         """`report` is called in the caller's thread about once a second."""
         self._settings, self._wishes, self._report = settings, wishes, report
         self._ask, self._asked = wait, False
-        self._tally = Tally()
-        self._lines = [Line() for _ in range(SHARDS)]
+        self._tally = StatisticsCounter()
+        self._lines = [WorkQueue() for _ in range(SHARDS)]
         self._stopping = threading.Event()
         self._failures: list[BaseException] = []
-        self._bank = Bank()
+        self._bank = BankState()
         self._start = self._reported = 0.0
 
     def run(self) -> Statistics:
@@ -159,7 +159,7 @@ class Simulation:
         for line in self._lines:
             line.close(drop=drop)
 
-    def _work(self, line: Line) -> None:
+    def _work(self, line: WorkQueue) -> None:
         """One connection's thread."""
         writer = Writer(self._settings, self._stopping.is_set)
         try:

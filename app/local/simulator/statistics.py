@@ -26,7 +26,7 @@ class Statistics:
     """The longest that a commit came after its time: since the report before, or in the last one of the whole run."""
 
 
-class Tally:
+class StatisticsCounter:
     """Counts of all writers."""
 
     def __init__(self) -> None:

@@ -76,7 +76,7 @@ class BringUp:
         self._wait(ready.values(), ready.values())
 
     def _fetch(self) -> None:
-        groups: list[jars.Group] = []
+        groups: list[jars.LockName] = []
         present = {definition.part for definition in self._processes.values()}
         if present & {Part.KAFKA, Part.CONNECT}:
             groups.append("kafka")

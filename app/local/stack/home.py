@@ -122,7 +122,7 @@ class Home:
             raise HomeError(
                 f"{str(self.path)!r} has a quote, backslash or line break in it. Choose another BANKSTREAM_HOME."
             )
-        with explained(self.path):
+        with os_errors_as_home_errors(self.path):
             if not self.path.exists():
                 self.path.mkdir(parents=True, mode=0o755)
             for directory in (self.run, self.logs):
@@ -143,7 +143,7 @@ class Home:
 
     def save_state(self, state: State) -> None:
         """Keep the state for the next run."""
-        with explained(self.path):
+        with os_errors_as_home_errors(self.path):
             _write(self.path / "state.json", msgspec.json.format(msgspec.json.encode(state)), 0o644)
 
     def load_secrets(self) -> Secrets | None:
@@ -152,13 +152,13 @@ class Home:
 
     def save_secrets(self, value: Secrets) -> None:
         """Keep the passwords, readable by the user alone."""
-        with explained(self.path):
+        with os_errors_as_home_errors(self.path):
             _write(self.path / "secrets.json", msgspec.json.format(msgspec.json.encode(value)), 0o600)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Only one `up` or `down` at a time; others wait for their turn."""
-        with explained(self.path):
+        with os_errors_as_home_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
             descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -180,7 +180,7 @@ class Home:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def os_errors_as_home_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals under `path` into HomeError."""
     try:
         yield
@@ -198,7 +198,7 @@ def explained(path: Path) -> Iterator[None]:
 
 def private_directory(path: Path) -> None:
     """Make a directory that only this user can use; HomeError if someone else's is in its place."""
-    with explained(path):
+    with os_errors_as_home_errors(path):
         path.mkdir(mode=0o700, exist_ok=True)
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
@@ -208,7 +208,7 @@ def private_directory(path: Path) -> None:
 
 def atomic_write(path: Path, content: bytes | str, mode: int = 0o600) -> None:
     """Replace a file in one step, so that nobody ever reads half of it; never readable by more than `mode` says."""
-    with explained(path):
+    with os_errors_as_home_errors(path):
         _write(path, content.encode() if isinstance(content, str) else content, mode)
 
 

@@ -25,9 +25,9 @@ from jgo.maven._resolver import PythonResolver
 from app.local.stack.errors import DownloadError, HomeError
 from app.local.stack.events import Downloading, Progress
 
-Group = Literal["kafka", "debezium"]
+LockName = Literal["kafka", "debezium"]
 
-ROOTS: Final[dict[Group, tuple[str, ...]]] = {
+ROOTS: Final[dict[LockName, tuple[str, ...]]] = {
     "kafka": (
         *(
             f"org.apache.kafka:{name}:4.2.2"
@@ -67,7 +67,7 @@ class Jar:
         return cache / "jars" / self.sha256 / self.name
 
 
-def locked(group: Group, locks: Path = LOCKS) -> tuple[Jar, ...]:
+def locked(group: LockName, locks: Path = LOCKS) -> tuple[Jar, ...]:
     """The jars of one group, as the lock names them."""
     with (locks / f"{group}.lock.toml").open("rb") as file:
         return tuple(Jar(**entry) for entry in tomllib.load(file)["jar"])

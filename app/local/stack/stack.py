@@ -22,9 +22,9 @@ from app.local.stack.catalogue import STOP_WAVES, definitions
 from app.local.stack.environment import environment
 from app.local.stack.errors import COMPOSE_HINT, HomeError, StackError, UnsupportedPlatformError
 from app.local.stack.events import Died, Note, Progress, Stopping, silent
-from app.local.stack.home import Home, Secrets, State, explained, new_secrets, new_state
-from app.local.stack.leftovers import end_leftovers
+from app.local.stack.home import Home, Secrets, State, new_secrets, new_state, os_errors_as_home_errors
 from app.local.stack.logs import tail
+from app.local.stack.orphans import end_orphans
 from app.local.stack.part import BACKENDS, WORKERS, Context, Definition, NotReadyError, Part
 from app.local.stack.parts import postgres
 from app.local.stack.readiness import await_ready, ending
@@ -98,7 +98,7 @@ class Stack:
             self.home.save_state(state)
             supervisor = Supervisor(self.home, state, self._owner)
             ran_before = supervisor.running()
-            if not ran_before and (ended := end_leftovers(state.instance)):
+            if not ran_before and (ended := end_orphans(state.instance)):
                 progress(Note(f"ended processes that an earlier run had left: {', '.join(ended)}"))
             state = self._plan(state, running=ran_before)
             self.home.save_state(state)
@@ -135,7 +135,7 @@ class Stack:
                 secrets = self.home.load_secrets()
                 if supervisor.running() and secrets is not None:
                     self._stop(supervisor, self._context(state, secrets), progress, None)
-                if ended := end_leftovers(state.instance):
+                if ended := end_orphans(state.instance):
                     progress(Note(f"ended processes without a supervisor: {', '.join(ended)}"))
                 shutil.rmtree(self.home.short_run(state), ignore_errors=True)
             if wipe:
@@ -168,7 +168,7 @@ class Stack:
         definition.stopped(context)
 
     def _wipe(self, state: State | None) -> None:
-        with explained(self.home.path):
+        with os_errors_as_home_errors(self.home.path):
             if state is not None and state.postgres_base:
                 shutil.rmtree(state.postgres_base, ignore_errors=True)
             for name in OWN_FILES:

@@ -20,7 +20,7 @@ from app.local.stack.home import Home, State, atomic_write, digest, private_dire
 from app.local.stack.part import Launch
 
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
-LEASH: Final = Path(__file__).with_name("leash.py")
+OWNER_WATCHDOG: Final = Path(__file__).with_name("leash.py")
 START_SECONDS: Final = 10
 """A part that dies sooner after its start counts as a failed start; supervisor waits longer before each next one."""
 START_RETRIES: Final = 8
@@ -167,7 +167,7 @@ class Supervisor:
         }
         if self._owner is not None:
             sections["program:leash"] = {
-                "command": f'"{_escaped(sys.executable)}" -I -S "{_escaped(str(LEASH))}" {self._owner}',
+                "command": f'"{_escaped(sys.executable)}" -I -S "{_escaped(str(OWNER_WATCHDOG))}" {self._owner}',
                 "stdout_logfile": "NONE",
                 "stderr_logfile": "NONE",
             }

@@ -18,7 +18,7 @@ REQUEST_TIMEOUT_S: Final = (5, 60)
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class ConnectorStatus:
     """What Connect says of a connector and its task: RUNNING, FAILED with a Java stack trace, or anything on the way there."""
 
     state: str
@@ -31,7 +31,7 @@ class Status:
         return (lines[-1].removeprefix("Caused by: ") if lines else "no reason given").rstrip(".")
 
 
-class Client:
+class ConnectClient:
     """Kafka Connect's REST interface, for one connector. Never through a proxy. Use as a context manager."""
 
     def __init__(self, settings: ConnectSettings) -> None:
@@ -76,22 +76,22 @@ class Client:
         values = [entry["value"] for entry in reply.json()["configs"] if entry["value"]]
         return "; ".join(dict.fromkeys(error.rstrip(".") for value in values for error in value["errors"]))
 
-    def status(self) -> Status:
+    def status(self) -> ConnectorStatus:
         """The state of the connector and its task."""
         reply = self._request("GET", "/status")
         if (
             not reply.ok
         ):  # stored, but not yet known to the worker that answers, or its workers are sharing out the work
-            return Status("UNASSIGNED")
+            return ConnectorStatus("UNASSIGNED")
         found = reply.json()
         parts = [found["connector"], *found["tasks"]]
         trace = next((part.get("trace", "") for part in parts if part["state"] == "FAILED"), "")
         states = {part["state"] for part in parts}
         if "FAILED" in states:
-            return Status("FAILED", trace)
+            return ConnectorStatus("FAILED", trace)
         if states == {"RUNNING"} and found["tasks"]:
-            return Status("RUNNING")
-        return Status("/".join(sorted(states)) if found["tasks"] or "STOPPED" in states else "UNASSIGNED")
+            return ConnectorStatus("RUNNING")
+        return ConnectorStatus("/".join(sorted(states)) if found["tasks"] or "STOPPED" in states else "UNASSIGNED")
 
     def captured_lsn(self) -> int | None:
         """The position in PostgreSQL's log of the change that was captured last, as stored with it; None before the first."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from app.config.settings import SourceSettings, WatchSettings
 from app.operations.capture import metrics
-from app.operations.capture.connect import Client, Status
+from app.operations.capture.connect import ConnectClient, ConnectorStatus
 from app.operations.capture.errors import ConnectorError
 from app.operations.capture.slot import Slot, SlotError, cure, read_slot
 
@@ -28,7 +28,7 @@ STEADY_S: Final = 60
 
 
 @dataclass(slots=True)
-class Restarts:
+class RestartBackoff:
     """When a failed connector may be started again: at once, then after pauses that double up to `longest_s`."""
 
     longest_s: float
@@ -54,9 +54,9 @@ class Restarts:
 class Watcher:
     """One look a call. Keeps what was seen last, so that only changes are logged."""
 
-    def __init__(self, client: Client, source: SourceSettings, slot: str, settings: WatchSettings) -> None:
+    def __init__(self, client: ConnectClient, source: SourceSettings, slot: str, settings: WatchSettings) -> None:
         self._client, self._source, self._slot = client, source, slot
-        self._restarts = Restarts(settings.longest_pause_s)
+        self._restarts = RestartBackoff(settings.longest_pause_s)
         self._problems: dict[str, str] = {}
         self._confirmed = ""
 
@@ -99,7 +99,7 @@ class Watcher:
             metrics.RUNNING.set(0)
             self._say("connect", str(error))
 
-    def _keep_going(self, status: Status) -> None:
+    def _keep_going(self, status: ConnectorStatus) -> None:
         metrics.RUNNING.set(status.state == "RUNNING")
         if status.state == "RUNNING":
             self._restarts.running(time.monotonic())

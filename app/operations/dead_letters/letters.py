@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from app.config.settings import KafkaSettings
 from app.config.topics import DEAD_LETTERS
-from app.engine.committed_reader import everything_in
+from app.engine.committed_reader import read_all_committed
 from app.engine.dead_letters import DeadLetter, decode_dead_letter
 from app.engine.kafka import KafkaLog
 from app.errors import BankstreamError, one_line
@@ -20,7 +20,7 @@ class DeadLetterError(BankstreamError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class NamedDeadLetter:
     """A letter and its own position on the dead-letter topic, by which people name it: `partition/offset`."""
 
     name: str
@@ -31,22 +31,24 @@ class Found:
         return (not topic or topic == self.letter.topic) and (not reason or reason == self.letter.reason)
 
 
-async def find(kafka: KafkaSettings, *, topic: str | None = None, reason: str | None = None) -> list[Found]:
+async def find(kafka: KafkaSettings, *, topic: str | None = None, reason: str | None = None) -> list[NamedDeadLetter]:
     """The dead letters, oldest first within a partition. `topic` is that of the refused record."""
     async with KafkaLog(kafka) as log:
         infos = await log.require([DEAD_LETTERS.name])
     tps = [TopicPartition(DEAD_LETTERS.name, number) for number in range(infos[DEAD_LETTERS.name].partitions)]
     found = [
         one
-        async for record in everything_in(kafka, tps)
+        async for record in read_all_committed(kafka, tps)
         if record.value is not None
-        and (one := Found(f"{record.partition}/{record.offset}", decode_dead_letter(record.value))).is_of(topic, reason)
+        and (one := NamedDeadLetter(f"{record.partition}/{record.offset}", decode_dead_letter(record.value))).is_of(
+            topic, reason
+        )
     ]
     return sorted(found, key=_position)
 
 
 @contextmanager
-def explained(kafka: KafkaSettings) -> Iterator[None]:
+def kafka_errors_as_dead_letter_errors(kafka: KafkaSettings) -> Iterator[None]:
     """Turn what Kafka refuses, or that it does not answer, into a DeadLetterError that says what to do."""
     try:
         yield
@@ -56,7 +58,7 @@ def explained(kafka: KafkaSettings) -> Iterator[None]:
         ) from error
 
 
-def named(found: Iterable[Found], name: str) -> Found:
+def named(found: Iterable[NamedDeadLetter], name: str) -> NamedDeadLetter:
     """The letter with this name. DeadLetterError if there is none."""
     for one in found:
         if one.name == name:
@@ -64,6 +66,6 @@ def named(found: Iterable[Found], name: str) -> Found:
     raise DeadLetterError(f"there is no dead letter {name!r}. `bankstream dead-letters list` names those there are")
 
 
-def _position(found: Found) -> tuple[int, int]:
+def _position(found: NamedDeadLetter) -> tuple[int, int]:
     partition, offset = found.name.split("/")
     return int(partition), int(offset)

@@ -17,7 +17,7 @@ from app.config.settings import KafkaSettings
 from app.config.topics import ACCOUNTS, CUSTOMERS, TRANSACTIONS, TRANSACTIONS_CDC
 from app.engine.committed_reader import POLL_MS, committed_consumer
 from app.engine.kafka import KafkaLog, connection
-from app.operations.dead_letters.letters import Found
+from app.operations.dead_letters.letters import NamedDeadLetter
 
 REDRIVEN_FROM: Final = "bankstream.redriven-from"
 """Header of a record that was sent again: where it stood."""
@@ -32,33 +32,35 @@ ROW_KEYS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RedriveDecision:
     """What becomes of a letter: `obstacle` says why it is not sent, None that it is."""
 
-    found: Found
+    found: NamedDeadLetter
     obstacle: str | None
 
 
-async def judge(found: Sequence[Found], everything: Sequence[Found], kafka: KafkaSettings) -> list[Verdict]:
+async def decide(
+    found: Sequence[NamedDeadLetter], everything: Sequence[NamedDeadLetter], kafka: KafkaSettings
+) -> list[RedriveDecision]:
     """For each of `found`, in the order in which they are to be sent, whether it may be. `everything`: all dead letters there are."""
     refused = {one.letter.origin for one in everything}
-    by_partition: dict[TopicPartition, list[Found]] = defaultdict(list)
+    by_partition: dict[TopicPartition, list[NamedDeadLetter]] = defaultdict(list)
     for one in found:
         by_partition[TopicPartition(one.letter.topic, one.letter.partition)].append(one)
     async with KafkaLog(kafka) as log:
         infos = await log.topics({tp.topic for tp in by_partition})
-    verdicts: list[Verdict] = []
+    verdicts: list[RedriveDecision] = []
     async with committed_consumer(kafka) as consumer:
         for tp, letters in sorted(by_partition.items()):
             letters.sort(key=lambda one: one.letter.offset)
             if tp.topic not in infos or tp.partition >= infos[tp.topic].partitions:
-                verdicts += [Verdict(one, f"there is no {tp.topic}/{tp.partition} any more") for one in letters]
+                verdicts += [RedriveDecision(one, f"there is no {tp.topic}/{tp.partition} any more") for one in letters]
             else:
                 verdicts += await _judge(consumer, tp, letters, refused)
     return verdicts
 
 
-async def send(verdicts: Sequence[Verdict], kafka: KafkaSettings) -> None:
+async def send(verdicts: Sequence[RedriveDecision], kafka: KafkaSettings) -> None:
     """Send these letters, in this order, in one transaction."""
     producer = AIOKafkaProducer(**connection(kafka), transactional_id=TRANSACTIONAL_ID)
     await producer.start()
@@ -72,7 +74,9 @@ async def send(verdicts: Sequence[Verdict], kafka: KafkaSettings) -> None:
         await producer.stop()
 
 
-async def _judge(consumer: Any, tp: TopicPartition, letters: Sequence[Found], refused: set[str]) -> list[Verdict]:
+async def _judge(
+    consumer: Any, tp: TopicPartition, letters: Sequence[NamedDeadLetter], refused: set[str]
+) -> list[RedriveDecision]:
     consumer.assign([tp])
     first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
     rows = {one.name: _row(one.letter.topic, one.letter.value) for one in letters}
@@ -85,10 +89,10 @@ async def _judge(consumer: Any, tp: TopicPartition, letters: Sequence[Found], re
             row = _row(tp.topic, record.value)
             if row is not None and row in wanted and f"{tp.topic}/{tp.partition}/{record.offset}" not in refused:
                 processed[row] = record.offset
-    return [Verdict(one, _obstacle(one, rows[one.name], processed, first)) for one in letters]
+    return [RedriveDecision(one, _obstacle(one, rows[one.name], processed, first)) for one in letters]
 
 
-def _obstacle(one: Found, row: str | None, processed: Mapping[str, int], first: int) -> str | None:
+def _obstacle(one: NamedDeadLetter, row: str | None, processed: Mapping[str, int], first: int) -> str | None:
     if row is None:
         return "it does not say which row it is of, so whether a later change of that row was processed cannot be told"
     if first > one.letter.offset + 1:

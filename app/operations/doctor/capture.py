@@ -10,8 +10,8 @@ from aiokafka import TopicPartition
 
 from app.config.settings import ConnectSettings, KafkaSettings, SourceSettings
 from app.config.topics import HEARTBEAT, Catalogue
-from app.engine.committed_reader import everything_in
-from app.operations.capture.connect import Client, Status
+from app.engine.committed_reader import read_all_committed
+from app.operations.capture.connect import ConnectClient, ConnectorStatus
 from app.operations.doctor import source
 from app.operations.doctor.findings import Finding
 from app.operations.provision.connector import configuration, slot_name
@@ -26,7 +26,7 @@ class Connector:
     """What Connect says. `stored` None: it does not have the connector. `offset` is the LSN captured last."""
 
     stored: Mapping[str, str] | None
-    status: Status
+    status: ConnectorStatus
     offset: int | None
 
 
@@ -35,7 +35,7 @@ class _Source(msgspec.Struct):
     ts_ms: int | None = None
 
 
-class Beat(msgspec.Struct):
+class HeartbeatRecord(msgspec.Struct):
     """One change of the heartbeat row, or one reading of it by a snapshot (`op` r)."""
 
     op: str
@@ -43,7 +43,7 @@ class Beat(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Break:
+class CaptureGap:
     """Changes between the two were not captured: `last` was the last one before, `resumed` where a snapshot began anew."""
 
     last: int
@@ -82,7 +82,7 @@ def judge_position(slot: source.Slot | None, offset: int | None, name: str) -> l
     """Whether the slot still has what follows the change that was captured last."""
     if slot is None or offset is None or slot.confirmed_lsn <= offset:
         return []
-    lost = Break(offset, slot.confirmed_lsn)
+    lost = CaptureGap(offset, slot.confirmed_lsn)
     return [
         Finding(
             "slot-ahead", name, f"captured through {lsn_text(offset)}, but slot {name} begins behind {lsn_text(slot.confirmed_lsn)}: "
@@ -91,20 +91,20 @@ def judge_position(slot: source.Slot | None, offset: int | None, name: str) -> l
     ]  # fmt: skip
 
 
-def breaks(beats: Iterable[Beat]) -> list[Break]:
+def capture_gaps(beats: Iterable[HeartbeatRecord]) -> list[CaptureGap]:
     """A heartbeat row read by a snapshot after one that came from the log: capture began anew there."""
-    found: list[Break] = []
-    before: Beat | None = None
+    found: list[CaptureGap] = []
+    before: HeartbeatRecord | None = None
     for beat in beats:
         if beat.source.lsn is None:
             continue
         if beat.op == "r" and before is not None and before.op != "r" and before.source.lsn is not None:
-            found.append(Break(before.source.lsn, beat.source.lsn))
+            found.append(CaptureGap(before.source.lsn, beat.source.lsn))
         before = beat
     return found
 
 
-def judge_history(found: Iterable[Break], accepted: Iterable[str], name: str) -> list[Finding]:
+def judge_history(found: Iterable[CaptureGap], accepted: Iterable[str], name: str) -> list[Finding]:
     """Breaks that nobody has accepted."""
     known = frozenset(accepted)
     return [
@@ -121,9 +121,9 @@ def judge_history(found: Iterable[Break], accepted: Iterable[str], name: str) ->
 
 def check_connector(connect: ConnectSettings, catalogue: Catalogue) -> list[Finding]:
     """Settings and state."""
-    with Client(connect) as client:
+    with ConnectClient(connect) as client:
         stored = client.configuration()
-        status = client.status() if stored is not None else Status("MISSING")
+        status = client.status() if stored is not None else ConnectorStatus("MISSING")
     return judge_connector(Connector(stored, status, None), connect.connector, configuration(catalogue))
 
 
@@ -132,7 +132,7 @@ def check_position(connect: ConnectSettings, settings: SourceSettings) -> list[F
     name = slot_name()
     with source.reading(settings) as session:
         slot = source.streaming(session, name).slot
-    with Client(connect) as client:
+    with ConnectClient(connect) as client:
         return judge_position(slot, client.captured_lsn(), name)
 
 
@@ -141,22 +141,22 @@ async def check_history(kafka: KafkaSettings, accepted: Iterable[str]) -> list[F
     return judge_history(await read_breaks(kafka), accepted, slot_name())
 
 
-async def read_breaks(kafka: KafkaSettings) -> list[Break]:
+async def read_breaks(kafka: KafkaSettings) -> list[CaptureGap]:
     """Those that the heartbeats show: Kafka keeps them for a day."""
-    return breaks(await _beats(kafka))
+    return capture_gaps(await _beats(kafka))
 
 
-async def _beats(kafka: KafkaSettings) -> list[Beat]:
-    decoder = msgspec.json.Decoder(Beat)
+async def _beats(kafka: KafkaSettings) -> list[HeartbeatRecord]:
+    decoder = msgspec.json.Decoder(HeartbeatRecord)
     async with asyncio.timeout(READ_TIMEOUT_S):
         return [
             beat
-            async for record in everything_in(kafka, [TopicPartition(HEARTBEAT.name, 0)])
+            async for record in read_all_committed(kafka, [TopicPartition(HEARTBEAT.name, 0)])
             if (beat := _decode(decoder, record.value)) is not None
         ]
 
 
-def _decode(decoder: "msgspec.json.Decoder[Beat]", value: bytes | None) -> Beat | None:
+def _decode(decoder: "msgspec.json.Decoder[HeartbeatRecord]", value: bytes | None) -> HeartbeatRecord | None:
     """None for a tombstone, and for what is no change of a row."""
     try:
         return None if value is None else decoder.decode(value)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from app.operations.doctor.kinds import KINDS, Kind
+from app.operations.doctor.finding_kinds import KINDS, FindingKind
 
-HEALTHY, SICK, UNKNOWN = 0, 1, 2
+HEALTHY, UNHEALTHY, UNKNOWN = 0, 1, 2
 """Exit codes: no finding is an error; one is; something could not be checked (and nothing found is an error)."""
 
 
@@ -22,7 +22,7 @@ class Finding:
         KINDS[self.code]
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FindingKind:
         """What is known of all findings of this kind."""
         return KINDS[self.code]
 
@@ -40,7 +40,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CheckResult:
     """What came of one check. `could_not` says why it could not be made; then there are no findings."""
 
     check: str
@@ -53,7 +53,7 @@ class Outcome:
 class Report:
     """All outcomes."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[CheckResult, ...]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -63,9 +63,9 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """See HEALTHY, SICK and UNKNOWN."""
+        """See HEALTHY, UNHEALTHY and UNKNOWN."""
         if any(finding.kind.severity == "error" for finding in self.findings):
-            return SICK
+            return UNHEALTHY
         return UNKNOWN if any(outcome.could_not for outcome in self.outcomes) else HEALTHY
 
     def plain(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from app.config.settings import KafkaSettings
-from app.engine.committed_reader import everything_in
+from app.engine.committed_reader import read_all_committed
 from app.engine.kafka import KafkaLog, connection
 from app.engine.partition_group import POSITIONS, PartitionGroup
 from app.engine.positions import CHANGELOG, Position, decode
@@ -35,7 +35,7 @@ class TopicFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class LogBounds:
     """The first offset that Kafka has, and the one behind its last."""
 
     first: int
@@ -43,7 +43,7 @@ class Ends:
 
 
 @dataclass(frozen=True, slots=True)
-class Processed:
+class GroupPositions:
     """What one partition of a streams group says of itself."""
 
     group: PartitionGroup
@@ -116,7 +116,7 @@ def _shorter(has: str, wanted: str) -> bool:
 
 
 def judge_positions(
-    processed: Iterable[Processed], ids: Mapping[str, UUID], ends: Mapping[tuple[str, int], Ends]
+    processed: Iterable[GroupPositions], ids: Mapping[str, UUID], ends: Mapping[tuple[str, int], LogBounds]
 ) -> list[Finding]:
     """Whether each partition of the streams groups can go on where it stopped."""
     findings: list[Finding] = []
@@ -153,7 +153,7 @@ def judge_positions(
 
 
 def _judge_position(
-    subject: str, topic: str, number: int, position: Position, topic_id: UUID, place: Ends
+    subject: str, topic: str, number: int, position: Position, topic_id: UUID, place: LogBounds
 ) -> list[Finding]:
     accept = f"bankstream gaps accept streams {topic}/{number}"
     done = f"{topic}/{number} was processed through offset {position.offset - 1}"
@@ -256,22 +256,22 @@ async def check_positions(kafka: KafkaSettings, groups: Sequence[PartitionGroup]
             await log.beginning(inputs),
             await log.end(inputs),
         )  # after the positions: nothing of them can be behind the end
-    ends = {(tp.topic, tp.partition): Ends(first[tp], end[tp]) for tp in inputs}
+    ends = {(tp.topic, tp.partition): LogBounds(first[tp], end[tp]) for tp in inputs}
     return judge_positions(processed, {name: info.id for name, info in infos.items()}, ends)
 
 
-async def read_positions(kafka: KafkaSettings, group: PartitionGroup, log: KafkaLog) -> list[Processed]:
+async def read_positions(kafka: KafkaSettings, group: PartitionGroup, log: KafkaLog) -> list[GroupPositions]:
     """What every partition of a group says of itself, in their order: the whole changelog of positions is read."""
     changelog = group.changelog(POSITIONS)
     latest: dict[int, dict[bytes, bytes]] = {number: {} for number in range(group.partitions)}
     async with asyncio.timeout(READ_TIMEOUT_S):
-        async for record in everything_in(kafka, [TopicPartition(changelog, number) for number in latest]):
+        async for record in read_all_committed(kafka, [TopicPartition(changelog, number) for number in latest]):
             latest[record.partition][record.key] = record.value
     committed = await log.committed(
         group.app_id, [TopicPartition(topic, number) for topic in group.topics for number in latest]
     )
     return [
-        Processed(
+        GroupPositions(
             group,
             number,
             {topic: decode(raw) for topic in group.topics if (raw := values.get(topic.encode())) is not None},

@@ -13,7 +13,7 @@ from app.config.topics import Catalogue
 from app.engine.kafka import KafkaLog
 from app.errors import ContinuityError, one_line
 from app.operations.doctor.findings import Finding
-from app.operations.doctor.kafka import Ends
+from app.operations.doctor.kafka import LogBounds
 from app.operations.provision.warehouse import MIGRATIONS, landing_tables
 from sinks import chain
 from sinks.base import ChainKey, LakeObject, LedgerRow, ObjectStore
@@ -30,7 +30,7 @@ VERSIONS: Final = "SCHEMA_VERSIONS"
 
 
 @dataclass(frozen=True, slots=True)
-class Chained:
+class ChainState:
     """A chain as it was found: its objects from some place to its end, and what is wrong between two of them."""
 
     key: ChainKey
@@ -39,7 +39,10 @@ class Chained:
 
 
 def judge_lake(
-    chains: Sequence[Chained], ids: Mapping[str, UUID], ends: Mapping[tuple[str, int], Ends], known: Sequence[GapRecord]
+    chains: Sequence[ChainState],
+    ids: Mapping[str, UUID],
+    ends: Mapping[tuple[str, int], LogBounds],
+    known: Sequence[GapRecord],
 ) -> list[Finding]:
     """Whether the chains are whole and Kafka still has what follows them."""
     findings: list[Finding] = []
@@ -89,7 +92,7 @@ def judge_lake(
 
 
 def judge_ledger(
-    ledger: Mapping[ChainKey, LedgerRow], chains: Sequence[Chained], last: Mapping[str, LakeObject | None]
+    ledger: Mapping[ChainKey, LedgerRow], chains: Sequence[ChainState], last: Mapping[str, LakeObject | None]
 ) -> list[Finding]:
     """Whether what is loaded is in the lake. `last` has the objects that ledger rows end with, as they are now."""
     newest = {one.key: one.newest for one in chains}
@@ -120,29 +123,31 @@ def judge_ledger(
     return findings
 
 
-async def read_chain(store: ObjectStore, key: ChainKey, *, deep: bool = False) -> Chained:
+async def read_chain(store: ObjectStore, key: ChainKey, *, deep: bool = False) -> ChainState:
     """The newest objects of a chain, and whether each follows the one before."""
     newest = await chain.newest(store, key)
     if newest is None:
-        return Chained(key, None)
+        return ChainState(key, None)
     names = await _names(store, key, newest, deep=deep)
     found = await asyncio.gather(*(_object(store, name) for name in names))
     first = found[0]
     if deep and isinstance(first, LakeObject) and not chain.follows(first, -1, ""):
-        return Chained(
+        return ChainState(
             key, newest, f"the first object is {first.object}: offsets 0 to {first.previous_last_offset} are missing"
         )
     for name, one, before in zip(names[1:], found[1:], found, strict=False):
         if isinstance(before, str):
-            return Chained(key, newest, before)
+            return ChainState(key, newest, before)
         if isinstance(one, str):
-            return Chained(key, newest, one)
+            return ChainState(key, newest, one)
         if one.previous_last_offset > before.last_offset:
             missing = f"offsets {before.last_offset + 1} to {one.previous_last_offset} are missing"
-            return Chained(key, newest, f"{missing}: {name} does not follow {before.object}")
+            return ChainState(key, newest, f"{missing}: {name} does not follow {before.object}")
         if not chain.follows(one, before.last_offset, before.sha256):
-            return Chained(key, newest, f"{name} does not follow {before.object}: it was written behind another object")
-    return Chained(key, newest, found[-1] if isinstance(found[-1], str) else "")
+            return ChainState(
+                key, newest, f"{name} does not follow {before.object}: it was written behind another object"
+            )
+    return ChainState(key, newest, found[-1] if isinstance(found[-1], str) else "")
 
 
 async def _names(store: ObjectStore, key: ChainKey, newest: LakeObject, *, deep: bool) -> list[str]:
@@ -173,16 +178,16 @@ async def _object(store: ObjectStore, name: str) -> LakeObject | str:
     if stat is None:
         return f"{name} was listed and then gone"
     try:
-        return chain.described(name, stat)
+        return chain.parse_metadata(name, stat)
     except ContinuityError as error:
         return one_line(error)
 
 
-async def _chains(store: ObjectStore, catalogue: Catalogue, *, deep: bool) -> list[Chained]:
+async def _chains(store: ObjectStore, catalogue: Catalogue, *, deep: bool) -> list[ChainState]:
     found = await asyncio.gather(*(chain.chains(store, topic.name) for topic in catalogue.landed))
     limit = asyncio.Semaphore(READS)
 
-    async def read(key: ChainKey) -> Chained:
+    async def read(key: ChainKey) -> ChainState:
         async with limit:
             return await read_chain(store, key, deep=deep)
 
@@ -200,7 +205,7 @@ async def check_lake(s3: S3Settings, kafka: KafkaSettings, catalogue: Catalogue,
         infos = await log.topics(catalogue.landing)
         tps = [TopicPartition(name, number) for name, info in infos.items() for number in range(info.partitions)]
         first, end = await log.beginning(tps), await log.end(tps)
-    ends = {(tp.topic, tp.partition): Ends(first[tp], end[tp]) for tp in tps}
+    ends = {(tp.topic, tp.partition): LogBounds(first[tp], end[tp]) for tp in tps}
     return judge_lake(chains, {name: info.id for name, info in infos.items()}, ends, known)
 
 
@@ -215,7 +220,7 @@ async def check_ledger(sql: SnowflakeSettings, s3: S3Settings) -> list[Finding]:
     finally:
         await store.close()
     last = {name: one if isinstance(one, LakeObject) else None for name, one in zip(names, found, strict=True)}
-    return judge_ledger(ledger, [Chained(key, one) for key, one in zip(ledger, newest, strict=True)], last)
+    return judge_ledger(ledger, [ChainState(key, one) for key, one in zip(ledger, newest, strict=True)], last)
 
 
 def _ledger(sql: SnowflakeSettings) -> dict[ChainKey, LedgerRow]:

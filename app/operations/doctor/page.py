@@ -3,7 +3,7 @@
 import sys
 from typing import Final
 
-from app.operations.doctor.kinds import KINDS, Area
+from app.operations.doctor.finding_kinds import KINDS, Area
 
 AREAS: Final[dict[Area, str]] = {
     "source": "PostgreSQL",

@@ -18,7 +18,7 @@ from app.config.settings import (
 from app.config.topics import LAKE_OBJECTS, read_catalogue
 from app.errors import one_line
 from app.operations.doctor import capture, kafka, lake, source
-from app.operations.doctor.findings import Finding, Outcome, Report
+from app.operations.doctor.findings import CheckResult, Finding, Report
 from app.operations.provision import topics
 from app.operations.provision.connector import slot_name
 from app.topology.partition_groups import STREAMS, groups
@@ -38,7 +38,7 @@ Check = Callable[[], Awaitable[list[Finding]]]
 async def examine(variables: Mapping[str, str], *, deep: bool = False) -> Report:
     """Make every check; settings are these variables on top of the environment. SettingsError if those cannot be used."""
     found = await asyncio.gather(
-        *(made_or_not(name, check, deep=deep) for name, check in checks(variables, deep=deep).items())
+        *(run_check(name, check, deep=deep) for name, check in checks(variables, deep=deep).items())
     )
     return Report(tuple(found))
 
@@ -78,14 +78,16 @@ async def _history(broker: KafkaSettings, s3: S3Settings) -> list[Finding]:
     store = S3Store(s3)
     try:
         accepted = [
-            capture.Break(gap.first, gap.last).name for gap in await gaps(store) if gap.worker == "capture" and gap.last
+            capture.CaptureGap(gap.first, gap.last).name
+            for gap in await gaps(store)
+            if gap.worker == "capture" and gap.last
         ]
     finally:
         await store.close()
     return await capture.check_history(broker, accepted)
 
 
-async def made_or_not(name: str, check: Check, *, deep: bool = False) -> Outcome:
+async def run_check(name: str, check: Check, *, deep: bool = False) -> CheckResult:
     """What comes of a check, if only why nothing does."""
     began = time.monotonic()
     try:
@@ -95,5 +97,5 @@ async def made_or_not(name: str, check: Check, *, deep: bool = False) -> Outcome
         reason = (
             "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {one_line(error)}"
         )
-        return Outcome(name, time.monotonic() - began, could_not=reason)
-    return Outcome(name, time.monotonic() - began, tuple(found))
+        return CheckResult(name, time.monotonic() - began, could_not=reason)
+    return CheckResult(name, time.monotonic() - began, tuple(found))

@@ -16,7 +16,7 @@ from app.engine.partition_group import POSITIONS, PartitionGroup
 from app.engine.positions import Position, encode
 from app.engine.transactional_producer import TransactionalProducer
 from app.errors import BankstreamError
-from app.operations.doctor.capture import Break, read_breaks
+from app.operations.doctor.capture import CaptureGap, read_breaks
 from app.operations.doctor.kafka import read_positions
 from sinks import chain, gaps
 from sinks.base import ChainKey, ObjectStore
@@ -56,7 +56,7 @@ async def accept_lake(
         raise GapError(
             f"the lake has no chain of {tp.topic}/{tp.partition} with id {key.topic_id}: nothing of it was archived"
         )
-    begins = await gaps.resumed(store, key, newest.last_offset + 1)
+    begins = await gaps.resume_offset(store, key, newest.last_offset + 1)
     if key.topic_id == now.topic_id and begins >= now.first:
         raise GapError(
             f"nothing is lost of {tp.topic}/{tp.partition}: the lake needs offset {begins}, Kafka begins with {now.first}"
@@ -112,7 +112,7 @@ async def accept_capture(
     store: ObjectStore, kafka: KafkaSettings, slot: str, wanted: str, decision: Decision
 ) -> GapRecord:
     """A range of PostgreSQL's log that was not captured, as `bankstream doctor` writes it."""
-    breaks: dict[str, Break] = {one.name: one for one in await read_breaks(kafka)}
+    breaks: dict[str, CaptureGap] = {one.name: one for one in await read_breaks(kafka)}
     if wanted not in breaks:
         raise GapError(f"the heartbeats show no gap {wanted}. They show: {', '.join(breaks) or 'none'}")
     found = breaks[wanted]

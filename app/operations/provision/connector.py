@@ -12,7 +12,7 @@ from typing import Final
 
 from app.config.settings import ConnectSettings, SourceSettings
 from app.config.topics import Catalogue
-from app.operations.capture.connect import Client
+from app.operations.capture.connect import ConnectClient
 from app.operations.capture.errors import ConnectorError
 from app.operations.capture.slot import SlotError, cure, read_slot
 
@@ -39,7 +39,7 @@ def slot_name() -> str:
     return _shipped()["slot.name"]
 
 
-def is_as_provisioned(client: Client, catalogue: Catalogue) -> bool:
+def is_as_provisioned(client: ConnectClient, catalogue: Catalogue) -> bool:
     """Whether Connect has the connector with our configuration. ConnectorError if Connect does not answer."""
     return client.configuration() == {**configuration(catalogue), "name": client.settings.connector}
 
@@ -49,7 +49,7 @@ def provision(connect: ConnectSettings, source: SourceSettings, catalogue: Catal
 
     ConnectorError says what Connect or the task said. A task that failed is started again a few times first.
     """
-    with Client(connect) as client:
+    with ConnectClient(connect) as client:
         wanted = configuration(catalogue)
         changed = not is_as_provisioned(client, catalogue)
         deadline = time.monotonic() + connect.timeout_s
@@ -65,7 +65,7 @@ def _shipped() -> dict[str, str]:
     return found
 
 
-def _await_streaming(client: Client, source: SourceSettings, slot: str, deadline: float) -> None:
+def _await_streaming(client: ConnectClient, source: SourceSettings, slot: str, deadline: float) -> None:
     restarts = 0
     restarted = 0.0
     while True:

@@ -9,9 +9,9 @@ from typing import Final
 from app.config.settings import WarehouseSettings
 from app.errors import ContinuityError
 from sinks import chain
-from sinks.audit import content
 from sinks.base import ChainKey, LakeObject, LedgerRow, LoadStep, ObjectStore, SinkRefusedError, Warehouse
-from sinks.loading import Loader
+from sinks.chain_verification import verified_lines
+from sinks.loader import Loader
 
 LOOK_S: Final = 0.1
 READS: Final = 4
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 """Offsets done, and in all."""
 
 
-class Audited:
+class VerifyingWarehouse:
     """A warehouse that takes an object only if it is what it says it is: by hash, number of rows, offsets. A broken one is refused."""
 
     def __init__(self, warehouse: Warehouse, store: ObjectStore) -> None:
@@ -56,7 +56,7 @@ class Audited:
     async def _audit(self, found: LakeObject) -> None:
         async with self._reads:
             try:
-                content(found, await self._store.get(found.object))
+                verified_lines(found, await self._store.get(found.object))
             except ContinuityError as error:
                 raise SinkRefusedError(str(error)) from None
         self._sound.add(found.object)  # a load that is refused for another reason comes again, by halves
@@ -85,7 +85,7 @@ async def load_all(
     """
     goals = await _goals(store, landing)
     total = sum(last + 1 for last in goals.values())
-    audited = Audited(warehouse, store)
+    audited = VerifyingWarehouse(warehouse, store)
     failures: list[BaseException] = []
     loader = Loader(audited, store, landing, settings, fail=lambda error, _where: failures.append(error))
     task = asyncio.create_task(loader.run(), name="rebuild")

@@ -18,7 +18,7 @@ from sinks.sessions import open_reader
 from sinks.snowflake import SnowflakeWarehouse
 from sinks.sql import identifier
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 def rebuild(
@@ -26,7 +26,7 @@ def rebuild(
     into: str,
     *,
     compare: bool = True,
-    say: Say = lambda _text: None,
+    say: OnProgress = lambda _text: None,
     progress: Progress = lambda _done, _total: None,
 ) -> Report:
     """Fill database `into` from the lake alone, and compare it with the configured one.
@@ -84,7 +84,12 @@ async def _load(
 
 
 def _compare(
-    first: SnowflakeSettings, second: SnowflakeSettings, landing_tables: Iterable[str], say: Say, *, compare: bool
+    first: SnowflakeSettings,
+    second: SnowflakeSettings,
+    landing_tables: Iterable[str],
+    say: OnProgress,
+    *,
+    compare: bool,
 ) -> tuple[dict[str, TableReport], list[str], list[str]]:
     """The landing tables of the second, and of the first through the same offsets; what differs; what could not be compared."""
     tables: dict[str, TableReport] = {}

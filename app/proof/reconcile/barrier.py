@@ -21,7 +21,7 @@ from app.engine.committed_reader import committed_consumer
 from app.engine.kafka import KafkaLog
 from app.postgres import as_bank
 from app.proof.reconcile.report import ReconcileError
-from app.proof.reconcile.warehouse import Warehouse
+from app.proof.reconcile.warehouse import WarehouseReader
 
 MARK_EVERY_S: Final = 5.0
 """A marker that the connector's first snapshot swallowed never comes as a change: it is set again this often."""
@@ -29,7 +29,7 @@ POLL_S: Final = 0.1
 TAIL_RECORDS: Final = 64
 """How far before a log's end its last record is looked for first; transaction markers stand between."""
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 Offsets = Mapping[TopicPartition, int]
 
 
@@ -75,7 +75,7 @@ class Marker:
 
 
 async def everything_committed(
-    settings: KafkaSettings, source: SourceSettings, topics: Iterable[str], *, timeout_s: float, say: Say
+    settings: KafkaSettings, source: SourceSettings, topics: Iterable[str], *, timeout_s: float, say: OnProgress
 ) -> dict[TopicPartition, int]:
     """The offset of the last committed record of each partition of these topics, when all that was committed in the source by now is in
     them; -1 where there is none. ReconcileError if the marker does not come in time.
@@ -89,7 +89,7 @@ async def everything_committed(
         raise ReconcileError(f"Kafka at {settings.bootstrap_servers} does not answer: {error!r}") from None
 
 
-async def _pass_marker(consumer: Any, marker: Marker, deadline: float, timeout_s: float, say: Say) -> None:
+async def _pass_marker(consumer: Any, marker: Marker, deadline: float, timeout_s: float, say: OnProgress) -> None:
     say("waiting for a marker to come through Kafka")
     heartbeat = TopicPartition(HEARTBEAT.name, 0)
     consumer.assign([heartbeat])
@@ -166,7 +166,7 @@ async def topic_ids(settings: KafkaSettings, topics: Iterable[str]) -> dict[str,
 
 
 def wait_for_ledger(
-    warehouse: Warehouse, wanted: Offsets, ids: Mapping[str, str], *, timeout_s: float, say: Say
+    warehouse: WarehouseReader, wanted: Offsets, ids: Mapping[str, str], *, timeout_s: float, say: OnProgress
 ) -> None:
     """Until the warehouse has loaded all of these offsets. ReconcileError names what is behind when it has not in time.
 

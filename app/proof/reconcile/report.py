@@ -52,7 +52,7 @@ class TableReport(msgspec.Struct, frozen=True):
         return self.source_hash == self.warehouse_hash and not self.differences
 
 
-class Position(msgspec.Struct, frozen=True):
+class SnapshotPosition(msgspec.Struct, frozen=True):
     """The instant that was compared: a snapshot of PostgreSQL, and the last change in Kafka that can belong to it."""
 
     snapshot: str
@@ -68,7 +68,7 @@ class Report(msgspec.Struct, frozen=True):
 
     reconciled: bool
     tables: dict[str, TableReport]
-    position: Position
+    position: SnapshotPosition
     seconds: float
 
     def lines(self) -> list[str]:

@@ -10,16 +10,18 @@ from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings, So
 from app.config.topics import read_catalogue
 from app.proof.reconcile import barrier
 from app.proof.reconcile.comparing import compare
-from app.proof.reconcile.report import Position, Report
-from app.proof.reconcile.source import TABLES, Source, opened
-from app.proof.reconcile.warehouse import Warehouse
+from app.proof.reconcile.report import Report, SnapshotPosition
+from app.proof.reconcile.source import TABLES, SourceReader, opened
+from app.proof.reconcile.warehouse import WarehouseReader
 
 TIMEOUT_S: Final = 120.0
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
-def reconcile(environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, say: Say = lambda _text: None) -> Report:
+def reconcile(
+    environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, say: OnProgress = lambda _text: None
+) -> Report:
     """Compare all captured tables at one position, under load. `environment` has settings that go before the process's own.
 
     `say` is told what is being done. `timeout_s` is for the way from the source to the warehouse, not for the comparison. Raises
@@ -30,20 +32,27 @@ def reconcile(environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, s
         topics = [topic.name for topic in read_catalogue(environment).cdc]
         offsets = asyncio.run(_fence(environment, topics, timeout_s, say))
         lake = read(S3Settings, environment)
-        with contextlib.closing(Warehouse(read(SnowflakeSettings, environment), lake)) as warehouse:
+        with contextlib.closing(WarehouseReader(read(SnowflakeSettings, environment), lake)) as warehouse:
             ids = asyncio.run(barrier.topic_ids(read(KafkaSettings, environment), topics))
             barrier.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, say=say)
             named = {f"{p.topic}/{p.partition}": offset for p, offset in sorted(offsets.items())}
             return compare_tables(source, warehouse, named, began=began, say=say)
 
 
-async def _fence(environment: Mapping[str, str], topics: Sequence[str], timeout_s: float, say: Say) -> barrier.Offsets:
+async def _fence(
+    environment: Mapping[str, str], topics: Sequence[str], timeout_s: float, say: OnProgress
+) -> barrier.Offsets:
     kafka, source = read(KafkaSettings, environment), read(SourceSettings, environment)
     return await barrier.everything_committed(kafka, source, topics, timeout_s=timeout_s, say=say)
 
 
 def compare_tables(
-    source: Source, warehouse: Warehouse, offsets: dict[str, int], *, began: float, say: Say = lambda _text: None
+    source: SourceReader,
+    warehouse: WarehouseReader,
+    offsets: dict[str, int],
+    *,
+    began: float,
+    say: OnProgress = lambda _text: None,
 ) -> Report:
     """The comparison alone, of what the landing tables hold now."""
     tables = {}
@@ -60,6 +69,6 @@ def compare_tables(
     return Report(
         reconciled=all(table.equal for table in tables.values()),
         tables=tables,
-        position=Position(snapshot.text, snapshot.taken_at, snapshot.lsn, offsets),
+        position=SnapshotPosition(snapshot.text, snapshot.taken_at, snapshot.lsn, offsets),
         seconds=round(time.monotonic() - began, 3),
     )

@@ -26,7 +26,7 @@ MONEY_SCALE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class PostgresSnapshot:
     """What one instant sees: transactions below `xmax` but for those in progress. 64-bit transaction ids."""
 
     text: str
@@ -51,7 +51,7 @@ class Column:
     convert: Convert
 
 
-class Source:
+class SourceReader:
     """An open REPEATABLE READ transaction: everything read through it is of the same instant."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
@@ -62,7 +62,7 @@ class Source:
             "pg_current_wal_lsn()::text",
         )
         _, xmax, in_progress = str(text).split(":")
-        self.snapshot = Snapshot(
+        self.snapshot = PostgresSnapshot(
             str(text), int(xmax), tuple(map(int, filter(None, in_progress.split(",")))), int(taken_us), str(lsn)
         )
 
@@ -102,7 +102,7 @@ class Source:
 
 
 @contextmanager
-def opened(settings: SourceSettings) -> Iterator[Source]:
+def opened(settings: SourceSettings) -> Iterator[SourceReader]:
     """The snapshot, for as long as the context lasts."""
     try:
         connection = as_reader(
@@ -117,7 +117,7 @@ def opened(settings: SourceSettings) -> Iterator[Source]:
         with connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
-            yield Source(connection)
+            yield SourceReader(connection)
     except psycopg.Error as error:
         raise ReconcileError(
             f"PostgreSQL does not answer {settings.reader_user}: {' '.join(str(error).split())}"

@@ -32,7 +32,7 @@ Landed = tuple[int, int, int | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class UnqueryableChanges:
     """The changes of one table that were decoded here. `envelopes` are (partition, offset, Kafka's timestamp, JSON), as the query reads
     them."""
 
@@ -44,7 +44,7 @@ class Aside:
         return {name: json.loads(bytes(raw), parse_int=str, parse_float=str) for name, raw in self.images[mark].items()}
 
 
-def decoded(table: str, key: str, landed: Iterable[Landed], lake: S3Settings | None) -> Aside:
+def decode_unqueryable(table: str, key: str, landed: Iterable[Landed], lake: S3Settings | None) -> UnqueryableChanges:
     """The changes among these records of a table's topic. What the streams refuse as poison is no change here either.
 
     ReconcileError when an object of a large record cannot be read.
@@ -66,7 +66,7 @@ def decoded(table: str, key: str, landed: Iterable[Landed], lake: S3Settings | N
         if image is not None:
             images[mark] = image
         envelopes.append((partition, offset, recorded_ms, _envelope(change, image, key, mark)))
-    return Aside(tuple(envelopes), images)
+    return UnqueryableChanges(tuple(envelopes), images)
 
 
 def _envelope(change: RowChange, image: Row | None, key: str, mark: str) -> str:

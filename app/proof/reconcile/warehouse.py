@@ -15,8 +15,8 @@ from app.config.settings import S3Settings, SnowflakeSettings
 from app.config.topics import PREFIX
 from app.postgres import XID_MODULUS
 from app.proof.reconcile.canonical import Value
-from app.proof.reconcile.source import TABLES, Column, Snapshot
-from app.proof.reconcile.unqueryable_changes import MARK, Aside, decoded
+from app.proof.reconcile.source import TABLES, Column, PostgresSnapshot
+from app.proof.reconcile.unqueryable_changes import MARK, UnqueryableChanges, decode_unqueryable
 from sinks.base import SinkError
 from sinks.sessions import open_reader
 
@@ -112,7 +112,7 @@ CURRENT_ROWS: Final = """
     order by row_key
 """
 
-ASIDE: Final = """
+UNQUERYABLE: Final = """
     select
         record:partition::number(38, 0),
         record:offset::number(38, 0),
@@ -133,7 +133,7 @@ Ledger = Mapping[tuple[str, str, int], int]
 """Last loaded offset by (topic, topic_id, partition)."""
 
 
-class Warehouse:
+class WarehouseReader:
     """One session, for one thread. SinkError when the warehouse cannot be asked."""
 
     def __init__(self, settings: SnowflakeSettings, lake: S3Settings | None = None) -> None:
@@ -150,7 +150,7 @@ class Warehouse:
         return {chain: row.last_offset for chain, row in self._reader.ledger().items()}
 
     def rows(
-        self, table: str, columns: tuple[Column, ...], snapshot: Snapshot
+        self, table: str, columns: tuple[Column, ...], snapshot: PostgresSnapshot
     ) -> Iterator[tuple[int, tuple[Value, ...]]]:
         """Every row with its key, in the order of the keys, a page in memory at a time."""
         name = f"{self._database}.BRONZE.RECONCILE_{table.upper()}_{uuid4().hex[:12].upper()}"
@@ -166,16 +166,16 @@ class Warehouse:
             with contextlib.suppress(SinkError):  # the session's end drops it too
                 self._reader.rows(f"DROP TABLE IF EXISTS {name}")
 
-    def _aside(self, table: str) -> Aside:
-        found = self._reader.rows(ASIDE.format(database=self._database, topic=f"{PREFIX}.public.{table}"))
+    def _aside(self, table: str) -> UnqueryableChanges:
+        found = self._reader.rows(UNQUERYABLE.format(database=self._database, topic=f"{PREFIX}.public.{table}"))
         rows = [
             (int(partition), int(offset), None if recorded_ms is None else int(recorded_ms), wrapped, name)
             for partition, offset, recorded_ms, wrapped, name in found
         ]
-        return decoded(table, TABLES[table], rows, self._lake)
+        return decode_unqueryable(table, TABLES[table], rows, self._lake)
 
 
-def current_rows(database: str, table: str, snapshot: Snapshot, aside: int = 0) -> str:
+def current_rows(database: str, table: str, snapshot: PostgresSnapshot, aside: int = 0) -> str:
     """The query for a table's rows as the snapshot's transactions left them: key and JSON, in the order of the keys.
 
     `aside`: how many changes are bound beside those that landed whole, each as partition, offset, timestamp and envelope.
@@ -194,7 +194,7 @@ def current_rows(database: str, table: str, snapshot: Snapshot, aside: int = 0) 
     )
 
 
-def _row(image: str, columns: tuple[Column, ...], aside: Aside) -> tuple[Value, ...]:
+def _row(image: str, columns: tuple[Column, ...], aside: UnqueryableChanges) -> tuple[Value, ...]:
     values = msgspec.json.decode(image, type=dict[str, Any])
     if MARK in values:
         values = aside.image(values[MARK])

@@ -9,7 +9,7 @@ from typing import IO, Self
 
 import msgspec
 
-from app.engine.memory import Output
+from app.engine.memory import EmittedRecord
 from app.errors import BankstreamError
 
 
@@ -46,7 +46,7 @@ class Outputs:
             else:
                 self._unfinished(name).unlink(missing_ok=True)
 
-    def write(self, name: str, records: Sequence[Output]) -> None:
+    def write(self, name: str, records: Sequence[EmittedRecord]) -> None:
         """Append records."""
         lines: list[bytes] = []
         for record in records:

@@ -13,11 +13,11 @@ from typing import Final
 
 from app.config.settings import KafkaSettings, WorkerSettings
 from app.config.topics import CONTROL, TRANSACTIONS, Catalogue
-from app.engine.memory import MemoryPartition, Output
+from app.engine.memory import EmittedRecord, MemoryPartition
 from app.engine.partition_group import PartitionGroup
 from app.proof.replay.outputs import Outputs
 from app.proof.replay.recording import Recorded
-from app.topology.handlers import Handlers, members
+from app.topology.handlers import Handlers, build_topology
 
 _timestamp: Final = attrgetter("timestamp")
 CHUNK: Final = 1_000
@@ -59,7 +59,7 @@ class Replay:
         settings = settings.model_copy(update={"velocity_cached_events": cached})
         self._members = [
             _Member(group, handlers, MemoryPartition(group, 0))
-            for group, handlers in members(catalogue, settings, single)
+            for group, handlers in build_topology(catalogue, settings, single)
         ]
         self._accounts, self._customers, *_ = self._members
         self._of_topic = {topic: member for member in self._members for topic in member.group.topics}
@@ -110,9 +110,9 @@ class Replay:
             run.append(record)
         yield current, run
 
-    def _emitted(self, emitted: list[Output], outputs: Outputs) -> None:
+    def _emitted(self, emitted: list[EmittedRecord], outputs: Outputs) -> None:
         """Write what is for the outside, hand on what is for a group: control orders to both, transactions to the customers'."""
-        by_topic: dict[str, list[Output]] = {}
+        by_topic: dict[str, list[EmittedRecord]] = {}
         for output in emitted:
             of_topic = by_topic.get(output.topic)
             if of_topic is None:
@@ -127,7 +127,7 @@ class Replay:
         for member in self._members if orders else ():
             self._emitted(member.partition.process(orders, member.handlers), outputs)
 
-    def _recorded(self, output: Output) -> Recorded:
+    def _recorded(self, output: EmittedRecord) -> Recorded:
         self._derived += 1
         return Recorded(output.topic, 0, self._derived, output.timestamp, output.key, output.value, ())
 

@@ -8,7 +8,7 @@ from app.cdc.envelope import decode
 from app.cdc.unavailable import is_placeholder
 from app.config.topics import ALERTS, DEAD_LETTERS, PREFIX, TRANSACTIONS, VELOCITY
 from app.domain.changes import Row, RowChange
-from app.domain.changes import differing as columns_differing
+from app.domain.changes import changed_columns as columns_differing
 from app.domain.records import AlertRecord, Scd2Close, Source, TransactionRecord, VelocityRecord
 from app.domain.scd2 import version_id
 from app.domain.screening import alert_id
@@ -18,7 +18,7 @@ from app.errors import PoisonRecordError
 from app.postgres import lsn_text
 from app.proof.reconcile import canonical
 from app.proof.trace import values
-from app.proof.trace.places import Position
+from app.proof.trace.record_position import RecordPosition
 from app.proof.trace.report import Check, differs, judged, noted
 
 CAPTURED: Final = f"{PREFIX}.public."
@@ -64,7 +64,7 @@ def read_derived(topic: str, value: bytes) -> Derived:
     return found
 
 
-def read_change(position: Position, value: bytes | None) -> RowChange:
+def read_change(position: RecordPosition, value: bytes | None) -> RowChange:
     """The change in a raw record. ValueError if there is none in it."""
     try:
         change = decode(value, (), position.topic.removeprefix(CAPTURED))
@@ -75,18 +75,22 @@ def read_change(position: Position, value: bytes | None) -> RowChange:
     return change
 
 
-def origin(record: Derived) -> Position:
+def origin(record: Derived) -> RecordPosition:
     """Where the record says that it comes from."""
     if isinstance(record, DeadLetter):
-        return Position(record.topic, record.partition, record.offset)
-    return Position(record.source.topic, record.source.partition, record.source.offset)
+        return RecordPosition(record.topic, record.partition, record.offset)
+    return RecordPosition(record.source.topic, record.source.partition, record.source.offset)
 
 
-def evidence(record: Derived) -> list[Position]:
+def evidence(record: Derived) -> list[RecordPosition]:
     """The other records that an alert rests on."""
     if not isinstance(record, AlertRecord):
         return []
-    return [place for it in record.evidence if (place := Position(it.topic, it.partition, it.offset)) != origin(record)]
+    return [
+        place
+        for it in record.evidence
+        if (place := RecordPosition(it.topic, it.partition, it.offset)) != origin(record)
+    ]
 
 
 def checks(topic: str, record: Derived, change: RowChange) -> list[Check]:

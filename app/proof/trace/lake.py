@@ -7,7 +7,7 @@ import msgspec
 import zstandard
 
 from app.errors import ContinuityError
-from app.proof.trace.places import Position
+from app.proof.trace.record_position import RecordPosition
 from app.proof.trace.report import Check, differs, judged, noted
 from sinks import chain, lines
 from sinks.base import ChainKey, LakeObject, LedgerRow, ObjectStore, SinkRefusedError
@@ -18,7 +18,7 @@ SHORT: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ArchivedRecord:
     """A record in the lake. `raw` is its line without the newline, `value` and `key` its bytes in Kafka."""
 
     chain: ChainKey
@@ -39,25 +39,25 @@ class _Content:
     checks: tuple[Check, ...]
 
 
-class Lake:
+class LakeReader:
     """Reads each object once. Raises SinkUnavailableError when the store does not answer."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._contents: dict[str, _Content] = {}
 
-    async def chains(self, position: Position) -> list[ChainKey]:
+    async def chains(self, position: RecordPosition) -> list[ChainKey]:
         """The chains of the record's partition: one an id of its topic."""
         return [key for key in await chain.chains(self._store, position.topic) if key.partition == position.partition]
 
-    async def find(self, key: ChainKey, offset: int) -> Found | None:
+    async def find(self, key: ChainKey, offset: int) -> ArchivedRecord | None:
         """The object of a chain that holds this offset; None if no object does. What is wrong with it is among the checks."""
         try:
-            found = await chain.holding(self._store, key, offset)
+            found = await chain.find_containing(self._store, key, offset)
         except ContinuityError as error:
             name = chain.name(key, offset)
             nothing = LakeObject(name, key.topic, key.partition, offset, offset, 0, 0, "", offset - 1, "")
-            return Found(key, nothing, (differs(str(error)),))
+            return ArchivedRecord(key, nothing, (differs(str(error)),))
         if found is None:
             return None
         content = await self._content(found)
@@ -66,14 +66,14 @@ class Lake:
         if at is None:
             if content.rows:
                 checks.append(differs(f"no line of the object has offset {offset}"))
-            return Found(key, found, tuple(checks))
+            return ArchivedRecord(key, found, tuple(checks))
         number, raw = at
         line = lines.read(raw)
         record_key, value = line.key_bytes(), line.value_bytes()
         if line.large_object is not None:
             more, record_key, value = await self._large(line)
             checks.append(more)
-        return Found(
+        return ArchivedRecord(
             key, found, tuple(checks), number, len(content.rows), raw.rstrip(b"\n"), line, record_key, value
         )  # fmt: skip
 
@@ -89,7 +89,7 @@ class Lake:
         if stat is None:
             return [differs(f"the ledger ends with {row.last_object}, which this chain does not have")]
         try:
-            last = chain.described(row.last_object, stat)
+            last = chain.parse_metadata(row.last_object, stat)
         except ContinuityError as error:
             return [differs(str(error))]
         return [
@@ -163,10 +163,10 @@ class Lake:
     async def _described(self, key: ChainKey, offset: int, *, next_one: bool = False) -> LakeObject | None:
         try:
             if not next_one:
-                return await chain.holding(self._store, key, offset)
+                return await chain.find_containing(self._store, key, offset)
             names = await self._store.names(chain.folder(key), after=chain.name(key, offset - 1), limit=1)
             stat = await self._store.stat(names[0]) if names else None
-            return chain.described(names[0], stat) if stat is not None else None
+            return chain.parse_metadata(names[0], stat) if stat is not None else None
         except ContinuityError:
             return LakeObject("", key.topic, key.partition, 0, 0, 0, 0, "", -2, "")
 
@@ -187,7 +187,7 @@ class Lake:
         return check, beside.key_bytes(), beside.value_bytes()
 
 
-def agrees(found: Found) -> Check:
+def agrees(found: ArchivedRecord) -> Check:
     """Whether the line is where its object's name and place say."""
     line = found.line
     assert line is not None

@@ -11,15 +11,15 @@ from aiokafka.errors import KafkaError
 from app.config.settings import KafkaSettings
 from app.engine.committed_reader import committed_reader
 from app.engine.kafka import KafkaLog
-from app.proof.trace.lake import Found
-from app.proof.trace.places import Position
+from app.proof.trace.lake import ArchivedRecord
+from app.proof.trace.record_position import RecordPosition
 from app.proof.trace.report import Check, differs, holds, noted, unreachable
 
 TIMEOUT_S: Final = 60.0
 REQUEST_TIMEOUT_MS: Final = 20_000
 
 
-class Log:
+class KafkaReader:
     """Asks Kafka about single records. Use as an async context manager; a Kafka that is away is an answer, not an error."""
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -46,7 +46,7 @@ class Log:
         await self._log.stop()
         await self._consumer.stop()
 
-    async def check(self, position: Position, found: Found | None) -> Check:
+    async def check(self, position: RecordPosition, found: ArchivedRecord | None) -> Check:
         """Whether the record at this position is the archived one."""
         if self._away:
             return unreachable(self._away)
@@ -56,7 +56,7 @@ class Log:
         except (KafkaError, TimeoutError) as error:
             return unreachable(f"Kafka gives no answer about {position}: {type(error).__name__}")
 
-    async def _check(self, position: Position, found: Found | None) -> Check:
+    async def _check(self, position: RecordPosition, found: ArchivedRecord | None) -> Check:
         topic_id = await self._topic_id(position.topic)
         if topic_id is None:
             return noted(f"topic {position.topic} is no longer there")
@@ -89,7 +89,7 @@ class Log:
         return self._ids.get(topic)
 
 
-def _compared(record: Any, found: Found) -> Check:
+def _compared(record: Any, found: ArchivedRecord) -> Check:
     assert found.line is not None
     parts = (
         ("key", record.key, found.key), ("value", record.value, found.value), ("timestamp", record.timestamp, found.line.ts)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from app.errors import ContinuityError
 from app.proof.trace import values
-from app.proof.trace.lake import Found, Lake, agrees
-from app.proof.trace.log import Log
-from app.proof.trace.places import Position
+from app.proof.trace.lake import ArchivedRecord, LakeReader, agrees
+from app.proof.trace.log import KafkaReader
+from app.proof.trace.record_position import RecordPosition
 from app.proof.trace.report import Check, Step, differs, holds, judged, unreachable
-from app.proof.trace.tables import Tables
-from sinks.audit import audit
+from app.proof.trace.tables import WarehouseTables
 from sinks.base import ChainKey, ObjectStore, SinkError
+from sinks.chain_verification import verify_chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Proven:
     """What was found of a record: a step for each place, and the line that its landing row was made from."""
 
     steps: tuple[Step, ...]
-    found: Found | None = None
+    found: ArchivedRecord | None = None
 
     @property
     def value(self) -> bytes | None:
@@ -31,12 +31,14 @@ class Proven:
 class Records:
     """Proves records, each once."""
 
-    def __init__(self, tables: Tables | SinkError, landing: Mapping[str, str], lake: Lake, log: Log) -> None:
+    def __init__(
+        self, tables: WarehouseTables | SinkError, landing: Mapping[str, str], lake: LakeReader, log: KafkaReader
+    ) -> None:
         """`landing`: the landing table of each topic."""
         self._tables, self._landing, self._lake, self._log = tables, landing, lake, log
-        self._proven: dict[Position, Proven] = {}
+        self._proven: dict[RecordPosition, Proven] = {}
 
-    async def prove(self, position: Position) -> Proven:
+    async def prove(self, position: RecordPosition) -> Proven:
         """Ask every place about a record."""
         if position not in self._proven:
             self._proven[position] = await self._prove(position)
@@ -46,7 +48,7 @@ class Records:
         """Every chain that a proven record is in."""
         return sorted({it.found.chain for it in self._proven.values() if it.found is not None})
 
-    async def _prove(self, position: Position) -> Proven:
+    async def _prove(self, position: RecordPosition) -> Proven:
         archived, problem = await self._archived(position)
         rows, landing = await self._landed(position, archived)
         found = next((one for one in archived if one.raw and _is_any(one.raw, rows)), archived[0] if archived else None)
@@ -66,14 +68,14 @@ class Records:
             found,
         )
 
-    async def _archived(self, position: Position) -> tuple[list[Found], Check | None]:
+    async def _archived(self, position: RecordPosition) -> tuple[list[ArchivedRecord], Check | None]:
         try:
             found = [await self._lake.find(key, position.offset) for key in await self._lake.chains(position)]
         except SinkError as error:
             return [], unreachable(str(error))
         return [one for one in found if one is not None], None
 
-    async def _landed(self, position: Position, archived: list[Found]) -> tuple[list[str], list[Check]]:
+    async def _landed(self, position: RecordPosition, archived: list[ArchivedRecord]) -> tuple[list[str], list[Check]]:
         try:
             rows = await asyncio.to_thread(_session(self._tables).landed, position)
         except SinkError as error:
@@ -95,7 +97,7 @@ class Records:
             )
         return rows, checks
 
-    async def _ledger(self, position: Position, found: Found | None) -> list[Check]:
+    async def _ledger(self, position: RecordPosition, found: ArchivedRecord | None) -> list[Check]:
         try:
             tables = _session(self._tables)
             ledger = await asyncio.to_thread(tables.ledger, position.topic, position.partition)
@@ -133,7 +135,7 @@ async def whole_chain(store: ObjectStore, key: ChainKey) -> Step:
     """A chain read from its first object to its last."""
     objects = rows = 0
     try:
-        async for _, lines in audit(store, key):
+        async for _, lines in verify_chain(store, key):
             objects, rows = objects + 1, rows + len(lines)
     except ContinuityError as error:
         checks = (differs(str(error)),)
@@ -146,7 +148,7 @@ async def whole_chain(store: ObjectStore, key: ChainKey) -> Step:
     return Step("chain", f"{key.topic}/{key.topic_id}/{key.partition}", checks)
 
 
-def _session(tables: Tables | SinkError) -> Tables:
+def _session(tables: WarehouseTables | SinkError) -> WarehouseTables:
     if isinstance(tables, SinkError):
         raise tables
     return tables

@@ -11,19 +11,19 @@ from app.engine.dead_letters import DeadLetter
 from app.errors import BankstreamError, one_line
 from app.proof.trace import derivation, models, values
 from app.proof.trace.derivation import Derived, Opened
-from app.proof.trace.lake import Lake
-from app.proof.trace.log import Log
+from app.proof.trace.lake import LakeReader
+from app.proof.trace.log import KafkaReader
 from app.proof.trace.models import MODELS, Model
-from app.proof.trace.places import Position
 from app.proof.trace.record import Proven, Records, whole_chain
+from app.proof.trace.record_position import RecordPosition
 from app.proof.trace.report import Check, Step, Trace, differs, judged, noted
-from app.proof.trace.source import Source
-from app.proof.trace.tables import Tables
+from app.proof.trace.source import SourceLog
+from app.proof.trace.tables import WarehouseTables
 from sinks.base import SinkError
 from sinks.reading import MissingObjectError, NamedRow
 from sinks.s3 import S3Store
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 class TraceError(BankstreamError):
@@ -37,7 +37,7 @@ def trace(
     *,
     version: int | None = None,
     whole_chains: bool = False,
-    say: Say = lambda _text: None,
+    say: OnProgress = lambda _text: None,
 ) -> Trace:
     """Trace a row of a model, or a record of a landed topic (`table` is its name, `key` its partition/offset).
 
@@ -48,7 +48,7 @@ def trace(
 
 
 async def _trace(
-    environment: Mapping[str, str], table: str, key: str, version: int | None, say: Say, *, whole_chains: bool
+    environment: Mapping[str, str], table: str, key: str, version: int | None, say: OnProgress, *, whole_chains: bool
 ) -> Trace:
     began = time.monotonic()
     catalogue = read_catalogue(environment)
@@ -56,16 +56,16 @@ async def _trace(
     if table not in traceable and table not in landing:
         raise TraceError(f"{table!r} cannot be traced. What can: {', '.join((*traceable, *landing))}")
     say("opening a session with the warehouse")
-    tables: Tables | SinkError
+    tables: WarehouseTables | SinkError
     try:
-        tables = await asyncio.to_thread(Tables, read(SnowflakeSettings, environment), landing)
+        tables = await asyncio.to_thread(WarehouseTables, read(SnowflakeSettings, environment), landing)
     except SinkError as error:
         tables = error
     store = S3Store(read(S3Settings, environment))
     try:
-        async with Log(read(KafkaSettings, environment)) as log:
-            records = Records(tables, landing, Lake(store), log)
-            way = _Way(records, landing, Source(read(SourceSettings, environment)), say)
+        async with KafkaReader(read(KafkaSettings, environment)) as log:
+            records = Records(tables, landing, LakeReader(store), log)
+            way = _Tracer(records, landing, SourceLog(read(SourceSettings, environment)), say)
             if table in landing:
                 top = await way.record(_position(table, key))
             elif isinstance(tables, SinkError):
@@ -78,25 +78,25 @@ async def _trace(
                 top = Step(top.name, top.place, top.checks, (*top.steps, *chains))
     finally:
         await store.close()
-        if isinstance(tables, Tables):
+        if isinstance(tables, WarehouseTables):
             await asyncio.to_thread(tables.close)
     return Trace(table, key, top.verdict, top, round(time.monotonic() - began, 3))
 
 
-class _Way:
+class _Tracer:
     """From a record to what it was made from."""
 
-    def __init__(self, records: Records, landed: Collection[str], source: Source, say: Say) -> None:
+    def __init__(self, records: Records, landed: Collection[str], source: SourceLog, say: OnProgress) -> None:
         """`landed`: the topics that land in the warehouse."""
         self._records, self._landed, self._source, self._say = records, landed, source, say
 
-    async def record(self, position: Position) -> Step:
+    async def record(self, position: RecordPosition) -> Step:
         """Any record of a landed topic."""
         if derivation.is_captured(position.topic):
             return await self.change(position)
         return (await self.derived(position))[0]
 
-    async def derived(self, position: Position, name: str = "record") -> tuple[Step, Derived | None]:
+    async def derived(self, position: RecordPosition, name: str = "record") -> tuple[Step, Derived | None]:
         """A derived record: its places, and the change that it comes from."""
         self._say(f"tracing {position}")
         proven = await self._records.prove(position)
@@ -111,7 +111,7 @@ class _Way:
             steps.append(Step("evidence", evidence.place, evidence.checks, evidence.steps))
         return Step(name, str(position), steps=tuple(steps)), record
 
-    async def change(self, position: Position, record: Derived | None = None, topic: str = "") -> Step:
+    async def change(self, position: RecordPosition, record: Derived | None = None, topic: str = "") -> Step:
         """A raw change: its places, what PostgreSQL says of it, and what `record` of `topic`, which was made from it, must say."""
         self._say(f"tracing {position}")
         proven = await self._records.prove(position)
@@ -122,12 +122,12 @@ class _Way:
         in_source = Step("PostgreSQL", change.table, tuple(await asyncio.to_thread(self._source.check, change)))
         return Step("change", str(position), tuple(checks), (*proven.steps, in_source))
 
-    async def proven(self, position: Position) -> Proven:
+    async def proven(self, position: RecordPosition) -> Proven:
         """The places of a record alone."""
         return await self._records.prove(position)
 
     @staticmethod
-    def decoded(position: Position, proven: Proven) -> tuple[Any, list[Check]]:
+    def decoded(position: RecordPosition, proven: Proven) -> tuple[Any, list[Check]]:
         """The change in a proven record, or what is wrong."""
         if proven.found is None or proven.found.line is None:
             return None, []
@@ -150,7 +150,7 @@ class _Way:
 class _Rows:
     """From a row of a model to the records that it was made from."""
 
-    def __init__(self, tables: Tables, way: _Way) -> None:
+    def __init__(self, tables: WarehouseTables, way: _Tracer) -> None:
         self._tables, self._way = tables, way
 
     async def trace(self, model: Model, key: str, version: int | None) -> Step:
@@ -234,7 +234,7 @@ class _Rows:
         return Step(model.relation, name, tuple(checks), tuple(steps))
 
     async def _changed(self, model: Model, row: NamedRow, checks: list[Check]) -> Step:
-        position = Position(str(row["source_topic"]), int(row["source_partition"]), int(row["source_offset"]))
+        position = RecordPosition(str(row["source_topic"]), int(row["source_partition"]), int(row["source_offset"]))
         step = await self._way.change(position)
         change, _ = self._way.decoded(position, await self._way.proven(position))
         if change is not None:
@@ -266,7 +266,7 @@ class _Rows:
         )
 
     async def _recorded(self, model: Model, row: NamedRow, checks: list[Check]) -> Step:
-        position = Position(model.topic, int(row["record_partition"]), int(row["record_offset"]))
+        position = RecordPosition(model.topic, int(row["record_partition"]), int(row["record_offset"]))
         step, record = await self._way.derived(position)
         proven = await self._way.proven(position)
         if record is not None and proven.value is not None:
@@ -322,8 +322,8 @@ def _window(record: Mapping[str, Any], row: NamedRow) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _position(topic: str, key: str) -> Position:
+def _position(topic: str, key: str) -> RecordPosition:
     partition, _, offset = key.partition("/")
     if not (partition.isdecimal() and offset.isdecimal()):
         raise TraceError(f"{key!r} is no record of {topic}: say partition/offset, as in 2/1047")
-    return Position(topic, int(partition), int(offset))
+    return RecordPosition(topic, int(partition), int(offset))

@@ -21,7 +21,7 @@ QUERY: Final = """
 """Debezium names a transaction by the low 32 bits of its id; the latest one with these bits that has begun is meant."""
 
 
-class Source:
+class SourceLog:
     """Asks the source database, in a session for each question: a trace asks few."""
 
     def __init__(self, settings: SourceSettings) -> None:

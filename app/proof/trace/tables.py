@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from app.config.settings import SnowflakeSettings
-from app.proof.trace.places import Position
+from app.proof.trace.record_position import RecordPosition
 from sinks.base import ChainKey, LedgerRow
 from sinks.reading import NamedRow
 from sinks.relations import LEDGER, relation
@@ -11,7 +11,7 @@ from sinks.sessions import open_reader
 from sinks.sql import identifier
 
 
-class Tables:
+class WarehouseTables:
     """One session, for one thread. Every method raises SinkError."""
 
     def __init__(self, settings: SnowflakeSettings, landing: Mapping[str, str]) -> None:
@@ -31,7 +31,7 @@ class Tables:
             [*key.values()],
         )
 
-    def landed(self, position: Position) -> list[str]:
+    def landed(self, position: RecordPosition) -> list[str]:
         """The landing rows of a record, as JSON."""
         rows = self._reader.rows(
             f"SELECT record FROM {self._landing(position.topic)} WHERE record:topic::varchar = %s "  # noqa: S608 - our names
@@ -40,7 +40,7 @@ class Tables:
         )
         return [str(record) for (record,) in rows]
 
-    def version(self, topic: str, version_id: str) -> list[tuple[str, Position]]:
+    def version(self, topic: str, version_id: str) -> list[tuple[str, RecordPosition]]:
         """The open and close records of an SCD2 version: which it is, and where."""
         rows = self._reader.named_rows(
             "SELECT record:value:op::varchar AS op, record:partition::number(38, 0) AS log_partition, "  # noqa: S608 - our names
@@ -48,7 +48,9 @@ class Tables:
             "WHERE record:value:version_id::varchar = %s ORDER BY 3",
             [version_id],
         )
-        return [(str(row["op"]), Position(topic, int(row["log_partition"]), int(row["log_offset"]))) for row in rows]
+        return [
+            (str(row["op"]), RecordPosition(topic, int(row["log_partition"]), int(row["log_offset"]))) for row in rows
+        ]
 
     def ledger(self, topic: str, partition: int) -> dict[ChainKey, LedgerRow]:
         """The ledger's rows of a partition, by chain. ContinuityError when a chain has two."""

@@ -39,10 +39,10 @@ def plain(row: Row) -> dict[str, Any]:
 
 def differing(row: Mapping[str, Any], made_from: Mapping[str, Any]) -> list[str]:
     """The columns of a warehouse row that do not say what they were made from. Names that only one side has are not compared."""
-    return sorted(name for name in row.keys() & made_from.keys() if not says(row[name], made_from[name]))
+    return sorted(name for name in row.keys() & made_from.keys() if not column_equals(row[name], made_from[name]))
 
 
-def says(column: Any, value: Any) -> bool:
+def column_equals(column: Any, value: Any) -> bool:
     """Whether a typed column holds a value of a record, which is JSON: text, a number, a truth, a document or null.
 
     >>> from datetime import datetime

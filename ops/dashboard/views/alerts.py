@@ -4,9 +4,9 @@ from collections import Counter
 
 import streamlit as st
 
-from ops.dashboard import charts, data, lists, parts
-from ops.dashboard.access import desk
-from ops.dashboard.knowing import LIVE_S, as_of, known
+from ops.dashboard import charts, components, data, lists
+from ops.dashboard.access import query_cache
+from ops.dashboard.staleness import LIVE_S, as_of, value_or_notice
 
 
 def show() -> None:
@@ -21,8 +21,8 @@ def show() -> None:
 
 @st.fragment(run_every=LIVE_S)
 def _show(hours: int) -> None:
-    answer = desk().ask(data.alerts, hours, every_s=LIVE_S - 1)
-    found = known(answer, "Alerts")
+    answer = query_cache().ask(data.alerts, hours, every_s=LIVE_S - 1)
+    found = value_or_notice(answer, "Alerts")
     if found is None:
         return
     as_of(answer)
@@ -35,15 +35,17 @@ def _show(hours: int) -> None:
     rules = len({one.rule for one in found.counts})
     newest = found.newest[0].detected_at
     st.html(
-        parts.kpis(
-            parts.kpi("Alerts", f"{severities.total():,}", f"of {rules} rules" if rules > 1 else "of one rule"),
-            parts.kpi("Critical and high", f"{severities['critical'] + severities['high']:,}", _of_all(severities)),
-            parts.kpi("Customers", f"{found.customers:,}", "with an alert"),
-            parts.kpi("Newest", parts.clock(newest), f"{newest:%Y-%m-%d}, UTC"),
+        components.kpis(
+            components.kpi("Alerts", f"{severities.total():,}", f"of {rules} rules" if rules > 1 else "of one rule"),
+            components.kpi(
+                "Critical and high", f"{severities['critical'] + severities['high']:,}", _of_all(severities)
+            ),
+            components.kpi("Customers", f"{found.customers:,}", "with an alert"),
+            components.kpi("Newest", components.clock(newest), f"{newest:%Y-%m-%d}, UTC"),
         )
     )
     st.subheader("By rule")
-    st.altair_chart(charts.rules(found.counts, parts.SEVERITIES), width="stretch", theme=None)
+    st.altair_chart(charts.rules(found.counts, components.SEVERITIES), width="stretch", theme=None)
     st.subheader("Newest first")
     st.html(lists.alerts(found.newest))
     if severities.total() > len(found.newest):

@@ -7,9 +7,9 @@ from typing import Final
 
 import streamlit as st
 
-from ops.dashboard import data, lists, parts, records
-from ops.dashboard.access import desk, shows_personal_data
-from ops.dashboard.knowing import LIVE_S, SLOW_S, as_of, known
+from ops.dashboard import components, data, lists, records
+from ops.dashboard.access import query_cache, shows_personal_data
+from ops.dashboard.staleness import LIVE_S, SLOW_S, as_of, value_or_notice
 
 FIRST_SHOWN: Final = ("country_code", "kyc_status", "risk_rating")
 """Columns of a version that begins a history."""
@@ -30,8 +30,8 @@ def show() -> None:
 
 @st.fragment(run_every=SLOW_S)
 def _show(customer_id: int) -> None:
-    answer = desk().ask(data.customer, customer_id, every_s=LIVE_S)
-    found = known(answer, "History")
+    answer = query_cache().ask(data.customer, customer_id, every_s=LIVE_S)
+    found = value_or_notice(answer, "History")
     if found is None:
         if answer.fresh:
             st.html(f'<div class="empty">No customer {customer_id} has ever been seen.</div>')
@@ -40,15 +40,15 @@ def _show(customer_id: int) -> None:
     as_of(answer)
     st.html(_who(customer_id, newest))
     st.html(
-        parts.kpis(
-            parts.kpi("Risk rating", str(newest.attributes.get("risk_rating") or "none")),
-            parts.kpi("Identity check", str(newest.attributes.get("kyc_status") or "none")),
+        components.kpis(
+            components.kpi("Risk rating", str(newest.attributes.get("risk_rating") or "none")),
+            components.kpi("Identity check", str(newest.attributes.get("kyc_status") or "none")),
             *(_window(found.velocity, name, title) for name, title in WINDOWS.items() if found.velocity),
         )
     )
     if found.velocity:
         st.html(
-            f'<div class="state">Windows end with the transaction of {parts.stamp(found.velocity.at)} UTC; '
+            f'<div class="state">Windows end with the transaction of {components.stamp(found.velocity.at)} UTC; '
             f"sums are of credits and debits in {escape(found.velocity.currency)}, its currency.</div>"
         )
     none = '<div class="empty">None.</div>'
@@ -66,13 +66,15 @@ def _show(customer_id: int) -> None:
 def _window(velocity: records.Velocity, name: str, title: str) -> str:
     window = velocity.windows[name]
     declined = f", {window['declined_count']} declined" if window["declined_count"] else ""
-    return parts.kpi(
-        title, f"{window['count']:,}", f"{parts.money(Decimal(window['sum']))} {velocity.currency}{declined}"
+    return components.kpi(
+        title, f"{window['count']:,}", f"{components.money(Decimal(window['sum']))} {velocity.currency}{declined}"
     )
 
 
 def _who(customer_id: int, newest: records.Version) -> str:
-    gone = f"gone since {parts.stamp(newest.valid_to)} UTC ({newest.close_reason})" if newest.valid_to else "current"
+    gone = (
+        f"gone since {components.stamp(newest.valid_to)} UTC ({newest.close_reason})" if newest.valid_to else "current"
+    )
     country = f"country {_shown('country_code', newest.attributes.get('country_code'))}"
     if not shows_personal_data():
         return _heading(f"Customer {customer_id}", gone, country, "personal data is masked")
@@ -86,7 +88,7 @@ def _heading(text: str, *facts: str) -> str:
 
 
 def _version(one: records.Version) -> str:
-    until = f"to {parts.stamp(one.valid_to)} UTC, then {one.close_reason}" if one.valid_to else "UTC, until now"
+    until = f"to {components.stamp(one.valid_to)} UTC, then {one.close_reason}" if one.valid_to else "UTC, until now"
     changes = "".join(
         _change(column, old, new) for column, old, new in one.changed if column not in ("updated_at", "created_at")
     )
@@ -95,12 +97,12 @@ def _version(one: records.Version) -> str:
         changes = f"<div>{escape(' · '.join(facts))}</div>"
     return (
         f'<div class="version {"" if one.valid_to else "current"}"><div class="head">{escape(one.reason)}</div>'
-        f'<div class="dim">from {parts.stamp(one.valid_from)} {escape(until)}</div>{changes}</div>'
+        f'<div class="dim">from {components.stamp(one.valid_from)} {escape(until)}</div>{changes}</div>'
     )
 
 
 def _change(column: str, old: str, new: str) -> str:
-    if (told := _shown(column, new)) == parts.HIDDEN:
+    if (told := _shown(column, new)) == components.HIDDEN:
         return f'<div>{escape(column)}: <span class="dim">changed, masked</span></div>'
     return (
         f'<div>{escape(column)}: <span class="old">{escape(_shown(column, old))}</span> → '
@@ -109,4 +111,4 @@ def _change(column: str, old: str, new: str) -> str:
 
 
 def _shown(column: str, value: object) -> str:
-    return parts.masked(column, value, show=shows_personal_data())
+    return components.masked(column, value, show=shows_personal_data())

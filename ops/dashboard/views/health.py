@@ -5,9 +5,9 @@ from html import escape
 
 import streamlit as st
 
-from ops.dashboard import data, parts, records
-from ops.dashboard.access import desk
-from ops.dashboard.knowing import SLOW_S, as_of, known, read_at
+from ops.dashboard import components, data, records
+from ops.dashboard.access import query_cache
+from ops.dashboard.staleness import SLOW_S, as_of, read_at, value_or_notice
 
 
 def show() -> None:
@@ -18,8 +18,8 @@ def show() -> None:
 
 @st.fragment(run_every=SLOW_S)
 def _show() -> None:
-    answer = desk().ask(data.health, every_s=SLOW_S - 1)
-    found = known(answer, "The landing tables")
+    answer = query_cache().ask(data.health, every_s=SLOW_S - 1)
+    found = value_or_notice(answer, "The landing tables")
     now = read_at(answer)
     if found is not None:
         as_of(answer)
@@ -30,10 +30,10 @@ def _show() -> None:
         loads = [topic.loaded_at for topic in found.topics if topic.loaded_at]
         letters = sum(one.count for one in found.dead_letters)
         st.html(
-            parts.kpis(
-                parts.kpi("Newest row", f"{parts.age(now - max(rows))} ago" if rows else "over a day ago"),
-                parts.kpi("Last load", f"{parts.age(now - max(loads))} ago" if loads else "never"),
-                parts.kpi(
+            components.kpis(
+                components.kpi("Newest row", f"{components.age(now - max(rows))} ago" if rows else "over a day ago"),
+                components.kpi("Last load", f"{components.age(now - max(loads))} ago" if loads else "never"),
+                components.kpi(
                     "Dead letters, 24 h",
                     f"{letters:,}",
                     "none refused" if not letters else "see below",
@@ -43,12 +43,12 @@ def _show() -> None:
             )
         )
         st.subheader("By topic")
-        st.html(parts.rows(_topic(one, now) for one in found.topics))
+        st.html(components.rows(_topic(one, now) for one in found.topics))
         st.subheader("Dead letters, last 24 hours")
         st.html(
-            parts.rows(
+            components.rows(
                 f'<div class="row money"><span class="num" style="text-align:left">{one.count:,}</span><span>{escape(one.reason)} '
-                f'<span class="dim">{escape(one.topic)}</span></span><span class="dim">{parts.age(now - one.newest)} ago</span></div>'
+                f'<span class="dim">{escape(one.topic)}</span></span><span class="dim">{components.age(now - one.newest)} ago</span></div>'
                 for one in found.dead_letters
             )
             if found.dead_letters
@@ -57,22 +57,22 @@ def _show() -> None:
 
 
 def _gold(now: datetime) -> str:
-    answer = desk().ask(data.gold_reaches, every_s=SLOW_S - 1)
+    answer = query_cache().ask(data.gold_reaches, every_s=SLOW_S - 1)
     if answer.not_built:
-        return parts.kpi("Gold", "not built", "make dbt builds it")
+        return components.kpi("Gold", "not built", "make dbt builds it")
     if not answer.fresh:
-        return parts.kpi("Gold", "unknown", answer.problem or "")
-    return parts.kpi(
+        return components.kpi("Gold", "unknown", answer.problem or "")
+    return components.kpi(
         "Gold reaches to",
-        f"{parts.age(now - answer.value)} ago" if answer.value else "empty",
+        f"{components.age(now - answer.value)} ago" if answer.value else "empty",
         "the newest change in it",
     )
 
 
 def _topic(one: records.TopicHealth, now: datetime) -> str:
-    newest = f"row {parts.age(now - one.newest_row)} ago" if one.newest_row else "no row in 24 h"
+    newest = f"row {components.age(now - one.newest_row)} ago" if one.newest_row else "no row in 24 h"
     partitions = "1 partition" if one.partitions == 1 else f"{one.partitions} partitions"
-    loaded = f"loaded {parts.age(now - one.loaded_at)} ago" if one.loaded_at else "never loaded"
+    loaded = f"loaded {components.age(now - one.loaded_at)} ago" if one.loaded_at else "never loaded"
     return (
         f'<div class="row topic"><span class="head"><b>{escape(one.topic)}</b></span><span class="dim">{newest}</span>'
         f'<span class="dim">{loaded}</span><span class="dim">{one.records:,} offsets, {partitions}</span></div>'

@@ -5,9 +5,9 @@ from typing import Any
 
 import streamlit as st
 
-from ops.dashboard import charts, data, parts, records
-from ops.dashboard.access import desk
-from ops.dashboard.knowing import GOLD_S, known
+from ops.dashboard import charts, components, data, records
+from ops.dashboard.access import query_cache
+from ops.dashboard.staleness import GOLD_S, value_or_notice
 
 
 def show() -> None:
@@ -18,7 +18,7 @@ def show() -> None:
 
 @st.fragment(run_every=GOLD_S)
 def _show() -> None:
-    choice = known(desk().ask(data.currencies, every_s=GOLD_S - 1), "Gold is")
+    choice = value_or_notice(query_cache().ask(data.currencies, every_s=GOLD_S - 1), "Gold is")
     if choice is None:
         return
     if not choice:
@@ -34,23 +34,23 @@ def _show() -> None:
 
 
 def _volumes(dimension: str, currency: str, first: date, last: date) -> None:
-    answer = desk().ask(data.history, dimension, currency, first, last, every_s=GOLD_S - 1)
-    found = known(answer, "Gold is")
+    answer = query_cache().ask(data.history, dimension, currency, first, last, every_s=GOLD_S - 1)
+    found = value_or_notice(answer, "Gold is")
     if found is None:
         return
     if not found.totals:
         st.html('<div class="empty">No transaction in these days.</div>')
         return
-    reaches = desk().ask(data.gold_reaches, every_s=GOLD_S - 1)
+    reaches = query_cache().ask(data.gold_reaches, every_s=GOLD_S - 1)
     if reaches.fresh and reaches.value:
         st.html(
-            f'<div class="state">From gold, which reaches to {parts.stamp(reaches.value)} UTC. Pending and posted transactions.</div>'
+            f'<div class="state">From gold, which reaches to {components.stamp(reaches.value)} UTC. Pending and posted transactions.</div>'
         )
     st.html(
-        parts.kpis(
-            parts.kpi("Transactions", f"{found.count:,}", f"{first} to {last}"),
-            parts.amount(f"Credited, {currency}", found.credit_amount, "credit"),
-            parts.amount(f"Debited, {currency}", found.debit_amount, "debit"),
+        components.kpis(
+            components.kpi("Transactions", f"{found.count:,}", f"{first} to {last}"),
+            components.amount(f"Credited, {currency}", found.credit_amount, "credit"),
+            components.amount(f"Debited, {currency}", found.debit_amount, "debit"),
         )
     )
     if found.groups > len(found.totals):
@@ -65,8 +65,8 @@ def _volumes(dimension: str, currency: str, first: date, last: date) -> None:
 def _table(found: tuple[records.Total, ...], currency: str) -> list[dict[str, Any]]:
     return [
         {
-            "": one.name, "credits": f"{one.credit_count:,}", f"credited, {currency}": parts.money(one.credit_amount),
-            "debits": f"{one.debit_count:,}", f"debited, {currency}": parts.money(one.debit_amount),
+            "": one.name, "credits": f"{one.credit_count:,}", f"credited, {currency}": components.money(one.credit_amount),
+            "debits": f"{one.debit_count:,}", f"debited, {currency}": components.money(one.debit_amount),
         }
         for one in found
     ]  # fmt: skip

@@ -7,9 +7,9 @@ from typing import Final
 
 import streamlit as st
 
-from ops.dashboard import charts, data, lists, parts, records
-from ops.dashboard.access import desk
-from ops.dashboard.knowing import LIVE_S, known, read_at
+from ops.dashboard import charts, components, data, lists, records
+from ops.dashboard.access import query_cache
+from ops.dashboard.staleness import LIVE_S, read_at, value_or_notice
 
 STALE_S: Final = 60
 """Without a new row for so long, the page says that the stream stands still."""
@@ -26,8 +26,8 @@ def show() -> None:
 
 @st.fragment(run_every=LIVE_S)
 def _show(minutes: int) -> None:
-    answer = desk().ask(data.live, minutes, every_s=LIVE_S - 1)
-    found = known(answer, "Transactions")
+    answer = query_cache().ask(data.live, minutes, every_s=LIVE_S - 1)
+    found = value_or_notice(answer, "Transactions")
     if found is None:
         if answer.fresh:
             st.html(f'<div class="empty">No transaction of the last {minutes} minutes has landed.</div>')
@@ -39,11 +39,13 @@ def _show(minutes: int) -> None:
     seconds = max((found.until - found.began).total_seconds(), 1)
     share = Decimal(100 * count["credit"]) / total if total else Decimal(0)
     st.html(
-        parts.kpis(
-            parts.kpi(f"Transactions, {minutes} min", f"{total:,}", f"{total / seconds:.1f} a second on average"),
-            parts.kpi("Credits", f"{count['credit']:,}", f"{share:.1f} % of all", "credit"),
-            parts.kpi("Debits", f"{count['debit']:,}", f"{100 - share:.1f} % of all" if total else "none", "debit"),
-            parts.kpi("Currencies", str(len({one.currency for one in found.slices})), _currencies(found)),
+        components.kpis(
+            components.kpi(f"Transactions, {minutes} min", f"{total:,}", f"{total / seconds:.1f} a second on average"),
+            components.kpi("Credits", f"{count['credit']:,}", f"{share:.1f} % of all", "credit"),
+            components.kpi(
+                "Debits", f"{count['debit']:,}", f"{100 - share:.1f} % of all" if total else "none", "debit"
+            ),
+            components.kpi("Currencies", str(len({one.currency for one in found.slices})), _currencies(found)),
         )
     )
     st.subheader("Transactions")
@@ -56,10 +58,10 @@ def _show(minutes: int) -> None:
 def _state(found: records.Live, at: datetime) -> str:
     behind = at - found.until
     still = behind > timedelta(seconds=STALE_S)
-    colour, verdict = (parts.ALARM, ": the stream stands still") if still else (charts.CREDIT, "")
+    colour, verdict = (components.ALARM, ": the stream stands still") if still else (charts.CREDIT, "")
     return (
-        f'<div class="state"><span class="dot" style="background:{colour}"></span><span>As of {parts.clock(at)} UTC, the newest row is of '
-        f"{parts.clock(found.until)}, {parts.age(behind)} before{verdict}. Pending and posted transactions.</span></div>"
+        f'<div class="state"><span class="dot" style="background:{colour}"></span><span>As of {components.clock(at)} UTC, the newest row is of '
+        f"{components.clock(found.until)}, {components.age(behind)} before{verdict}. Pending and posted transactions.</span></div>"
     )
 
 
@@ -88,10 +90,10 @@ def _amounts(found: records.Live) -> None:
     }
     net = sums["credit"] - sums["debit"]
     st.html(
-        parts.kpis(
-            parts.amount(f"Credited, {currency}", sums["credit"], "credit"),
-            parts.amount(f"Debited, {currency}", sums["debit"], "debit"),
-            parts.amount(f"Net, {currency}", net),
+        components.kpis(
+            components.amount(f"Credited, {currency}", sums["credit"], "credit"),
+            components.amount(f"Debited, {currency}", sums["debit"], "debit"),
+            components.amount(f"Net, {currency}", net),
         )
     )
     st.altair_chart(charts.amounts(found, currency), width="stretch", theme=None)

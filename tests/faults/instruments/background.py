@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 CALL_TIMEOUT_S = 30
 
 
-class Background:
+class BackgroundLoop:
     """Use as a context manager. What `enter` has opened is closed at its end, last first."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.machine.waiting import until
-from tests.support.web.http_faults import HttpFaults, Named, Reply
+from tests.support.web.http_faults import HttpProxy, Named, Reply
 
 BODY = b"0123456789" * 20
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nit is done"
@@ -43,14 +43,14 @@ async def upstream() -> Upstream:
 
 
 @pytest.fixture
-async def faults(upstream: Upstream) -> AsyncIterator[HttpFaults]:
+async def faults(upstream: Upstream) -> AsyncIterator[HttpProxy]:
     server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
-    async with HttpFaults("127.0.0.1", server.sockets[0].getsockname()[1]) as made:
+    async with HttpProxy("127.0.0.1", server.sockets[0].getsockname()[1]) as made:
         yield made
     server.close()
 
 
-async def put(faults: HttpFaults, name: str = "a") -> bytes:
+async def put(faults: HttpProxy, name: str = "a") -> bytes:
     """What comes back; what came before the connection broke, if it did."""
     reader, writer = await asyncio.open_connection("127.0.0.1", faults.port)
     writer.write(f"PUT /{name} HTTP/1.1\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
@@ -80,7 +80,7 @@ async def put(faults: HttpFaults, name: str = "a") -> bytes:
     ],
 )
 async def test_each_fault_happens_once_and_is_counted(
-    faults: HttpFaults, upstream: Upstream, fault: Named, begins: bytes, *, carried_out: bool
+    faults: HttpProxy, upstream: Upstream, fault: Named, begins: bytes, *, carried_out: bool
 ) -> None:
     faults.arm("PUT", fault)
     assert (await put(faults)).startswith(begins)
@@ -89,7 +89,7 @@ async def test_each_fault_happens_once_and_is_counted(
     assert faults.fired == [fault]
 
 
-async def test_half_of_a_body_reaches_the_upstream(faults: HttpFaults, upstream: Upstream) -> None:
+async def test_half_of_a_body_reaches_the_upstream(faults: HttpProxy, upstream: Upstream) -> None:
     faults.arm("PUT", "partial")
     await put(faults)
     await until(lambda: upstream.partial, timeout_s=5)
@@ -97,7 +97,7 @@ async def test_half_of_a_body_reaches_the_upstream(faults: HttpFaults, upstream:
     assert not upstream.whole
 
 
-async def test_only_what_matches_is_broken_and_a_reply_may_depend_on_it(faults: HttpFaults) -> None:
+async def test_only_what_matches_is_broken_and_a_reply_may_depend_on_it(faults: HttpProxy) -> None:
     faults.arm(
         lambda request: request.target == "/b",
         lambda request: Reply("200 OK", f"no {request.method} of {len(request.text)}".encode(), name="refused"),
@@ -108,7 +108,7 @@ async def test_only_what_matches_is_broken_and_a_reply_may_depend_on_it(faults: 
     assert faults.fired == ["refused"]
 
 
-async def test_a_standing_fault_lasts_until_it_is_taken_away(faults: HttpFaults) -> None:
+async def test_a_standing_fault_lasts_until_it_is_taken_away(faults: HttpProxy) -> None:
     end = faults.stand("PUT", "broken")
     assert [(await put(faults))[9:12] for _ in range(3)] == [b"500"] * 3
     end()

@@ -19,9 +19,9 @@ from app.proof.reconcile import reconcile
 from app.topology.partition_groups import groups
 from tests.faults.bank import Bank
 from tests.faults.fault import ORDINARY_EXITS, Fault, Firing, NotFiredError
-from tests.faults.keeper import tail
 from tests.faults.logs import Reader
 from tests.faults.rows.log import WAIT_S, everything_captured
+from tests.faults.worker_supervisor import tail
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually

@@ -8,7 +8,7 @@ from typing import Final
 from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.instruments import crash_points
-from tests.faults.keeper import KILLED, Exit, tail
+from tests.faults.worker_supervisor import KILLED, Exit, tail
 from tests.support.machine.waiting import eventually
 
 REACH_TIMEOUT_S: Final = 180.0

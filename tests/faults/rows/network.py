@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from app.config.settings import S3Settings, SnowflakeSettings, SourceSettings
 from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
-from tests.faults.instruments.background import Background
-from tests.faults.instruments.kafka_wire import KafkaWire
-from tests.faults.instruments.wire import HOST, Wire
+from tests.faults.instruments.background import BackgroundLoop
+from tests.faults.instruments.kafka_proxy import KafkaProxy
+from tests.faults.instruments.tcp_proxy import HOST, TcpProxy
 from tests.faults.rows import routes
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
@@ -25,20 +25,20 @@ Affects = Literal["alerts", "lake", "warehouse", "capture"]
 
 
 @dataclass
-class Line:
+class ProxiedPeer:
     """The wire to one peer, while a row runs: `make` lays it, `attach` leads those who use the peer over it."""
 
     peer: str
     affects: Affects
-    make: Callable[[Bank], Wire]
-    attach: Callable[[Bank, Wire], AbstractContextManager[None]]
-    wire: Wire = field(init=False)
-    background: Background = field(init=False)
+    make: Callable[[Bank], TcpProxy]
+    attach: Callable[[Bank, TcpProxy], AbstractContextManager[None]]
+    wire: TcpProxy = field(init=False)
+    background: BackgroundLoop = field(init=False)
 
     @contextmanager
     def around(self, bank: Bank) -> Iterator[None]:
         """Somebody is on the wire when the row begins."""
-        with Background() as self.background:
+        with BackgroundLoop() as self.background:
             self.wire = self.background.enter(self.make(bank))
             with self.attach(bank, self.wire):
                 eventually(
@@ -98,7 +98,7 @@ class Line:
         """Kafka's next answer of each of these kinds is lost, or cut off."""
 
         def fire(_: Bank, chance: random.Random) -> Firing:
-            assert isinstance(self.wire, KafkaWire)
+            assert isinstance(self.wire, KafkaProxy)
             kind = chance.choice(kinds)
             name = f"{kind} answer {'lost' if lost else 'cut'}"
             before = self.wire.fired[name]
@@ -122,45 +122,45 @@ class Line:
         return Firing(f"{self.peer}: {count} {what}", time.time())
 
 
-def _bootstrap(wire: Wire) -> str:
+def _bootstrap(wire: TcpProxy) -> str:
     return f"{HOST}:{wire.port}"
 
 
-def _kafka(bank: Bank) -> Wire:
-    return KafkaWire(int(bank.kafka.bootstrap_servers.rpartition(":")[2]))
+def _kafka(bank: Bank) -> TcpProxy:
+    return KafkaProxy(int(bank.kafka.bootstrap_servers.rpartition(":")[2]))
 
 
-def _s3(bank: Bank) -> Wire:
-    return Wire(urlsplit(settings_of(bank.environment, S3Settings).endpoint_url or "").port or 0)
+def _s3(bank: Bank) -> TcpProxy:
+    return TcpProxy(urlsplit(settings_of(bank.environment, S3Settings).endpoint_url or "").port or 0)
 
 
-def _one_of_each(bank: Bank, wire: Wire) -> AbstractContextManager[None]:
+def _one_of_each(bank: Bank, wire: TcpProxy) -> AbstractContextManager[None]:
     """One streams worker is on the wire: while it is cut off, another may take its partitions over."""
     names = ["streams-1", "lake-1", "warehouse-1"]
     return routes.workers(bank, names, {"BANKSTREAM_KAFKA_BOOTSTRAP_SERVERS": _bootstrap(wire)})
 
 
-def _connect(bank: Bank, wire: Wire) -> AbstractContextManager[None]:
+def _connect(bank: Bank, wire: TcpProxy) -> AbstractContextManager[None]:
     """The clients of the connector's task: its transactional producer, and those that keep its offsets."""
     return routes.capture(
         bank, {f"{client}.override.bootstrap.servers": _bootstrap(wire) for client in ("producer", "consumer", "admin")}
     )
 
 
-KAFKA: Final = Line("Kafka", "alerts", _kafka, _one_of_each)
-CONNECT: Final = Line("Kafka, for Connect", "capture", _kafka, _connect)
-POSTGRES: Final = Line(
+KAFKA: Final = ProxiedPeer("Kafka", "alerts", _kafka, _one_of_each)
+CONNECT: Final = ProxiedPeer("Kafka, for Connect", "capture", _kafka, _connect)
+POSTGRES: Final = ProxiedPeer(
     "PostgreSQL, for Debezium", "capture",
-    lambda bank: Wire(settings_of(bank.environment, SourceSettings).port),
+    lambda bank: TcpProxy(settings_of(bank.environment, SourceSettings).port),
     lambda bank, wire: routes.capture(bank, {"database.port": str(wire.port)}),
 )  # fmt: skip
-S3: Final = Line(
+S3: Final = ProxiedPeer(
     "S3", "lake", _s3,
     lambda bank, wire: routes.workers(bank, ["lake-1", "warehouse-1"], {"BANKSTREAM_S3_ENDPOINT_URL": f"http://{_bootstrap(wire)}"}),
 )  # fmt: skip
-WAREHOUSE: Final = Line(
+WAREHOUSE: Final = ProxiedPeer(
     "warehouse", "warehouse",
-    lambda bank: Wire(settings_of(bank.environment, SnowflakeSettings).port),
+    lambda bank: TcpProxy(settings_of(bank.environment, SnowflakeSettings).port),
     lambda bank, wire: routes.workers(bank, ["warehouse-1"], {"BANKSTREAM_SNOWFLAKE_PORT": str(wire.port)}),
 )  # fmt: skip
 
@@ -168,7 +168,9 @@ SHORT_S, LONG_S = 3.0, 12.0
 """Black holes: shorter and longer than a session of the consumer group."""
 
 
-def _row(line: Line, kind: str, does: str, fire: Callable[[Bank, random.Random], Firing], times: int = 2) -> Fault:
+def _row(
+    line: ProxiedPeer, kind: str, does: str, fire: Callable[[Bank, random.Random], Firing], times: int = 2
+) -> Fault:
     peer = {"Kafka, for Connect": "connect", "PostgreSQL, for Debezium": "postgres"}.get(line.peer, line.peer.lower())
     return Fault(
         f"{peer}-{kind}", 9, f"{line.peer}: {does}", "clients connect anew and go on; nothing is lost by what was under way",
@@ -176,7 +178,7 @@ def _row(line: Line, kind: str, does: str, fire: Callable[[Bank, random.Random],
     )  # fmt: skip
 
 
-def _everywhere(line: Line) -> tuple[Fault, ...]:
+def _everywhere(line: ProxiedPeer) -> tuple[Fault, ...]:
     return (
         _row(line, "reset", "all connections are reset", line.reset, times=3),
         _row(line, "black-hole", f"nothing goes through for {SHORT_S:.0f} s, and arrives late", line.hold(SHORT_S)),
@@ -184,7 +186,7 @@ def _everywhere(line: Line) -> tuple[Fault, ...]:
     )
 
 
-def _kafka_only(line: Line) -> tuple[Fault, ...]:
+def _kafka_only(line: ProxiedPeer) -> tuple[Fault, ...]:
     cut, lost = ("Fetch", "Produce", "EndTxn"), ("EndTxn", "AddPartitionsToTxn", "Produce")
     return (
         _row(line, "cut", f"an answer to {', '.join(cut)} breaks off", line.answers(*cut, lost=False), times=4),
@@ -192,7 +194,7 @@ def _kafka_only(line: Line) -> tuple[Fault, ...]:
     )
 
 
-def _cut(line: Line, largest: int) -> Fault:
+def _cut(line: ProxiedPeer, largest: int) -> Fault:
     return _row(line, "cut", f"an answer breaks off within {largest} bytes", line.cut(largest), times=4)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.rows import network
-from tests.faults.rows.network import Line
+from tests.faults.rows.network import ProxiedPeer
 
 AWAY_S: Final = 40.0
 FULL_S: Final = 10.0
@@ -22,7 +22,7 @@ FULL_S: Final = 10.0
 MAX_GROWTH_MB: Final = 192
 
 
-def away(line: Line) -> Callable[[Bank, random.Random], Firing]:
+def away(line: ProxiedPeer) -> Callable[[Bank, random.Random], Firing]:
     """Nothing gets through to the sink or back."""
 
     def fire(bank: Bank, _: random.Random) -> Firing:
@@ -60,7 +60,7 @@ def _private_mb(bank: Bank) -> dict[str, float]:
     return found
 
 
-def _row(name: str, line: Line) -> Fault:
+def _row(name: str, line: ProxiedPeer) -> Fault:
     return Fault(
         name, 18, f"{line.peer}: nothing gets through for {AWAY_S:.0f} s",
         f"derived records go on coming, no worker grows by {MAX_GROWTH_MB} MB; all is delivered after, nothing lost, doubled or wrong",

@@ -14,7 +14,7 @@ import psutil
 from app.engine.exits import FENCED
 from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
-from tests.faults.keeper import KILLED, tail
+from tests.faults.worker_supervisor import KILLED, tail
 from tests.support.machine.waiting import eventually
 
 ATTEMPTS: Final = 5

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from app.config.settings import ConnectSettings, SourceSettings
-from app.operations.capture.connect import Client
+from app.operations.capture.connect import ConnectClient
 from app.operations.provision import connector
 from tests.faults.bank import Bank
 from tests.support.catalogue import CATALOGUE
@@ -43,7 +43,7 @@ def capture(bank: Bank, changes: Mapping[str, str]) -> Iterator[None]:
     """The connector with another configuration, meanwhile."""
     connect = settings_of(bank.environment, ConnectSettings)
     source = settings_of(bank.environment, SourceSettings)
-    with Client(connect) as client:
+    with ConnectClient(connect) as client:
         client.put({**connector.configuration(CATALOGUE), **changes}, time.monotonic() + CONNECTOR_TIMEOUT_S)
     try:
         yield

@@ -13,12 +13,12 @@ from app.config.settings import S3Settings, SnowflakeSettings
 from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.instruments import snowflake_answers as snowflake
-from tests.faults.instruments.background import Background
+from tests.faults.instruments.background import BackgroundLoop
 from tests.faults.rows import routes
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import eventually
 from tests.support.web.http_faults import Fault as HttpFault
-from tests.support.web.http_faults import HttpFaults, Matcher
+from tests.support.web.http_faults import HttpProxy, Matcher
 
 FIRE_TIMEOUT_S: Final = 90.0
 OUTAGE_S: Final = 15.0
@@ -28,7 +28,7 @@ Fire = Callable[[Bank, random.Random], Firing]
 
 
 @dataclass
-class Server:
+class ProxiedServer:
     """A real server behind a proxy that breaks exchanges, while a row runs."""
 
     name: str
@@ -37,13 +37,13 @@ class Server:
     users: tuple[str, ...]
     settings: Callable[[int], Mapping[str, str]]
     """Of the users, for the proxy's port."""
-    proxy: HttpFaults = field(init=False)
+    proxy: HttpProxy = field(init=False)
 
     @contextmanager
     def around(self, bank: Bank) -> Iterator[None]:
         """Its users go through the proxy."""
-        with Background() as background:
-            self.proxy = background.enter(HttpFaults(*self.address(bank)))
+        with BackgroundLoop() as background:
+            self.proxy = background.enter(HttpProxy(*self.address(bank)))
             with routes.workers(bank, self.users, self.settings(self.proxy.port)):
                 yield
 
@@ -90,10 +90,10 @@ def _warehouse(bank: Bank) -> tuple[str, int]:
     return settings.host or "", settings.port
 
 
-S3: Final = Server(
+S3: Final = ProxiedServer(
     "S3", "lake", _s3, ("lake-1", "warehouse-1"), lambda port: {"BANKSTREAM_S3_ENDPOINT_URL": f"http://127.0.0.1:{port}"},
 )  # fmt: skip
-WAREHOUSE: Final = Server(
+WAREHOUSE: Final = ProxiedServer(
     "warehouse", "warehouse", _warehouse, ("warehouse-1",),
     lambda port: {"BANKSTREAM_SNOWFLAKE_PORT": str(port), "BANKSTREAM_SNOWFLAKE_NETWORK_TIMEOUT_S": "5"},
 )  # fmt: skip
@@ -136,7 +136,7 @@ def _expired(bank: Bank, chance: random.Random) -> Firing:
     return WAREHOUSE._proved(before, 2)
 
 
-def _row(server: Server, number: int, kind: str, does: str, holds: str, fire: Fire, times: int = 3) -> Fault:
+def _row(server: ProxiedServer, number: int, kind: str, does: str, holds: str, fire: Fire, times: int = 3) -> Fault:
     return Fault(
         f"{server.affects if server is WAREHOUSE else 's3'}-{kind}", number, f"{server.name}: {does}", holds, fire,
         times=times, affects=server.affects, around=server.around,

@@ -10,13 +10,13 @@ from typing import Final
 from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.rows import network
-from tests.faults.rows.network import Line
+from tests.faults.rows.network import ProxiedPeer
 
 DELAY_S: Final = 1.0
 SLOW_S: Final = 20.0
 
 
-def slow(line: Line) -> Callable[[Bank, random.Random], Firing]:
+def slow(line: ProxiedPeer) -> Callable[[Bank, random.Random], Firing]:
     """Every request and answer takes so much longer for a while, during which derived records go on coming."""
 
     def fire(bank: Bank, _: random.Random) -> Firing:
@@ -39,7 +39,7 @@ def slow(line: Line) -> Callable[[Bank, random.Random], Firing]:
     return fire
 
 
-def _row(name: str, line: Line) -> Fault:
+def _row(name: str, line: ProxiedPeer) -> Fault:
     return Fault(
         name, 18, f"{line.peer}: everything takes {DELAY_S:.0f} s longer each way, for {SLOW_S:.0f} s",
         "derived records go on coming meanwhile; all is delivered after, nothing lost, doubled or wrong", slow(line),

@@ -18,8 +18,8 @@ from tests.faults.bank import Bank
 from tests.faults.fault import Fault, Firing, NotFiredError
 from tests.faults.instruments import damage
 from tests.faults.instruments.small_disk import SmallDisk, small_disk, unavailable
-from tests.faults.instruments.state_audit import audit
-from tests.faults.keeper import tail
+from tests.faults.instruments.state_comparison import compare_state
+from tests.faults.worker_supervisor import tail
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.waiting import eventually
 
@@ -166,7 +166,7 @@ def state_is_as_the_changelogs_say(bank: Bank) -> list[str]:
 def _audited(bank: Bank) -> tuple[int, list[str]]:
     _stop(bank)
     try:
-        return asyncio.run(audit(_directory(bank), groups(CATALOGUE, bank.kafka), bank.kafka))
+        return asyncio.run(compare_state(_directory(bank), groups(CATALOGUE, bank.kafka), bank.kafka))
     finally:
         _start(bank)
 

@@ -18,12 +18,12 @@ from app.engine.table import Table
 from app.errors import ContinuityError
 from tests.support.machine.waiting import until
 from tests.support.streams.committed import settled_end
-from tests.support.streams.continuity import EVENTS, SEEN, Rig
+from tests.support.streams.continuity import EVENTS, SEEN, TaskHarness
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
-def anew(rig: Rig, has: str) -> str:
+def anew(rig: TaskHarness, has: str) -> str:
     return (
         rf"topic {re.escape(rig.topic)} was created anew: .* processed: 0 through offset {EVENTS - 1}; what it had behind that is lost. "
         rf"The new one has, all unprocessed: {has}\."
@@ -32,7 +32,7 @@ def anew(rig: Rig, has: str) -> str:
 
 @pytest.mark.parametrize("records", [0, 5, EVENTS, 3 * EVENTS])
 async def test_an_input_made_anew_while_the_worker_was_down_is_refused_however_many_records_it_has(
-    rig: Rig, records: int
+    rig: TaskHarness, records: int
 ) -> None:
     await rig.close()
     await rig.recreate(rig.topic)
@@ -42,7 +42,7 @@ async def test_an_input_made_anew_while_the_worker_was_down_is_refused_however_m
 
 
 async def test_records_of_an_input_made_anew_while_the_worker_runs_have_no_effect_though_their_offsets_fit(
-    rig: Rig,
+    rig: TaskHarness,
 ) -> None:
     before = await rig.outputs()
     await rig.recreate(rig.topic)
@@ -54,19 +54,19 @@ async def test_records_of_an_input_made_anew_while_the_worker_runs_have_no_effec
     assert await rig.outputs() == before
 
 
-async def test_an_idle_input_made_anew_is_noticed_without_a_record(rig: Rig) -> None:
+async def test_an_idle_input_made_anew_is_noticed_without_a_record(rig: TaskHarness) -> None:
     await rig.recreate(rig.topic)
     assert re.search(anew(rig, "none"), await rig.until_death())
 
 
-async def test_an_input_that_is_deleted_is_noticed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_input_that_is_deleted_is_noticed(rig: TaskHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(continuity, "MISSING_GRACE_S", 0.2)
     await rig.admin.delete_topics([rig.topic])
     assert f"processed: 0 through offset {EVENTS - 1}" in (reason := await rig.until_death())
     assert "is gone from Kafka" in reason
 
 
-async def test_a_batch_waits_while_kafka_cannot_be_asked(rig: Rig) -> None:
+async def test_a_batch_waits_while_kafka_cannot_be_asked(rig: TaskHarness) -> None:
     await rig.send(1)
     fetched = await rig.fetch()
     ask, asked = rig.engine.log.ids, 0
@@ -85,7 +85,7 @@ async def test_a_batch_waits_while_kafka_cannot_be_asked(rig: Rig) -> None:
     assert rig.engine.durable() == {rig.input: EVENTS + 1}
 
 
-async def test_records_that_expired_before_they_were_processed_are_named(rig: Rig) -> None:
+async def test_records_that_expired_before_they_were_processed_are_named(rig: TaskHarness) -> None:
     await rig.send(10)
     await rig.expire(EVENTS + 7)
     with pytest.raises(ContinuityError, match=f"expired before they were processed, offsets {EVENTS} to {EVENTS + 6}"):
@@ -93,7 +93,9 @@ async def test_records_that_expired_before_they_were_processed_are_named(rig: Ri
     assert f"offsets {EVENTS} to {EVENTS + 6}" in str(await rig.engine.expired({rig.input: EVENTS}))
 
 
-async def test_an_input_with_more_partitions_is_noticed_while_running_and_refused_at_the_start(rig: Rig) -> None:
+async def test_an_input_with_more_partitions_is_noticed_while_running_and_refused_at_the_start(
+    rig: TaskHarness,
+) -> None:
     await rig.repartition(rig.topic, 2)
     expected = f"topic {rig.topic} has 2 partitions, but state was made with 1"
     assert expected in await rig.until_death()
@@ -103,7 +105,9 @@ async def test_an_input_with_more_partitions_is_noticed_while_running_and_refuse
 
 @pytest.mark.parametrize("table", ["seen", "positions"])
 @pytest.mark.parametrize("state", ["warm", "cold"])
-async def test_a_changelog_made_anew_while_the_worker_was_down_is_refused(rig: Rig, table: str, state: str) -> None:
+async def test_a_changelog_made_anew_while_the_worker_was_down_is_refused(
+    rig: TaskHarness, table: str, state: str
+) -> None:
     await rig.close()
     await rig.recreate(rig.group.changelog(table))
     if state == "cold":
@@ -112,14 +116,14 @@ async def test_a_changelog_made_anew_while_the_worker_was_down_is_refused(rig: R
         await rig.reopen()
 
 
-async def test_a_changelog_made_anew_while_the_worker_runs_is_noticed(rig: Rig) -> None:
+async def test_a_changelog_made_anew_while_the_worker_runs_is_noticed(rig: TaskHarness) -> None:
     await rig.recreate(rig.group.changelog("seen"))
     assert f"topic {rig.group.changelog('seen')} was created anew" in await rig.until_death()
 
 
 @pytest.mark.parametrize("table", ["seen", "positions"])
 async def test_a_changelog_with_more_partitions_is_noticed_while_running_and_refused_at_the_start(
-    rig: Rig, table: str
+    rig: TaskHarness, table: str
 ) -> None:
     changelog = rig.group.changelog(table)
     await rig.repartition(changelog, 2)
@@ -129,14 +133,14 @@ async def test_a_changelog_with_more_partitions_is_noticed_while_running_and_ref
         await rig.reopen()
 
 
-async def test_a_changelog_that_is_missing_is_named(rig: Rig) -> None:
+async def test_a_changelog_that_is_missing_is_named(rig: TaskHarness) -> None:
     await rig.close()
     await rig.admin.delete_topics([rig.group.changelog("seen")])
     with pytest.raises(ContinuityError, match=rig.group.changelog("seen")):
         await rig.reopen()
 
 
-async def test_state_that_is_gone_with_all_changelogs_is_told_by_what_the_group_had_committed(rig: Rig) -> None:
+async def test_state_that_is_gone_with_all_changelogs_is_told_by_what_the_group_had_committed(rig: TaskHarness) -> None:
     consumer = AIOKafkaConsumer(**connection(rig.kafka), group_id=rig.group.app_id)
     await consumer.start()
     consumer.assign([rig.input])
@@ -148,7 +152,9 @@ async def test_state_that_is_gone_with_all_changelogs_is_told_by_what_the_group_
         await rig.reopen()
 
 
-async def test_a_changelog_that_is_shorter_than_the_local_state_is_refused_with_the_lost_offsets(rig: Rig) -> None:
+async def test_a_changelog_that_is_shorter_than_the_local_state_is_refused_with_the_lost_offsets(
+    rig: TaskHarness,
+) -> None:
     changelog = TopicPartition(rig.group.changelog("seen"), 0)
     end = await settled_end(rig.kafka, changelog)
     await rig.close()
@@ -159,7 +165,7 @@ async def test_a_changelog_that_is_shorter_than_the_local_state_is_refused_with_
         await rig.reopen()
 
 
-async def test_a_table_that_is_new_does_not_look_like_a_lost_one(rig: Rig) -> None:
+async def test_a_table_that_is_new_does_not_look_like_a_lost_one(rig: TaskHarness) -> None:
     await rig.close()
     other: Table[bytes, bytes] = Table("other", bytes, bytes, bytes)
     object.__setattr__(rig.group, "tables", (SEEN, other))
@@ -170,7 +176,7 @@ async def test_a_table_that_is_new_does_not_look_like_a_lost_one(rig: Rig) -> No
     assert await rig.reopen() == EVENTS + 1
 
 
-async def test_a_partition_taken_away_while_kafka_is_asked_where_to_read_it_is_left_out(rig: Rig) -> None:
+async def test_a_partition_taken_away_while_kafka_is_asked_where_to_read_it_is_left_out(rig: TaskHarness) -> None:
     ask = rig.engine.log.beginning
 
     async def meanwhile(partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:

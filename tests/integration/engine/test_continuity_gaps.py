@@ -10,11 +10,11 @@ from app.config.topics import HEARTBEAT
 from app.engine.kafka import KafkaLog
 from app.operations.gaps import Decision, GapError, accept_capture, accept_lake, accept_streams
 from sinks import gaps
-from sinks.audit import audit
 from sinks.base import ChainKey
-from sinks.memory import MemoryStore
+from sinks.chain_verification import verify_chain
+from sinks.memory import InMemoryObjectStore
 from tests.support.machine.waiting import until
-from tests.support.streams.continuity import EVENTS, Rig
+from tests.support.streams.continuity import EVENTS, TaskHarness
 from tests.support.warehouse.sinks import archived, partition, records
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -22,12 +22,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 DECISION = Decision("they were test records", "ada", "2026-01-01T00:00:00+00:00")
 
 
-async def accept(rig: Rig, store: MemoryStore) -> Sequence[gaps.GapRecord]:
+async def accept(rig: TaskHarness, store: InMemoryObjectStore) -> Sequence[gaps.GapRecord]:
     return await accept_streams(store, rig.kafka, EngineSettings(), [rig.group], rig.input, DECISION)
 
 
-async def test_the_streams_go_on_behind_records_that_expired_once_that_is_accepted(rig: Rig) -> None:
-    store = MemoryStore()
+async def test_the_streams_go_on_behind_records_that_expired_once_that_is_accepted(rig: TaskHarness) -> None:
+    store = InMemoryObjectStore()
     await rig.send(10)
     await rig.expire(EVENTS + 7)
     await rig.close()
@@ -40,8 +40,8 @@ async def test_the_streams_go_on_behind_records_that_expired_once_that_is_accept
     assert rig.engine.durable() == {rig.input: EVENTS + 10}
 
 
-async def test_the_streams_go_on_with_a_topic_made_anew_once_that_is_accepted(rig: Rig) -> None:
-    store = MemoryStore()
+async def test_the_streams_go_on_with_a_topic_made_anew_once_that_is_accepted(rig: TaskHarness) -> None:
+    store = InMemoryObjectStore()
     await rig.close()
     await rig.recreate(rig.topic)
     await rig.send(3)
@@ -55,18 +55,18 @@ async def test_the_streams_go_on_with_a_topic_made_anew_once_that_is_accepted(ri
         await accept(rig, store)
 
 
-async def test_a_worker_that_has_the_partition_open_is_fenced_by_the_decision(rig: Rig) -> None:
+async def test_a_worker_that_has_the_partition_open_is_fenced_by_the_decision(rig: TaskHarness) -> None:
     await rig.send(10)
     fetched = await rig.fetch()
     await rig.expire(EVENTS + 7)
-    await accept(rig, MemoryStore())
+    await accept(rig, InMemoryObjectStore())
     rig.submit(fetched)
     await until(lambda: bool(rig.causes))
     assert type(rig.causes[0]).__name__ == "FencedError"
 
 
-async def test_what_is_not_lost_cannot_be_accepted(rig: Rig) -> None:
-    store = MemoryStore()
+async def test_what_is_not_lost_cannot_be_accepted(rig: TaskHarness) -> None:
+    store = InMemoryObjectStore()
     await rig.send(1)
     await rig.close()
     with pytest.raises(GapError, match="nothing is lost"):
@@ -78,13 +78,13 @@ async def test_what_is_not_lost_cannot_be_accepted(rig: Rig) -> None:
     assert await gaps.gaps(store) == []
 
 
-async def id_now(rig: Rig) -> str:
+async def id_now(rig: TaskHarness) -> str:
     async with KafkaLog(rig.kafka) as log:
         return str((await log.require([rig.topic]))[rig.topic].id)
 
 
-async def test_the_lake_goes_on_behind_records_that_expired_twice_in_one_chain(rig: Rig) -> None:
-    store, topic_id = MemoryStore(), await id_now(rig)
+async def test_the_lake_goes_on_behind_records_that_expired_twice_in_one_chain(rig: TaskHarness) -> None:
+    store, topic_id = InMemoryObjectStore(), await id_now(rig)
 
     async def archive(*offsets: int) -> int | None:
         one = partition(store, topic=rig.topic, topic_id=topic_id, max_rows=len(offsets) or 1)
@@ -109,15 +109,15 @@ async def test_the_lake_goes_on_behind_records_that_expired_twice_in_one_chain(r
     assert (second.first, second.last, second.resumes_at) == (5, 7, 8)
     assert await archive(8, 9) == 8
     key = ChainKey(rig.topic, topic_id, 0)
-    assert [row.offset async for _, rows in audit(store, key) for row in rows] == [0, 1, 8, 9]
+    assert [row.offset async for _, rows in verify_chain(store, key) for row in rows] == [0, 1, 8, 9]
     assert await gaps.gaps(store) == [first, second]
 
 
 async def test_what_a_deleted_topic_had_behind_its_chain_is_alarmed_until_it_is_written_down(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    rig: TaskHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL", "sinks.archive")
-    store, old = MemoryStore(), await id_now(rig)
+    store, old = InMemoryObjectStore(), await id_now(rig)
     one = partition(store, topic=rig.topic, topic_id=old, max_rows=2)
     await one.open()
     await one.process(records(0, 1, topic=rig.topic))
@@ -144,10 +144,10 @@ BEATS = [
 ]  # fmt: skip
 
 
-async def test_changes_that_were_not_captured_are_accepted_by_their_range(rig: Rig) -> None:
+async def test_changes_that_were_not_captured_are_accepted_by_their_range(rig: TaskHarness) -> None:
     await rig.create(HEARTBEAT.name)
     await rig.send_values(HEARTBEAT.name, *BEATS)
-    store = MemoryStore()
+    store = InMemoryObjectStore()
     with pytest.raises(GapError, match=r"no gap 0/1\.\.0/2\. They show: .*0/C8\.\.0/384"):
         await accept_capture(store, rig.kafka, "bank", "0/1..0/2", DECISION)
     gap = await accept_capture(store, rig.kafka, "bank", "0/C8..0/384", DECISION)

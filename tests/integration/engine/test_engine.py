@@ -23,7 +23,7 @@ from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import until
 from tests.support.streams import counting_app
 from tests.support.streams.broker import admin_client, remove_topics
-from tests.support.streams.counting import SESSION_TIMEOUT_MS, CountingRun, Outcome
+from tests.support.streams.counting import SESSION_TIMEOUT_MS, CountingResult, CountingRun
 
 pytestmark = pytest.mark.integration
 
@@ -37,8 +37,8 @@ def kafka(kafka_stack: Stack) -> KafkaSettings:
     return settings_of(kafka_stack, KafkaSettings)
 
 
-def exactly_once(run: CountingRun) -> Outcome:
-    return Outcome(lost=0, doubled=0, wrong_states=0, dead_letters=run.poison)
+def exactly_once(run: CountingRun) -> CountingResult:
+    return CountingResult(lost=0, doubled=0, wrong_states=0, dead_letters=run.poison)
 
 
 async def test_workers_killed_at_random_lose_double_and_miscount_nothing(kafka: KafkaSettings, tmp_path: Path) -> None:

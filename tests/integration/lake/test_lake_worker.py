@@ -18,9 +18,9 @@ from app.engine.topic_admin import ensure_topics
 from app.local.stack.stack import Stack
 from app.operations.provision import topics
 from sinks import lines
-from sinks.audit import audit
 from sinks.base import SinkUnavailableError
 from sinks.chain import chains, newest
+from sinks.chain_verification import verify_chain
 from sinks.s3 import S3Store
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
@@ -28,8 +28,8 @@ from tests.support.machine.waiting import until
 from tests.support.streams.broker import admin_client, remove_topics
 from tests.support.streams.workers import Workers
 from tests.support.warehouse.real_sinks import real_database, real_world
-from tests.support.warehouse.sinks import LANDING, Deaths, Record, chain_key, offsets, partition, records
-from tests.support.web.http_faults import Fault, HttpFaults
+from tests.support.warehouse.sinks import LANDING, FailureRecorder, Record, chain_key, offsets, partition, records
+from tests.support.web.http_faults import Fault, HttpProxy
 from tests.unit.sinks.test_lake_lines import AS_THEY_ARE, WRAPPED
 
 pytestmark = pytest.mark.integration
@@ -38,14 +38,14 @@ ATTEMPTS = 4
 
 
 @pytest.fixture
-async def faults(lake_stack: Stack) -> AsyncIterator[HttpFaults]:
+async def faults(lake_stack: Stack) -> AsyncIterator[HttpProxy]:
     endpoint = urlsplit(settings_of(lake_stack, S3Settings).endpoint_url or "")
-    async with HttpFaults(endpoint.hostname or "", endpoint.port or 0) as proxy:
+    async with HttpProxy(endpoint.hostname or "", endpoint.port or 0) as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def store(lake_stack: Stack, faults: HttpFaults) -> AsyncIterator[S3Store]:
+async def store(lake_stack: Stack, faults: HttpProxy) -> AsyncIterator[S3Store]:
     """A store behind the faults."""
     with real_database(lake_stack) as database:
         made = S3Store(
@@ -63,7 +63,7 @@ SEVERAL: list[Fault] = ["unavailable", "reset", "lost"]
 @pytest.mark.parametrize("broken", [["lost"], ["unavailable"], ["reset"], SEVERAL], ids="-".join)
 @pytest.mark.parametrize("method", ["PUT", "HEAD", "GET"])
 async def test_requests_that_fail_leave_a_sound_chain(
-    store: S3Store, faults: HttpFaults, method: str, broken: list[Fault]
+    store: S3Store, faults: HttpProxy, method: str, broken: list[Fault]
 ) -> None:
     for begin in (0, 2, 4):
         one = partition(store, max_rows=1)
@@ -76,13 +76,13 @@ async def test_requests_that_fail_leave_a_sound_chain(
         await until(lambda one=one, end=begin + 2: one.position == end)  # type: ignore[misc]
         await one.close()
     assert faults.fired == broken * 3
-    assert [row.offset async for _, rows in audit(store, chain_key()) for row in rows] == [*range(6)]
+    assert [row.offset async for _, rows in verify_chain(store, chain_key()) for row in rows] == [*range(6)]
 
 
 async def test_a_writer_gives_up_when_s3_stays_away_and_its_successor_goes_on(
-    store: S3Store, faults: HttpFaults
+    store: S3Store, faults: HttpProxy
 ) -> None:
-    deaths = Deaths()
+    deaths = FailureRecorder()
     one = partition(store, max_rows=1, deaths=deaths)
     await one.open()
     away: list[Fault] = ["unavailable"] * ATTEMPTS
@@ -108,7 +108,7 @@ async def test_hostile_records_are_archived_to_the_byte_and_stop_no_load(lake_st
             await one.process(hostile)
             await until(lambda: one.position == len(hostile))
             await one.close()
-            [rows] = [rows async for _, rows in audit(world.store, chain_key())]
+            [rows] = [rows async for _, rows in verify_chain(world.store, chain_key())]
             assert [(row.key_bytes(), row.value_bytes()) for row in rows] == [(value, value) for value in values]
             loader = world.loader()
             task = asyncio.create_task(loader.run())
@@ -136,7 +136,7 @@ async def test_a_record_too_large_for_a_row_has_an_object_of_its_own(lake_stack:
             found = await newest(world.store, chain_key())
             assert found is not None
             assert found.bytes < 10_000
-            [rows] = [rows async for _, rows in audit(world.store, chain_key())]
+            [rows] = [rows async for _, rows in verify_chain(world.store, chain_key())]
             name = rows[0].large_object
             assert name is not None
             whole = lines.read(zstandard.decompress(await world.store.get(name)))
@@ -183,7 +183,7 @@ async def in_lake(settings: S3Settings, topic: str) -> dict[str, list[bytes | No
     store = S3Store(settings)
     try:
         return {
-            key.topic_id: [row.value_bytes() async for _, rows in audit(store, key) for row in rows]
+            key.topic_id: [row.value_bytes() async for _, rows in verify_chain(store, key) for row in rows]
             for key in await chains(store, topic)
             if key.partition == 0
         }

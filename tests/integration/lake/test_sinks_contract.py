@@ -15,14 +15,14 @@ from sinks.base import (
     LoadStep,
     SinkRefusedError,
 )
-from sinks.loading import Loader
+from sinks.loader import Loader
 from tests.support.machine.waiting import until
 from tests.support.warehouse.sinks import (
     LANDING,
     TOPIC,
-    Deaths,
+    FailureRecorder,
     Running,
-    World,
+    SinkEnvironment,
     archived,
     chain_key,
     load_all,
@@ -38,14 +38,14 @@ pytestmark = pytest.mark.integration
 # the lake
 
 
-async def test_an_empty_chain_begins_where_kafka_begins(world: World) -> None:
+async def test_an_empty_chain_begins_where_kafka_begins(world: SinkEnvironment) -> None:
     one = partition(world.store)
     assert await one.open() is None
     assert one.position is None
     await one.close()
 
 
-async def test_a_partition_goes_on_behind_its_newest_object(world: World) -> None:
+async def test_a_partition_goes_on_behind_its_newest_object(world: SinkEnvironment) -> None:
     await write(world, 0, 1, 2, 5, rows=2)
     one = partition(world.store, max_rows=2)
     assert await one.open() == 6
@@ -55,12 +55,12 @@ async def test_a_partition_goes_on_behind_its_newest_object(world: World) -> Non
     assert await world.lake() == {("first", 0): [0, 1, 2, 5, 7, 9]}
 
 
-async def test_a_hole_in_the_offsets_is_bridged_by_the_next_name(world: World) -> None:
+async def test_a_hole_in_the_offsets_is_bridged_by_the_next_name(world: SinkEnvironment) -> None:
     written = await write(world, 0, 3, 4, 9)
     assert [chain.parse(found.object)[1] for found in written] == [0, 1, 4, 5]
 
 
-async def test_an_object_is_cut_by_age_alone(world: World) -> None:
+async def test_an_object_is_cut_by_age_alone(world: SinkEnvironment) -> None:
     one = partition(world.store, max_age_ms=20)
     await one.open()
     await one.process(records(0, 1))
@@ -71,7 +71,7 @@ async def test_an_object_is_cut_by_age_alone(world: World) -> None:
     assert await world.lake() == {("first", 0): [0, 1, 2]}
 
 
-async def test_an_object_is_cut_by_bytes(world: World) -> None:
+async def test_an_object_is_cut_by_bytes(world: SinkEnvironment) -> None:
     written: list[LakeObject] = []
     one = partition(world.store, announce=written.append, max_bytes=250)
     await one.open()
@@ -81,7 +81,7 @@ async def test_an_object_is_cut_by_bytes(world: World) -> None:
     assert [found.rows for found in written] == [3, 3]
 
 
-async def test_a_topic_that_is_made_anew_begins_a_new_chain(world: World) -> None:
+async def test_a_topic_that_is_made_anew_begins_a_new_chain(world: SinkEnvironment) -> None:
     await write(world, 0, 1)
     again = partition(world.store, topic_id="second", max_rows=1)
     assert await again.open() is None
@@ -91,7 +91,7 @@ async def test_a_topic_that_is_made_anew_begins_a_new_chain(world: World) -> Non
     assert await world.lake() == {("first", 0): [0, 1], ("second", 0): [0]}
 
 
-async def test_a_name_can_be_had_once(world: World) -> None:
+async def test_a_name_can_be_had_once(world: SinkEnvironment) -> None:
     assert await world.store.put("x/1", b"first", {})
     assert not await world.store.put("x/1", b"second", {})
     assert await world.store.get("x/1") == b"first"
@@ -100,14 +100,14 @@ async def test_a_name_can_be_had_once(world: World) -> None:
         await world.store.get("x/2")
 
 
-async def test_racing_puts_of_one_name_have_one_winner(world: World) -> None:
+async def test_racing_puts_of_one_name_have_one_winner(world: SinkEnvironment) -> None:
     stores = [world.second_store() for _ in range(4)]
     for number in range(5):
         puts = [store.put(f"race/{number}", b"%d" % n, {}) for n, store in enumerate(stores * 2)]
         assert (await asyncio.gather(*puts)).count(True) == 1
 
 
-async def test_names_come_in_order_and_in_pages(world: World) -> None:
+async def test_names_come_in_order_and_in_pages(world: SinkEnvironment) -> None:
     for name in ("a/2", "a/10", "a/1", "b/1"):
         await world.store.put(name, b"", {})
     assert await world.store.names("a/") == ["a/1", "a/10", "a/2"]
@@ -117,7 +117,7 @@ async def test_names_come_in_order_and_in_pages(world: World) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_writers_that_cut_differently_make_one_chain(world: World, seed: int) -> None:
+async def test_writers_that_cut_differently_make_one_chain(world: SinkEnvironment, seed: int) -> None:
     chance = random.Random(seed)
     log = sorted(chance.sample(range(400), 250))
     last = log[-1] + 1
@@ -138,7 +138,7 @@ async def test_writers_that_cut_differently_make_one_chain(world: World, seed: i
     assert await world.lake() == {("first", 0): log}
 
 
-async def test_a_zombie_adds_nothing_to_the_chain_of_its_successor(world: World) -> None:
+async def test_a_zombie_adds_nothing_to_the_chain_of_its_successor(world: SinkEnvironment) -> None:
     zombie = partition(world.store, max_rows=3)
     await zombie.open()
     await zombie.process(records(0, 1))  # and then it is stopped, with two records in its hands
@@ -149,8 +149,8 @@ async def test_a_zombie_adds_nothing_to_the_chain_of_its_successor(world: World)
     assert await world.lake() == {("first", 0): [0, 1, 2, 3, 4, 5]}
 
 
-async def test_a_chain_that_someone_else_began_otherwise_stops_the_writer(world: World) -> None:
-    deaths = Deaths()
+async def test_a_chain_that_someone_else_began_otherwise_stops_the_writer(world: SinkEnvironment) -> None:
+    deaths = FailureRecorder()
     one = partition(world.store, deaths=deaths, max_rows=1)
     await one.open()
     [first] = await write(world, 0)
@@ -192,7 +192,7 @@ async def test_the_newest_of_very_many_objects_is_found_in_few_questions() -> No
 # the warehouse
 
 
-async def test_what_is_announced_is_loaded_once(world: World) -> None:
+async def test_what_is_announced_is_loaded_once(world: SinkEnvironment) -> None:
     loader = world.loader()
     async with Running(loader):
         for found in await write(world, 0, 1, 4, rows=3) * 2:
@@ -204,13 +204,13 @@ async def test_what_is_announced_is_loaded_once(world: World) -> None:
     assert (await world.warehouse.ledger())[chain_key()].last_offset == 8
 
 
-async def test_what_was_never_announced_is_found_at_the_start(world: World) -> None:
+async def test_what_was_never_announced_is_found_at_the_start(world: SinkEnvironment) -> None:
     await write(world, *range(5))
     await load_all(world.loader(), 4)
     assert offsets(world.rows(LANDING)) == [0, 1, 2, 3, 4]
 
 
-async def test_what_was_never_announced_is_found_by_the_next_sweep(world: World) -> None:
+async def test_what_was_never_announced_is_found_by_the_next_sweep(world: SinkEnvironment) -> None:
     loader = world.loader(sweep_interval_ms=50)
     async with Running(loader):
         await write(world, 0)
@@ -220,7 +220,7 @@ async def test_what_was_never_announced_is_found_by_the_next_sweep(world: World)
     assert offsets(world.rows(LANDING)) == [0, 1]
 
 
-async def test_a_lost_announcement_shows_by_the_next_one(world: World) -> None:
+async def test_a_lost_announcement_shows_by_the_next_one(world: SinkEnvironment) -> None:
     loader = world.loader()
     async with Running(loader):
         [first] = await write(world, 0)
@@ -233,7 +233,7 @@ async def test_a_lost_announcement_shows_by_the_next_one(world: World) -> None:
     assert offsets(world.rows(LANDING)) == [0, 1, 2, 3]
 
 
-async def test_false_announcements_load_nothing_and_harm_nothing(world: World) -> None:
+async def test_false_announcements_load_nothing_and_harm_nothing(world: SinkEnvironment) -> None:
     [first, second] = await write(world, 0, 1)
     loader = world.loader()
     lies = [
@@ -252,7 +252,7 @@ async def test_false_announcements_load_nothing_and_harm_nothing(world: World) -
     assert offsets(world.rows(LANDING)) == [0, 1, 2]
 
 
-async def test_many_chains_are_loaded_together(world: World) -> None:
+async def test_many_chains_are_loaded_together(world: SinkEnvironment) -> None:
     for topic in ("bank.alerts", "bank.velocity"):
         for number in range(3):
             await write(world, 0, 1, number=number, topic=topic)
@@ -264,18 +264,18 @@ async def test_many_chains_are_loaded_together(world: World) -> None:
     assert offsets(world.rows("ALERTS")) == offsets(world.rows("VELOCITY")) == [0, 0, 0, 1, 1, 1]
 
 
-async def test_loads_are_bounded_and_a_backlog_is_loaded_in_order(world: World) -> None:
+async def test_loads_are_bounded_and_a_backlog_is_loaded_in_order(world: SinkEnvironment) -> None:
     await write(world, *range(25))
     loader = world.loader(max_objects=2)
     await load_all(loader, 24)
     assert offsets(world.rows(LANDING)) == list(range(25))
 
 
-async def test_racing_loaders_load_everything_once(world: World) -> None:
+async def test_racing_loaders_load_everything_once(world: SinkEnvironment) -> None:
     for number in range(3):
         await write(world, *range(12), number=number)
     loaders = [
-        Loader(warehouse, world.store, {TOPIC: LANDING}, world.loader(max_objects=5)._settings, fail=Deaths())
+        Loader(warehouse, world.store, {TOPIC: LANDING}, world.loader(max_objects=5)._settings, fail=FailureRecorder())
         for warehouse in (world.second_warehouse(), world.second_warehouse())
     ]
     async with Running(loaders[0]), Running(loaders[1]):
@@ -283,7 +283,7 @@ async def test_racing_loaders_load_everything_once(world: World) -> None:
     assert offsets(world.rows(LANDING)) == sorted([*range(12)] * 3)
 
 
-async def test_a_load_from_the_wrong_place_changes_nothing(world: World) -> None:
+async def test_a_load_from_the_wrong_place_changes_nothing(world: SinkEnvironment) -> None:
     [first, second] = await write(world, 0, 1)
     await world.warehouse.begin([chain_key()])
     await world.warehouse.begin([chain_key()])
@@ -297,7 +297,7 @@ async def test_a_load_from_the_wrong_place_changes_nothing(world: World) -> None
     assert await world.warehouse.ledger() == {chain_key(): LedgerRow(1, second.object, second.sha256)}
 
 
-async def test_an_object_with_other_rows_than_announced_is_not_loaded(world: World) -> None:
+async def test_an_object_with_other_rows_than_announced_is_not_loaded(world: SinkEnvironment) -> None:
     [first] = await write(world, 0, 1, rows=2)
     wrong = LakeObject(first.object, TOPIC, 0, 0, 1, 3, first.bytes, first.sha256, -1, "")
     await world.warehouse.begin([chain_key()])
@@ -307,7 +307,7 @@ async def test_an_object_with_other_rows_than_announced_is_not_loaded(world: Wor
     assert await world.warehouse.ledger() == {chain_key(): LedgerRow()}
 
 
-async def test_a_chain_that_cannot_be_loaded_does_not_stop_the_others(world: World) -> None:
+async def test_a_chain_that_cannot_be_loaded_does_not_stop_the_others(world: SinkEnvironment) -> None:
     [good] = await write(world, 0)
     bad = chain.metadata(good) | {"rows": "7"}
     await world.store.put(chain.name(chain_key(1), 0), b"no zstd at all", bad)
@@ -321,7 +321,7 @@ async def test_a_chain_that_cannot_be_loaded_does_not_stop_the_others(world: Wor
 
 
 async def test_what_is_sound_before_a_break_in_the_chain_is_loaded(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: SinkEnvironment, caplog: pytest.LogCaptureFixture
 ) -> None:
     *_, last = await write(world, 0, 1, 2)
     gap = {"first-offset": "3", "last-offset": "3", "previous-last-offset": "2", "previous-sha256": "0" * 64}
@@ -333,7 +333,7 @@ async def test_what_is_sound_before_a_break_in_the_chain_is_loaded(
 
 
 async def test_a_lake_that_was_exchanged_under_the_ledger_is_noticed(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: SinkEnvironment, caplog: pytest.LogCaptureFixture
 ) -> None:
     await write(world, 0, 1)
     await load_all(world.loader(), 1)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from sinks.announcements import AnnouncementPartition
 from sinks.base import (
     LakeObject,
     ObjectStore,
@@ -15,14 +16,13 @@ from sinks.base import (
     SinkUnavailableError,
     Warehouse,
 )
-from sinks.hints import HintPartition
 from tests.support.machine.waiting import until
 from tests.support.warehouse.sinks import (
     LANDING,
-    Deaths,
+    FailureRecorder,
     Record,
     Running,
-    World,
+    SinkEnvironment,
     archived,
     load_all,
     offsets,
@@ -69,7 +69,7 @@ async def no_answer() -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_writer_killed_around_its_upload_leaves_a_sound_chain(world: World, when: str) -> None:
+async def test_a_writer_killed_around_its_upload_leaves_a_sound_chain(world: SinkEnvironment, when: str) -> None:
     await write(world, 0)
     store = Breaking(world.store, "put", when, stop_for_ever)
     killed = partition(cast("ObjectStore", store), max_rows=2)
@@ -88,7 +88,7 @@ async def test_a_writer_killed_around_its_upload_leaves_a_sound_chain(world: Wor
     assert announced[0].last_offset == position - 1, "whatever was not announced is announced now"
 
 
-async def test_an_upload_that_was_stored_after_the_successor_opened_is_built_upon(world: World) -> None:
+async def test_an_upload_that_was_stored_after_the_successor_opened_is_built_upon(world: SinkEnvironment) -> None:
     late = partition(world.store, max_rows=2)
     await late.open()
     successor = partition(world.store, max_rows=3)
@@ -103,7 +103,7 @@ async def test_an_upload_that_was_stored_after_the_successor_opened_is_built_upo
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_loader_killed_around_its_commit_loads_everything_once(world: World, when: str) -> None:
+async def test_a_loader_killed_around_its_commit_loads_everything_once(world: SinkEnvironment, when: str) -> None:
     await write(world, 0, 1, 2)
     tables = Breaking(world.warehouse, "load", when, stop_for_ever)
     async with Running(replace(world, warehouse=cast("Warehouse", tables)).loader()):
@@ -116,7 +116,7 @@ async def test_a_loader_killed_around_its_commit_loads_everything_once(world: Wo
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_load_without_an_answer_is_settled_by_the_ledger(world: World, when: str) -> None:
+async def test_a_load_without_an_answer_is_settled_by_the_ledger(world: SinkEnvironment, when: str) -> None:
     await write(world, 0, 1, 2)
     tables = Breaking(world.warehouse, "load", when, no_answer)
     await load_all(replace(world, warehouse=cast("Warehouse", tables)).loader(), 2)
@@ -124,14 +124,14 @@ async def test_a_load_without_an_answer_is_settled_by_the_ledger(world: World, w
     assert offsets(world.rows(LANDING)) == [0, 1, 2]
 
 
-async def test_a_hint_is_durable_when_its_object_is_loaded(world: World) -> None:
+async def test_a_hint_is_durable_when_its_object_is_loaded(world: SinkEnvironment) -> None:
     found = [*await write(world, 0), *await write(world, 1)]
     loader = world.loader()
 
     async def end() -> int:
         return 7
 
-    hints = HintPartition(loader, end)
+    hints = AnnouncementPartition(loader, end)
     assert await hints.open() == 7
     values = [msgspec.json.encode(one) for one in found]
     await hints.process([Record(7, values[0]), Record(8, b"no hint"), Record(9, values[1])])
@@ -143,11 +143,11 @@ async def test_a_hint_is_durable_when_its_object_is_loaded(world: World) -> None
     assert offsets(world.rows(LANDING)) == [0, 1]
 
 
-async def test_a_writer_whose_store_refuses_ends_the_worker(world: World) -> None:
+async def test_a_writer_whose_store_refuses_ends_the_worker(world: SinkEnvironment) -> None:
     async def refuse() -> None:
         raise SinkRefusedError("no such bucket")
 
-    deaths = Deaths()
+    deaths = FailureRecorder()
     one = partition(cast("ObjectStore", Breaking(world.store, "put", "before", refuse)), deaths=deaths, max_rows=1)
     await one.open()
     await one.process(records(0))
@@ -156,7 +156,7 @@ async def test_a_writer_whose_store_refuses_ends_the_worker(world: World) -> Non
     assert one.position is None
 
 
-async def test_memory_is_bounded_while_the_store_is_away(world: World) -> None:
+async def test_memory_is_bounded_while_the_store_is_away(world: SinkEnvironment) -> None:
     one = partition(cast("ObjectStore", Breaking(world.store, "put", "before", stop_for_ever)), max_rows=10)
     await one.open()
     feeding = asyncio.create_task(one.process(records(*range(1_000))))

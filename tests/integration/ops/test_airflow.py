@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from app.config.settings import SnowflakeSettings
-from app.local.demo.settling import settle
+from app.local.demo.catch_up import wait_until_caught_up
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import DEFAULT
@@ -144,7 +144,7 @@ def bank(airflow_installed: None, tmp_path_factory: pytest.TempPathFactory) -> I
                 [sys.executable, "-m", "app.cli", *simulate],
                 env=os.environ | stack.environment(), cwd=PROJECT, check=True, timeout=120, capture_output=True,
             )  # fmt: skip
-            asyncio.run(settle(stack.environment(), timeout_s=120, say=lambda _: None))
+            asyncio.run(wait_until_caught_up(stack.environment(), timeout_s=120, say=lambda _: None))
             migrated = made.airflow("db", "migrate")
             assert migrated.returncode == 0, migrated.stderr[-2_000:]
             yield made

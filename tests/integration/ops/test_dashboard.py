@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from app.local.demo.dashboard import Dashboard
 from app.local.stack.ports import is_free
 from ops.dashboard import access, data, records, views
-from ops.dashboard.desk import Desk
+from ops.dashboard.query_cache import QueryCache
 from ops.dashboard.warehouse import Session
 from sinks.base import SinkUnavailableError
 from sinks.reading import MissingObjectError
@@ -62,7 +62,7 @@ def app(tables: Warehouse, monkeypatch: pytest.MonkeyPatch, page: str, **query: 
     """A page as Streamlit draws it without a browser."""
     for name, value in tables.environment.items():
         monkeypatch.setenv(name, value)
-    access.desk.clear()
+    access.query_cache.clear()
     access.shows_personal_data.clear()
     script = f"from ops.dashboard.views import {page}\n{page}.show()\n"
     found = AppTest.from_string(script, default_timeout=60)
@@ -218,7 +218,7 @@ def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monk
         assert "Gold is built and holds no transaction" in said(app(empty, monkeypatch, "history"))
         session = Session(empty.settings)
         seconds = 0.0
-        desk = Desk(session, ticks=lambda: seconds)
+        desk = QueryCache(session, ticks=lambda: seconds)
         a_live_bank(empty, datetime.now(UTC))
         known = desk.ask(data.live, 15, every_s=4)
         empty.stop()
@@ -243,7 +243,7 @@ def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monk
 def test_the_navigation_leads_to_every_page(tables: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in tables.environment.items():
         monkeypatch.setenv(name, value)
-    access.desk.clear()
+    access.query_cache.clear()
     found = AppTest.from_file(str(PROJECT / "ops" / "dashboard" / "main.py"), default_timeout=60).run()
     assert not found.exception
     assert [one.value for one in found.title] == ["Live volume"]
@@ -252,7 +252,7 @@ def test_the_navigation_leads_to_every_page(tables: Warehouse, monkeypatch: pyte
 
 def test_without_credentials_it_says_which_setting_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BANKSTREAM_SNOWFLAKE_PASSWORD", raising=False)
-    access.desk.clear()
+    access.query_cache.clear()
     found = AppTest.from_string("from ops.dashboard.views import live\nlive.show()\n", default_timeout=60).run()
     assert not found.exception
     assert "BANKSTREAM_SNOWFLAKE_PRIVATE_KEY_PATH" in said(found)
@@ -261,7 +261,7 @@ def test_without_credentials_it_says_which_setting_is_missing(monkeypatch: pytes
 def test_settings_come_from_secrets_where_the_environment_has_none(
     tables: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    access.desk.clear()
+    access.query_cache.clear()
     found = AppTest.from_string("from ops.dashboard.views import live\nlive.show()\n", default_timeout=60)
     for name, value in tables.environment.items():
         found.secrets[name] = value

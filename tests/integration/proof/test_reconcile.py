@@ -20,9 +20,9 @@ from app.local.stack.part import Part
 from app.operations.provision.source import provision
 from app.proof.reconcile.report import Difference, ReconcileError, Report
 from app.proof.reconcile.run import compare_tables
-from app.proof.reconcile.source import TABLES, Source, opened
-from app.proof.reconcile.warehouse import PAGE_ROWS, Warehouse
-from sinks.lines import large
+from app.proof.reconcile.source import TABLES, SourceReader, opened
+from app.proof.reconcile.warehouse import PAGE_ROWS, WarehouseReader
+from sinks.lines import large_record_line
 from tests.support.bank.cdc import Record
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import drop_database
@@ -134,7 +134,7 @@ class Bank:
         return int(row["transaction_id"])
 
     @contextlib.contextmanager
-    def snapshot(self) -> Iterator[Source]:
+    def snapshot(self) -> Iterator[SourceReader]:
         """The source at this instant."""
         with opened(self.settings) as source:
             yield source
@@ -147,10 +147,10 @@ class Bank:
         self.connection.commit()
         return int(found["xid"])
 
-    def compare(self, source: Source, lake: S3Settings | None = None) -> Report:
+    def compare(self, source: SourceReader, lake: S3Settings | None = None) -> Report:
         """That snapshot with what has landed by now."""
         found = settings_of(self.tables.environment, SnowflakeSettings)
-        with contextlib.closing(Warehouse(found, lake)) as warehouse:
+        with contextlib.closing(WarehouseReader(found, lake)) as warehouse:
             return compare_tables(source, warehouse, {}, began=time.monotonic())
 
     def reconcile(self) -> Report:
@@ -381,7 +381,7 @@ def test_a_record_too_large_for_the_warehouse_is_read_from_the_lake(bank: Bank) 
     event = bank.event("customers", "u", bank.xid(), row)
     name = "large/bank.public.customers/first/0/1.json.zst"
     record = Record(event["topic"], msgspec.json.encode(event["value"]), b"{}", event["partition"], event["offset"], 0)
-    line, content = large(record, name)
+    line, content = large_record_line(record, name)
     bank.land({**msgspec.json.decode(line), "key": event["key"]})
     with bank.snapshot() as source, pytest.raises(ReconcileError, match="no lake was named"):
         bank.compare(source)

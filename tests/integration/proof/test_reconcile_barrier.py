@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.config.settings import KafkaSettings
-from app.engine.committed_reader import everything_in
+from app.engine.committed_reader import read_all_committed
 from app.engine.kafka import connection
 from app.engine.topic_admin import TopicSpec, ensure_topics
 from app.local.stack.stack import Stack
@@ -65,4 +65,4 @@ async def test_what_was_aborted_is_passed_over(kafka: KafkaSettings, topic: str,
         await producer.send_and_wait(topic, b"b", partition=2)
         await producer.abort_transaction()
     assert await last_records(kafka, tps, time.monotonic() + 30) == {tps[0]: -1, tps[1]: -1, tps[2]: 0}
-    assert [(record.partition, record.value) async for record in everything_in(kafka, tps)] == [(2, b"a")]
+    assert [(record.partition, record.value) async for record in read_all_committed(kafka, tps)] == [(2, b"a")]

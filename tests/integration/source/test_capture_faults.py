@@ -11,17 +11,17 @@ import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from app.config.settings import ConnectSettings, KafkaSettings, PostgresSettings, SourceSettings, WatchSettings
-from app.local.simulator.simulation import Simulation, Wishes
+from app.local.simulator.simulation import Simulation, SimulationOptions
 from app.local.simulator.statistics import Statistics
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import CONNECTOR, SOURCE, TOPICS
 from app.operations.capture import metrics
-from app.operations.capture.connect import Client
+from app.operations.capture.connect import ConnectClient
 from app.operations.capture.errors import ConnectorError
 from app.operations.capture.watcher import Watcher, watch
 from app.operations.provision import connector
-from tests.support.bank.captured import Captured, captured, rows
+from tests.support.bank.cdc_reader import CdcRecord, read_cdc, rows
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import admin_query
 from tests.support.machine.stack import private_stack, settings_of
@@ -45,24 +45,24 @@ def query(stack: Stack, statement: str, *values: object) -> list[Any]:
     return admin_query(settings_of(stack, SourceSettings), statement, *values)
 
 
-def read_up_to_now(stack: Stack, topic: str = TOPIC) -> list[Captured]:
+def read_up_to_now(stack: Stack, topic: str = TOPIC) -> list[CdcRecord]:
     """Everything committed before this call: a marker is put after it, and has come through."""
     word = uuid4().hex
     query(stack, "UPDATE heartbeat SET marker = %s", word)
     kafka = settings_of(stack, KafkaSettings)
 
-    def marked(records: list[Captured]) -> bool:
+    def marked(records: list[CdcRecord]) -> bool:
         return any((record.value or {}).get("after", {}).get("marker") == word for record in records)
 
-    asyncio.run(captured(kafka, [HEARTBEAT], marked, timeout_s=90))
-    return asyncio.run(captured(kafka, [topic], _until_end(), timeout_s=30))
+    asyncio.run(read_cdc(kafka, [HEARTBEAT], marked, timeout_s=90))
+    return asyncio.run(read_cdc(kafka, [topic], _until_end(), timeout_s=30))
 
 
 def _until_end() -> Any:
     """Two looks in a row that bring nothing new."""
     seen = Counter[int]()
 
-    def quiet(records: list[Captured]) -> bool:
+    def quiet(records: list[CdcRecord]) -> bool:
         seen[len(records)] += 1
         return bool(records) and seen[len(records)] > 5
 
@@ -74,7 +74,7 @@ class Bank(threading.Thread):
 
     def __init__(self, stack: Stack, seed: int, seconds: int) -> None:
         super().__init__()
-        wishes = Wishes(150, 150 * seconds, seed, 0.01, 200)
+        wishes = SimulationOptions(150, 150 * seconds, seed, 0.01, 200)
         self._simulation = Simulation(
             settings_of(stack, PostgresSettings), wishes, threading.Event().wait, lambda _: None
         )
@@ -147,7 +147,10 @@ async def _largest_message(kafka: KafkaSettings, topic: str, wanted: int) -> int
 def test_a_task_that_failed_is_started_again_until_it_runs(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
     kafka, stop = settings_of(stack, KafkaSettings), threading.Event()
     before, restarts = asyncio.run(_largest_message(kafka, HEARTBEAT, 20_000)), metrics.RESTARTS._value.get()
-    with Client(settings_of(stack, ConnectSettings)) as client, caplog.at_level("INFO", "app.operations.capture"):
+    with (
+        ConnectClient(settings_of(stack, ConnectSettings)) as client,
+        caplog.at_level("INFO", "app.operations.capture"),
+    ):
         watcher = Watcher(client, settings_of(stack, SourceSettings), "bank", WatchSettings(longest_pause_s=2))
         watching = threading.Thread(target=watch, args=(watcher, stop.wait, 0.2))
         watching.start()
@@ -171,7 +174,7 @@ def test_a_slot_that_is_gone_is_made_anew_and_every_row_is_read_again(
     stack.stop("connect")
     eventually(lambda: not query(stack, "SELECT FROM pg_replication_slots WHERE active"), timeout_s=30)
     reached = query(stack, "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = 'bank'")[0][0]
-    with Client(settings_of(stack, ConnectSettings)) as client:
+    with ConnectClient(settings_of(stack, ConnectSettings)) as client:
         watcher = Watcher(client, settings_of(stack, SourceSettings), "bank", WatchSettings())
         watcher.look()
         assert "replication slot bank is not active" in caplog.text
@@ -191,7 +194,7 @@ def test_a_slot_that_is_gone_is_made_anew_and_every_row_is_read_again(
 
 def test_a_configuration_that_connect_refuses_is_reported_in_its_words(stack: Stack) -> None:
     settings = settings_of(stack, ConnectSettings).model_copy(update={"connector": "other"})
-    with Client(settings) as client:
+    with ConnectClient(settings) as client:
         with pytest.raises(ConnectorError, match=r"refuses connector other: .*resolved from the config provider"):
             client.put({**connector.configuration(CATALOGUE), "database.password": "not this one"}, deadline=0)
         assert client.configuration() is None

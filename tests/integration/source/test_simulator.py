@@ -16,7 +16,7 @@ import pytest
 
 from app.config.settings import PostgresSettings, SourceSettings
 from app.local.simulator.errors import SimulationError
-from app.local.simulator.simulation import Simulation, Wishes
+from app.local.simulator.simulation import Simulation, SimulationOptions
 from app.local.simulator.statistics import Statistics
 from app.local.stack.environment import ADMIN
 from app.local.stack.stack import Stack
@@ -76,7 +76,7 @@ class BankDatabase:
     def simulate(self, wait: Callable[[float], bool] | None = None, **wishes: Any) -> Statistics:
         """A run in this process."""
         defaults = {"rate": 400.0, "transactions": 400, "seed": 1, "fraud_rate": 0.02, "customers": 80}
-        wanted = Wishes(**{**defaults, **wishes})
+        wanted = SimulationOptions(**{**defaults, **wishes})
         return Simulation(self.settings, wanted, wait or threading.Event().wait, lambda _: None).run()
 
 
@@ -221,4 +221,4 @@ def test_a_database_that_is_not_set_up_is_named_with_what_to_do(bank: BankDataba
 def test_a_database_that_does_not_answer_is_named(bank: BankDatabase) -> None:
     settings = bank.settings.model_copy(update={"port": 1})
     with pytest.raises(SimulationError, match=r"127\.0\.0\.1:1 "):
-        Simulation(settings, Wishes(10, 10, 1, 0, 10), threading.Event().wait, lambda _: None).run()
+        Simulation(settings, SimulationOptions(10, 10, 1, 0, 10), threading.Event().wait, lambda _: None).run()

@@ -15,12 +15,12 @@ from app.errors import ContinuityError
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import CONNECTOR, SOURCE, TOPICS
-from app.operations.capture.connect import Client
+from app.operations.capture.connect import ConnectClient
 from app.operations.capture.errors import MigrationError, SourceError
 from app.operations.provision import connector, source, topics
 from app.operations.provision.migrations import Migration, lock, migrate, shipped
 from app.topology.partition_groups import groups
-from tests.support.bank.captured import Captured, captured, rows
+from tests.support.bank.cdc_reader import CdcRecord, read_cdc, rows
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.machine.waiting import eventually
@@ -90,8 +90,8 @@ def pay(app: psycopg.Connection[Any], account: int, amount: str = "12.50", **col
     return number
 
 
-def read(stack: Stack, topic: str, enough: Any) -> list[Captured]:
-    return asyncio.run(captured(settings_of(stack, KafkaSettings), [topic], enough))
+def read(stack: Stack, topic: str, enough: Any) -> list[CdcRecord]:
+    return asyncio.run(read_cdc(settings_of(stack, KafkaSettings), [topic], enough))
 
 
 def has_row(operation: str, column: str, value: object) -> Any:
@@ -320,7 +320,7 @@ def test_a_delete_carries_the_whole_row_and_a_tombstone_follows(
     number = pay(app, account, "7.77", device_id="D1", description="gone")
     app.execute("DELETE FROM transactions WHERE transaction_id = %s", [number])
 
-    def ended(records: list[Captured]) -> bool:
+    def ended(records: list[CdcRecord]) -> bool:
         mine = [record for record in records if record.key == {"account_id": account}]
         return bool(mine) and mine[-1].raw_value is None
 
@@ -343,10 +343,10 @@ def test_a_transaction_that_changes_account_leaves_the_old_key_and_comes_under_t
     number = pay(app, account)
     app.execute("UPDATE transactions SET account_id = %s WHERE transaction_id = %s", [other, number])
 
-    def of(records: list[Captured], key: int) -> list[Any]:
+    def of(records: list[CdcRecord], key: int) -> list[Any]:
         return [r.value and r.value["op"] for r in records if r.key == {"account_id": key}]
 
-    def moved(records: list[Captured]) -> bool:
+    def moved(records: list[CdcRecord]) -> bool:
         """The two keys may be on two partitions, of which either may be read first. The tombstone is the last of the old one."""
         return None in of(records, account) and bool(of(records, other))
 
@@ -368,7 +368,7 @@ def test_a_truncate_comes_without_a_key(stack: Stack, app: psycopg.Connection[An
     with connect(stack, "bank_owner") as owner:
         owner.execute("TRUNCATE transactions")
 
-    def truncated(records: list[Captured]) -> bool:
+    def truncated(records: list[CdcRecord]) -> bool:
         return any(record.value and record.value.get("op") == "t" for record in records)
 
     found = read(stack, TRANSACTIONS, truncated)
@@ -383,7 +383,7 @@ def test_a_truncate_comes_without_a_key(stack: Stack, app: psycopg.Connection[An
 def test_the_connector_is_put_once_and_put_right_when_it_was_changed(stack: Stack) -> None:
     settings, database = settings_of(stack, ConnectSettings), settings_of(stack, SourceSettings)
     assert connector.provision(settings, database, CATALOGUE) is False
-    with Client(settings) as client:
+    with ConnectClient(settings) as client:
         client.put({**connector.configuration(CATALOGUE), "poll.interval.ms": "500"}, deadline=0)
         assert connector.provision(settings, database, CATALOGUE) is True
         assert client.configuration() == {**connector.configuration(CATALOGUE), "name": "bank"}
@@ -401,7 +401,7 @@ def test_no_password_stands_in_the_stored_connector_or_in_any_log(stack: Stack) 
             admin.execute("ALTER SYSTEM RESET log_statement")
             admin.execute("SELECT pg_reload_conf()")
     stored = asyncio.run(
-        captured(settings_of(stack, KafkaSettings), ["bank.connect.configs"], lambda records: len(records) > 1)
+        read_cdc(settings_of(stack, KafkaSettings), ["bank.connect.configs"], lambda records: len(records) > 1)
     )
     places = {path.name: path.read_text(errors="replace") for path in stack.home.logs.iterdir()}
     places["configs"] = json.dumps([record.value for record in stored])

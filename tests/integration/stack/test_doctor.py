@@ -18,15 +18,15 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from app.config.settings import ConnectSettings, KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings
 from app.config.topics import ALERTS, SCD2_ACCOUNTS, SCD2_CUSTOMERS, VELOCITY
-from app.engine.committed_reader import everything_in
+from app.engine.committed_reader import read_all_committed
 from app.engine.kafka import KafkaLog, connection
 from app.engine.topic_admin import TopicSpec, ensure_topics
 from app.local.stack.part import BACKENDS
 from app.local.stack.stack import Stack
 from app.local.stack.steps import DEFAULT
 from app.operations.doctor import Report, examine
-from app.operations.doctor.findings import HEALTHY, SICK, UNKNOWN
-from app.operations.doctor.run import checks, made_or_not
+from app.operations.doctor.findings import HEALTHY, UNHEALTHY, UNKNOWN
+from app.operations.doctor.run import checks, run_check
 from app.operations.provision import source
 from app.operations.provision.connector import provision as provision_connector
 from app.postgres import lsn_text
@@ -74,7 +74,7 @@ class Deployment:
         """Only these checks, or all."""
         made = {name: check for name, check in checks(self.environment).items() if not names or name in names}
         assert set(names) <= made.keys()
-        return Report(tuple(await asyncio.gather(*(made_or_not(name, check) for name, check in made.items()))))
+        return Report(tuple(await asyncio.gather(*(run_check(name, check) for name, check in made.items()))))
 
     async def finds(self, code: str, *names: str, timeout_s: float = 30) -> str:
         """The message of this finding, as soon as there is one, if all findings are of its kind."""
@@ -121,7 +121,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 def scd2(deployment: Deployment, topic: str) -> AsyncIterator[Any]:
     numbers = range(deployment.kafka.partitions)
-    return everything_in(deployment.kafka, [TopicPartition(topic, number) for number in numbers])
+    return read_all_committed(deployment.kafka, [TopicPartition(topic, number) for number in numbers])
 
 
 async def vanished(deployment: Deployment, topic: str) -> list[tuple[bytes, int]]:
@@ -257,7 +257,7 @@ async def test_a_connector_that_is_paused_or_set_otherwise_is_named_without_its_
     put = session.put(url, json={**stored, "poll.interval.ms": "500", "database.password": password}, timeout=30)
     assert put.ok, put.text
     code, output = await asyncio.to_thread(run, deployment, "doctor")
-    assert code == SICK
+    assert code == UNHEALTHY
     assert "connector-settings" in output
     assert "connector-secret" in output
     assert "database.password, poll.interval.ms" in output

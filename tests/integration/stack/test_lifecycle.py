@@ -16,7 +16,7 @@ from app.config.settings import PostgresSettings, StackSettings
 from app.local.stack.errors import PartFailedError
 from app.local.stack.events import Died
 from app.local.stack.launcher import YIELDING
-from app.local.stack.leftovers import find_leftovers
+from app.local.stack.orphans import find_orphans
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from tests.support.machine.ordinary_user import as_ordinary_user
@@ -83,9 +83,9 @@ def test_the_home_of_an_older_version_gets_the_secret_that_it_lacks_and_keeps_th
 
 def test_down_leaves_no_process_and_may_be_said_twice(postgres: Stack) -> None:
     postgres.up()
-    assert len(find_leftovers(instance(postgres))) > 1
+    assert len(find_orphans(instance(postgres))) > 1
     postgres.down()
-    assert find_leftovers(instance(postgres)) == []
+    assert find_orphans(instance(postgres)) == []
     postgres.down()
 
 
@@ -133,14 +133,14 @@ def test_a_part_that_is_stopped_on_purpose_is_not_reported(postgres: Stack, deat
 
 def test_what_a_killed_supervisor_leaves_is_ended_by_the_next_up(postgres: Stack) -> None:
     postgres.up()
-    before = {process.pid for process in find_leftovers(instance(postgres))}
+    before = {process.pid for process in find_orphans(instance(postgres))}
     supervisor = next(
-        process for process in find_leftovers(instance(postgres)) if "supervisor.supervisord" in process.cmdline()
+        process for process in find_orphans(instance(postgres)) if "supervisor.supervisord" in process.cmdline()
     )
     supervisor.kill()
     postgres.up()
     assert ask(postgres, "SELECT 1") == [(1,)]
-    assert not before & {process.pid for process in find_leftovers(instance(postgres))}
+    assert not before & {process.pid for process in find_orphans(instance(postgres))}
 
 
 def broken_postgres(stack: Stack) -> None:
@@ -180,7 +180,7 @@ def test_a_part_that_dies_while_starting_is_reported_with_the_end_of_its_log(
         assert f"Its log {stack.home.log(part)} ends with:" in message
         assert said in message
         assert not stack.running(), "what this up had started is stopped again"
-        assert find_leftovers(instance(stack)) == []
+        assert find_orphans(instance(stack)) == []
 
 
 def test_a_part_that_does_not_answer_in_time_is_reported() -> None:
@@ -213,7 +213,7 @@ def test_what_has_time_yields_wipe_removes_all_that_the_stack_made_and_nothing_e
         assert [path.name for path in stack.home.path.iterdir()] == ["mine.txt"]
         assert not stack.home.short_run(state).exists()
         assert state.postgres_base is None or not Path(state.postgres_base).exists()
-        assert find_leftovers(state.instance) == []
+        assert find_orphans(state.instance) == []
 
 
 def test_the_stack_stops_when_its_owner_is_killed(tmp_path: Path) -> None:
@@ -233,11 +233,11 @@ def test_the_stack_stops_when_its_owner_is_killed(tmp_path: Path) -> None:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"
         mark = instance(stack)
-        assert find_leftovers(mark)
+        assert find_orphans(mark)
     finally:
         owner.kill()
         owner.communicate()
-    eventually(lambda: find_leftovers(mark) == [], timeout_s=30)
+    eventually(lambda: find_orphans(mark) == [], timeout_s=30)
     stack.down(wipe=True)
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from app.local.stack.home import Secrets
-from app.local.stack.leftovers import find_leftovers
+from app.local.stack.orphans import find_orphans
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from tests.support.machine.stack import StackPool
@@ -37,7 +37,7 @@ def secrets(stack: Stack) -> tuple[str, ...]:
 def processes(stack: Stack) -> list[psutil.Process]:
     state = stack.home.load_state()
     assert state is not None
-    found = find_leftovers(state.instance)
+    found = find_orphans(state.instance)
     assert {process.name() for process in found} >= {"postgres", "java", "weed"}
     return found
 

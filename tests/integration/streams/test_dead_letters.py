@@ -19,7 +19,7 @@ from app.errors import PoisonRecordError
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import TOPICS
-from tests.support.bank.cdc import COMMIT_US, Log, Record
+from tests.support.bank.cdc import COMMIT_US, CdcLog, Record
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.paths import PROJECT
 from tests.support.streams.committed import all_committed
@@ -42,7 +42,7 @@ def letters(stack: Stack) -> dict[str, str]:
 
 
 async def _refuse(kafka: KafkaSettings) -> dict[str, str]:
-    people, moves = Log("customers", "customer_id"), Log("transactions", "account_id")
+    people, moves = CdcLog("customers", "customer_id"), CdcLog("transactions", "account_id")
     overtaken = people.change("c", after=CUSTOMER)
     people.change("u", after=CUSTOMER | {"name": "Bo"})
     alone = people.change("c", after=CUSTOMER | {"customer_id": 2})

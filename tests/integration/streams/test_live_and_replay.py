@@ -18,7 +18,7 @@ import pytest
 from app.config.settings import KafkaSettings, SourceSettings
 from app.proof.reconcile.barrier import everything_committed
 from tests.support.bank.capture_cdc import in_time, kcat
-from tests.support.bank.captured import Captured
+from tests.support.bank.cdc_reader import CdcRecord
 from tests.support.bank.evolving import Bank, evolving_bank
 from tests.support.machine.clients import as_admin
 from tests.support.machine.stack import settings_of
@@ -185,7 +185,7 @@ def nothing_new() -> Any:
     """Whether a condition is asked when nothing new has come for ten looks."""
     looks: list[int] = []
 
-    def enough(found: list[Captured]) -> bool:
+    def enough(found: list[CdcRecord]) -> bool:
         looks.append(len(found))
         return len(looks) > 10 and len(set(looks[-10:])) == 1 and bool(found)
 

@@ -23,7 +23,7 @@ from app.local.stack.ports import choose
 from app.local.stack.stack import Stack
 from app.local.stack.steps import TOPICS
 from app.web.tokens import entry, mint
-from tests.support.bank.cdc import Log, Record
+from tests.support.bank.cdc import CdcLog, Record
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.machine.waiting import until
 from tests.support.streams.committed import all_committed
@@ -50,9 +50,9 @@ class Lookups:
         self.tokens_file.chmod(0o600)
         self.ports: list[int] = []
         self.session = aiohttp.ClientSession(headers={"Authorization": f"Bearer {self.token}"}, trust_env=False)
-        self.people = Log("customers", "customer_id")
-        self.money = Log("accounts", "account_id")
-        self.moves = Log("transactions", "account_id", lsn=10**6)
+        self.people = CdcLog("customers", "customer_id")
+        self.money = CdcLog("accounts", "account_id")
+        self.moves = CdcLog("transactions", "account_id", lsn=10**6)
 
     def start(self, **environment: str) -> Any:
         """One more worker; answers its process. Its port is the last of `ports`."""

@@ -19,10 +19,10 @@ from app.engine.keys import partition_for
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import TOPICS
-from tests.support.bank.cdc import COMMIT_US, Log, Record
+from tests.support.bank.cdc import COMMIT_US, CdcLog, Record
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.machine.waiting import until
-from tests.support.streams.streams import Streams
+from tests.support.streams.topology_driver import TopologyDriver
 from tests.support.streams.workers import Workers
 
 pytestmark = pytest.mark.integration
@@ -48,9 +48,9 @@ def rows() -> tuple[list[Record], list[Record]]:
     """Customers with one account each; then their transactions with corrections, deletions, replays and poison."""
     rnd = random.Random(SEED)
     people, money, moves = (
-        Log("customers", "customer_id"),
-        Log("accounts", "account_id"),
-        Log("transactions", "account_id", lsn=10**6),
+        CdcLog("customers", "customer_id"),
+        CdcLog("accounts", "account_id"),
+        CdcLog("transactions", "account_id", lsn=10**6),
     )
     for key in range(CUSTOMERS):
         customer = {"customer_id": key, "name": f"Customer {key}", "city": "Oslo", "updated_at": "2026-03-02T09:00:00Z"}
@@ -138,7 +138,7 @@ def normal(topic: str, value: bytes) -> str:
 
 
 def in_memory(*batches: list[Record]) -> dict[str, Counter[str]]:
-    streams = Streams()
+    streams = TopologyDriver()
     for records in batches:
         streams.take(*records)
     found: dict[str, Counter[str]] = {topic: Counter() for topic in DERIVED}

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.local.stack.stack import Stack
-from sinks.base import LedgerRow, Move, SinkUnavailableError
+from sinks.base import LedgerMove, LedgerRow, SinkUnavailableError
 from sinks.reading import MissingObjectError, StatementRefusedError, StatementTimeoutError, WarehouseReader
 from sinks.relations import relation
 from sinks.sessions import open_reader
@@ -15,7 +15,7 @@ from sinks.snowflake import SnowflakeWarehouse
 from tests.faults.instruments import snowflake_answers as snowflake
 from tests.support.warehouse.real_sinks import Database, real_database
 from tests.support.warehouse.sinks import LANDING, TOPIC, chain_key
-from tests.support.web.http_faults import HttpFaults
+from tests.support.web.http_faults import HttpProxy
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +35,7 @@ def reader(database: Database) -> Iterator[WarehouseReader]:
         yield made
 
 
-def through(database: Database, faults: HttpFaults, *, statement_timeout_s: int | None = None) -> WarehouseReader:
+def through(database: Database, faults: HttpProxy, *, statement_timeout_s: int | None = None) -> WarehouseReader:
     """A reader whose exchanges can be broken."""
     settings = database.sql.model_copy(
         update={"host": "127.0.0.1", "port": faults.port, "network_timeout_s": TIMEOUT_S, "login_timeout_s": TIMEOUT_S}
@@ -78,7 +78,7 @@ async def test_the_ledger_is_what_its_writer_reads(database: Database, reader: W
     writer = SnowflakeWarehouse(database.sql)
     try:
         await writer.begin([chain_key(0), chain_key(1)])
-        await writer.advance([Move(chain_key(1), LedgerRow(), LedgerRow(7, "t/1/0.ndjson", "ab"))])
+        await writer.advance([LedgerMove(chain_key(1), LedgerRow(), LedgerRow(7, "t/1/0.ndjson", "ab"))])
         assert reader.ledger() == await writer.ledger()
     finally:
         await writer.close()
@@ -98,7 +98,7 @@ def test_what_does_not_exist_is_told_from_other_refusals_and_the_session_goes_on
 
 
 async def test_a_refusal_has_the_warehouses_number_and_the_session_goes_on(database: Database) -> None:
-    async with HttpFaults(database.sql.host or "", database.sql.port) as faults:
+    async with HttpProxy(database.sql.host or "", database.sql.port) as faults:
         reader = await asyncio.to_thread(through, database, faults)
         syntax = ("001003", "SQL compilation error:\nsyntax error line 1 at position 7 unexpected 'nonsense'.")
         faults.arm(snowflake.statement("SELECT"), snowflake.failure(syntax, "refused"))
@@ -110,7 +110,7 @@ async def test_a_refusal_has_the_warehouses_number_and_the_session_goes_on(datab
 
 
 async def test_a_statement_that_takes_too_long_is_no_missing_warehouse(database: Database) -> None:
-    async with HttpFaults(database.sql.host or "", database.sql.port) as faults:
+    async with HttpProxy(database.sql.host or "", database.sql.port) as faults:
         reader = await asyncio.to_thread(through, database, faults, statement_timeout_s=TIMEOUT_S)
         cancelled = ("000604", "SQL execution canceled")
         faults.arm(snowflake.statement("SELECT"), snowflake.failure(cancelled, "cancelled"))
@@ -122,7 +122,7 @@ async def test_a_statement_that_takes_too_long_is_no_missing_warehouse(database:
 
 @pytest.mark.parametrize("answer", [snowflake.SESSION_GONE, snowflake.MASTER_EXPIRED])
 async def test_a_session_that_was_lost_is_over(database: Database, answer: tuple[str, str]) -> None:
-    async with HttpFaults(database.sql.host or "", database.sql.port) as faults:
+    async with HttpProxy(database.sql.host or "", database.sql.port) as faults:
         reader = await asyncio.to_thread(through, database, faults)
         faults.arm(snowflake.statement("SELECT"), snowflake.failure(answer, "lost"))
         for _ in range(2):  # no other session takes its place unasked: temporary tables would be missing in it

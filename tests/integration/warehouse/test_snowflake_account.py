@@ -23,7 +23,7 @@ from sinks.snowpipe_streaming import StreamingWarehouse, channel_name, pipe_name
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.waiting import until
 from tests.support.warehouse.real_sinks import Database, real_world
-from tests.support.warehouse.sinks import LANDING, TABLES, World, chain_key, load_all, offsets, write
+from tests.support.warehouse.sinks import LANDING, TABLES, SinkEnvironment, chain_key, load_all, offsets, write
 
 FILE = "BANKSTREAM_TEST_SNOWFLAKE"
 NEEDED = (
@@ -63,7 +63,7 @@ def account() -> Iterator[Database]:
 
 
 @asynccontextmanager
-async def streaming(world: World, account: Database) -> AsyncIterator[StreamingWarehouse]:
+async def streaming(world: SinkEnvironment, account: Database) -> AsyncIterator[StreamingWarehouse]:
     made = StreamingWarehouse(
         SnowpipeClient(account.sql),
         SnowflakeWarehouse(account.sql),

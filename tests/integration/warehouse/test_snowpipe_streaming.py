@@ -13,12 +13,12 @@ import pytest
 from app.config.settings import S3Settings, SnowflakeSettings, WarehouseSettings
 from app.errors import ContinuityError, SettingsError
 from app.warehouse import chosen
-from sinks import loading
+from sinks import loader
 from sinks.base import LedgerConflictError, LedgerRow, LoadStep, SinkRefusedError, SinkUnavailableError
 from sinks.s3 import S3Store
 from sinks.snowflake import SnowflakeWarehouse
 from sinks.snowpipe_client import SnowpipeClient
-from sinks.snowpipe_streaming import Position, StreamingWarehouse, channel_name, position
+from sinks.snowpipe_streaming import ChannelPosition, StreamingWarehouse, channel_name, parse_token
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.waiting import until
 from tests.support.warehouse.real_sinks import Database, real_world
@@ -42,7 +42,7 @@ CHANNEL = channel_name(chain_key()).upper()
 
 @pytest.fixture
 async def streaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Streaming]:
-    monkeypatch.setattr(loading, "MAX_BACKOFF_S", 0.01)
+    monkeypatch.setattr(loader, "MAX_BACKOFF_S", 0.01)
     async with streaming_world(tmp_path) as made:
         yield made
 
@@ -94,7 +94,7 @@ async def test_rows_of_an_object_that_came_halfway_are_not_sent_again(streaming:
     with pytest.raises(SinkUnavailableError):
         await one.load([step([found])])
     await until(lambda: streaming.server.channels[CHANNEL].committed is not None)
-    half = position(chain_key(), streaming.server.channels[CHANNEL].committed)
+    half = parse_token(chain_key(), streaming.server.channels[CHANNEL].committed)
     assert half.row == LedgerRow()
     assert 0 <= half.through < 8
     assert (await other.ledger())[chain_key()] == LedgerRow()
@@ -195,7 +195,7 @@ async def test_a_token_that_is_not_ours_is_no_position(streaming: Streaming) -> 
     "row", [LedgerRow(), LedgerRow(41, "bank.alerts/first/0/00000000000000000007.ndjson.zst", "ab12")]
 )
 def test_a_position_comes_back_from_its_token(row: LedgerRow) -> None:
-    assert position(chain_key(), Position(row, 44).token()) == Position(row, 44)
+    assert parse_token(chain_key(), ChannelPosition(row, 44).token()) == ChannelPosition(row, 44)
 
 
 async def test_a_wrong_key_and_a_missing_pipe_are_told(streaming: Streaming, tmp_path: Path) -> None:

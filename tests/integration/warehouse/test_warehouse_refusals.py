@@ -12,7 +12,7 @@ from tests.faults.instruments import snowflake_answers as snowflake
 from tests.support.machine.waiting import until
 from tests.support.warehouse.real_sinks import Database, real_database, real_world
 from tests.support.warehouse.sinks import LANDING, chain_key, offsets, write
-from tests.support.web.http_faults import HttpFaults
+from tests.support.web.http_faults import HttpProxy
 
 pytestmark = pytest.mark.integration
 
@@ -25,19 +25,19 @@ def database(lake_stack: Stack) -> Iterator[Database]:
         yield made
 
 
-def refused(error: tuple[str, str], faults: HttpFaults, statement: str) -> int:
+def refused(error: tuple[str, str], faults: HttpProxy, statement: str) -> int:
     """Arm the error for the next such statement; answers how many exchanges will be broken."""
     faults.arm(snowflake.statement(statement), snowflake.failure(error, f"{error[0]} at {statement}"))
     return 1
 
 
-def renewed(faults: HttpFaults, statement: str) -> int:
+def renewed(faults: HttpProxy, statement: str) -> int:
     """The session's token expires, and the connector gets another."""
     faults.arm(snowflake.renewal, snowflake.renewed("renewed"))
     return 1 + refused(snowflake.SESSION_EXPIRED, faults, statement)
 
 
-def not_renewed(faults: HttpFaults, statement: str) -> int:
+def not_renewed(faults: HttpProxy, statement: str) -> int:
     """The session's token expires, and so has the one to renew it with."""
     faults.arm(snowflake.renewal, snowflake.failure(snowflake.MASTER_EXPIRED, "not renewed"))
     return 1 + refused(snowflake.SESSION_EXPIRED, faults, statement)
@@ -54,7 +54,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 async def test_a_load_that_is_refused_anywhere_is_made_once(database: Database, refusal: str) -> None:
-    async with real_world(database) as world, HttpFaults(database.sql.host or "", database.sql.port) as faults:
+    async with real_world(database) as world, HttpProxy(database.sql.host or "", database.sql.port) as faults:
         through = SnowflakeWarehouse(
             database.sql.model_copy(update={"host": "127.0.0.1", "port": faults.port, "network_timeout_s": 10})
         )

@@ -18,9 +18,9 @@ from app.engine.kafka import connection
 from app.errors import ContinuityError
 from app.local.stack.stack import Stack
 from app.operations.provision import lake, warehouse
-from sinks.audit import audit
 from sinks.base import LakeObject, LedgerConflictError, LedgerRow, LoadStep, SinkUnavailableError
 from sinks.chain import chains
+from sinks.chain_verification import verify_chain
 from sinks.s3 import S3Store
 from sinks.sessions import open_reader
 from sinks.snowflake import SnowflakeWarehouse
@@ -31,7 +31,7 @@ from tests.support.streams.committed import all_committed
 from tests.support.streams.workers import Workers
 from tests.support.warehouse.real_sinks import Database, real_database, real_world
 from tests.support.warehouse.sinks import LANDING, chain_key, offsets, partition, records
-from tests.support.web.http_faults import Fault, HttpFaults
+from tests.support.web.http_faults import Fault, HttpProxy
 
 pytestmark = pytest.mark.integration
 
@@ -105,7 +105,7 @@ async def in_lake(settings: S3Settings) -> Contents:
     try:
         for topic in CATALOGUE.landed:
             for key in await chains(store, topic.name):
-                rows = [row async for _, lines in audit(store, key) for row in lines]
+                rows = [row async for _, lines in verify_chain(store, key) for row in lines]
                 found[key.topic, key.partition] = [(r.offset, r.key_bytes(), r.value_bytes()) for r in rows]
         return found
     finally:
@@ -202,7 +202,7 @@ BEGIN, ADVANCE, COPY, COMMIT = range(4)
 async def test_a_reply_lost_at_any_statement_of_a_load_neither_loses_nor_doubles(
     database: Database, fault: Fault, request_number: int
 ) -> None:
-    async with real_world(database) as world, HttpFaults(database.sql.host or "", database.sql.port) as faults:
+    async with real_world(database) as world, HttpProxy(database.sql.host or "", database.sql.port) as faults:
         announced: list[LakeObject] = []
         one = partition(world.store, announce=announced.append, max_rows=2)
         await one.open()

@@ -24,11 +24,11 @@ import zstandard
 
 from app.config.settings import KafkaSettings, PostgresSettings, SourceSettings
 from app.config.topics import CONNECT_HEARTBEAT, HEARTBEAT
-from app.local.simulator.simulation import Simulation, Wishes
+from app.local.simulator.simulation import Simulation, SimulationOptions
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import CONNECTOR, SOURCE, TOPICS
-from tests.support.bank.captured import Captured, captured
+from tests.support.bank.cdc_reader import CdcRecord, read_cdc
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.paths import DATA
@@ -55,7 +55,7 @@ def main() -> None:
                 "labels": everything(connection, "fraud_labels"),
             }
         names = [topic.name for topic in (*CATALOGUE.cdc, HEARTBEAT, CONNECT_HEARTBEAT)]
-        records = asyncio.run(captured(settings_of(stack, KafkaSettings), names, complete))
+        records = asyncio.run(read_cdc(settings_of(stack, KafkaSettings), names, complete))
     DATA.mkdir(exist_ok=True)
     text = "".join(json.dumps(kcat(record), ensure_ascii=False) + "\n" for record in in_time(records))
     EVENTS.write_bytes(zstandard.compress(text.encode(), 19))
@@ -64,7 +64,7 @@ def main() -> None:
 
 def simulate(stack: Stack, *, transactions: int, rate: float, seed: int, fraud_rate: float) -> None:
     """The simulated bank, for so many transactions."""
-    wishes = Wishes(rate, transactions, seed, fraud_rate, CUSTOMERS)
+    wishes = SimulationOptions(rate, transactions, seed, fraud_rate, CUSTOMERS)
     Simulation(settings_of(stack, PostgresSettings), wishes, threading.Event().wait, lambda _: None).run()
 
 
@@ -105,7 +105,7 @@ def plain(value: object) -> str:
     raise TypeError(type(value))
 
 
-def complete(records: list[Captured]) -> bool:
+def complete(records: list[CdcRecord]) -> bool:
     """Whether the last change is there: all topics' records before it were committed with it or earlier."""
     return any(
         record.topic == HEARTBEAT.name and record.value and (record.value["after"] or {}).get("marker") == MARKER
@@ -113,15 +113,15 @@ def complete(records: list[Captured]) -> bool:
     )
 
 
-def in_time(records: Iterable[Captured]) -> Iterable[Captured]:
+def in_time(records: Iterable[CdcRecord]) -> Iterable[CdcRecord]:
     """By timestamp, but never against a partition's own order."""
-    partitions: dict[tuple[str, int], list[Captured]] = defaultdict(list)
+    partitions: dict[tuple[str, int], list[CdcRecord]] = defaultdict(list)
     for record in records:
         partitions[record.topic, record.partition].append(record)
     return heapq.merge(*partitions.values(), key=lambda record: record.timestamp)
 
 
-def kcat(record: Captured) -> dict[str, Any]:
+def kcat(record: CdcRecord) -> dict[str, Any]:
     """A record as `kcat -C -J` writes it."""
     line: dict[str, Any] = {
         "topic": record.topic,

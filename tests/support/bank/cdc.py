@@ -47,7 +47,7 @@ def envelope(
 
 
 @dataclass
-class Log:
+class CdcLog:
     """One partition of one table's topic: hands out offsets, keys and rising log positions."""
 
     table: str

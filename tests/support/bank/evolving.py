@@ -15,7 +15,7 @@ from app.local.stack.part import Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import SOURCE
 from tests.support.bank.capture_cdc import owner
-from tests.support.bank.captured import Captured, captured
+from tests.support.bank.cdc_reader import CdcRecord, read_cdc
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.paths import PROJECT
 from tests.support.streams.workers import Workers
@@ -68,9 +68,9 @@ class Bank:
             for statement in statements:
                 connection.execute(statement.encode())
 
-    def read(self, topics: tuple[str, ...], enough: Callable[[list[Captured]], bool]) -> list[Captured]:
+    def read(self, topics: tuple[str, ...], enough: Callable[[list[CdcRecord]], bool]) -> list[CdcRecord]:
         """Committed records so far, when there are enough; the worker has not ended meanwhile."""
-        found = asyncio.run(captured(settings_of(self.stack, KafkaSettings), topics, enough, timeout_s=120))
+        found = asyncio.run(read_cdc(settings_of(self.stack, KafkaSettings), topics, enough, timeout_s=120))
         self.workers.check()
         return found
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tests.support.bank.cdc import COMMIT_US, Log, Record, envelope, json_bytes
-from tests.support.streams.streams import Streams
+from tests.support.bank.cdc import COMMIT_US, CdcLog, Record, envelope, json_bytes
+from tests.support.streams.topology_driver import TopologyDriver
 
 CUSTOMER: dict[str, Any] = {"customer_id": 1, "name": "Ada", "notes": "long"}
 ACCOUNT: dict[str, Any] = {"account_id": 5, "customer_id": 1, "type": "checking", "currency": "EUR", "balance": "0.00"}
@@ -22,9 +22,9 @@ KEY = b'{"customer_id":1}'
 PLACEHOLDER = "__debezium_unavailable_value"
 
 
-def people() -> Log:
+def people() -> CdcLog:
     """A log of customers."""
-    return Log("customers", "customer_id")
+    return CdcLog("customers", "customer_id")
 
 
 def changes(*steps: tuple[str, Any], **options: Any) -> list[Record]:
@@ -47,8 +47,8 @@ def customer(**columns: Any) -> bytes:
 
 def transaction(**columns: Any) -> list[Record]:
     """An account, and an insert of a transaction on it."""
-    moves = Log("transactions", "account_id", lsn=5_000)
-    return [Log("accounts", "account_id").change("c", after=ACCOUNT), moves.change("c", after=TRANSACTION | columns)]
+    moves = CdcLog("transactions", "account_id", lsn=5_000)
+    return [CdcLog("accounts", "account_id").change("c", after=ACCOUNT), moves.change("c", after=TRANSACTION | columns)]
 
 
 def times(op: str, lsns: list[int | None], **options: Any) -> list[Record]:
@@ -102,7 +102,7 @@ class Case:
 
 def outcome(records: list[Record]) -> str:
     """What the streams worker makes of these records."""
-    streams = Streams()
+    streams = TopologyDriver()
     streams.take(*records)
     streams.pass_barriers()
     found = [

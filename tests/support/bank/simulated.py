@@ -1,4 +1,4 @@
-"""Numbers for a simulated bank without a database, and a little database that holds its plan to the rules of the real one."""
+"""FakeSequenceIds for a simulated bank without a database, and a little database that holds its plan to the rules of the real one."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from random import Random
 from typing import Any
 
 from app.local.simulator import statements as sql
-from app.local.simulator.bank import Bank
-from app.local.simulator.life import new_account, new_customer
+from app.local.simulator.bank_state import BankState
+from app.local.simulator.customer_lifecycle import new_account, new_customer
 from app.local.simulator.planner import Planner
 from app.local.simulator.statements import Work
 
 
-class Numbers:
+class FakeSequenceIds:
     """Counts each kind from 1."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Numbers:
 
 
 @dataclass
-class LittleDatabase:
+class FakeDatabase:
     """Keys and references only. AssertionError where PostgreSQL would raise one of its own."""
 
     customers: set[int] = field(default_factory=set)
@@ -44,7 +44,7 @@ class LittleDatabase:
         for statement in work.statements:
             self._apply(statement.kind, statement.values)
 
-    def _apply(self, kind: sql.Kind, values: tuple[Any, ...]) -> None:
+    def _apply(self, kind: sql.StatementKind, values: tuple[Any, ...]) -> None:
         if kind is sql.INSERT_CUSTOMER:
             assert values[0] not in self.customers
             self.customers.add(values[0])
@@ -64,7 +64,7 @@ class LittleDatabase:
         else:
             self._delete(kind, values)
 
-    def _delete(self, kind: sql.Kind, values: tuple[Any, ...]) -> None:
+    def _delete(self, kind: sql.StatementKind, values: tuple[Any, ...]) -> None:
         if kind is sql.DELETE_TRANSACTIONS_OF:
             gone = [number for number, row in self.transactions.items() if row[1] == values[0]]
             for number in gone:
@@ -79,9 +79,9 @@ class LittleDatabase:
             self.customers.remove(values[0])
 
 
-def populated(random: Random, numbers: Numbers, customers: int, database: LittleDatabase) -> Bank:
+def populated(random: Random, numbers: FakeSequenceIds, customers: int, database: FakeDatabase) -> BankState:
     """A bank with so many customers of two accounts each, in memory and in the little database."""
-    bank = Bank()
+    bank = BankState()
     for _ in range(customers):
         customer, _ = new_customer(random, numbers)
         database.customers.add(customer.customer_id)
@@ -95,9 +95,9 @@ def populated(random: Random, numbers: Numbers, customers: int, database: Little
 
 def planned(
     seed: int, transactions: int, *, rate: float = 50, fraud_rate: float = 0.0, customers: int = 60
-) -> tuple[list[tuple[float, Work]], LittleDatabase]:
+) -> tuple[list[tuple[float, Work]], FakeDatabase]:
     """A plan and the database after it: each work with its time on the plan's clock, in seconds."""
-    random, numbers, database = Random(seed), Numbers(), LittleDatabase()
+    random, numbers, database = Random(seed), FakeSequenceIds(), FakeDatabase()
     bank = populated(random, numbers, customers, database)
     planner = Planner(random, bank, numbers, rate=rate, fraud_rate=fraud_rate)
     works: list[tuple[float, Work]] = []
@@ -110,7 +110,7 @@ def planned(
     return works, database
 
 
-def run(database: LittleDatabase, works: Iterable[Work]) -> None:
+def run(database: FakeDatabase, works: Iterable[Work]) -> None:
     """Apply all works."""
     for work in works:
         database.apply(work)

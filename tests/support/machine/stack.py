@@ -28,10 +28,10 @@ from app.local.stack.part import BACKENDS, Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import Step
 
-Section = TypeVar("Section", bound=BaseSettings)
+SectionT = TypeVar("SectionT", bound=BaseSettings)
 
 
-def settings_of(stack: Stack | Mapping[str, str], section: type[Section], **changes: object) -> Section:
+def settings_of(stack: Stack | Mapping[str, str], section: type[SectionT], **changes: object) -> SectionT:
     """A section of the settings as a process with the stack's environment would read it, with some fields changed."""
     environment = stack.environment() if isinstance(stack, Stack) else stack
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BANKSTREAM_")}

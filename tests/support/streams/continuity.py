@@ -19,7 +19,7 @@ from app.engine.partition_group import PartitionGroup
 from app.engine.subtopologies import transactional_subtopology
 from app.engine.table import Table
 from app.engine.topic_admin import TopicSpec, ensure_topics
-from app.engine.unit import InputRecord, Unit
+from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.local.stack.stack import Stack
 from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import until
@@ -33,7 +33,7 @@ class Died(Exception):  # noqa: N818 - it stands for an end, not for an error
     """What happens instead of the end of the process."""
 
 
-class Rig:
+class TaskHarness:
     """A group of one topic with one partition on a real broker: opened, fed and closed without a worker process around it."""
 
     def __init__(self, kafka: KafkaSettings, admin: AIOKafkaAdminClient, state: Path) -> None:
@@ -54,7 +54,7 @@ class Rig:
         )
         return engine
 
-    def _see(self, record: InputRecord, unit: Unit) -> None:
+    def _see(self, record: InputRecord, unit: UnitOfWork) -> None:
         unit.table(SEEN).put(b"%d" % record.offset, record.value or b"")
         unit.emit(self.output, key=None, value=record.value, partition=0)
 
@@ -149,12 +149,12 @@ class Rig:
 
 
 @pytest.fixture
-async def rig(kafka_stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+async def rig(kafka_stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TaskHarness]:
     """Open, with `EVENTS` records processed."""
     kafka = settings_of(kafka_stack, KafkaSettings)
     admin = AIOKafkaAdminClient(**connection(kafka))
     await admin.start()
-    made = Rig(kafka, admin, tmp_path)
+    made = TaskHarness(kafka, admin, tmp_path)
     monkeypatch.setattr(engine_module, "die", made.die)
     try:
         await made.create(

@@ -26,7 +26,7 @@ SESSION_TIMEOUT_MS = 6_000
 
 
 @dataclass
-class Outcome:
+class CountingResult:
     """What the final topic says, held against what was sent."""
 
     lost: int
@@ -130,7 +130,7 @@ class CountingRun:
         finally:
             await producer.stop()
 
-    async def outcome(self, *, deadline_s: float, meanwhile: Callable[[], None] = lambda: None) -> Outcome:
+    async def outcome(self, *, deadline_s: float, meanwhile: Callable[[], None] = lambda: None) -> CountingResult:
         """Read the final topic until every id has come (or the deadline), then to its end, and judge it."""
         seen: list[tuple[bytes, bytes]] = []
         deadline = time.monotonic() + deadline_s
@@ -151,7 +151,7 @@ class CountingRun:
         finally:
             await consumer.stop()
         times = Counter(int(value.split(b",", 1)[0]) for _, value in seen)
-        return Outcome(self.sent - len(times), sum(n - 1 for n in times.values()), _wrong_states(seen), letters)
+        return CountingResult(self.sent - len(times), sum(n - 1 for n in times.values()), _wrong_states(seen), letters)
 
     async def _count(self, consumer: AIOKafkaConsumer, topic: str, deadline: float) -> int:
         partitions = [TopicPartition(topic, number) for number in range(counting_app.PARTITIONS)]

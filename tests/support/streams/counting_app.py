@@ -15,7 +15,7 @@ from app.engine.instance import claim
 from app.engine.partition_group import PartitionGroup
 from app.engine.subtopologies import transactional_subtopology
 from app.engine.table import Table
-from app.engine.unit import InputRecord, Unit
+from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError
 
 LEFT, RIGHT, STEPS, FINAL, LETTERS = "count.left", "count.right", "count.steps", "count.final", "count.letters"
@@ -34,7 +34,7 @@ STEP_COUNTS: Table[bytes, int] = Table(
 )
 
 
-def count(record: InputRecord, unit: Unit) -> None:
+def count(record: InputRecord, unit: UnitOfWork) -> None:
     """`<id>` to `<id>,<count>,<sum>` of its key. `poison` writes first and then gives up, so that undoing is tested too."""
     assert record.key is not None
     assert record.value is not None
@@ -49,7 +49,7 @@ def count(record: InputRecord, unit: Unit) -> None:
     unit.emit(STEPS, key=record.key, value=b"%d,%d,%d" % (number, n + 1, total + number))
 
 
-def step(record: InputRecord, unit: Unit) -> None:
+def step(record: InputRecord, unit: UnitOfWork) -> None:
     """Counts the steps of a key and passes them on."""
     assert record.key is not None
     assert record.value is not None

@@ -14,15 +14,15 @@ from typing import Final
 import pytest
 
 from agents import metrics
-from agents.metrics import Tally
+from agents.metrics import BatchedCounter
 from app.config.settings import KafkaSettings, WorkerSettings
 from app.domain.velocity import CustomerHistory
 from app.engine.dead_letters import DeadLetter
-from app.engine.memory import MemoryPartition, MemoryStore, Output
+from app.engine.memory import EmittedRecord, InMemoryKeyValueStore, MemoryPartition
 from app.native.build import DIRECTORY, FILE
 from app.native.library import Library, open_library
-from app.topology.handlers import Member, members
-from tables.velocity import Histories
+from app.topology.handlers import BoundGroup, build_topology
+from tables.velocity_events import HistoryCache
 from tests.support.bank.cdc import Record
 from tests.support.catalogue import CATALOGUE
 
@@ -43,7 +43,7 @@ def library() -> Library:
 
 
 @dataclass(slots=True)
-class _Store(MemoryStore):
+class _Store(InMemoryKeyValueStore):
     """Keeps what was written last."""
 
     written: list[Written] = field(default_factory=list)
@@ -51,14 +51,14 @@ class _Store(MemoryStore):
     def write(self, changes: Iterable[Written]) -> None:
         """Apply, and remember."""
         self.written = list(changes)
-        MemoryStore.write(self, self.written)
+        InMemoryKeyValueStore.write(self, self.written)
 
 
 @dataclass
 class Done:
     """What a batch came to in one group."""
 
-    outputs: list[Output]
+    outputs: list[EmittedRecord]
     dead_letters: list[DeadLetter]
     written: list[Written]
 
@@ -66,7 +66,7 @@ class Done:
 class Worker:
     """The agents on partitions in memory: batches in, outputs that are inputs handed on as a batch."""
 
-    def __init__(self, composed: Sequence[Member]) -> None:
+    def __init__(self, composed: Sequence[BoundGroup]) -> None:
         self.members = []
         for group, handlers in composed:
             partition = MemoryPartition(group, 0)
@@ -96,7 +96,7 @@ class Worker:
         """A customer's history in memory."""
         (partition,) = (partition for group, _, partition in self.members if group.name == "by-customer")
         histories = partition._memory["velocity"]
-        assert isinstance(histories, Histories)
+        assert isinstance(histories, HistoryCache)
         history = histories.take(customer_id)
         assert history is not None
         histories.keep(customer_id, history, history.size)
@@ -111,12 +111,12 @@ class Worker:
             for name, entries in partition.store.tables.items()
         }
 
-    def _derived(self, output: Output) -> Record:
+    def _derived(self, output: EmittedRecord) -> Record:
         self.offsets[output.topic] += 1
         return Record(output.topic, output.value, output.key, output.partition, self.offsets[output.topic])
 
 
-class Twins:
+class ParityCheck:
     """The agents without the library and with it."""
 
     def __init__(self, cached_events: int) -> None:
@@ -124,7 +124,7 @@ class Twins:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("app.topology.handlers.load", library)
             self._composed = tuple(
-                members(CATALOGUE, WorkerSettings(native=native, velocity_cached_events=cached_events), kafka)
+                build_topology(CATALOGUE, WorkerSettings(native=native, velocity_cached_events=cached_events), kafka)
                 for native in (False, True)
             )
 
@@ -158,7 +158,7 @@ def _counts() -> Counter[tuple[str, ...]]:
 @dataclass(frozen=True)
 class _Named:
     name: str
-    tally: Tally
+    tally: BatchedCounter
 
     def counts(self) -> dict[tuple[str, ...], int]:
         """What it tells Prometheus."""

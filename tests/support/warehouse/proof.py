@@ -37,18 +37,18 @@ from app.operations.provision.source import provision
 from sinks.archive import LakePartition
 from sinks.base import LakeObject
 from sinks.chain import parse
-from sinks.loading import Loader
+from sinks.loader import Loader
 from sinks.s3 import S3Store
 from sinks.sessions import open_reader
 from sinks.snowflake import SnowflakeWarehouse
 from tests.support.bank.bank_day import account, customer, transaction
-from tests.support.bank.cdc import Log, Record
+from tests.support.bank.cdc import CdcLog, Record
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import drop_database, s3_client
 from tests.support.machine.stack import StackPool, settings_of
 from tests.support.machine.waiting import until
-from tests.support.streams.streams import Streams
-from tests.support.warehouse.sinks import Deaths, Running, archived
+from tests.support.streams.topology_driver import TopologyDriver
+from tests.support.warehouse.sinks import FailureRecorder, Running, archived
 
 ROWS_AN_OBJECT = 2
 
@@ -89,8 +89,8 @@ class Proof:
 
 def changes() -> list[Record]:
     """What the bank's connector wrote, in order; the offsets come from Kafka."""
-    customers, accounts = Log("customers", "customer_id"), Log("accounts", "account_id")
-    booked = Log("transactions", "account_id")
+    customers, accounts = CdcLog("customers", "customer_id"), CdcLog("accounts", "account_id")
+    booked = CdcLog("transactions", "account_id")
     opening = format_us(customers.commit_us)
     made: list[Record] = []
     ada, bob = customer(1, opening), customer(2, opening)
@@ -114,7 +114,7 @@ async def fill(bank: Proof) -> None:
     producer = AIOKafkaProducer(**connection(kafka))
     await producer.start()
     try:
-        streams = Streams()
+        streams = TopologyDriver()
         for change in changes():
             record = await _sent(producer, change)
             bank.records.setdefault(record.topic, []).append(record)
@@ -145,7 +145,7 @@ async def _load(bank: Proof, kafka: KafkaSettings) -> None:
             bank.objects[topic] = await _archive(store, topic, ids[topic], records)
         tables = SnowflakeWarehouse(settings_of(bank.environment, SnowflakeSettings))
         landing = {topic.name: topic.landing for topic in CATALOGUE.landed if topic.landing is not None}
-        loader = Loader(tables, store, landing, WarehouseSettings(load_interval_ms=0), fail=Deaths())
+        loader = Loader(tables, store, landing, WarehouseSettings(load_interval_ms=0), fail=FailureRecorder())
         async with Running(loader):
             ends = [(parse(found[-1].object)[0], found[-1].last_offset) for found in bank.objects.values()]
             await until(lambda: all(loader.loaded(key, last) for key, last in ends))
@@ -162,7 +162,7 @@ async def _archive(store: S3Store, topic: str, topic_id: str, records: Sequence[
         return topic_id
 
     one = LakePartition(
-        topic, 0, store=store, topic_id=asked_topic_id, announce=made.append, slots=asyncio.Semaphore(1), fail=Deaths(),
+        topic, 0, store=store, topic_id=asked_topic_id, announce=made.append, slots=asyncio.Semaphore(1), fail=FailureRecorder(),
         settings=LakeSettings(max_rows=ROWS_AN_OBJECT, max_age_ms=50),
     )  # fmt: skip
     await one.open()

@@ -20,7 +20,7 @@ from sinks.sessions import open_reader
 from sinks.snowflake import SnowflakeWarehouse
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
-from tests.support.warehouse.sinks import World, memory_world, streaming_world
+from tests.support.warehouse.sinks import SinkEnvironment, memory_world, streaming_world
 
 BUCKET = "sinks-test"
 
@@ -62,7 +62,7 @@ def real_database(stack: Stack) -> Iterator[Database]:
 
 
 @asynccontextmanager
-async def real_world(database: Database) -> AsyncIterator[World]:
+async def real_world(database: Database) -> AsyncIterator[SinkEnvironment]:
     """On the local stack's S3 and warehouse, with nothing in them."""
     database.empty()
     opened: list[ObjectStore | Warehouse] = []
@@ -79,7 +79,9 @@ async def real_world(database: Database) -> AsyncIterator[World]:
         return opened[-1]  # type: ignore[return-value]  # just put there
 
     try:
-        yield World(store(), tables(), rows, store, lambda: store("-other"), tables, database.execute, real=True)
+        yield SinkEnvironment(
+            store(), tables(), rows, store, lambda: store("-other"), tables, database.execute, real=True
+        )
     finally:
         for one in opened:
             await one.close()
@@ -92,7 +94,7 @@ def sinks_database(lake_stack: Stack) -> Iterator[Database]:
 
 
 @pytest.fixture(params=["memory", "streaming", "real"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SinkEnvironment]:
     if request.param == "memory":
         async with memory_world() as made:
             yield made

@@ -9,12 +9,12 @@ from typing import Any
 
 from app.config.settings import LakeSettings, WarehouseSettings
 from sinks.archive import LakePartition
-from sinks.audit import audit
 from sinks.base import ChainKey, LakeObject, ObjectStore, Warehouse
 from sinks.chain import chains
+from sinks.chain_verification import verify_chain
 from sinks.lines import Line, read
-from sinks.loading import Loader
-from sinks.memory import MemoryStore, MemoryWarehouse
+from sinks.loader import Loader
+from sinks.memory import InMemoryObjectStore, InMemoryWarehouse
 from sinks.snowflake import SnowflakeWarehouse
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse, pipe_name
@@ -48,7 +48,7 @@ class WorkerDiedError(Exception):
 
 
 @dataclass
-class Deaths:
+class FailureRecorder:
     """Takes the place of `die`."""
 
     causes: list[BaseException] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Deaths:
 
 
 @dataclass
-class World:
+class SinkEnvironment:
     """A lake and a warehouse over it. `rows` reads a landing table as lines."""
 
     store: ObjectStore
@@ -71,15 +71,17 @@ class World:
     execute: Callable[[str], list[tuple[object, ...]]]
     real: bool
 
-    def loader(self, *, deaths: Deaths | None = None, **settings: Any) -> Loader:
+    def loader(self, *, deaths: FailureRecorder | None = None, **settings: Any) -> Loader:
         """A loader; sweeps are far apart unless asked for otherwise."""
         chosen = WarehouseSettings(**({"load_interval_ms": 0, "sweep_interval_ms": 600_000} | settings))
-        return Loader(self.warehouse, self.store, TABLES, chosen, fail=deaths or Deaths())
+        return Loader(self.warehouse, self.store, TABLES, chosen, fail=deaths or FailureRecorder())
 
     async def lake(self, topic: str = TOPIC) -> dict[tuple[str, int], list[int]]:
         """The offsets in the lake by topic id and partition; raises unless every chain is sound."""
         return {
-            (key.topic_id, key.partition): [row.offset async for _, rows in audit(self.store, key) for row in rows]
+            (key.topic_id, key.partition): [
+                row.offset async for _, rows in verify_chain(self.store, key) for row in rows
+            ]
             for key in await chains(self.store, topic)
         }
 
@@ -91,7 +93,7 @@ def partition(
     number: int = 0,
     topic: str = TOPIC,
     topic_id: str = TOPIC_ID,
-    deaths: Deaths | None = None,
+    deaths: FailureRecorder | None = None,
     slots: int = 4,
     **settings: Any,
 ) -> LakePartition:
@@ -111,7 +113,7 @@ def partition(
         announce=told,
         settings=LakeSettings(**({"max_age_ms": 600_000} | settings)),
         slots=asyncio.Semaphore(slots),
-        fail=deaths or Deaths(),
+        fail=deaths or FailureRecorder(),
     )
 
 
@@ -121,10 +123,10 @@ def chain_key(number: int = 0, topic: str = TOPIC) -> ChainKey:
 
 
 @asynccontextmanager
-async def memory_world() -> AsyncIterator[World]:
+async def memory_world() -> AsyncIterator[SinkEnvironment]:
     """In memory."""
-    store = MemoryStore()
-    tables = MemoryWarehouse(store)
+    store = InMemoryObjectStore()
+    tables = InMemoryWarehouse(store)
 
     def rows(table: str) -> list[Line]:
         return [read(line) for line in tables.tables.get(table, ())]
@@ -132,14 +134,14 @@ async def memory_world() -> AsyncIterator[World]:
     def execute(_: str) -> list[tuple[object, ...]]:
         raise NotImplementedError("there is no SQL in memory")
 
-    yield World(store, tables, rows, lambda: store, MemoryStore, lambda: tables, execute, real=False)
+    yield SinkEnvironment(store, tables, rows, lambda: store, InMemoryObjectStore, lambda: tables, execute, real=False)
 
 
 PIPES = {pipe_name(table): table for table in TABLES.values()}
 
 
 def streaming_warehouse(
-    server: SnowpipeServer, ledger: MemoryWarehouse | SnowflakeWarehouse, store: ObjectStore, **settings: Any
+    server: SnowpipeServer, ledger: InMemoryWarehouse | SnowflakeWarehouse, store: ObjectStore, **settings: Any
 ) -> StreamingWarehouse:
     """A client of the stand-in, whose ledger's table follows at once unless told otherwise."""
     chosen = {"streaming_ledger_interval_ms": 0, "streaming_commit_timeout_s": 2, "streaming_request_bytes": 300}
@@ -152,15 +154,15 @@ class Streaming:
     """A world whose warehouse is a client of Snowpipe Streaming's stand-in, and what is behind it."""
 
     server: SnowpipeServer
-    ledger: MemoryWarehouse
-    world: World
+    ledger: InMemoryWarehouse
+    world: SinkEnvironment
 
 
 @asynccontextmanager
 async def streaming_world(folder: Path) -> AsyncIterator[Streaming]:
     """A lake and the ledger's table in memory, and the warehouse by HTTP. Requests are so small that an object takes several."""
-    store = MemoryStore()
-    ledger = MemoryWarehouse(store)
+    store = InMemoryObjectStore()
+    ledger = InMemoryWarehouse(store)
     landed: dict[str, list[Line]] = {}
     opened: list[StreamingWarehouse] = []
 
@@ -177,8 +179,8 @@ async def streaming_world(folder: Path) -> AsyncIterator[Streaming]:
             return opened[-1]
 
         try:
-            world = World(
-                store, another(), lambda table: landed.get(table, []), lambda: store, MemoryStore, another, execute, real=False
+            world = SinkEnvironment(
+                store, another(), lambda table: landed.get(table, []), lambda: store, InMemoryObjectStore, another, execute, real=False
             )  # fmt: skip
             yield Streaming(server, ledger, world)
         finally:
@@ -195,7 +197,9 @@ async def archived(one: LakePartition, position: int) -> None:
     await until(lambda: one.position == position)
 
 
-async def write(world: World, *numbers: int, number: int = 0, topic: str = TOPIC, rows: int = 1) -> list[LakeObject]:
+async def write(
+    world: SinkEnvironment, *numbers: int, number: int = 0, topic: str = TOPIC, rows: int = 1
+) -> list[LakeObject]:
     """These offsets into the lake, `rows` to an object; answers what was announced."""
     announced: list[LakeObject] = []
     one = partition(world.store, announce=announced.append, number=number, topic=topic, max_rows=rows)

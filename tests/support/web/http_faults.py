@@ -121,7 +121,7 @@ class _Ends:
 
 
 @dataclass(eq=False)
-class HttpFaults:
+class HttpProxy:
     """Use as an async context manager; `port` is where it listens."""
 
     host: str

@@ -10,16 +10,16 @@ import msgspec
 from aiokafka import TopicPartition
 
 from app.config.settings import ApiSettings, KafkaSettings
-from app.engine.committed import Committed
-from app.web.alerts import Live, Recent
-from app.web.api import Parts, make_api
-from app.web.audit import Audit
+from app.engine.committed_state import CommittedState
+from app.web.alerts import AlertStreams, RecentAlerts
+from app.web.api import Dependencies, make_api
+from app.web.audit import AuditLog
 from app.web.forwarding import Forwarder
-from app.web.history import VersionRecord
-from app.web.places import ACCOUNT, CUSTOMER
+from app.web.partition_router import ACCOUNT, CUSTOMER
 from app.web.tokens import Tokens, entry, mint
-from tests.support.bank.cdc import COMMIT_US, Log
-from tests.support.streams.streams import Streams
+from app.web.version_history import VersionRecord
+from tests.support.bank.cdc import COMMIT_US, CdcLog
+from tests.support.streams.topology_driver import TopologyDriver
 
 HERE = "http://here.test:1"
 SCOPES: Mapping[str, tuple[str, ...]] = {
@@ -31,7 +31,7 @@ CANARY = "Ada Canary"
 class FakeWorker:
     """A worker whose partitions are in memory. Implements `Worker`."""
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: TopologyDriver) -> None:
         self._streams = streams
         self.is_ready = True
         self.url = HERE
@@ -41,18 +41,18 @@ class FakeWorker:
     def addresses(self) -> Mapping[TopicPartition, str]:
         return {TopicPartition(kind.topic, 0): HERE for kind in (CUSTOMER, ACCOUNT)} | self.elsewhere
 
-    def committed(self, group_name: str, number: int) -> Committed | None:
+    def committed(self, group_name: str, number: int) -> CommittedState | None:
         for group, _, partition in self._streams.members:
             if group.name == group_name and partition.number == number and self.open:
                 tables = frozenset(table.name for table in group.tables)
-                return Committed(partition.store, tables, {group.topics[0]: 12})
+                return CommittedState(partition.store, tables, {group.topics[0]: 12})
         return None
 
 
 class FakeWarehouse:
     """What the agents have sent to the SCD2 topics, as it would have landed. Implements `Landed`."""
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: TopologyDriver) -> None:
         self._streams = streams
         self.lag = 0
         """So many of the newest records have not landed yet."""
@@ -78,23 +78,23 @@ class Bank:
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.now_us = COMMIT_US + 3_600_000_000
-        self.streams = Streams()
-        self.people, self.money = Log("customers", "customer_id"), Log("accounts", "account_id")
-        self.moves = Log("transactions", "account_id", lsn=10**6)
+        self.streams = TopologyDriver()
+        self.people, self.money = CdcLog("customers", "customer_id"), CdcLog("accounts", "account_id")
+        self.moves = CdcLog("transactions", "account_id", lsn=10**6)
         self.worker, self.warehouse = FakeWorker(self.streams), FakeWarehouse(self.streams)
         self.tokens = {name: mint() for name in SCOPES}
         self.tokens_file, self.audit_file = directory / "tokens.toml", directory / "audit.ndjson"
         self.write_tokens(self.tokens)
         self.settings = ApiSettings(tokens_file=self.tokens_file, audit_file=self.audit_file, **settings)
         kafka = KafkaSettings()
-        self.recent = Recent(kafka, "bank.alerts", 1, self.settings.alerts_kept)
-        self.live = Live(kafka, "bank.alerts", 1, self.settings.max_streams)
+        self.recent = RecentAlerts(kafka, "bank.alerts", 1, self.settings.alerts_kept)
+        self.live = AlertStreams(kafka, "bank.alerts", 1, self.settings.max_streams)
         self.api = make_api(self.parts())
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.api), base_url=HERE)
 
-    def parts(self) -> Parts:
-        return Parts(
-            self.settings, self.worker, 1, Tokens(self.tokens_file), Audit(self.audit_file),
+    def parts(self) -> Dependencies:
+        return Dependencies(
+            self.settings, self.worker, 1, Tokens(self.tokens_file), AuditLog(self.audit_file),
             Forwarder(max_bytes=self.settings.max_answer_bytes), self.warehouse,
             self.recent, self.live, now_us=lambda: self.now_us,
         )  # fmt: skip

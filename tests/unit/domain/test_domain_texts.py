@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.domain.money import to_decimal, to_minor
 from app.domain.records import key_bytes, plain_id
-from app.domain.times import MAX_US, MIN_US, format_us, normal, parse_us
+from app.domain.times import MAX_US, MIN_US, format_us, normalize, parse_us
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INSTANTS = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30))  # noqa: DTZ001 - in UTC below
@@ -20,7 +20,7 @@ def test_an_instant_is_written_in_utc_with_microseconds_and_read_back(instant_us
     text = format_us(instant_us)
     moment = EPOCH + timedelta(microseconds=instant_us)
     assert text == moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-    assert (parse_us(text), normal(text)) == (instant_us, text)
+    assert (parse_us(text), normalize(text)) == (instant_us, text)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -38,7 +38,7 @@ def test_a_text_is_made_normal_as_if_it_had_been_read_and_written(
     moment: datetime, zone: str, separator: str, precision: str
 ) -> None:
     text = moment.isoformat(separator, precision) + zone
-    assert normal(text) == format_us(parse_us(text))
+    assert normalize(text) == format_us(parse_us(text))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_text_is_made_normal_as_if_it_had_been_read_and_written(
     ],
 )  # fmt: skip
 def test_what_is_no_instant_is_refused_either_way(text: str) -> None:
-    for read in (normal, parse_us):
+    for read in (normalize, parse_us):
         with pytest.raises(ValueError, match=r".*"):
             read(text)
 

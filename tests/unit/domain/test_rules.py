@@ -12,7 +12,7 @@ from app.config.rules_file import load_rules
 from app.domain.records import AlertRecord, TransactionRecord
 from app.domain.rule_file import RulesError, read_rules
 from app.domain.rules import RuleSet
-from app.domain.screening import Change, Screening, screen
+from app.domain.screening import Screening, TransactionChange, screen
 from app.domain.velocity import CustomerHistory, History
 from app.native.history import NativeHistory, Rules
 from tests.support.streams.native import library
@@ -35,7 +35,7 @@ def kind(request: pytest.FixtureRequest) -> Iterator[None]:
 def run(rules: RuleSet, *records: TransactionRecord) -> Screening:
     """What the last record comes to."""
     history = new_history(rules)
-    results = [screen(history, Change.of(record), rules, now_us=0) for record in records]
+    results = [screen(history, TransactionChange.of(record), rules, now_us=0) for record in records]
     return results[-1]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.domain.changes import Operation, Row, RowChange
 from app.domain.records import Scd2Close, Scd2Open, Scd2Record, Source
-from app.domain.scd2 import RowState, Snapshot, Truncation, is_missing, step, truncate, vanish
+from app.domain.scd2 import RowState, Snapshot, Truncation, apply_change, apply_snapshot, apply_truncate, is_missing
 from app.domain.times import format_us
 
 UNTRACKED = frozenset({"balance"})
@@ -43,7 +43,7 @@ class Dimension:
 
     def take(self, one: RowChange) -> str:
         self.offset += 1
-        result = step(one, KEY, self.state, untracked=UNTRACKED, source=source(self.offset, one.lsn))
+        result = apply_change(one, KEY, self.state, untracked=UNTRACKED, source=source(self.offset, one.lsn))
         self.state = result.state
         self.records += result.records
         return result.effect
@@ -172,7 +172,7 @@ def test_a_key_change_links_both_keys() -> None:
     old.take(RowChange("t", "d", moved.before, None, 2, 7, 2, next_key={"id": 9}))
     closed = old.closes[old.opens[0].version_id]
     assert (closed.reason, closed.next_key) == ("key_changed", {"id": 9})
-    new = step(
+    new = apply_change(
         RowChange("t", "c", None, row(a=1), 2, 7, 2, previous_key=KEY),
         {"id": 9},
         None,
@@ -189,16 +189,16 @@ def test_a_truncate_closes_exactly_what_is_older_than_itself(lsn: int | None, cl
     dimension = Dimension()
     dimension.take(change("c", lsn, 1, a=1))
     assert dimension.state is not None
-    result = truncate(KEY, dimension.state, Truncation(20, 9, source(1, 20)))
+    result = apply_truncate(KEY, dimension.state, Truncation(20, 9, source(1, 20)))
     assert [record.reason for record in result.records] == (["truncated"] if closed else [])
     assert result.state.alive is not closed
 
 
 def test_a_row_that_is_gone_keeps_all_that_was_known_of_it() -> None:
     known = RowState(True, row(a=1), 10, 12, "v", 9_000, 77)
-    cut = truncate(KEY, known, Truncation(20, 5_000, source(1, 20)))
+    cut = apply_truncate(KEY, known, Truncation(20, 5_000, source(1, 20)))
     assert cut.state == RowState(False, row(a=1), 20, 12, "v", 9_000, 77), "it ends no earlier than it began"
-    lost = vanish(KEY, known, Snapshot(20, 9_500, 78, source(1, 20)))
+    lost = apply_snapshot(KEY, known, Snapshot(20, 9_500, 78, source(1, 20)))
     assert lost.state == RowState(False, row(a=1), 10, 20, "v", 9_500, 77)
     for result, reason, ended_us in ((cut, "truncated", 9_000), (lost, "vanished", 9_500)):
         assert result.effect == "applied"
@@ -211,8 +211,8 @@ def test_a_row_that_is_not_taken_stays_as_it_was() -> None:
     young, gone = RowState(True, row(), 30, None, "v", 0, 99), RowState(False, row(), 10, None, "v", 0, 1)
     for state in (young, gone):
         for result in (
-            truncate(KEY, state, Truncation(20, 9, source(1, 20))),
-            vanish(KEY, state, Snapshot(20, 9, 50, source(1, 20))),
+            apply_truncate(KEY, state, Truncation(20, 9, source(1, 20))),
+            apply_snapshot(KEY, state, Snapshot(20, 9, 50, source(1, 20))),
         ):
             assert (result.state, result.records, result.effect) == (state, (), "unchanged")
 

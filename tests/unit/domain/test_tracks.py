@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.tracks import AmountTrack, DistinctTrack
+from app.domain.window_aggregates import AmountAggregate, DistinctAggregate
 
 STEPS = st.lists(st.one_of(st.none(), st.tuples(st.integers(0, 3), st.integers(1, 5))), max_size=80)
 """None takes the last one back; else (time passed since the last one, amount or value)."""
@@ -14,7 +14,7 @@ STEPS = st.lists(st.one_of(st.none(), st.tuples(st.integers(0, 3), st.integers(1
 
 @given(STEPS)
 def test_amounts_have_the_count_sum_and_maximum_of_a_list(steps: Sequence[tuple[int, int] | None]) -> None:
-    track, plain = AmountTrack(), list[tuple[int, int]]()
+    track, plain = AmountAggregate(), list[tuple[int, int]]()
     for step in steps:
         if step is not None:
             plain.append((step[0] + (plain[-1][0] if plain else 0), step[1]))
@@ -34,7 +34,7 @@ def test_amounts_have_the_count_sum_and_maximum_of_a_list(steps: Sequence[tuple[
 
 
 def test_a_search_looks_at_nothing_behind_the_end_that_it_is_given() -> None:
-    track = AmountTrack()
+    track = AmountAggregate()
     for time in range(4):
         track.push((time, 0, time), 1)
     assert [track.later(after, end) for after in (0, 3) for end in (1, 2, 4)] == [1, 1, 1, 1, 2, 4]
@@ -42,7 +42,7 @@ def test_a_search_looks_at_nothing_behind_the_end_that_it_is_given() -> None:
 
 @given(STEPS)
 def test_distinct_values_are_those_of_a_set(steps: Sequence[tuple[int, int] | None]) -> None:
-    track, plain = DistinctTrack(), list[tuple[int, int]]()
+    track, plain = DistinctAggregate(), list[tuple[int, int]]()
     for step in steps:
         if step is not None:
             plain.append((step[0] + (plain[-1][0] if plain else 0), step[1]))

@@ -16,8 +16,8 @@ from app.domain.records import Source, TransactionRecord
 from app.domain.times import format_us
 from app.errors import PoisonRecordError
 
-ADA = joins.Account(1, {"currency": "EUR", "status": "active"})
-BOB = joins.Account(2, {"currency": "USD", "status": "active"})
+ADA = joins.JoinedAccount(1, {"currency": "EUR", "status": "active"})
+BOB = joins.JoinedAccount(2, {"currency": "USD", "status": "active"})
 
 COLUMNS: dict[str, Any] = {
     "transaction_id": 7, "account_id": 5, "type": "debit", "amount": "12.30", "currency": "EUR", "status": "posted",
@@ -47,13 +47,13 @@ def change(operation: Operation, lsn: int | None = 100, *, before: Row | None = 
 
 def created(**columns: Any) -> TransactionRecord:
     """The record of a new transaction of Ada's with these columns."""
-    _, (record,) = joins.step(change("c", **columns), None, ADA, source())
+    _, (record,) = joins.apply_change(change("c", **columns), None, ADA, source())
     return record
 
 
-def kept(one: RowChange, known: Any = None, account: joins.Account = ADA) -> Any:
+def kept(one: RowChange, known: Any = None, account: joins.JoinedAccount = ADA) -> Any:
     """What is kept after a change that counts."""
-    new, _ = joins.step(one, known, account, source(one.lsn))
+    new, _ = joins.apply_change(one, known, account, source(one.lsn))
     assert new is not None
     return new
 
@@ -128,7 +128,7 @@ def test_one_bad_column_is_named_whatever_the_others_are() -> None:
 def test_a_replayed_change_keeps_and_emits_nothing() -> None:
     known = kept(change("c", 100))
     for again in (change("c", 100), change("u", 100, amount="9.00"), change("d", 90, before=row()), change("r", 100)):
-        assert joins.step(again, known, ADA, source(again.lsn)) == (None, ())
+        assert joins.apply_change(again, known, ADA, source(again.lsn)) == (None, ())
 
 
 @pytest.mark.parametrize(
@@ -141,36 +141,36 @@ def test_a_replayed_change_keeps_and_emits_nothing() -> None:
     ],
 )
 def test_a_known_transaction_is_emitted_again_only_if_it_changed(one: RowChange, ops: list[str], why: str) -> None:
-    _, records = joins.step(one, kept(change("c", 100)), ADA, source(200))
+    _, records = joins.apply_change(one, kept(change("c", 100)), ADA, source(200))
     assert [record.op for record in records] == ops, why
     assert all(record.account == ADA.attributes for record in records), why
 
 
 def test_a_transaction_whose_account_changed_hands_is_deleted_for_one_and_created_for_the_other() -> None:
     one = change("u", 200, before=row(amount="5.00"), amount="9.00")
-    new, records = joins.step(one, kept(change("c", 100)), BOB, source(200))
+    new, records = joins.apply_change(one, kept(change("c", 100)), BOB, source(200))
     assert [(it.op, it.customer_id, it.amount) for it in records] == [("deleted", 1, "5.00"), ("created", 2, "9.00")]
     assert [it.account for it in records] == [BOB.attributes] * 2
     assert new is not None
     assert new.customer_id == 2
-    _, (gone, _) = joins.step(replace(one, before=None), kept(change("c", 100)), BOB, source(200))
+    _, (gone, _) = joins.apply_change(replace(one, before=None), kept(change("c", 100)), BOB, source(200))
     assert gone.amount == "9.00", "without `before`, what it has now is all that is known"
 
 
 def test_a_revived_transaction_is_created_again() -> None:
     gone = kept(change("d", 200, before=row()), kept(change("c", 100)))
-    _, (record,) = joins.step(change("c", 300), gone, ADA, source(300))
+    _, (record,) = joins.apply_change(change("c", 300), gone, ADA, source(300))
     assert record.op == "created"
 
 
 def test_a_deletion_is_of_the_customer_that_had_the_transaction() -> None:
-    _, (record,) = joins.step(change("d", 200, before=row()), kept(change("c", 100)), None, source(200))
+    _, (record,) = joins.apply_change(change("d", 200, before=row()), kept(change("c", 100)), None, source(200))
     assert (record.op, record.customer_id, record.amount, record.account) == ("deleted", 1, "12.30", {})
 
 
 def test_a_deletion_without_the_row_is_refused() -> None:
     with pytest.raises(PoisonRecordError, match=r"^a deleted transaction came without `before`") as refused:
-        joins.step(change("d", 200), kept(change("c", 100)), ADA, source(200))
+        joins.apply_change(change("d", 200), kept(change("c", 100)), ADA, source(200))
     assert (refused.value.reason, refused.value.stage) == ("no_row", "apply")
 
 
@@ -194,7 +194,7 @@ def test_what_is_kept_says_whose_it_is_how_far_it_is_and_whether_it_lives() -> N
 
 def test_deleting_once_more_moves_the_position_and_emits_nothing() -> None:
     gone = kept(change("d", 200, before=row()), kept(change("c", 100)))
-    new, records = joins.step(change("d", 300), gone, ADA, source(300))
+    new, records = joins.apply_change(change("d", 300), gone, ADA, source(300))
     assert (new is not None and state(new), records) == ((False, 300, None, 1, 0), ())
 
 
@@ -210,5 +210,5 @@ def test_deleting_once_more_moves_the_position_and_emits_nothing() -> None:
     ],
 )
 def test_a_truncate_takes_the_transactions_that_are_older(known: Any, expected: object, why: str) -> None:
-    gone = joins.truncated(known, 150)
+    gone = joins.apply_truncate(known, 150)
     assert (gone and state(gone)) == expected, why

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from app.domain.events import event_of
 from app.domain.records import TransactionRecord, VelocityRecord
 from app.domain.rules import RuleSet
-from app.domain.screening import Change, Screening, screen
-from app.domain.velocity import KEPT_US, CustomerHistory, History, half_even
+from app.domain.screening import Screening, TransactionChange, screen
+from app.domain.velocity import RETENTION_US, CustomerHistory, History, half_even
 from app.native.history import NativeHistory, Rules
 from tests.support.streams.native import library
 from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, naive_windows, transaction
@@ -40,7 +40,7 @@ def kind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def step(history: CustomerHistory, record: TransactionRecord) -> Screening:
-    return screen(history, Change.of(record), NO_RULES, now_us=0)
+    return screen(history, TransactionChange.of(record), NO_RULES, now_us=0)
 
 
 def velocity(history: CustomerHistory, record: TransactionRecord) -> VelocityRecord:
@@ -180,8 +180,8 @@ def test_seconds_since_previous_follow_the_order_of_events() -> None:
 def test_events_expire_31_days_before_the_newest_one() -> None:
     history = new_history()
     step(history, transaction(1))
-    assert step(history, transaction(2, KEPT_US)).expired == []
-    expired = step(history, transaction(3, KEPT_US + 1)).expired
+    assert step(history, transaction(2, RETENTION_US)).expired == []
+    expired = step(history, transaction(3, RETENTION_US + 1)).expired
     assert [event.transaction_id for event in expired] == [1]
     assert history.find(31, 1) is None
 
@@ -259,7 +259,7 @@ def test_any_history_has_the_windows_of_a_recomputation(
         identity = (record.account_id, record.transaction_id)
         result = step(history, record)
         newest_us = max(event_of(row).time_us for row in (record, *rows.values()))
-        rows = {key: row for key, row in rows.items() if event_of(row).time_us >= newest_us - KEPT_US}
+        rows = {key: row for key, row in rows.items() if event_of(row).time_us >= newest_us - RETENTION_US}
         repeated = record.op == "created" and identity in rows and _content(rows[identity]) == _content(record)
         if record.op == "deleted":
             rows.pop(identity, None)
@@ -269,7 +269,7 @@ def test_any_history_has_the_windows_of_a_recomputation(
             assert result.velocity is None
             continue
         assert result.velocity is not None
-        too_late = event_of(record).time_us < newest_us - KEPT_US
+        too_late = event_of(record).time_us < newest_us - RETENTION_US
         seen = [record] if too_late else list(rows.values())
         assert result.velocity.windows == naive_windows(seen, record)
         if too_late:

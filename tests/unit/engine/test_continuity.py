@@ -13,13 +13,13 @@ from aiokafka.errors import KafkaConnectionError
 from app.engine import continuity
 from app.engine.continuity import (
     GUIDE,
-    Change,
+    TopicChange,
     TopicWatch,
-    another_topic,
     cut_short,
     expired,
     repartitioned,
     state_gone,
+    topic_recreated,
 )
 
 OLD, NEW, OTHER = (uuid.UUID(int=number) for number in (1, 2, 3))
@@ -67,7 +67,7 @@ def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(continuity, "time", SimpleNamespace(monotonic=Clock()))
 
 
-async def answer(kafka: Kafka, **ids: uuid.UUID) -> Change | None:
+async def answer(kafka: Kafka, **ids: uuid.UUID) -> TopicChange | None:
     """What a watch of topics of these ids finds."""
     async with asyncio.timeout(PATIENCE_S):
         return await TopicWatch(kafka, ids)._answer()
@@ -77,15 +77,15 @@ async def answer(kafka: Kafka, **ids: uuid.UUID) -> Change | None:
     ("answers", "found", "asked", "why"),
     [
         ([{"t": OLD, "u": OTHER}], None, 1, "both are what they were"),
-        ([{"t": NEW, "u": OTHER}], Change("t", OLD, NEW), 1, "one was made anew"),
+        ([{"t": NEW, "u": OTHER}], TopicChange("t", OLD, NEW), 1, "one was made anew"),
         ([{"t": OLD}, {"t": OLD, "u": OTHER}], None, 2, "a broker that has just started does not know all yet"),
-        ([{"u": OTHER}, {"t": NEW, "u": OTHER}], Change("t", OLD, NEW), 2, "one was gone, and is made anew"),
+        ([{"u": OTHER}, {"t": NEW, "u": OTHER}], TopicChange("t", OLD, NEW), 2, "one was gone, and is made anew"),
         ([KafkaConnectionError("down"), {"t": OLD, "u": OTHER}], None, 2, "a broker that is away is asked again"),
         ([{"t": OLD, "u": OTHER, "v": NEW}], None, 1, "a topic that nobody watches may be anything"),
     ],
 )
 async def test_a_change_is_found_in_the_first_answer_that_shows_it(
-    answers: list[Answer], found: Change | None, asked: int, why: str
+    answers: list[Answer], found: TopicChange | None, asked: int, why: str
 ) -> None:
     kafka = Kafka(*answers)
     assert await answer(kafka, t=OLD, u=OTHER) == found, why
@@ -94,7 +94,7 @@ async def test_a_change_is_found_in_the_first_answer_that_shows_it(
 
 async def test_a_topic_is_gone_when_it_was_missing_for_longer_than_the_grace() -> None:
     kafka = Kafka({"u": OTHER})
-    assert await answer(kafka, t=OLD, u=OTHER) == Change("t", OLD, None)
+    assert await answer(kafka, t=OLD, u=OTHER) == TopicChange("t", OLD, None)
     # A second passes from one answer to the next: with the seventh it is more than five since the first.
     assert len(kafka.asked) == 2 + continuity.MISSING_GRACE_S
 
@@ -132,20 +132,20 @@ async def test_a_question_waits_for_the_one_before_it() -> None:
     assert len(kafka.asked) == 1, "one at a time"
     gate.set()
     assert await first is None
-    assert await second == Change("t", OLD, NEW)
+    assert await second == TopicChange("t", OLD, NEW)
 
 
 @pytest.mark.parametrize(
     ("counts", "found", "why"),
     [
-        ({"t": 6}, Change("t", OLD, OLD, 6), "it has more partitions than before"),
-        ({"t": 4, "u": 9}, Change("u", OTHER, OTHER, 9), "another one has"),
+        ({"t": 6}, TopicChange("t", OLD, OLD, 6), "it has more partitions than before"),
+        ({"t": 4, "u": 9}, TopicChange("u", OTHER, OTHER, 9), "another one has"),
         ({"t": 4}, None, "it has as many"),
         ({}, None, "it is not there: that is for the ids to say"),
         (KafkaConnectionError("down"), None, "Kafka does not say"),
     ],
 )
-async def test_a_topic_keeps_its_number_of_partitions(counts: Counts, found: Change | None, why: str) -> None:
+async def test_a_topic_keeps_its_number_of_partitions(counts: Counts, found: TopicChange | None, why: str) -> None:
     watch = TopicWatch(Kafka({"t": OLD}, counts=counts), {"t": OLD, "u": OTHER}, {"t": 4, "u": 4})
     assert await watch._recount() == found, why
 
@@ -157,12 +157,12 @@ async def test_a_count_of_a_topic_without_an_id_is_nobodys_business() -> None:
 @pytest.mark.parametrize(
     ("kafka", "found"),
     [
-        (Kafka({"t": OLD}, {"t": OLD}, {"t": NEW}, counts={"t": 4}), Change("t", OLD, NEW)),
-        (Kafka({"t": OLD}, counts={"t": 5}), Change("t", OLD, OLD, 5)),
+        (Kafka({"t": OLD}, {"t": OLD}, {"t": NEW}, counts={"t": 4}), TopicChange("t", OLD, NEW)),
+        (Kafka({"t": OLD}, counts={"t": 5}), TopicChange("t", OLD, OLD, 5)),
     ],
     ids=["another id", "another number of partitions"],
 )
-async def test_a_change_is_noticed_although_no_batch_comes(kafka: Kafka, found: Change) -> None:
+async def test_a_change_is_noticed_although_no_batch_comes(kafka: Kafka, found: TopicChange) -> None:
     async with asyncio.timeout(PATIENCE_S):
         assert await TopicWatch(kafka, {"t": OLD}, {"t": 4}).next_change() == found
 
@@ -214,17 +214,17 @@ T2: Final = TopicPartition("t", 2)
             "a key and its state have to be on partitions of one number. "),
         ),
         (
-            another_topic(Change("t", OLD, None), {0: 5, 1: 1}, {}),
+            topic_recreated(TopicChange("t", OLD, None), {0: 5, 1: 1}, {}),
             (f"topic t (id {OLD}) is gone from Kafka. Of its partitions were processed: 0 through offset 4, 1 through offset 0; "
             "what it had behind that is lost. "),
         ),
         (
-            another_topic(Change("t", OLD, NEW), {}, {0: 3, 1: 0, 2: 8}),
+            topic_recreated(TopicChange("t", OLD, NEW), {}, {0: 3, 1: 0, 2: 8}),
             (f"topic t was created anew: its id was {OLD}, now it is {NEW}. Of the old one's partitions were processed: none; "
             "what it had behind that is lost. The new one has, all unprocessed: 0 through offset 2, 2 through offset 7. "),
         ),
         (
-            another_topic(Change("t", OLD, NEW), {0: 5}, {0: 0}),
+            topic_recreated(TopicChange("t", OLD, NEW), {0: 5}, {0: 0}),
             (f"topic t was created anew: its id was {OLD}, now it is {NEW}. Of the old one's partitions were processed: 0 through "
             "offset 4; what it had behind that is lost. The new one has, all unprocessed: none. "),
         ),

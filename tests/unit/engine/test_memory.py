@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.memory import MemoryStore
+from app.engine.memory import InMemoryKeyValueStore
 
 keys = st.binary(min_size=0, max_size=10).map(lambda raw: raw.replace(b"\x05", b"\x00\x00\x00\x00\x00\x00\x00\x01"))
 operations = st.lists(st.tuples(keys, st.none() | st.binary(max_size=2), st.booleans()), max_size=60)
@@ -24,7 +24,7 @@ def sweeping_at(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_any_writes_are_found_again_in_order(
     written: list[tuple[bytes, bytes | None, bool]], start: bytes, end: bytes | None
 ) -> None:
-    store, plain = MemoryStore(), dict[bytes, bytes]()
+    store, plain = InMemoryKeyValueStore(), dict[bytes, bytes]()
     for key, value, looks in written:
         store.write([("t", key, value, True)])
         if value is None:
@@ -41,7 +41,7 @@ def test_any_writes_are_found_again_in_order(
 
 @given(st.lists(st.integers(0, 300), max_size=30), st.integers(0, 300))
 def test_a_scan_of_one_id_finds_exactly_its_keys(ids: list[int], wanted: int) -> None:
-    store = MemoryStore()
+    store = InMemoryKeyValueStore()
     for position, one in enumerate(ids):
         store.write([("t", one.to_bytes(8, "big") + bytes([position]), b"", True)])
     found = [key for key, _ in store.scan("t", wanted.to_bytes(8, "big"), (wanted + 1).to_bytes(8, "big"))]

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.engine.processors import SinkProcessor
-from app.engine.unit import InputRecord
+from app.engine.unit_of_work import InputRecord
 from app.errors import BankstreamError
 
 

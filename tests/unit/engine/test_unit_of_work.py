@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rocksdict import Cache
 
-from app.engine.committed import Committed
+from app.engine.batch_unit_of_work import BatchUnitOfWork
+from app.engine.committed_state import CommittedState
 from app.engine.dead_letters import dead_letter, encode_dead_letter
 from app.engine.lru import LruDict
 from app.engine.store import Store
 from app.engine.table import Table
-from app.engine.unit_of_work import BatchUnit
 from app.errors import PoisonRecordError
 from tests.support.bank.cdc import Record
 
@@ -28,8 +28,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def unit_over(store: Store) -> BatchUnit:
-    return BatchUnit(
+def unit_over(store: Store) -> BatchUnitOfWork:
+    return BatchUnitOfWork(
         partition=2,
         partitions=4,
         tables=frozenset({"numbers", "numbers2"}),
@@ -41,7 +41,7 @@ def unit_over(store: Store) -> BatchUnit:
     )
 
 
-def commit(unit: BatchUnit, store: Store) -> None:
+def commit(unit: BatchUnitOfWork, store: Store) -> None:
     store.write([(table, key, value) for table, key, value, _ in unit.changes()], {})
 
 
@@ -179,7 +179,7 @@ def test_what_was_committed_is_read_by_table_and_key(store: Store) -> None:
     for key, value in ((b"a", 1), (b"b", 2), (b"c", 3)):
         seed.table(NUMBERS).put(key, value)
     commit(seed, store)
-    committed = Committed(store, frozenset({"numbers"}), {"in": 7})
+    committed = CommittedState(store, frozenset({"numbers"}), {"in": 7})
     assert (committed.get(NUMBERS, b"b"), committed.get(NUMBERS, b"x")) == (2, None)
     assert list(committed.scan(NUMBERS)) == [(b"a", 1), (b"b", 2), (b"c", 3)]
     assert list(committed.scan(NUMBERS, b"b")) == [(b"b", 2), (b"c", 3)]

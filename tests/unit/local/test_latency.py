@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from app.local.demo.coverage import Coverage
 from app.local.demo.latency import Histogram, Percentiles
+from app.local.demo.load_latency import LoadLatency
 
 PRECISION = 0.004
 
@@ -63,7 +63,7 @@ PLACE = ("bank.public.transactions", 0)
 
 def test_a_change_is_timed_when_the_ledger_first_passes_it() -> None:
     histogram = Histogram()
-    coverage = Coverage(histogram)
+    coverage = LoadLatency(histogram)
     coverage.changed(PLACE, 10, commit_us=1_000, now_us=1_100)
     coverage.changed(PLACE, 12, commit_us=2_000, now_us=2_100)
     coverage.ledger({PLACE: 9}, now_us=3_000)
@@ -78,14 +78,14 @@ def test_a_change_is_timed_when_the_ledger_first_passes_it() -> None:
 
 def test_a_change_that_the_ledger_passed_before_it_was_seen_counts_from_when_it_was_seen() -> None:
     histogram = Histogram()
-    coverage = Coverage(histogram)
+    coverage = LoadLatency(histogram)
     coverage.ledger({PLACE: 50}, now_us=1)
     coverage.changed(PLACE, 50, commit_us=100, now_us=170)
     assert (histogram.count, histogram.max_us, coverage.waiting) == (1, 70, 0)
 
 
 def test_rows_of_objects_count_as_loaded_when_the_ledger_has_passed_them_once_each() -> None:
-    coverage = Coverage(Histogram())
+    coverage = LoadLatency(Histogram())
     assert coverage.announced(PLACE, 99, rows=80)
     assert not coverage.announced(PLACE, 99, rows=80)
     assert coverage.announced(PLACE, 199, rows=70)
@@ -101,7 +101,7 @@ def test_rows_of_objects_count_as_loaded_when_the_ledger_has_passed_them_once_ea
 
 def test_long_queues_are_cut_at_their_head() -> None:
     histogram = Histogram()
-    coverage = Coverage(histogram)
+    coverage = LoadLatency(histogram)
     for offset in range(20_000):
         coverage.changed(PLACE, offset, commit_us=0, now_us=0)
     coverage.ledger({PLACE: 14_999}, now_us=1)

@@ -9,12 +9,12 @@ import pytest
 
 from app.domain.money import to_minor
 from app.local.simulator import statements as sql
-from app.local.simulator.bank import SHARDS
+from app.local.simulator.bank_state import SHARDS
 from app.local.simulator.fraud import PATTERNS
-from app.local.simulator.line import Line
-from app.local.simulator.simulation import Wishes
+from app.local.simulator.simulation import SimulationOptions
 from app.local.simulator.statements import Statement, Work
-from tests.support.bank.simulated import LittleDatabase, Numbers, planned, populated
+from app.local.simulator.work_queue import WorkQueue
+from tests.support.bank.simulated import FakeDatabase, FakeSequenceIds, planned, populated
 
 
 def work(number: int, *, rolled_back: bool = False) -> Work:
@@ -41,8 +41,8 @@ def test_a_plan_never_breaks_a_rule_of_the_database(seed: int) -> None:
 
 
 def test_the_rows_of_one_work_belong_to_customers_of_one_shard() -> None:
-    owners: dict[int, int] = LittleDatabase().accounts
-    numbers, random, database = Numbers(), Random(3), LittleDatabase()
+    owners: dict[int, int] = FakeDatabase().accounts
+    numbers, random, database = FakeSequenceIds(), Random(3), FakeDatabase()
     populated(random, numbers, 60, database)
     owners.update(database.accounts)
     checked = 0
@@ -126,11 +126,11 @@ def test_the_default_rate_gives_several_frauds_a_minute_at_fifty_a_second() -> N
 
 @pytest.mark.parametrize(("rate", "shared"), [(1, 1), (50, 1), (200, 1), (1_000, 5), (5_000, 25)])
 def test_works_share_a_sql_transaction_only_when_the_rate_demands_it(rate: float, shared: int) -> None:
-    assert Wishes(rate, None, 0, 0, 1).works_per_commit == shared
+    assert SimulationOptions(rate, None, 0, 0, 1).works_per_commit == shared
 
 
 def test_a_line_gives_works_in_order_and_one_that_is_rolled_back_alone() -> None:
-    line = Line()
+    line = WorkQueue()
     for number, rolled_back in ((1, False), (2, False), (3, True), (4, False)):
         assert line.put(work(number, rolled_back=rolled_back), 0)
     line.close(drop=False)
@@ -139,14 +139,14 @@ def test_a_line_gives_works_in_order_and_one_that_is_rolled_back_alone() -> None
 
 
 def test_a_line_takes_no_more_than_asked_and_refuses_more_than_its_length() -> None:
-    line = Line(length=3)
+    line = WorkQueue(length=3)
     assert [line.put(work(number), 0) for number in range(4)] == [True, True, True, False]
     assert len(line.take(2)) == 2
     assert line.put(work(9), 0)
 
 
 def test_a_line_that_is_stopped_drops_what_waits() -> None:
-    line = Line()
+    line = WorkQueue()
     line.put(work(1), 0)
     line.close(drop=True)
     assert line.take(5) == []

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from app.domain.records import AlertRecord, Scd2Open, Source
-from app.local.demo.board import RUNNING, Board, WorkerState
-from app.local.demo.plain import MAX_ALERTS, Lines
+from app.local.demo.demo_state import RUNNING, DemoState, WorkerState
+from app.local.demo.plain_output import MAX_ALERTS, PlainOutput
 from app.local.demo.summary import show, summarise
 from app.local.demo.view import duration, render
 from app.local.stack.events import Died
@@ -41,8 +41,8 @@ def alert(number: int, explanation: str = "12 transactions in 1m, where 10 are a
     )  # fmt: skip
 
 
-def busy_board(clock: Clock) -> Board:
-    board = Board(50, clock)
+def busy_board(clock: Clock) -> DemoState:
+    board = DemoState(50, clock)
     board.doing = RUNNING
     for meter in board.stages.values():
         meter.total = 1_234_567
@@ -62,7 +62,7 @@ def busy_board(clock: Clock) -> Board:
     return board
 
 
-def screen(board: Board, width: int, height: int) -> list[str]:
+def screen(board: DemoState, width: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     console.print(render(board, height), height=height)
     text = str(console.file.getvalue())  # type: ignore[attr-defined]
@@ -131,7 +131,7 @@ def test_a_worker_that_died_is_named_with_the_end_of_its_log_while_it_is_news() 
 
 def test_rates_are_of_the_last_seconds_and_outlive_a_clock_that_begins_anew() -> None:
     clock = Clock()
-    board = Board(50, clock)
+    board = DemoState(50, clock)
     meter = board.stages["Kafka changes"]
     for second in range(20):
         meter.total += 10 if second < 10 else 100
@@ -143,7 +143,7 @@ def test_rates_are_of_the_last_seconds_and_outlive_a_clock_that_begins_anew() ->
 
 
 def test_an_alert_seen_twice_is_counted_apart() -> None:
-    board = Board(50)
+    board = DemoState(50)
     assert board.alert(alert(1), 10)
     assert not board.alert(alert(1), 10)
     assert (len(board.alerts), board.duplicate_alerts, board.commit_to_alert.count) == (1, 1, 1)
@@ -153,7 +153,7 @@ def test_plain_lines_name_a_few_alerts_count_the_rest_and_come_in_intervals() ->
     clock = Clock()
     board = busy_board(clock)
     console = Console(file=io.StringIO(), width=80)
-    lines = Lines(board, console)
+    lines = PlainOutput(board, console)
     for number in range(MAX_ALERTS + 3):
         lines.alert(alert(number))
     lines.tick()

@@ -14,17 +14,28 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from app.config.rules_file import load_rules
-from app.domain.events import DECLINED, EVERYTHING, OTHER, PENDING, POSTED, REMOVED, REVERSED, Event, Facts, Selection
+from app.domain.events import (
+    ALL_AMOUNTS,
+    DECLINED,
+    OTHER,
+    PENDING,
+    POSTED,
+    REMOVED,
+    REVERSED,
+    AmountFilter,
+    Event,
+    Facts,
+)
 from app.domain.records import WINDOWS_US
 from app.domain.rules import RuleSet, Structuring, Threshold
-from app.domain.tracks import Amounts
 from app.domain.velocity import History
+from app.domain.window_aggregates import AmountLookup
 from app.native.history import NativeHistory, Rules
 from tests.support.streams.native import EXAMPLES, library
 from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US
 
 SHIPPED: Final = load_rules(None)
-SELECTIONS: Final = (EVERYTHING, *SHIPPED.selections)
+SELECTIONS: Final = (ALL_AMOUNTS, *SHIPPED.selections)
 CURRENCIES: Final = ("EUR", "USD", "€€", "EUROEURO")
 MOST_MINOR: Final = 10**18 - 1
 """The largest amount of a row."""
@@ -154,7 +165,7 @@ class Pair:
         return list(islice(self.python, place % len(self.python), None))[:1] if len(self.python) else []
 
 
-def _compare(mine: Amounts, its: Amounts) -> None:
+def _compare(mine: AmountLookup, its: AmountLookup) -> None:
     length = len(mine)
     assert len(its) == length
     for position in {*range(0, length, 1 + length // 8), length - 1}:
@@ -258,7 +269,8 @@ def test_rules_that_the_library_has_no_room_for_are_left_to_python() -> None:
     native = library()
     (structuring,) = (rule for rule in SHIPPED.rules if isinstance(rule, Structuring))
     bands = [
-        dataclasses.replace(structuring, id=str(number), band=Selection(frozenset({"debit"}))) for number in range(40)
+        dataclasses.replace(structuring, id=str(number), band=AmountFilter(frozenset({"debit"})))
+        for number in range(40)
     ]
     (threshold,) = (rule for rule in SHIPPED.rules if isinstance(rule, Threshold))
     selections, concerns = (

@@ -11,16 +11,16 @@ from rich.console import Console
 
 from app.config.settings import EngineSettings, KafkaSettings, SourceSettings
 from app.domain.captured import CapturedTable, KeyType
-from app.engine.continuity import Change, another_topic, expired
+from app.engine.continuity import TopicChange, expired, topic_recreated
 from app.engine.partition_group import POSITIONS
 from app.engine.positions import Position, decode, encode
 from app.engine.topic_admin import TopicSpec, policy
 from app.errors import ContinuityError
 from app.operations import doctor
-from app.operations.capture.connect import Status
+from app.operations.capture.connect import ConnectorStatus
 from app.operations.doctor import capture, kafka, lake, source
-from app.operations.doctor.findings import HEALTHY, SICK, UNKNOWN, Finding, Outcome, Report
-from app.operations.doctor.kinds import KINDS
+from app.operations.doctor.finding_kinds import KINDS
+from app.operations.doctor.findings import HEALTHY, UNHEALTHY, UNKNOWN, CheckResult, Finding, Report
 from app.operations.doctor.page import page
 from app.operations.doctor.run import checks
 from app.operations.doctor.table import show
@@ -130,7 +130,7 @@ def test_slot_and_heartbeat(slot: source.Slot | None, age: float | None, found: 
 # capture
 
 CONFIGURED = configuration(CATALOGUE)
-RUNNING = capture.Connector({**CONFIGURED, "name": "bank"}, Status("RUNNING"), None)
+RUNNING = capture.Connector({**CONFIGURED, "name": "bank"}, ConnectorStatus("RUNNING"), None)
 
 
 def test_connector_settings_are_compared_by_name_and_never_shown() -> None:
@@ -145,7 +145,7 @@ def test_connector_settings_are_compared_by_name_and_never_shown() -> None:
     assert "database.password, poll.interval.ms" in found[1].message
     assert "hunter2" not in str(found)
     failed = replace(
-        RUNNING, status=Status("FAILED", "java.lang.X: a\n\tat b\nCaused by: y.Z: no pg_hba entry\n\tat c")
+        RUNNING, status=ConnectorStatus("FAILED", "java.lang.X: a\n\tat b\nCaused by: y.Z: no pg_hba entry\n\tat c")
     )
     assert [one.message for one in capture.judge_connector(failed, "bank", CONFIGURED)] == [
         "connector bank is FAILED: y.Z: no pg_hba entry"
@@ -159,16 +159,16 @@ def test_a_slot_ahead_of_what_was_captured_has_lost_what_is_between() -> None:
     assert "0/1B3EA00..0/1B3EA08 (8 bytes of log)" in found.message
 
 
-def beat(op: str, lsn: int | None) -> capture.Beat:
-    return capture.Beat(op, capture._Source(lsn))
+def beat(op: str, lsn: int | None) -> capture.HeartbeatRecord:
+    return capture.HeartbeatRecord(op, capture._Source(lsn))
 
 
 def test_a_snapshot_behind_changes_from_the_log_is_a_break_and_the_first_snapshot_is_none() -> None:
     """As Debezium 3.6 wrote them when its slot had been dropped and made again by hand."""
     beats = [beat("r", 28566912), beat("u", 28567568), beat("u", 28568408), beat("r", 28857488), beat("u", 28857696)]
-    found = capture.breaks(beats)
-    assert found == [capture.Break(28568408, 28857488)]
-    assert capture.breaks([beat("r", 1), beat("r", 5), beat("u", 6), beat("u", None), beat("u", 7)]) == []
+    found = capture.capture_gaps(beats)
+    assert found == [capture.CaptureGap(28568408, 28857488)]
+    assert capture.capture_gaps([beat("r", 1), beat("r", 5), beat("u", 6), beat("u", None), beat("u", 7)]) == []
     [finding] = capture.judge_history(found, [], "bank")
     assert "0/1B3EB58..0/1B85490" in finding.advice
     assert capture.judge_history(found, ["0/1B3EB58..0/1B85490"], "bank") == []
@@ -207,7 +207,7 @@ def test_topics(spec: TopicSpec, topic: kafka.TopicFacts | None, found: list[str
 BY_ACCOUNT = groups(CATALOGUE, KAFKA)[0]
 ACCOUNTS = BY_ACCOUNT.topics[0]
 LOG = BY_ACCOUNT.changelog("accounts")
-DONE = kafka.Processed(BY_ACCOUNT, 2, {ACCOUNTS: Position(10, OLD)}, {"accounts": OLD}, {ACCOUNTS: 10})
+DONE = kafka.GroupPositions(BY_ACCOUNT, 2, {ACCOUNTS: Position(10, OLD)}, {"accounts": OLD}, {ACCOUNTS: 10})
 
 
 @pytest.mark.parametrize(
@@ -225,14 +225,16 @@ DONE = kafka.Processed(BY_ACCOUNT, 2, {ACCOUNTS: Position(10, OLD)}, {"accounts"
     ],
 )
 def test_positions(
-    processed: kafka.Processed, topic_id: UUID, log_id: UUID, ends: tuple[int, int], found: list[str]
+    processed: kafka.GroupPositions, topic_id: UUID, log_id: UUID, ends: tuple[int, int], found: list[str]
 ) -> None:
-    findings = kafka.judge_positions([processed], {ACCOUNTS: topic_id, LOG: log_id}, {(ACCOUNTS, 2): kafka.Ends(*ends)})
+    findings = kafka.judge_positions(
+        [processed], {ACCOUNTS: topic_id, LOG: log_id}, {(ACCOUNTS, 2): kafka.LogBounds(*ends)}
+    )
     assert [one.code for one in findings] == found
 
 
 def test_expired_records_are_named_by_their_offsets() -> None:
-    (found,) = kafka.judge_positions([DONE], {ACCOUNTS: OLD, LOG: OLD}, {(ACCOUNTS, 2): kafka.Ends(11, 90)})
+    (found,) = kafka.judge_positions([DONE], {ACCOUNTS: OLD, LOG: OLD}, {(ACCOUNTS, 2): kafka.LogBounds(11, 90)})
     assert "offsets 10 to 10 are lost" in found.message
 
 
@@ -250,7 +252,7 @@ def lake_object(last: int, sha256: str = "s") -> LakeObject:
     return LakeObject(f"o{last}", "t", 0, 0, last, 1, 1, sha256, -1, "")
 
 
-CHAIN = lake.Chained(ChainKey("t", str(OLD), 0), lake_object(9))
+CHAIN = lake.ChainState(ChainKey("t", str(OLD), 0), lake_object(9))
 
 
 def gap(topic_id: UUID, first: int, last: int | None, resumes: UUID, at: int) -> GapRecord:
@@ -265,7 +267,7 @@ def gap(topic_id: UUID, first: int, last: int | None, resumes: UUID, at: int) ->
     [
         (CHAIN, OLD, (0, 10), [], []),
         (CHAIN, OLD, (10, 99), [], []),
-        (lake.Chained(CHAIN.key, None), OLD, (10, 99), [], []),
+        (lake.ChainState(CHAIN.key, None), OLD, (10, 99), [], []),
         (CHAIN, OLD, (11, 99), [], ["lake-expired"]),
         (CHAIN, OLD, (11, 99), [gap(OLD, 10, 10, OLD, 11)], []),
         (CHAIN, OLD, (20, 99), [gap(OLD, 10, 10, OLD, 11)], ["lake-expired"]),
@@ -277,9 +279,9 @@ def gap(topic_id: UUID, first: int, last: int | None, resumes: UUID, at: int) ->
     ],
 )
 def test_chains(
-    chained: lake.Chained, topic_id: UUID, ends: tuple[int, int], known: list[GapRecord], found: list[str]
+    chained: lake.ChainState, topic_id: UUID, ends: tuple[int, int], known: list[GapRecord], found: list[str]
 ) -> None:
-    findings = lake.judge_lake([chained], {"t": topic_id}, {("t", 0): kafka.Ends(*ends)}, known)
+    findings = lake.judge_lake([chained], {"t": topic_id}, {("t", 0): kafka.LogBounds(*ends)}, known)
     assert [one.code for one in findings] == found
 
 
@@ -309,8 +311,8 @@ def test_tables_of_the_warehouse() -> None:
 # the report
 
 
-def outcome(*found: str, could_not: str = "") -> Outcome:
-    return Outcome("check", 0.1, tuple(Finding(code, "s", "m [red]") for code in found), could_not)
+def outcome(*found: str, could_not: str = "") -> CheckResult:
+    return CheckResult("check", 0.1, tuple(Finding(code, "s", "m [red]") for code in found), could_not)
 
 
 @pytest.mark.parametrize(
@@ -318,12 +320,12 @@ def outcome(*found: str, could_not: str = "") -> Outcome:
     [
         ([outcome()], HEALTHY),
         ([outcome("slot-behind")], HEALTHY),
-        ([outcome("slot-behind", "slot-lost")], SICK),
+        ([outcome("slot-behind", "slot-lost")], UNHEALTHY),
         ([outcome(could_not="down")], UNKNOWN),
-        ([outcome(could_not="down"), outcome("slot-lost")], SICK),
+        ([outcome(could_not="down"), outcome("slot-lost")], UNHEALTHY),
     ],
 )
-def test_exit_codes(outcomes: list[Outcome], code: int) -> None:
+def test_exit_codes(outcomes: list[CheckResult], code: int) -> None:
     report = Report(tuple(outcomes))
     assert report.exit_code == code
     assert report.plain()["healthy"] is (code == HEALTHY)
@@ -338,12 +340,12 @@ def test_errors_come_before_warnings() -> None:
 
 
 async def test_a_check_that_fails_is_reported_as_not_made() -> None:
-    from app.operations.doctor.run import made_or_not  # noqa: PLC0415
+    from app.operations.doctor.run import run_check  # noqa: PLC0415
 
     async def fails() -> list[Finding]:
         raise OSError("no route")
 
-    assert (await made_or_not("x", fails)).could_not == "OSError: no route"
+    assert (await run_check("x", fails)).could_not == "OSError: no route"
 
 
 def test_the_page_is_made_of_the_kinds() -> None:
@@ -378,7 +380,7 @@ def test_a_position_names_its_topic() -> None:
 
 def test_messages_of_the_engine_name_exact_ranges() -> None:
     assert "offsets 5 to 8" in expired(TopicPartition("t", 0), 5, 9)
-    told = another_topic(Change("t", OLD, NEW), {0: 5, 1: 1}, {0: 3, 1: 0})
+    told = topic_recreated(TopicChange("t", OLD, NEW), {0: 5, 1: 1}, {0: 3, 1: 0})
     assert "0 through offset 4, 1 through offset 0" in told
     assert "all unprocessed: 0 through offset 2." in told
     assert POSITIONS not in told

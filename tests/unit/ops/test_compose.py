@@ -59,7 +59,7 @@ def sections() -> list[type[BaseSettings]]:
 def application_settings() -> set[str]:
     """Every variable that app/config/settings.py reads, and those that the connector's configuration asks Connect for."""
     read = {
-        settings.variable(section, str(field.validation_alias or name))
+        settings.environment_name(section, str(field.validation_alias or name))
         for section in sections()
         for name, field in section.model_fields.items()
     }

@@ -15,9 +15,9 @@ from sqlglot import exp
 
 from app.cli.console import StackConsole
 from app.local.demo import run
-from ops.dashboard import charts, data, parts
+from ops.dashboard import charts, components, data
 from ops.dashboard.data import versions
-from ops.dashboard.desk import Desk
+from ops.dashboard.query_cache import QueryCache
 from ops.dashboard.records import Live, Slice
 from sinks.base import SinkUnavailableError
 from sinks.reading import MissingObjectError, StatementRefusedError
@@ -31,7 +31,7 @@ class Warehouse:
     def __init__(self) -> None:
         self.asked, self.seconds, self.takes_s = 0, 0.0, 0.0
         self.answer: int | Exception = 1
-        self.desk = Desk(Any, clock=self.now, ticks=lambda: self.seconds)  # type: ignore[arg-type]
+        self.desk = QueryCache(Any, clock=self.now, ticks=lambda: self.seconds)  # type: ignore[arg-type]
 
     def now(self) -> datetime:
         return datetime(2026, 3, 1, 9, tzinfo=UTC) + timedelta(seconds=self.seconds)
@@ -227,6 +227,6 @@ def test_every_statement_is_a_limited_query_in_snowflakes_own_dialect() -> None:
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
-    found = doctest.testmod(parts)
+    found = doctest.testmod(components)
     assert found.attempted > 3
     assert found.failed == 0

@@ -7,7 +7,7 @@ import pytest
 from app.config.settings import WarehouseSettings
 from app.proof.rebuild.loading import load_all
 from sinks.base import LakeObject, LoadStep, SinkUnavailableError
-from sinks.memory import MemoryStore, MemoryWarehouse
+from sinks.memory import InMemoryObjectStore, InMemoryWarehouse
 from tests.support.catalogue import CATALOGUE
 from tests.support.warehouse.sinks import LANDING, chain_key, memory_world, offsets, write
 
@@ -35,7 +35,7 @@ async def test_an_object_that_is_not_as_it_was_written_stops_its_chain_and_no_ot
     async with memory_world() as world:
         objects = await write(world, 0, 1, 2, 3, 4, 5)
         await write(world, 0, 1, 2, number=1)
-        assert isinstance(world.store, MemoryStore)
+        assert isinstance(world.store, InMemoryObjectStore)
         body, metadata = world.store._objects[objects[2].object]
         world.store._objects[objects[2].object] = (body + b"\0", metadata)
         loaded = await load_all(world.warehouse, world.store, CATALOGUE.landing, SETTINGS)
@@ -58,7 +58,7 @@ async def test_an_empty_lake_is_rebuilt_at_once() -> None:
         assert (await load_all(world.warehouse, world.store, CATALOGUE.landing, SETTINGS)).objects == 0
 
 
-class Away(MemoryWarehouse):
+class Away(InMemoryWarehouse):
     """Does not answer."""
 
     async def load(self, _: Sequence[LoadStep]) -> None:
@@ -66,7 +66,7 @@ class Away(MemoryWarehouse):
 
 
 async def test_a_warehouse_that_stays_away_ends_the_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sinks.loading.MAX_FAILURES", 2)
+    monkeypatch.setattr("sinks.loader.MAX_FAILURES", 2)
     async with memory_world() as world:
         written: list[LakeObject] = await write(world, 0, 1)
         assert written

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from app.proof.reconcile.canonical import converter, encoded
 from app.proof.reconcile.comparing import Row, compare
 from app.proof.reconcile.report import MAX_DIFFERENCES, Difference, Sums
-from app.proof.reconcile.source import Column, Snapshot
-from app.proof.reconcile.unqueryable_changes import decoded
+from app.proof.reconcile.source import Column, PostgresSnapshot
+from app.proof.reconcile.unqueryable_changes import decode_unqueryable
 from app.proof.reconcile.warehouse import current_rows
 from tests.support.bank.cdc import envelope
 
@@ -124,7 +124,9 @@ def test_rows_out_of_order_are_an_error_and_never_a_wrong_answer() -> None:
 
 def test_the_question_to_the_warehouse_names_transactions_in_progress_by_their_distance() -> None:
     epoch = 3 << 32
-    query = current_rows("BANK", "accounts", Snapshot("", epoch + 105, (epoch + 99, epoch + 101), 10**15, "0/0"))
+    query = current_rows(
+        "BANK", "accounts", PostgresSnapshot("", epoch + 105, (epoch + 99, epoch + 101), 10**15, "0/0")
+    )
     assert "not in (-6, -4)" in query
     assert f"- 105 + {1 << 32}" in query
 
@@ -132,6 +134,6 @@ def test_the_question_to_the_warehouse_names_transactions_in_progress_by_their_d
 def test_a_record_that_landed_as_base64_keeps_its_time_and_whether_it_ends_a_snapshot() -> None:
     read = [envelope("customers", "r", after={"customer_id": 1}, snapshot=mark) for mark in ("true", "last")]
     landed = [(0, at, 1_000 + at, b64encode(value).decode(), None) for at, value in enumerate(read)]
-    found = decoded("customers", "customer_id", landed, None).envelopes
+    found = decode_unqueryable("customers", "customer_id", landed, None).envelopes
     assert [(at, recorded_ms) for _, at, recorded_ms, _ in found] == [(0, 1_000), (1, 1_001)]
     assert [json.loads(text)["source"]["snapshot"] for *_, text in found] == [None, "last"]

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from app.cli.main import app
 from app.config.settings import WorkerSettings
-from app.engine.memory import Output
+from app.engine.memory import EmittedRecord
 from app.proof.replay.outputs import Outputs
 from app.proof.replay.recording import Recorded, RecordingError, read
 from app.proof.replay.run import Replay, Summary
-from tests.support.bank.cdc import Log
+from tests.support.bank.cdc import CdcLog
 from tests.support.bank.golden import CAPTURED, GOLDEN, golden
 from tests.support.catalogue import CATALOGUE
 
@@ -71,15 +71,15 @@ def test_a_log_that_came_twice_at_later_offsets_adds_nothing(tmp_path: Path) -> 
 def test_a_key_is_written_as_it_is_unless_it_is_none(tmp_path: Path) -> None:
     keys = {'{"branch":"Zürich","number":1}': {"branch": "Zürich", "number": 1}, "\0": {"base64": "AA=="}}
     with Outputs(tmp_path, ["a"]) as outputs:
-        outputs.write("a", [Output("a", 0, key.encode(), b"{}", 0) for key in keys])
-        outputs.write("a", [Output("a", 0, b'{"a":"\xff"}', None, 0), Output("a", 0, None, b"{}", 0)])
+        outputs.write("a", [EmittedRecord("a", 0, key.encode(), b"{}", 0) for key in keys])
+        outputs.write("a", [EmittedRecord("a", 0, b'{"a":"\xff"}', None, 0), EmittedRecord("a", 0, None, b"{}", 0)])
     found = [json.loads(line)["key"] for line in (tmp_path / "a.ndjson").read_text(encoding="utf-8").splitlines()]
     assert found == [*keys.values(), {"base64": "eyJhIjoi/yJ9"}, None]
 
 
 def test_an_order_is_obeyed_before_what_follows_it(tmp_path: Path) -> None:
     """As live, where a row that vanished is closed when the snapshot's end is heard of, and names the record that bore it."""
-    log = Log("customers", "customer_id")
+    log = CdcLog("customers", "customer_id")
     for number in (1, 2):
         log.change("c", after={"customer_id": number, "name": "Ada"})
     lsn = log.lsn + 5

@@ -10,21 +10,21 @@ from rich.console import Console
 
 from app.domain.changes import RowChange
 from app.proof.trace import derivation, values
-from app.proof.trace.places import Position
+from app.proof.trace.record_position import RecordPosition
 from app.proof.trace.report import Step, Trace, differs, holds, noted, tree, unreachable
 from tests.support.bank.bank_day import account, customer, transaction
-from tests.support.bank.cdc import Log, Record
-from tests.support.streams.streams import Streams
+from tests.support.bank.cdc import CdcLog, Record
+from tests.support.streams.topology_driver import TopologyDriver
 
 AT = "2026-03-02T09:00:00.000000Z"
 
 
-def bank() -> tuple[dict[Position, Record], Streams]:
+def bank() -> tuple[dict[RecordPosition, Record], TopologyDriver]:
     """A few changes, and what the streams' agents make of them."""
     customers, accounts, booked = (
-        Log("customers", "customer_id"),
-        Log("accounts", "account_id"),
-        Log("transactions", "account_id"),
+        CdcLog("customers", "customer_id"),
+        CdcLog("accounts", "account_id"),
+        CdcLog("transactions", "account_id"),
     )
     first = customer(1, AT)
     records = [
@@ -37,12 +37,12 @@ def bank() -> tuple[dict[Position, Record], Streams]:
         ),
         customers.change("d", before=first | {"city": "Bergen"}),
     ]
-    streams = Streams()
+    streams = TopologyDriver()
     streams.take(*records)
-    return {Position(it.topic, it.partition, it.offset): it for it in records}, streams
+    return {RecordPosition(it.topic, it.partition, it.offset): it for it in records}, streams
 
 
-def judged(topic: str, value: dict[str, Any], records: dict[Position, Record]) -> list[str]:
+def judged(topic: str, value: dict[str, Any], records: dict[RecordPosition, Record]) -> list[str]:
     """What differs about a record of a topic."""
     record = derivation.read_derived(topic, json.dumps(value).encode())
     origin = derivation.origin(record)
@@ -103,7 +103,7 @@ def test_a_time_that_was_lifted_above_the_commit_is_noted() -> None:
 @pytest.mark.parametrize("value", [None, b"\x00", b"{}", b'{"op":"m","source":{"table":"customers"}}'])
 def test_what_is_no_change_is_said_to_be_none(value: bytes | None) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        derivation.read_change(Position("bank.public.customers", 0, 0), value)
+        derivation.read_change(RecordPosition("bank.public.customers", 0, 0), value)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_what_is_no_change_is_said_to_be_none(value: bytes | None) -> None:
     ],
 )  # fmt: skip
 def test_a_column_says_what_its_value_says_or_it_does_not(column: Any, value: Any, same: bool) -> None:
-    assert values.says(column, value) is same
+    assert values.column_equals(column, value) is same
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,15 @@ import random
 
 import pytest
 
-from app.proof.trace.lake import Lake
+from app.proof.trace.lake import LakeReader
 from app.proof.trace.report import Check
 from sinks.base import ChainKey, LakeObject, LedgerRow
-from sinks.chain import holding, metadata, name
-from sinks.memory import MemoryStore
+from sinks.chain import find_containing, metadata, name
+from sinks.memory import InMemoryObjectStore
 from tests.support.warehouse.sinks import TOPIC, TOPIC_ID, chain_key, memory_world, write
 
 
-class Counting(MemoryStore):
+class Counting(InMemoryObjectStore):
     """Counts the questions."""
 
     def __init__(self) -> None:
@@ -54,12 +54,12 @@ async def test_the_object_that_holds_an_offset_is_found_in_few_questions(lengths
     end, chance = made[-1].last_offset, random.Random(7)
     for offset in {0, 1, end, end - 1, *(chance.randint(0, end) for _ in range(60))} & set(range(end + 1)):
         store.asked = 0
-        found = await holding(store, chain_key(), offset)
+        found = await find_containing(store, chain_key(), offset)
         assert found is not None
         assert found.previous_last_offset < offset <= found.last_offset
         assert store.asked <= most
-    assert await holding(store, chain_key(), end + 1) is None
-    assert await holding(store, ChainKey(TOPIC, TOPIC_ID, 5), 3) is None
+    assert await find_containing(store, chain_key(), end + 1) is None
+    assert await find_containing(store, ChainKey(TOPIC, TOPIC_ID, 5), 3) is None
 
 
 def verdicts(checks: tuple[Check, ...]) -> list[str]:
@@ -69,7 +69,7 @@ def verdicts(checks: tuple[Check, ...]) -> list[str]:
 async def test_a_record_is_found_by_object_and_line_and_an_untouched_object_holds() -> None:
     async with memory_world() as world:
         await write(world, 0, 1, 2, 3, 4, 5, rows=2)
-        found = await Lake(world.store).find(chain_key(), 3)
+        found = await LakeReader(world.store).find(chain_key(), 3)
     assert found is not None
     assert (found.number, found.of, found.value) == (2, 2, b'{"n":3}')
     assert verdicts(found.checks) == ["holds", "holds", "holds"]
@@ -78,7 +78,7 @@ async def test_a_record_is_found_by_object_and_line_and_an_untouched_object_hold
 async def test_the_newest_object_has_nobody_behind_it_and_a_hole_has_no_line() -> None:
     async with memory_world() as world:
         await write(world, 0, 1, 2, 9, rows=2)
-        lake = Lake(world.store)
+        lake = LakeReader(world.store)
         newest, hole = await lake.find(chain_key(), 9), await lake.find(chain_key(), 5)
     assert newest is not None
     assert verdicts(newest.checks)[-1] == "noted"
@@ -91,11 +91,11 @@ async def changed(edit: dict[str, str], body: bytes | None = None) -> tuple[Chec
     """What is said of the middle one of three objects after its metadata, or its body, were edited."""
     async with memory_world() as world:
         objects = await write(world, 0, 1, 2, 3, 4, 5, rows=2)
-        assert isinstance(world.store, MemoryStore)
+        assert isinstance(world.store, InMemoryObjectStore)
         where = objects[1].object
         kept, described = world.store._objects[where]
         world.store._objects[where] = (kept if body is None else body, described | edit)
-        found = await Lake(world.store).find(chain_key(), 3)
+        found = await LakeReader(world.store).find(chain_key(), 3)
     assert found is not None
     return found.checks
 
@@ -135,5 +135,5 @@ async def test_a_ledger_row_is_held_against_the_object_that_it_ends_with(edit: d
             "last_object": last.object,
             "last_sha256": last.sha256,
         }
-        checks = await Lake(world.store).ledger(chain_key(), LedgerRow(**(words | edit)))  # type: ignore[arg-type]
+        checks = await LakeReader(world.store).ledger(chain_key(), LedgerRow(**(words | edit)))  # type: ignore[arg-type]
     assert verdicts(tuple(checks)) == [verdict]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinks import lines
-from sinks.lines import embedded, liner
+from sinks.lines import embedded, line_encoder
 from tests.support.warehouse.sinks import TOPIC, Record
 
 AS_THEY_ARE = [
@@ -68,7 +68,7 @@ WRAPPED = [
 @pytest.mark.parametrize("raw", AS_THEY_ARE)
 def test_sound_json_stands_in_the_line_as_it_came(raw: bytes) -> None:
     assert embedded(raw) == raw
-    line = liner(TOPIC, 0)(Record(1, raw))
+    line = line_encoder(TOPIC, 0)(Record(1, raw))
     assert raw in line
     assert "value_base64" not in json.loads(line)
 
@@ -76,13 +76,13 @@ def test_sound_json_stands_in_the_line_as_it_came(raw: bytes) -> None:
 @pytest.mark.parametrize(("raw", "reason"), WRAPPED, ids=[reason for _, reason in WRAPPED])
 def test_what_a_parser_could_refuse_or_change_is_wrapped(raw: bytes, reason: str) -> None:
     assert embedded(raw) is None, reason
-    line = liner(TOPIC, 0)(Record(1, raw, key=raw))
+    line = line_encoder(TOPIC, 0)(Record(1, raw, key=raw))
     assert line.count(b"\n") == 1
     assert json.loads(line)["value"] is None
 
 
 def test_a_tombstone_is_not_an_empty_value_nor_the_text_null() -> None:
-    values = [lines.read(liner(TOPIC, 0)(Record(1, value))).value_bytes() for value in (None, b"", b"null")]
+    values = [lines.read(line_encoder(TOPIC, 0)(Record(1, value))).value_bytes() for value in (None, b"", b"null")]
     assert values == [None, b"", b"null"]
 
 
@@ -97,7 +97,7 @@ def test_a_tombstone_is_not_an_empty_value_nor_the_text_null() -> None:
     key=st.none() | st.binary(max_size=20),
 )
 def test_every_byte_of_a_record_comes_back(value: bytes | None, key: bytes | None) -> None:
-    line = liner(TOPIC, 3)(Record(7, value, key, partition=3))
+    line = line_encoder(TOPIC, 3)(Record(7, value, key, partition=3))
     read = lines.read(line)
     assert (read.topic, read.partition, read.offset, read.ts) == (TOPIC, 3, 7, 1_700_000_000_000)
     assert (read.key_bytes(), read.value_bytes()) == (key, value)
@@ -109,7 +109,7 @@ def test_a_large_record_is_named_in_its_line_and_whole_in_its_object() -> None:
     record = Record(5, b"x" * lines.MAX_INLINE_BYTES, b"k")
     assert lines.is_large(record)
     assert not lines.is_large(Record(5, b"x" * (lines.MAX_INLINE_BYTES - 1), b""))
-    line, content = lines.large(record, "large/here")
+    line, content = lines.large_record_line(record, "large/here")
     read, whole = lines.read(line), lines.read(content)
     assert read.large_object == "large/here"
     assert len(line) < 300

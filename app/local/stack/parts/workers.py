@@ -7,7 +7,7 @@ from typing import Final
 
 import requests
 
-from app.local.stack.home import atomic_write, explained
+from app.local.stack.home import atomic_write, os_errors_as_home_errors
 from app.local.stack.http import loopback
 from app.local.stack.part import Context, Definition, Launch, NotReadyError, Part
 from app.web import tokens
@@ -62,7 +62,7 @@ def definition(part: Part, name: str) -> Definition:
 
     def prepare(context: Context) -> None:
         directory = context.home.data("state") / name
-        with explained(directory):
+        with os_errors_as_home_errors(directory):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if kind.serves:
             _allow(context)
@@ -113,7 +113,7 @@ def api_port(name: str) -> str:
 def _allow(context: Context) -> None:
     """Let the stack's own token in. Others that somebody has added to the file stay."""
     path = context.home.data("state") / TOKENS
-    with explained(path):
+    with os_errors_as_home_errors(path):
         before = path.read_text(encoding="utf-8") if path.exists() else ""
     if tokens.digest(context.secrets.api).hex() not in before:
         atomic_write(path, before + tokens.entry(CLIENT, context.secrets.api, SCOPES))

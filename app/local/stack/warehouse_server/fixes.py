@@ -15,13 +15,13 @@ from fakesnow.transforms.merge import operations
 from snowflake.connector import errors
 from sqlglot import Expr, exp
 
-from app.local.stack.warehouse_server import copying
+from app.local.stack.warehouse_server import copy_statement
 
 CONFLICT = 625
 """Snowflake's number for a statement that lost against another transaction."""
 
 
-def apply(objects: copying.Objects | None) -> None:
+def apply(objects: copy_statement.StagedFiles | None) -> None:
     """Install every fix; `objects` reads the external stages' files."""
     for module, name, replacement in (
         (arrow, "timestamp_to_sf_struct", timestamps),
@@ -32,7 +32,7 @@ def apply(objects: copying.Objects | None) -> None:
     ):
         setattr(module, name, replacement)
     if objects is not None:
-        cursor.copy_into = copying.Copier(objects, copy_into.copy_into)  # type: ignore[attr-defined]  # a name it imports
+        cursor.copy_into = copy_statement.Copier(objects, copy_into.copy_into)  # type: ignore[attr-defined]  # a name it imports
 
 
 def timestamps(column: pa.Array | pa.ChunkedArray) -> pa.StructArray:

@@ -32,7 +32,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.config.settings import WarehouseServerSettings
 from app.local.stack.warehouse_server import fixes
-from app.local.stack.warehouse_server.copying import Objects
+from app.local.stack.warehouse_server.copy_statement import StagedFiles
 from app.local.stack.warehouse_server.instance import PersistentFakeSnow
 from app.local.stack.warehouse_server.sessions import Session, Sessions
 
@@ -71,7 +71,7 @@ class Server:
 
     def __init__(self, settings: WarehouseServerSettings) -> None:
         self._settings = settings
-        fixes.apply(Objects(settings) if settings.s3_endpoint_url else None)
+        fixes.apply(StagedFiles(settings) if settings.s3_endpoint_url else None)
         settings.directory.mkdir(exist_ok=True, mode=0o700)
         self._warehouse = PersistentFakeSnow(settings.directory, memory_mb=settings.memory_mb)
         self._sessions = Sessions(

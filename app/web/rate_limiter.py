@@ -1,0 +1,30 @@
+"""How often somebody may ask: a bucket that fills by `rate` a second up to two seconds' worth, and that each question takes one from."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from app.engine.lru import LruDict
+
+BURST_S: Final = 2
+MAX_BUCKETS: Final = 10_000
+
+
+class RateLimiter:
+    """The buckets of many askers, by name; those who asked longest ago are forgotten first, and have full ones again."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: LruDict[str, tuple[float, float]] = LruDict(MAX_BUCKETS)
+
+    def wait_s(self, name: str, rate: float) -> float:
+        """Take one; 0 if there was one, else after how many seconds there will be."""
+        now = self._clock()
+        full = BURST_S * rate
+        level, since = self._buckets.get(name) or (full, now)
+        level = min(full, level + (now - since) * rate)
+        if level < 1:
+            self._buckets[name] = level, now
+            return (1 - level) / rate
+        self._buckets[name] = level - 1, now
+        return 0.0

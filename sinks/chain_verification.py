@@ -1,0 +1,43 @@
+"""Reading a chain from its first object to its last, and believing nothing on the way."""
+
+from collections.abc import AsyncIterator
+
+from app.errors import ContinuityError
+from sinks import chain, lines
+from sinks.base import ChainKey, LakeObject, ObjectStore
+from sinks.segment import digest
+from sinks.segment import lines as split
+
+
+async def verify_chain(
+    store: ObjectStore, key: ChainKey, behind: LakeObject | None = None
+) -> AsyncIterator[tuple[LakeObject, list[lines.Line]]]:
+    """Each object of a chain with its lines, in order; those behind `behind`, if that was audited before. ContinuityError at the first that
+    does not follow, or is not what it says it is: another hash, another number of rows, an offset outside its range or out of order."""
+    last, sha256, after = (-1, "", "") if behind is None else (behind.last_offset, behind.sha256, behind.object)
+    while page := await store.names(chain.folder(key), after=after):
+        for name in page:
+            stat = await store.stat(name)
+            if stat is None:
+                raise ContinuityError(f"lake object {name} was listed and then gone")
+            found = chain.parse_metadata(name, stat)
+            if not chain.follows(found, last, sha256):
+                raise ContinuityError(f"lake object {name} follows {found.previous_last_offset}, not {last}")
+            yield found, verified_lines(found, await store.get(name))
+            last, sha256, after = found.last_offset, found.sha256, name
+
+
+def verified_lines(found: LakeObject, body: bytes) -> list[lines.Line]:
+    """The lines of an object's content. ContinuityError if it is not what the object says it is."""
+    if digest(body) != found.sha256:
+        raise ContinuityError(f"lake object {found.object} is not the one that was written: its hash differs")
+    rows = [lines.read(line) for line in split(body)]
+    offsets = [row.offset for row in rows]
+    if (
+        len(rows) != found.rows
+        or offsets != sorted(set(offsets))
+        or (offsets[0], offsets[-1]) != (found.first_offset, found.last_offset)
+        or {(row.topic, row.partition) for row in rows} != {(found.topic, found.partition)}
+    ):
+        raise ContinuityError(f"lake object {found.object} has other records than it says")
+    return rows

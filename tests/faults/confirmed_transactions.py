@@ -1,0 +1,129 @@
+"""What PostgreSQL was told and has confirmed: for every committed transaction, how many rows of which table it changed, and which."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import psycopg
+
+from app.config.settings import PostgresSettings
+from app.local.simulator.writer import connect
+
+TableName = Literal["customers", "accounts", "transactions"]
+Op = Literal["c", "u", "d"]
+Changes = dict[tuple[TableName, Op], tuple[int, int]]
+"""(rows, sum of their primary keys) by table and kind of change."""
+Statement = tuple[str, Sequence[tuple[TableName, Op]], Sequence[Any]]
+"""SQL that answers one row with a count and a sum of keys for each of the changes it makes, and its parameters."""
+
+PATIENCE_S = 120.0
+RETRY_S = 0.1
+
+
+class ConfirmedTransactions:
+    """Committed transactions by id (the low 32 bits, as Debezium names them). Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[int, Changes] = {}
+        self.rows = 0
+        """Row changes confirmed so far."""
+        self.transactions = 0
+        self.rolled_back = 0
+
+    def confirm(self, xid: int, changes: Changes) -> None:
+        """PostgreSQL has said that this transaction is committed."""
+        with self._lock:
+            self._open[xid & 0xFFFFFFFF] = changes
+            self.transactions += 1
+            self.rows += sum(rows for rows, _ in changes.values())
+
+    def settle(self, captured: dict[int, Changes]) -> tuple[dict[int, Changes], dict[int, tuple[Changes, Changes]]]:
+        """Hold what was captured against what was confirmed, and forget what agrees, in both.
+
+        Answers what was confirmed and not captured at all, and (captured, confirmed) of what differs: `confirmed` is empty for a
+        transaction that was captured once already, or was never committed.
+        """
+        with self._lock:
+            for xid in [xid for xid, changes in captured.items() if self._open.get(xid) == changes]:
+                del captured[xid], self._open[xid]
+            missing = {xid: changes for xid, changes in self._open.items() if xid not in captured}
+            differing = {xid: (changes, self._open.get(xid, {})) for xid, changes in captured.items()}
+            return missing, differing
+
+
+class Writer:
+    """One connection that writes and keeps the ledger; after a lost connection it asks PostgreSQL what became of its transaction."""
+
+    def __init__(self, settings: PostgresSettings, ledger: ConfirmedTransactions, stopping: threading.Event) -> None:
+        self._settings, self._ledger, self._stopping = settings, ledger, stopping
+        self._connection: psycopg.Connection[Any] | None = None
+        self.reconnects = 0
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def transact(self, statements: Sequence[Statement], *, commit: bool = True) -> bool:
+        """Run these in one transaction, once, whatever happens to the connection; answers whether it is committed."""
+        deadline: float | None = None
+        while True:
+            xid: int | None = None
+            changes: Counter[tuple[TableName, Op]] = Counter()
+            sums: Counter[tuple[TableName, Op]] = Counter()
+            try:
+                connection = self._connected()
+                with connection.transaction(force_rollback=not commit):
+                    row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+                    assert row is not None
+                    xid = int(row[0])
+                    for sql, kinds, parameters in statements:
+                        found = connection.execute(sql.encode(), parameters).fetchone() or ()
+                        for position, kind in enumerate(kinds):
+                            changes[kind] += int(found[2 * position] or 0)
+                            sums[kind] += int(found[2 * position + 1] or 0)
+                committed = commit
+            except psycopg.OperationalError as error:
+                self.close()
+                clock = time.monotonic()
+                deadline = deadline or clock + PATIENCE_S
+                if clock > deadline:
+                    raise TimeoutError(f"PostgreSQL has been away for {PATIENCE_S} s: {error}") from error
+                if self._stopping.wait(RETRY_S) and xid is None:
+                    return False
+                if xid is None or not self._was_committed(xid, deadline):
+                    continue
+                committed = True
+            made = {kind: (rows, sums[kind]) for kind, rows in changes.items() if rows}
+            if committed and xid is not None and made:
+                self._ledger.confirm(xid, made)
+            elif not committed:
+                self._ledger.rolled_back += 1
+            return committed
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._settings)
+            self._connection.autocommit = True
+            self.reconnects += 1
+        return self._connection
+
+    def _was_committed(self, xid: int, deadline: float) -> bool:
+        """Ask until PostgreSQL is back and knows."""
+        while True:
+            try:
+                row = self._connected().execute("SELECT pg_xact_status(%s::text::xid8)", [xid]).fetchone()
+                if row is not None and row[0] in ("committed", "aborted"):
+                    return bool(row[0] == "committed")
+            except (
+                psycopg.errors.InvalidParameterValue
+            ):  # "in the future": PostgreSQL died before its log had anything of it
+                return False
+            except psycopg.OperationalError:
+                self.close()
+                if time.monotonic() > deadline:
+                    raise
+            threading.Event().wait(RETRY_S)

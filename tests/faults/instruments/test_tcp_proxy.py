@@ -1,0 +1,115 @@
+"""The wire does to real sockets what its names say, and counts it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.faults.instruments.tcp_proxy import HOST, TcpProxy
+from tests.support.machine.waiting import until
+
+CHUNK = b"x" * 1000
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[TcpProxy]:
+    """In front of a peer that answers everything with itself."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(echo, HOST, 0)
+    async with TcpProxy(server.sockets[0].getsockname()[1]) as made:
+        yield made
+    server.close()
+
+
+@pytest.fixture
+async def ends(wire: TcpProxy) -> AsyncIterator[Ends]:
+    reader, writer = await asyncio.open_connection(HOST, wire.port)
+    yield reader, writer
+    writer.close()
+
+
+async def ask(ends: Ends, question: bytes) -> bytes:
+    ends[1].write(question)
+    return await ends[0].readexactly(len(question))
+
+
+async def test_a_sound_wire_passes_everything_in_both_directions(wire: TcpProxy, ends: Ends) -> None:
+    assert await ask(ends, CHUNK * 5_000) == CHUNK * 5_000
+    ends[1].write_eof()
+    assert await ends[0].read() == b""
+    assert not wire.fired
+
+
+async def test_a_reset_is_an_rst_and_the_next_connection_is_sound(wire: TcpProxy, ends: Ends) -> None:
+    await ask(ends, b"hello")
+    assert await wire.reset() == 1
+    with pytest.raises(ConnectionResetError):
+        await ends[0].read(1)
+    again = await asyncio.open_connection(HOST, wire.port)
+    assert await ask(again, b"hello") == b"hello"
+    again[1].close()
+    assert wire.fired == {"reset": 1}
+
+
+async def test_a_black_hole_answers_nothing_and_delivers_late(wire: TcpProxy, ends: Ends) -> None:
+    await ask(ends, b"hello")
+    await wire.hold()
+    ends[1].write(b"late")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(ends[0].readexactly(4), 0.1)
+    assert wire.fired["held"] == 1
+    await wire.release()
+    assert await ends[0].readexactly(4) == b"late"
+
+
+async def test_a_client_that_leaves_a_black_hole_is_missed_only_afterwards(wire: TcpProxy) -> None:
+    _, writer = await asyncio.open_connection(HOST, wire.port)
+    await wire.hold()
+    writer.write(b"last words")
+    writer.transport.abort()
+    await asyncio.sleep(0.1)  # that nothing happens has no moment of its own
+    assert len(wire._links) == 1
+    await wire.release()
+    await until(lambda: not wire._links, timeout_s=5)
+
+
+async def test_a_delay_is_of_every_chunk_and_not_of_their_sum(wire: TcpProxy, ends: Ends) -> None:
+    await wire.delay(0.1)
+    clock = asyncio.get_running_loop().time
+    begin = clock()
+    assert await ask(ends, CHUNK * 1_000) == CHUNK * 1_000
+    assert 0.2 <= clock() - begin < 2.0
+    assert wire.fired["delayed"] >= 2
+
+
+async def test_a_cut_breaks_the_answer_off_behind_the_byte(wire: TcpProxy, ends: Ends) -> None:
+    await ask(ends, b"hello")
+    await wire.cut(7, 3)
+    ends[1].write(CHUNK)
+    assert await ends[0].readexactly(7) == CHUNK[:7]
+    with pytest.raises(ConnectionResetError):
+        await ends[0].read(1)
+    assert wire.fired == {"cut": 1}
+    again = await asyncio.open_connection(HOST, wire.port)
+    again[1].write(CHUNK)
+    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+        await again[0].readexactly(4)
+    again[1].close()
+
+
+async def test_a_peer_that_is_away_is_no_answer(wire: TcpProxy) -> None:
+    wire._peer = (HOST, 1)
+    reader, writer = await asyncio.open_connection(HOST, wire.port)
+    assert await reader.read() == b""
+    writer.close()

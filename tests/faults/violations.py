@@ -1,0 +1,22 @@
+"""What a verification found: how many records are lost, doubled, and states or contents wrong, and which."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+MAX_DETAILS: Final = 40
+
+
+@dataclass
+class Violations:
+    """Add to it what does not hold; `details` name topics, offsets, keys and transactions."""
+
+    lost: int = 0
+    doubled: int = 0
+    wrong: int = 0
+    details: list[str] = field(default_factory=list)
+
+    def add(self, detail: str, *, lost: int = 0, doubled: int = 0, wrong: int = 0) -> None:
+        """Something that does not hold."""
+        self.lost, self.doubled, self.wrong = self.lost + lost, self.doubled + doubled, self.wrong + wrong
+        if len(self.details) < MAX_DETAILS:
+            self.details.append(detail)
