@@ -9,9 +9,16 @@ WIDTH = 200
 
 
 def trace(
-    table: Annotated[str, typer.Option(help="dim_customer, dim_account, fct_transactions, fct_alerts, …, or a topic")],
+    table: Annotated[
+        str,
+        typer.Option(help="dim_customer, dim_account, fct_transactions, fct_alerts, …, any captured table, or a topic"),
+    ],
     key: Annotated[
-        str, typer.Option(help="key of the row; of a dimension also a version's id; of a topic partition/offset")
+        str,
+        typer.Option(
+            help="key of the row; of several columns as name=value,name=value or a JSON array; of a dimension also a version's id; of a "
+            "topic partition/offset"
+        ),
     ],
     version: Annotated[int | None, typer.Option(min=1, help="of a dimension: which version; unset: the newest")] = None,
     whole_chains: Annotated[

@@ -44,8 +44,8 @@
     coalesce(
         (
             {{ envelope }}:op::varchar = 't'
-            or ({{ envelope }}:op::varchar in ('r', 'c', 'u') and {{ integer(envelope ~ ':after:' ~ key) }} is not null)
-            or ({{ envelope }}:op::varchar = 'd' and {{ integer(envelope ~ ':before:' ~ key) }} is not null)
+            or ({{ envelope }}:op::varchar in ('r', 'c', 'u') and {{ key_is_whole(envelope ~ ':after', key) }})
+            or ({{ envelope }}:op::varchar = 'd' and {{ key_is_whole(envelope ~ ':before', key) }})
         )
         and {{ commit_us(envelope) }} between -62135596800000000 and 253402300799999999,
         false

@@ -1,5 +1,8 @@
-{#- The open and close records of an SCD2 topic, typed, one row a record. -#}
-{% macro version_records(landing, topic, key) -%}
+{#-
+    The open and close records of an SCD2 topic, typed, one row a record. `names` has the names in the warehouse of those columns of the
+    key that have another one in the source.
+-#}
+{% macro version_records(landing, topic, key, names={}) -%}
     with landed as (
         {{ landed_records(landing, topic) | indent(8) }}
     )
@@ -10,7 +13,9 @@
         recorded_at,
         record_value:op::varchar as operation,
         record_value:version_id::varchar as version_id,
-        {{ integer('record_value:key:' ~ key) }} as {{ key }},
+        {%- for column in key_columns(key) %}
+        {{ key_value('record_value:key', key, column) }} as {{ names.get(column, column) }},
+        {%- endfor %}
         {{ utc('record_value:valid_from') }} as valid_from,
         {{ utc('record_value:valid_to') }} as valid_to,
         record_value:reason::varchar as reason,

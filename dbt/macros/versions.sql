@@ -26,7 +26,7 @@
             closes.source_lsn as close_source_lsn,
             closes.source_tx_id as close_source_tx_id,
             row_number() over (
-                partition by opens.{{ key }} order by opens.record_partition, opens.record_offset
+                partition by {{ key_list(key, 'opens') }} order by opens.record_partition, opens.record_offset
             ) as version_number
         from opens
         left join closes
@@ -37,7 +37,7 @@
         joined.*,
         iff(version_number = 1, '0001-01-01'::timestamp_ntz, valid_from) as joins_from,
         coalesce(
-            lead(valid_from) over (partition by {{ key }} order by version_number), '9999-12-31'::timestamp_ntz
+            lead(valid_from) over (partition by {{ key_list(key) }} order by version_number), '9999-12-31'::timestamp_ntz
         ) as joins_to
     from joined
 {%- endmacro %}

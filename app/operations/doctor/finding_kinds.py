@@ -32,7 +32,13 @@ _ALL: Final = (
     FindingKind(
         "table-missing", "source", "error",
         "A captured table does not exist.",
-        "`bankstream provision source`.",
+        "`bankstream provision source`. A table that the bank has declared itself: make it, or take it out of the tables' file.",
+    ),
+    FindingKind(
+        "primary-key", "source", "error",
+        "A table's primary key is not the one that is declared: other columns, another order, or an integer where a "
+        "text is declared. Its changes become dead letters, or rows that are different are taken for one.",
+        "Correct `key` in the tables' file (BANKSTREAM_TABLES_FILE), or the table, before its changes are processed.",
     ),
     FindingKind(
         "replica-identity", "source", "error",
@@ -216,6 +222,13 @@ _ALL: Final = (
         "worker-absent", "kafka", "error",
         "No worker of a kind is in its consumer group.",
         "Start one. If it ends by itself, its last log line says why; exit code 73 is about the findings here.",
+    ),
+    FindingKind(
+        "topic-unread", "kafka", "warning",
+        "A topic has records, and the workers of a kind have not read one. For some seconds after the first record that is "
+        "so; if it stays, they were started before the table was declared, or with another tables' file.",
+        "Start the workers again, with the BANKSTREAM_TABLES_FILE that this command was given. Nothing is lost as long as Kafka keeps "
+        "the records.",
     ),
     FindingKind(
         "worker-behind", "kafka", "warning",

@@ -183,8 +183,8 @@ def _judge_position(
     return []
 
 
-def judge_group(kind: str, members: int, lag: int) -> list[Finding]:
-    """Whether workers of a kind are there, and keep up."""
+def judge_group(kind: str, members: int, lag: int, unread: Sequence[str] = ()) -> list[Finding]:
+    """Whether workers of a kind are there, know all topics, and keep up. `unread`: topics that have records of which none was read."""
     findings: list[Finding] = []
     if members == 0:
         findings.append(
@@ -195,6 +195,10 @@ def judge_group(kind: str, members: int, lag: int) -> list[Finding]:
                 f"bankstream worker {kind}; its log says why it ended, if it did",
             )
         )
+    else:
+        findings += [
+            Finding("topic-unread", topic, f"no {kind} worker has read any record of {topic}") for topic in unread
+        ]
     if lag > LAG_RECORDS:
         findings.append(Finding("worker-behind", kind, f"{kind} workers are {lag:,} records behind"))
     return findings
@@ -294,5 +298,7 @@ async def check_group(kafka: KafkaSettings, kind: str, group_id: str, topics: It
             for n in range(info.partitions)
         ]
         committed = await log.committed(group_id, tps)
-        end = await log.end(committed)
-    return judge_group(kind, members, sum(max(0, end[tp] - offset) for tp, offset in committed.items()))
+        end = await log.end(tps)
+    unread = {tp.topic for tp in tps if end[tp]} - {tp.topic for tp in committed}
+    lag = sum(max(0, end[tp] - offset) for tp, offset in committed.items())
+    return judge_group(kind, members, lag, sorted(unread))

@@ -1,8 +1,8 @@
 """PostgreSQL: tables, publication, privileges, slot and heartbeat, as the reader's account sees them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg
@@ -10,7 +10,9 @@ import psycopg
 from app.config.captured_tables import OWN_TABLES
 from app.config.settings import SourceSettings
 from app.config.topics import Catalogue
+from app.domain.captured import CapturedTable, KeyType
 from app.operations.doctor.findings import Finding
+from app.operations.provision.catalogue import shown, source_tables
 from app.operations.provision.migrations import Migration, shipped
 from app.operations.provision.source import HEARTBEAT, PUBLICATION
 from app.postgres import as_reader, lsn_text
@@ -39,6 +41,8 @@ class Tables:
     """Published tables with a row filter or fewer columns than they have."""
     migrations: Mapping[int, str] | None = None
     """Version and checksum of what was applied; None: there is no ledger of them."""
+    keys: Mapping[str, Mapping[str, KeyType]] = field(default_factory=dict)
+    """Primary keys of the captured tables that exist, as a declaration would have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +86,13 @@ def reading(settings: SourceSettings) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-def tables(connection: psycopg.Connection[Any], captured: Iterable[str]) -> Tables:
+def tables(connection: psycopg.Connection[Any], captured: Iterable[CapturedTable]) -> Tables:
     """Ask for what `judge_tables` needs."""
+    names = [table.name for table in captured]
     (level,) = _row(connection, "SHOW wal_level")
     identities = connection.execute(
         "SELECT relname, relreplident::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s)",
-        [[*captured, HEARTBEAT]],
+        [[*names, HEARTBEAT]],
     ).fetchall()
     publication = connection.execute(
         "SELECT pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_publication WHERE pubname = %s", [PUBLICATION]
@@ -108,19 +113,29 @@ def tables(connection: psycopg.Connection[Any], captured: Iterable[str]) -> Tabl
         operations=frozenset(name for name, on in zip(OPERATIONS, publication or (), strict=False) if on),
         filtered=frozenset(name for name, hidden in published if hidden),
         migrations=migrations,
+        keys={name: table.key for name, table in source_tables(connection, names).items()},
     )
 
 
-def judge_tables(found: Tables, captured: Iterable[str], migrations: Iterable[Migration]) -> list[Finding]:
+def judge_tables(found: Tables, captured: Sequence[CapturedTable], migrations: Iterable[Migration]) -> list[Finding]:
     """What is wrong with what capture rests on."""
-    captured = list(captured)
+    names = [table.name for table in captured]
     findings: list[Finding] = []
     if found.wal_level != "logical":
         findings.append(Finding("source-wal-level", "PostgreSQL", f"wal_level is {found.wal_level}"))
     findings += [
         Finding("table-missing", table, f"table {table} does not exist")
-        for table in (*captured, HEARTBEAT)
+        for table in (*names, HEARTBEAT)
         if table not in found.identities
+    ]
+    findings += [
+        Finding(
+            "primary-key",
+            table.name,
+            f"{table.name} is declared with key = {shown(table.key)}, its primary key is {shown(found.keys[table.name])}",
+        )
+        for table in captured
+        if table.name in found.keys and [*found.keys[table.name].items()] != [*table.key.items()]
     ]
     findings += [
         Finding(
@@ -129,11 +144,11 @@ def judge_tables(found: Tables, captured: Iterable[str], migrations: Iterable[Mi
             f"the replica identity of {table} is {found.identities[table]!r}, not 'f' (full)",
             f"ALTER TABLE {table} REPLICA IDENTITY FULL; changes made meanwhile stay incomplete: bankstream reconcile shows what differs",
         )
-        for table in captured
+        for table in names
         if found.identities.get(table, "f") != "f"
     ]
     findings += _judge_migrations(found.migrations, migrations)
-    findings += _judge_publication(found, frozenset((*captured, HEARTBEAT)))
+    findings += _judge_publication(found, frozenset((*names, HEARTBEAT)))
     return findings
 
 
@@ -308,7 +323,7 @@ def judge_streaming(found: Streaming, slot_name: str) -> list[Finding]:
 
 def check_tables(settings: SourceSettings, catalogue: Catalogue) -> list[Finding]:
     """Tables, publication, migrations."""
-    captured = [table.name for table in catalogue.tables]
+    captured = catalogue.tables
     with reading(settings) as connection:
         return judge_tables(tables(connection, captured), captured, shipped())
 

@@ -34,6 +34,8 @@ HEARTBEAT: Final = "heartbeat"
 """Published beside the captured tables; its identity need not be full."""
 APPLICATION: Final = "bankstream provision"
 CONNECT_TIMEOUT_S: Final = 10
+GENERATED_COLUMNS_COUNT: Final = 180_000
+"""The first version of PostgreSQL in which a full replica identity has generated columns too."""
 
 Connection = psycopg.Connection[Any]
 
@@ -158,6 +160,7 @@ def _capture_declared(connection: Connection, settings: SourceSettings, declared
                 f"table {table.name} is declared as captured, but database {settings.dbname} has none in schema public that "
                 f"{settings.owner_user} can see. Make it, or take it out of the file that BANKSTREAM_TABLES_FILE names."
             )
+        _check_generated(connection, table.name)
         readers = sql.SQL(", ").join(map(sql.Identifier, (settings.replication_user, settings.reader_user)))
         published = connection.execute(
             "SELECT FROM pg_publication_tables WHERE pubname = %s AND schemaname = 'public' AND tablename = %s",
@@ -174,6 +177,25 @@ def _capture_declared(connection: Connection, settings: SourceSettings, declared
             raise SourceError(
                 f"{settings.owner_user} may not let table {table.name} be captured: {error.diag.message_primary}. It has to own it."
             ) from None
+
+
+def _check_generated(connection: Connection, table: str) -> None:
+    """PostgreSQL refuses UPDATE and DELETE of a published table whose replica identity has columns that are not published. Generated
+    columns are part of a full identity, and are published only on demand."""
+    if connection.info.server_version < GENERATED_COLUMNS_COUNT:
+        return
+    rows = connection.execute(
+        "SELECT a.attname FROM pg_attribute AS a, pg_publication AS p WHERE a.attrelid = to_regclass(%s) AND NOT a.attisdropped "
+        "AND p.pubname = %s AND a.attgenerated <> '' AND (a.attgenerated <> 's' OR p.pubgencols <> 's')",
+        [f"public.{table}", PUBLICATION],
+    ).fetchall()
+    if rows:
+        generated = ", ".join(name for (name,) in rows)
+        raise SourceError(
+            f"table {table} has the generated columns {generated}. While it is captured, PostgreSQL refuses every change of its rows. "
+            f"Publish them (ALTER PUBLICATION {PUBLICATION} SET (publish_generated_columns = stored); virtual ones cannot be), or take "
+            "the table out of the file that BANKSTREAM_TABLES_FILE names."
+        )
 
 
 def _check_capture(connection: Connection, captured_tables: Iterable[CapturedTable]) -> None:

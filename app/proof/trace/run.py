@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings, read
 from app.config.topics import read_catalogue
 from app.engine.dead_letters import DeadLetter
 from app.errors import BankstreamError, one_line
-from app.proof.trace import derivation, values
+from app.proof.trace import derivation, models, values
 from app.proof.trace.derivation import Derived, Opened
 from app.proof.trace.lake import LakeReader
 from app.proof.trace.log import KafkaReader
@@ -24,7 +24,6 @@ from sinks.reading import MissingObjectError, NamedRow
 from sinks.s3 import S3Store
 
 OnProgress = Callable[[str], None]
-MAX_BIGINT: Final = (1 << 63) - 1
 
 
 class TraceError(BankstreamError):
@@ -42,8 +41,8 @@ def trace(
 ) -> Trace:
     """Trace a row of a model, or a record of a landed topic (`table` is its name, `key` its partition/offset).
 
-    `key` is what the model's rows are named by; of a dimension also the id of a version, and `version` picks one by its number (unset:
-    the newest). `whole_chains` reads every object of the chains that were touched. What differs or is unreachable is in the result.
+    `key` names a row of the model (`Model.read_key`); of a dimension also the id of a version, and `version` picks one by its number
+    (unset: the newest). `whole_chains` reads every object of the chains that were touched. What differs or is unreachable is in the result.
     """
     return asyncio.run(_trace(environment, table, key, version, say, whole_chains=whole_chains))
 
@@ -52,9 +51,10 @@ async def _trace(
     environment: Mapping[str, str], table: str, key: str, version: int | None, say: OnProgress, *, whole_chains: bool
 ) -> Trace:
     began = time.monotonic()
-    landing = read_catalogue(environment).landing
-    if table not in MODELS and table not in landing:
-        raise TraceError(f"{table!r} cannot be traced. What can: {', '.join((*MODELS, *landing))}")
+    catalogue = read_catalogue(environment)
+    landing, traceable = catalogue.landing, models.traceable(catalogue.tables)
+    if table not in traceable and table not in landing:
+        raise TraceError(f"{table!r} cannot be traced. What can: {', '.join((*traceable, *landing))}")
     say("opening a session with the warehouse")
     tables: WarehouseTables | SinkError
     try:
@@ -71,7 +71,7 @@ async def _trace(
             elif isinstance(tables, SinkError):
                 raise TraceError(str(tables))
             else:
-                top = await _Rows(tables, way).trace(MODELS[table], key, version)
+                top = await _Rows(tables, way).trace(traceable[table], key, version)
             if whole_chains:
                 say("reading whole chains")
                 chains = [await whole_chain(store, chain) for chain in records.chains()]
@@ -163,25 +163,23 @@ class _Rows:
         return await self._recorded(model, row, checks)
 
     def _row(self, model: Model, key: str, version: int | None) -> tuple[NamedRow, list[Check]]:
-        column, value = model.key, self._value(model, key)
-        if isinstance(value, str) and model.version_key:
-            column = model.version_key
-        rows = self._rows(model, column, value)
+        rows = self._rows(model, self._named(model, key))
         if version is not None:
             rows = [row for row in rows if row.get("version_number") == version]
         if not rows:
             raise TraceError(
-                f"{model.relation} has no row with {column} {key}" + (f" and version {version}" if version else "")
+                f"{model.relation} has no row with {', '.join(self._named(model, key))} {key}"
+                + (f" and version {version}" if version else "")
             )
-        unique = model.version_key or model.key
-        twins = sum(row[unique] == rows[0][unique] for row in rows)
+        unique = [model.version_key] if model.version_key else model.columns
+        twins = sum(all(row[column] == rows[0][column] for column in unique) for row in rows)
         double = twins > 1 and model.relation != "GOLD.FCT_VELOCITY"
-        return rows[0], [differs(f"{twins} rows have {unique} {rows[0][unique]}")] if double else []
+        return rows[0], [differs(f"{twins} rows have {_place(rows[0], unique)}")] if double else []
 
-    def _rows(self, model: Model, column: str, value: object) -> list[NamedRow]:
-        """The rows of a model with this value, the newest first."""
+    def _rows(self, model: Model, key: Mapping[str, object]) -> list[NamedRow]:
+        """The rows of a model with these values, the newest first."""
         try:
-            return self._tables.model(model.relation, column, value, model.newest)
+            return self._tables.model(model.relation, key, model.newest)
         except MissingObjectError as error:
             raise TraceError(
                 f"{model.relation} cannot be read: {one_line(error)}. Build the models first: make dbt"
@@ -190,12 +188,14 @@ class _Rows:
             raise TraceError(f"{model.relation} cannot be read: {one_line(error)}") from None
 
     @staticmethod
-    def _value(model: Model, key: str) -> int | str:
-        if key.lstrip("-").isdecimal() and model.key_is_number and abs(int(key)) <= MAX_BIGINT:
-            return int(key)
-        if model.key_is_number and not model.version_key:
-            raise TraceError(f"{key!r} is no {model.key}: a whole number")
-        return key
+    def _named(model: Model, key: str) -> dict[str, int | str]:
+        """The columns and values that a key names: of a model of versions, what is no key is the id of one."""
+        try:
+            return dict(model.read_key(key))
+        except ValueError as error:
+            if model.version_key:
+                return {model.version_key: key}
+            raise TraceError(str(error)) from None
 
     async def _version(self, model: Model, row: NamedRow, checks: list[Check]) -> Step:
         version_id = str(row[model.version_key])
@@ -230,7 +230,7 @@ class _Rows:
                     **_lineage(record, "close_"),
                 }  # fmt: skip
         checks.append(_columns(row, expected))
-        name = f"{model.key} {row[model.key]}, version {row['version_number']}, {version_id}"
+        name = f"{_place(row, model.columns)}, version {row['version_number']}, {version_id}"
         return Step(model.relation, name, tuple(checks), tuple(steps))
 
     async def _changed(self, model: Model, row: NamedRow, checks: list[Check]) -> Step:
@@ -239,22 +239,24 @@ class _Rows:
         change, _ = self._way.decoded(position, await self._way.proven(position))
         if change is not None:
             image = change.after if change.after is not None else change.before
-            expected = values.plain(image or {}) | {"source_lsn": change.lsn, "source_tx_id": change.tx_id}
+            row_image = values.plain(image or {})
+            expected = {name: row_image[column] for column, name in model.named(row_image).items()}
+            expected |= {"source_lsn": change.lsn, "source_tx_id": change.tx_id}
             checks.append(_columns(row, expected))
         if model.relation == "GOLD.FCT_TRANSACTIONS":
             checks += [
                 await asyncio.to_thread(self._joined, row, MODELS[name]) for name in ("dim_account", "dim_customer")
             ]
-        return Step(model.relation, f"{model.key} {row[model.key]}", tuple(checks), (step,))
+        return Step(model.relation, _place(row, model.columns), tuple(checks), (step,))
 
     def _joined(self, row: NamedRow, dimension: Model) -> Check:
         """Whether the version that a fact was joined to is of its account or customer, and was the one of its instant."""
         version_id = row[dimension.version_key]
         if version_id is None:
             return noted(f"it was joined to no version of {dimension.relation}")
-        found = self._rows(dimension, dimension.version_key, version_id)
+        found = self._rows(dimension, {dimension.version_key: version_id})
         fits = len(found) == 1 and (
-            found[0][dimension.key] == row[dimension.key]
+            found[0][dimension.column] == row[dimension.column]
             and found[0]["joins_from"] <= row["booked_at"] < found[0]["joins_to"]
         )
         return judged(
@@ -274,7 +276,7 @@ class _Rows:
             if "windows" in whole:
                 rows = [
                     one
-                    for one in await asyncio.to_thread(self._rows, model, model.key, row[model.key])
+                    for one in await asyncio.to_thread(self._rows, model, {model.column: row[model.column]})
                     if (one["record_partition"], one["record_offset"]) == (position.partition, position.offset)
                 ]
                 names = sorted(one["window_name"] for one in rows)
@@ -286,7 +288,7 @@ class _Rows:
                     )
                 )
             checks += [_columns(one, expected | _window(whole, one)) for one in rows]
-        return Step(model.relation, f"{model.key} {row[model.key]}", tuple(checks), (step,))
+        return Step(model.relation, _place(row, model.columns), tuple(checks), (step,))
 
 
 def _columns(row: NamedRow, expected: Mapping[str, Any]) -> Check:
@@ -298,6 +300,10 @@ def _columns(row: NamedRow, expected: Mapping[str, Any]) -> Check:
         f"{compared} columns{of} say what they were made from",
         f"columns{of} that do not say what they were made from: {', '.join(wrong)}",
     )
+
+
+def _place(row: NamedRow, columns: Iterable[str]) -> str:
+    return ", ".join(f"{column} {row[column]}" for column in columns)
 
 
 def _lineage(record: Any, prefix: str) -> dict[str, Any]:

@@ -23,11 +23,12 @@ class WarehouseTables:
         """End the session."""
         self._reader.close()
 
-    def model(self, name: str, column: str, value: object, order: str) -> list[NamedRow]:
-        """The rows of a model with this value, in this order."""
+    def model(self, name: str, key: Mapping[str, object], order: str) -> list[NamedRow]:
+        """The rows of a model with these values, in this order."""
+        where = " AND ".join(f"{identifier(column)} = %s" for column in key)
         return self._reader.named_rows(
-            f"SELECT * FROM {identifier(self._database)}.{name} WHERE {identifier(column)} = %s ORDER BY {order}",  # noqa: S608
-            [value],
+            f"SELECT * FROM {identifier(self._database)}.{name} WHERE {where} ORDER BY {order}",  # noqa: S608
+            [*key.values()],
         )
 
     def landed(self, position: RecordPosition) -> list[str]:

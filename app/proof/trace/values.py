@@ -63,6 +63,8 @@ def column_equals(column: Any, value: Any) -> bool:
         return canonical.number(column) == canonical.number(value)
     if isinstance(value, dict | list):
         return same(parsed(column), value)
+    if isinstance(value, bool):
+        return str(column) == str(value).lower()
     return str(column) == str(value)
 
 

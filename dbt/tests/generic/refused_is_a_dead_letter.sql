@@ -3,8 +3,9 @@
     among the dead letters: nothing is passed over in silence. Records younger than `settle_seconds` are not judged. `keys`
     has the key column of each topic. `wrapped`: only records that landed as base64 or as an object of their own, because JSON parsers
     differ over them. The streams may have taken those, so that is worth a warning and no more; without `wrapped`, only the others.
+    `letters` has the dead letters where the model is another one, such as the changes of the table.
 -#}
-{% test refused_is_a_dead_letter(model, keys, wrapped=false) %}
+{% test refused_is_a_dead_letter(model, keys, wrapped=false, letters=none) %}
     with opened as (
         select
             record:topic::varchar as record_topic,
@@ -37,7 +38,7 @@
 
     select passed_over.record_topic, passed_over.record_partition, passed_over.record_offset
     from passed_over
-    left join {{ model }} as letters
+    left join {{ letters or model }} as letters
         on
             passed_over.record_topic = letters.topic
             and passed_over.record_partition = letters.partition_number

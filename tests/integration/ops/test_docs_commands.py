@@ -42,6 +42,7 @@ NOT_RUN: Final = {
     "docs/FAULTS.md": {r"make faults.*": "takes hours; tests/faults runs one of them in `make test`"},
     "docs/PROOF.md": {
         r".*--key threshold:.*": "an alert of another bank; tests/integration/proof/test_trace.py traces alerts",
+        r".*--table loans .*": "a table of another bank; tests/integration/stack/test_declared_tables.py traces it",
         r"bankstream rebuild .*": "tests/integration/proof/test_rebuild.py does",
     },
     "docs/SNOWFLAKE.md": {

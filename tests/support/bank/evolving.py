@@ -1,10 +1,10 @@
-"""A bank with one table more than the code knows: a stack, and a streams worker to which the table is declared."""
+"""A bank with tables that the code does not know: a stack, and workers to which the tables are declared."""
 
 import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ Enough = Callable[[list[dict[str, Any]]], bool]
 
 @dataclass
 class Bank:
-    """A stack with a streams worker that knows one table more than the code does."""
+    """A stack with workers that know tables which the code does not."""
 
     stack: Stack
     workers: Workers
@@ -48,13 +48,17 @@ class Bank:
     def environment(self) -> dict[str, str]:
         return {**self.stack.environment(), "BANKSTREAM_TABLES_FILE": str(self.tables_file)}
 
-    def bankstream(self, *arguments: str) -> str:
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command, with the stack's settings."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BANKSTREAM_")}
-        done = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-m", "app.cli", *arguments], cwd=PROJECT, env={**kept, **self.environment},
             capture_output=True, text=True, check=False, timeout=150,
         )  # fmt: skip
+
+    def bankstream(self, *arguments: str) -> str:
+        """A command that ends well, and its output."""
+        done = self.run(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -78,20 +82,30 @@ class Bank:
 
 
 @contextmanager
-def evolving_bank(home: Path) -> Iterator[Bank]:
-    """With some rows that were there before the connector; one worker lives through everything."""
+def declared_bank(
+    home: Path, declared: str, *statements: str, parts: Iterable[Part], kinds: tuple[str, ...], steps: tuple[str, ...]
+) -> Iterator[Bank]:
+    """With tables that these statements make and fill before the connector starts, and one worker of each kind that lives through all."""
     tables_file = home / "captured.toml"
-    tables_file.write_text((PROJECT / "app/captured.toml").read_text(encoding="utf-8") + DECLARED, encoding="utf-8")
-    with (
-        private_stack(Part.POSTGRES, Part.KAFKA, Part.CONNECT, steps=(SOURCE,)) as stack,
-        Workers(stack.environment(), home) as workers,
-    ):
+    tables_file.write_text((PROJECT / "app/captured.toml").read_text(encoding="utf-8") + declared, encoding="utf-8")
+    with private_stack(*parts, steps=(SOURCE,)) as stack, Workers(stack.environment(), home) as workers:
         running = Bank(stack, workers, tables_file)
-        running.execute(*CARDS.split(";"))
-        for part in ("source", "topics", "connector"):
-            running.bankstream("provision", part)
-        workers.start("streams", BANKSTREAM_TABLES_FILE=str(tables_file), BANKSTREAM_ENGINE_PUNCTUATE_INTERVAL_MS="200")
+        running.execute(*statements)
+        for step in steps:
+            running.bankstream("provision", step)
+        for kind in kinds:
+            workers.start(kind, BANKSTREAM_TABLES_FILE=str(tables_file), BANKSTREAM_ENGINE_PUNCTUATE_INTERVAL_MS="200")
+        yield running
+        assert workers.started == len(kinds), "one worker of each kind lived through everything"
+
+
+@contextmanager
+def evolving_bank(home: Path) -> Iterator[Bank]:
+    """With some rows that were there before the connector, and a streams worker alone."""
+    with declared_bank(
+        home, DECLARED, *CARDS.split(";"), parts=(Part.POSTGRES, Part.KAFKA, Part.CONNECT), kinds=("streams",),
+        steps=("source", "topics", "connector"),
+    ) as running:  # fmt: skip
         running.versions("cards", lambda found: len(found) >= 4)
         running.versions("customers", lambda found: len(found) >= 3)
         yield running
-        assert workers.started == 1, "one worker lived through everything"

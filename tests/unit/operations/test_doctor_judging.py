@@ -1,5 +1,6 @@
 """What doctor makes of facts: each wrong fact is one finding, of the right kind, about the right thing; sound facts are none."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -9,6 +10,7 @@ from aiokafka import TopicPartition
 from rich.console import Console
 
 from app.config.settings import EngineSettings, KafkaSettings, SourceSettings
+from app.domain.captured import CapturedTable, KeyType
 from app.engine.continuity import TopicChange, expired, topic_recreated
 from app.engine.partition_group import POSITIONS
 from app.engine.positions import Position, decode, encode
@@ -32,7 +34,12 @@ from sinks.relations import LEDGER
 from tests.support.catalogue import CATALOGUE
 from tests.support.paths import PROJECT
 
-CAPTURED = ("accounts", "customers", "transactions")
+LOANS = CapturedTable("loans", {"branch": "text", "number": "integer"})
+DECLARED = (*CATALOGUE.tables, LOANS)
+OTHER_KEYS: tuple[Mapping[str, KeyType], ...] = (
+    {}, {"branch": "text"}, {"number": "integer", "branch": "text"}, {"branch": "text", "number": "text"},
+)  # fmt: skip
+CAPTURED = tuple(table.name for table in DECLARED)
 OLD, NEW = UUID(int=1), UUID(int=2)
 
 
@@ -44,7 +51,8 @@ def codes(findings: list[Finding]) -> list[tuple[str, str]]:
 
 TABLES = source.Tables(
     wal_level="logical",
-    identities={"accounts": "f", "customers": "f", "transactions": "f", "heartbeat": "d"},
+    identities={**dict.fromkeys(CAPTURED, "f"), "heartbeat": "d"},
+    keys={table.name: table.key for table in DECLARED},
     published=frozenset({*CAPTURED, "heartbeat"}),
     migrations={migration.version: migration.sha256 for migration in shipped()},
 )
@@ -56,9 +64,12 @@ TABLES = source.Tables(
         (TABLES, []),
         (replace(TABLES, wal_level="replica"), [("source-wal-level", "PostgreSQL")]),
         (
-            replace(TABLES, identities=dict.fromkeys((*CAPTURED[1:], "heartbeat"), "f")),
-            [("table-missing", "accounts")],
+            replace(TABLES, identities=dict.fromkeys((*CAPTURED[:-1], "heartbeat"), "f")),
+            [("table-missing", "loans")],
         ),
+        (replace(TABLES, identities={**TABLES.identities, "loans": "d"}), [("replica-identity", "loans")]),
+        *((replace(TABLES, keys={**TABLES.keys, "loans": key}), [("primary-key", "loans")]) for key in OTHER_KEYS),
+        (replace(TABLES, keys={**TABLES.keys, "accounts": {"id": "text"}}), [("primary-key", "accounts")]),
         (replace(TABLES, identities={**TABLES.identities, "accounts": "d"}), [("replica-identity", "accounts")]),
         (replace(TABLES, published=None), [("publication-missing", "bank")]),
         (replace(TABLES, published=frozenset(CAPTURED)), [("publication-tables", "bank")]),
@@ -71,7 +82,7 @@ TABLES = source.Tables(
     ],
 )
 def test_tables_and_publication(facts: source.Tables, found: list[tuple[str, str]]) -> None:
-    assert codes(source.judge_tables(facts, CAPTURED, shipped())) == found
+    assert codes(source.judge_tables(facts, DECLARED, shipped())) == found
 
 
 def test_roles_may_what_they_need_and_no_more() -> None:
@@ -229,6 +240,8 @@ def test_expired_records_are_named_by_their_offsets() -> None:
 
 def test_groups_without_members_or_far_behind() -> None:
     assert kafka.judge_group("lake", 1, 5) == []
+    assert codes(kafka.judge_group("lake", 1, 5, ["bank.public.loans"])) == [("topic-unread", "bank.public.loans")]
+    assert codes(kafka.judge_group("lake", 0, 5, ["bank.public.loans"])) == [("worker-absent", "lake")]
     assert [one.code for one in kafka.judge_group("lake", 0, 1 << 30)] == ["worker-absent", "worker-behind"]
 
 

@@ -110,7 +110,7 @@ def test_what_is_no_change_is_said_to_be_none(value: bytes | None) -> None:
     ("column", "value", "same"),
     [
         (Decimal("12.50"), "12.5", True), (Decimal("12.50"), "12.51", False), (7, Decimal(7), True), (True, True, True),
-        (True, "true", False),
+        (True, "true", False), ("true", True, True), ("True", True, False), ("f", False, False), (float("nan"), "NaN", True),
         (None, None, True), (None, "", False), ("", None, False), (None, "infinity", True), ("a", "a", True), ("a", "A", False),
         (datetime(2026, 3, 2, 9, 0, 0, 500_000), "2026-03-02T09:00:00.500000Z", True),  # noqa: DTZ001 - as TIMESTAMP_NTZ comes
         (datetime(2026, 3, 2, 9, 0, 0, 500_001), "2026-03-02T09:00:00.500000Z", False),  # noqa: DTZ001

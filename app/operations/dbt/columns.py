@@ -1,0 +1,138 @@
+"""The column of the warehouse that a column of PostgreSQL becomes: its name, its type, and the SQL that reads it from a record."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from app.domain.captured import KeyType
+from sinks.sql import identifier
+
+MOST_DIGITS: Final = 38
+"""Snowflake's NUMBER has no more."""
+MONEY_SCALE, MONEY_DIGITS = 2, 18
+
+_POSITION: Final = frozenset({
+    "source_topic", "source_partition", "source_offset", "source_lsn", "source_tx_id", "committed_at", "recorded_at",
+})  # fmt: skip
+OF_CHANGES: Final = _POSITION | frozenset({
+    "operation", "ends_snapshot", "row_image", "highest_lsn_before", "taken_lsn", "ended_at", "truncated_lsn",
+})  # fmt: skip
+"""Columns that the models of changes and of current rows have, or make on the way, beside those of the table."""
+OF_VERSIONS: Final = _POSITION | frozenset({
+    "record_partition", "record_offset", "operation", "version_id", "valid_from", "valid_to", "reason", "changed", "attributes",
+})  # fmt: skip
+"""Columns of a model of version records, which has the table's key beside them."""
+
+RESERVED: Final = frozenset({
+    "all", "alter", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "between", "both", "by", "case", "cast",
+    "check", "collate", "column", "connect", "constraint", "create", "cross", "current", "current_catalog", "current_date",
+    "current_role", "current_schema", "current_time", "current_timestamp", "current_user", "default", "deferrable", "delete", "desc",
+    "describe", "distinct", "do", "drop", "else", "end", "except", "exists", "false", "fetch", "following", "for", "foreign", "from",
+    "full", "grant", "group", "having", "ilike", "in", "increment", "initially", "inner", "insert", "intersect", "into", "is", "isnull",
+    "join", "lambda", "lateral", "leading", "left", "like", "limit", "localtime", "localtimestamp", "minus", "natural", "not",
+    "notnull", "null", "of", "offset", "on", "only", "or", "order", "outer", "overlaps", "pivot", "pivot_longer", "pivot_wider",
+    "placing", "primary", "qualify", "references", "regexp", "returning", "revoke", "right", "rlike", "row", "rows", "sample", "select",
+    "session_user", "set", "show", "similar", "some", "start", "summarize", "symmetric", "table", "tablesample", "then", "to",
+    "trailing", "trigger", "true", "try_cast", "union", "unique", "unpivot", "update", "user", "using", "values", "variadic", "when",
+    "whenever", "where", "window", "with",
+})  # fmt: skip
+"""Words that Snowflake, or the local warehouse, does not take as the name of a column without quotes."""
+
+_INTEGERS: Final = frozenset({"smallint", "integer", "bigint", "oid"})
+_NUMERIC: Final = re.compile(r"numeric\((\d+),(-?\d+)\)", re.ASCII)
+_TIMESTAMP: Final = re.compile(r"timestamp(\(\d\))? with(out)? time zone", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class WarehouseType:
+    """`data_type` as the model's contract has it; `read` makes the SQL that reads the column at a path of a record."""
+
+    data_type: str
+    read: Callable[[str], str]
+
+
+def _macro(name: str) -> Callable[[str], str]:
+    return lambda path: f"{{{{ {name}('{path}') }}}}"
+
+
+def _cast(data_type: str) -> Callable[[str], str]:
+    return lambda path: f"try_cast({path}::varchar as {data_type})"
+
+
+INTEGER: Final = WarehouseType("number(38,0)", _macro("integer"))
+MONEY: Final = WarehouseType("number(18,2)", _macro("money"))
+DAY: Final = WarehouseType("date", _macro("day"))
+INSTANT: Final = WarehouseType("timestamp_ntz", _macro("utc"))
+TRUTH: Final = WarehouseType("boolean", _cast("boolean"))
+FLOAT: Final = WarehouseType("float", _cast("float"))
+TEXT: Final = WarehouseType("varchar", lambda path: f"{path}::varchar")
+
+
+def warehouse_type(source_type: str) -> WarehouseType:
+    """The type for one of PostgreSQL, as its `format_type` writes it. The text, exactly as it was sent, for all that has no type here:
+    text, varchar, char, uuid, json, jsonb, numeric without precision, arrays, enumerations and the rest.
+
+    >>> warehouse_type("numeric(9,6)").data_type, warehouse_type("numeric(18,2)") is MONEY, warehouse_type("jsonb") is TEXT
+    ('number(9,6)', True, True)
+    """
+    if source_type in _INTEGERS:
+        return INTEGER
+    if found := _NUMERIC.fullmatch(source_type):
+        return _number(int(found[1]), int(found[2]))
+    if source_type == "date":
+        return DAY
+    if _TIMESTAMP.fullmatch(source_type):
+        return INSTANT
+    if source_type in ("boolean", "bit(1)"):
+        return TRUTH
+    return FLOAT if source_type in ("double precision", "real") else TEXT
+
+
+def key_kind(source_type: str) -> KeyType:
+    """How the connector writes a key column of this type."""
+    return "integer" if source_type in _INTEGERS else "text"
+
+
+def warehouse_names(columns: Iterable[str], key: Iterable[str]) -> Mapping[str, str]:
+    """The names in the warehouse, by those in the source. A column has its own name, with an underscore behind it where that is a
+    word of SQL or the name of a column that the models have themselves. Those are missing whose name needs quotes, and those that
+    differ from another in capital letters alone: their values are in the landing tables only.
+
+    >>> dict(warehouse_names(["id", "order", "Since", "a b", "x", "X"], ["id"]))
+    {'id': 'id', 'order': 'order_', 'Since': 'Since'}
+    """
+    keys = frozenset(key)
+    names = {
+        column: name
+        for column in columns
+        if (name := _name(column, OF_CHANGES | OF_VERSIONS if column in keys else OF_CHANGES))
+    }
+    said = Counter(name.lower() for name in names.values())
+    return {column: name for column, name in names.items() if said[name.lower()] == 1}
+
+
+def path(parent: str, column: str) -> str:
+    """The path of a column in a record, quoted unless it is a plain name in small letters. ValueError for what is no plain name."""
+    plain = identifier(column) == column.lower() and column not in RESERVED
+    return f"{parent}:{column}" if plain else f'{parent}:"{column}"'
+
+
+def _name(column: str, taken: frozenset[str]) -> str:
+    try:
+        plain = identifier(column)
+    except ValueError:
+        return ""
+    return f"{plain}_" if column.lower() in RESERVED | taken else plain
+
+
+def _number(precision: int, scale: int) -> WarehouseType:
+    if scale == MONEY_SCALE and precision <= MONEY_DIGITS:
+        return MONEY
+    if scale < 0:  # rounded to tens, hundreds, …
+        precision, scale = precision - scale, 0
+    precision = max(precision, scale)
+    if precision > MOST_DIGITS:
+        return TEXT
+    return WarehouseType(f"number({precision},{scale})", _cast(f"number({precision}, {scale})"))
