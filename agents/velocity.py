@@ -13,10 +13,10 @@ from agents import metrics, truncations
 from app.config.topics import ALERTS, VELOCITY
 from app.domain.events import Event
 from app.domain.records import TableCommand, TransactionRecord, VelocityRecord, encode, plain_id
-from app.domain.rules import RuleSet
+from app.domain.rules.rule import RuleSet
+from app.domain.rules.verdicts import Outcome
 from app.domain.screening import Screening, TransactionChange, evaluate_rules, fired_marker, is_truncated, screen
 from app.domain.velocity import CustomerHistory, History
-from app.domain.verdicts import Outcome
 from app.engine.partition_group import RecordHandler
 from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError
@@ -53,7 +53,7 @@ class _Logic:
 
     def __init__(self, rules: RuleSet, cached_events: int) -> None:
         self._rules, self._cached_events = rules, cached_events
-        self._counts, self._quiet = metrics.RULES.counts, metrics.RULES.together(rules.quiet)
+        self._counts, self._quiet = metrics.RULES.counts, metrics.RULES.together(rules.none_fired)
 
     def apply(self, record: InputRecord, unit: UnitOfWork) -> None:
         """Implements `RecordHandler`."""

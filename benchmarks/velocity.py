@@ -18,7 +18,7 @@ from agents import velocity
 from app.config.rules_file import load_rules
 from app.config.topics import DEAD_LETTERS, TRANSACTIONS
 from app.domain.records import TransactionRecord, VelocityRecord, encode, key_bytes
-from app.domain.rules import RuleSet
+from app.domain.rules.rule import RuleSet
 from app.domain.screening import TransactionChange, screen
 from app.domain.velocity import History
 from app.engine.memory import MemoryPartition

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from app.config.toml_file import read_toml
-from app.domain.rule_file import RulesError, read_rules
-from app.domain.rules import RuleSet
+from app.domain.rules.fields import RulesError
+from app.domain.rules.rule import RuleSet
+from app.domain.rules.rule_file import read_rules
 
 
 def load_rules(path: Path | None) -> RuleSet:

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from app.domain.events import REMOVED, Event, event_of, instant_us
 from app.domain.records import AlertRecord, Evidence, Source, TransactionRecord, VelocityRecord
-from app.domain.rules import Rule, RuleSet
+from app.domain.rules.rule import Rule, RuleSet
+from app.domain.rules.verdicts import INSUFFICIENT_HISTORY, Outcome, Verdict, score
 from app.domain.times import format_us, normalize
 from app.domain.velocity import RETENTION_US, CustomerHistory, History
-from app.domain.verdicts import INSUFFICIENT_HISTORY, Outcome, Verdict, score
 
 
 class Screening(msgspec.Struct):
@@ -170,12 +170,12 @@ def evaluate_rules(
         return
     assert result.velocity is not None
     windows, before = result.velocity.windows, kept.facts.fired
-    concerned = rules.concerned(kept, windows, history)
-    if not concerned and not before:
-        result.outcomes = rules.quiet
+    candidates = rules.candidates(kept, windows, history)
+    if not candidates and not before:
+        result.outcomes = rules.none_fired
         return
     asked = [rule for rule in rules.rules if rule.id not in before]
-    verdicts = {rule.id: rule.judge(kept, windows, history) for rule in concerned if rule.id not in before}
+    verdicts = {rule.id: rule.judge(kept, windows, history) for rule in candidates if rule.id not in before}
     result.outcomes = [(rule.id, verdicts[rule.id].outcome if rule.id in verdicts else "not_fired") for rule in asked]
     fired = [rule for rule in asked if rule.id in verdicts and verdicts[rule.id].outcome == "fired"]
     if fired:

@@ -15,7 +15,7 @@ import msgspec
 from app.domain import velocity
 from app.domain.events import ALL_AMOUNTS, AmountFilter, Event, Facts
 from app.domain.records import WINDOWS_US, Window
-from app.domain.rules import Prefilter, RuleSet
+from app.domain.rules.rule import Prefilter, RuleSet
 from app.domain.window_aggregates import Key
 from app.native.library import Library
 
@@ -66,7 +66,7 @@ def _selections(rules: RuleSet) -> list[AmountFilter]:
 
 
 def _concerns(rules: RuleSet) -> list[Prefilter]:
-    return [concern for rule in rules.rules for concern in rule.concerns]
+    return [concern for rule in rules.rules for concern in rule.prefilters]
 
 
 class _Scratch:

@@ -12,8 +12,9 @@ import msgspec
 from app.domain.events import event_of
 from app.domain.money import to_decimal
 from app.domain.records import TransactionRecord
-from app.domain.rule_file import KINDS, read_rules
-from app.domain.rules import RuleSet
+from app.domain.rules.kinds import KINDS
+from app.domain.rules.rule import RuleSet
+from app.domain.rules.rule_file import read_rules
 from app.domain.velocity import History
 from app.native.history import NativeHistory, Rules
 from app.native.velocity import CONCERNED, Screener
@@ -116,7 +117,7 @@ def test_no_prefilter_silences_a_rule_that_has_something_to_say() -> None:
                 continue
             outcomes = {rule.id: rule.judge(event, windows, history).outcome for rule in rules.rules}
             speaking = {rule for rule, outcome in outcomes.items() if outcome != "not_fired"}
-            asked = {rule.id for rule in rules.concerned(event, windows, history)}
+            asked = {rule.id for rule in rules.candidates(event, windows, history)}
             assert speaking <= asked, f"{where}: Python's prefilter silences {speaking - asked}"
             said.update((rule, outcomes[rule]) for rule in speaking)
             asked_in_vain += len(asked - speaking)

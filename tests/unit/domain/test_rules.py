@@ -10,8 +10,9 @@ import pytest
 
 from app.config.rules_file import load_rules
 from app.domain.records import AlertRecord, TransactionRecord
-from app.domain.rule_file import RulesError, read_rules
-from app.domain.rules import RuleSet
+from app.domain.rules.fields import RulesError
+from app.domain.rules.rule import RuleSet
+from app.domain.rules.rule_file import read_rules
 from app.domain.screening import Screening, TransactionChange, screen
 from app.domain.velocity import CustomerHistory, History
 from app.native.history import NativeHistory, Rules
@@ -309,7 +310,7 @@ def test_a_rule_of_ones_own_is_in_force() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "guess"}, r"rule 'big': kind = 'guess'; allowed: card_testing, velocity_count"),
+        ({"kind": "guess"}, r"rule 'big': kind = 'guess'; allowed: card_testing, large_amount"),
         ({"kind": None}, r"rule 'big': kind = None; allowed"),
         ({"id": None}, r"rule number 1: id is missing; allowed: lower-case letters"),
         ({"id": "Big One"}, r"id = 'Big One'; allowed: lower-case letters"),
@@ -388,4 +389,4 @@ def test_a_rules_file_of_ones_own_replaces_the_shipped_one(tmp_path: Path) -> No
 def test_the_shipped_rules_have_sentences_that_can_be_filled_in() -> None:
     assert {rule.id for rule in SHIPPED.rules} >= {"card_testing", "velocity_count", "large_amount"}
     for rule in SHIPPED.rules:
-        assert "{" not in rule.explanation.format(**dict.fromkeys(rule.words, "x"))
+        assert "{" not in rule.explanation.format(**dict.fromkeys(rule.placeholders, "x"))

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from app.domain.events import event_of
 from app.domain.records import TransactionRecord, VelocityRecord
-from app.domain.rules import RuleSet
+from app.domain.rules.rule import RuleSet
 from app.domain.screening import Screening, TransactionChange, screen
 from app.domain.velocity import RETENTION_US, CustomerHistory, History, half_even
 from app.native.history import NativeHistory, Rules

@@ -27,7 +27,9 @@ from app.domain.events import (
     Facts,
 )
 from app.domain.records import WINDOWS_US
-from app.domain.rules import RuleSet, Structuring, Threshold
+from app.domain.rules.kinds.structuring import Structuring
+from app.domain.rules.kinds.threshold import Threshold
+from app.domain.rules.rule import RuleSet
 from app.domain.velocity import History
 from app.domain.window_aggregates import AmountLookup
 from app.native.history import NativeHistory, Rules

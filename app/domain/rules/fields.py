@@ -1,4 +1,4 @@
-"""From a rules document (parsed TOML) to rules. Everything that is wrong with it is said at once: file, rule, field, what is allowed."""
+"""Reads the fields of one rule from rules.toml and collects everything that is wrong with them."""
 
 import re
 import string
@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
-from app.domain.events import AmountFilter
 from app.domain.money import to_minor
 from app.domain.records import WINDOWS_US
-from app.domain.rules import CardTesting, LargeAmount, Rule, RuleSet, Structuring, Threshold, VelocityCount
-from app.domain.verdicts import SEVERITIES
+from app.domain.rules.verdicts import SEVERITIES
 from app.errors import SettingsError
 
 MAX_SPAN_US: Final = WINDOWS_US["30d"]
@@ -124,96 +122,14 @@ class Fields:
         return value
 
 
-def read_rules(document: Mapping[str, Any], file: str) -> RuleSet:
-    """The rules of a document; `file` is its name, for messages. Raises RulesError."""
-    problems: list[str] = []
-    tables = document.get("rule", [])
-    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise RulesError(f"{file}: there are no rules; allowed: one [[rule]] table for each")
-    problems += [f"{name!r} is no part of it; allowed: [[rule]] tables" for name in document if name != "rule"]
-    rules: dict[str, Rule] = {}
-    for number, table in enumerate(tables, 1):
-        place = f"rule {table['id']!r}" if isinstance(table.get("id"), str) else f"rule number {number}"
-        kind = table.get("kind")
-        reader = KINDS.get(kind) if isinstance(kind, str) else None
-        if reader is None:
-            problems.append(f"{place}: kind = {kind!r}; allowed: {', '.join(KINDS)}")
-            continue
-        fields = Fields(table, place, problems)
-        rule = reader(fields)
-        fields.finish()
-        if rule.id in rules:
-            problems.append(f"{place}: id {rule.id!r} is used twice; allowed: each once")
-        rules[rule.id] = rule
-    if problems:
-        raise RulesError(f"{file}: {'; '.join(problems)}. Correct the file and start again.")
-    return RuleSet(tuple(rules.values()))
-
-
-def _common(fields: Fields, words: frozenset[str]) -> dict[str, Any]:
+def common_fields(fields: Fields, placeholders: frozenset[str]) -> dict[str, Any]:
+    """The fields that every kind of rule has: id, severity and explanation."""
     severity = fields.text("severity", ", ".join(SEVERITIES), lambda text: text in SEVERITIES)
     return {
         "id": fields.text("id", "lower-case letters, digits and _, at most 64, a letter first", _ID.fullmatch),
         "severity": severity,
-        "explanation": fields.sentence(words),
+        "explanation": fields.sentence(placeholders),
     }
-
-
-def _card_testing(fields: Fields) -> Rule:
-    probes = AmountFilter(fields.types(), at_most_minor=fields.amount("probe_at_most"))
-    rule = CardTesting(
-        **_common(fields, CardTesting.words),
-        probes=probes,
-        probe_count=fields.count("probe_count"),
-        probe_window_us=fields.span("probe_window"),
-        at_least_minor=fields.amount("at_least"),
-        window_us=fields.span("window"),
-    )
-    if rule.at_least_minor <= probes.at_most_minor:
-        fields.refuse("at_least", "an amount not above probe_at_most", "an amount above probe_at_most")
-    return rule
-
-
-def _velocity_count(fields: Fields) -> Rule:
-    return VelocityCount(**_common(fields, VelocityCount.words), limits=fields.limits("limits"))
-
-
-def _large_amount(fields: Fields) -> Rule:
-    return LargeAmount(
-        **_common(fields, LargeAmount.words),
-        own=AmountFilter(fields.types()),
-        factor=fields.factor("factor"),
-        at_least_minor=fields.amount("at_least"),
-        window_us=fields.span("window"),
-        minimum_history=fields.count("minimum_history"),
-    )
-
-
-def _threshold(fields: Fields) -> Rule:
-    amounts = AmountFilter(fields.types(), at_least_minor=fields.amount("at_least"))
-    return Threshold(**_common(fields, Threshold.words), amounts=amounts)
-
-
-def _structuring(fields: Fields) -> Rule:
-    band = AmountFilter(fields.types(), fields.amount("at_least"), fields.amount("below") - 1)
-    if band.at_most_minor < band.at_least_minor:
-        fields.refuse("below", "an amount not above at_least", "an amount above at_least")
-    return Structuring(
-        **_common(fields, Structuring.words),
-        band=band,
-        minimum_count=fields.count("minimum_count"),
-        window_us=fields.span("window"),
-    )
-
-
-KINDS: Final[dict[str, Callable[[Fields], Rule]]] = {
-    "card_testing": _card_testing,
-    "velocity_count": _velocity_count,
-    "large_amount": _large_amount,
-    "threshold": _threshold,
-    "structuring": _structuring,
-}
-"""What each kind of rule is read by."""
 
 
 def _span_us(text: str) -> int:

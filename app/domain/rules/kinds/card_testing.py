@@ -1,0 +1,102 @@
+"""Card testing: small payments that probe a stolen card, then a large one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from app.domain.events import AmountFilter, Event
+from app.domain.money import to_decimal
+from app.domain.records import Window
+from app.domain.rules.fields import Fields, common_fields
+from app.domain.rules.rule import (
+    AMOUNT_PLACEHOLDERS,
+    Prefilter,
+    Rule,
+    amount_placeholders,
+    has_type,
+)
+from app.domain.rules.verdicts import EVIDENCE_MAX, Condition, Severity, Verdict
+from app.domain.velocity import CustomerHistory
+
+
+@dataclass(frozen=True, slots=True)
+class CardTesting:
+    """Probes, then a large amount: `probe_count` amounts of at most `probe_at_most_minor` within `probe_window_us`, the last of them
+    less than `window_us` before an amount of at least `at_least_minor`. With one probe it is probe-then-big.
+    """
+
+    id: str
+    severity: Severity
+    explanation: str
+    probes: AmountFilter
+    probe_count: int
+    probe_window_us: int
+    at_least_minor: int
+    window_us: int
+
+    placeholders: ClassVar = AMOUNT_PLACEHOLDERS | {"probes", "probe_at_most"}
+
+    @property
+    def selections(self) -> tuple[AmountFilter, ...]:
+        """The probes."""
+        return (self.probes,)
+
+    @property
+    def prefilters(self) -> tuple[Prefilter, ...]:
+        """The large amount, not long after a probe."""
+        return (Prefilter(self.at_least_minor, after=self.probes, after_us=self.window_us),)
+
+    def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
+        """Fires on the large amount. Costs no more than the probes in the window, which are few unless it fires."""
+        del windows
+        facts = event.facts
+        amount = Condition("amount", facts.amount_minor, self.at_least_minor, is_amount=True)
+        if not amount.holds or not has_type(self.probes, event):
+            return Verdict("not_fired", (amount,), {})
+        probes = self._probes(event, history)
+        enough = Condition("probes", len(probes), self.probe_count)
+        if not enough.holds:
+            return Verdict("not_fired", (amount, enough), {})
+        return Verdict(
+            "fired",
+            (amount, enough),
+            {
+                **amount_placeholders(event),
+                "probes": str(len(probes)),
+                "probe_at_most": to_decimal(self.probes.at_most_minor),
+            },
+            probes[:EVIDENCE_MAX],
+        )
+
+    def _probes(self, event: Event, history: CustomerHistory) -> tuple[Event, ...]:
+        """The newest run of probes that is long enough, or else the longest; newest first."""
+        track = history.amounts(self.probes, event.facts.currency)
+        if track is None:
+            return ()
+        floor = history.floor_us
+        last, best = len(track) - 1, range(0)
+        earliest = max(event.time_us - self.window_us, floor)
+        while last >= 0 and (time_us := track.key(last)[0]) > earliest:
+            first = track.later(max(time_us - self.probe_window_us, floor), last + 1)
+            if last + 1 - first > len(best):
+                best = range(first, last + 1)
+            if len(best) >= self.probe_count:
+                break
+            last -= 1
+        return tuple(history.of_key(track.key(position)) for position in reversed(best))
+
+
+def read(fields: Fields) -> Rule:
+    """A rule of this kind from its fields in rules.toml."""
+    probes = AmountFilter(fields.types(), at_most_minor=fields.amount("probe_at_most"))
+    rule = CardTesting(
+        **common_fields(fields, CardTesting.placeholders),
+        probes=probes,
+        probe_count=fields.count("probe_count"),
+        probe_window_us=fields.span("probe_window"),
+        at_least_minor=fields.amount("at_least"),
+        window_us=fields.span("window"),
+    )
+    if rule.at_least_minor <= probes.at_most_minor:
+        fields.refuse("at_least", "an amount not above probe_at_most", "an amount above probe_at_most")
+    return rule

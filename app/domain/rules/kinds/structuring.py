@@ -1,0 +1,71 @@
+"""Structuring: several amounts kept just below a reporting threshold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from app.domain.events import AmountFilter, Event
+from app.domain.money import to_decimal
+from app.domain.records import Window
+from app.domain.rules.fields import Fields, common_fields
+from app.domain.rules.rule import (
+    AMOUNT_PLACEHOLDERS,
+    Prefilter,
+    Rule,
+    amount_placeholders,
+    latest_evidence,
+)
+from app.domain.rules.verdicts import Condition, Severity, Verdict
+from app.domain.velocity import CustomerHistory
+
+
+@dataclass(frozen=True, slots=True)
+class Structuring:
+    """Amounts kept just below a reporting threshold: at least `minimum_count` in the band within the window, this one among them."""
+
+    id: str
+    severity: Severity
+    explanation: str
+    band: AmountFilter
+    minimum_count: int
+    window_us: int
+
+    placeholders: ClassVar = AMOUNT_PLACEHOLDERS | {"count", "total"}
+
+    @property
+    def selections(self) -> tuple[AmountFilter, ...]:
+        """The band."""
+        return (self.band,)
+
+    @property
+    def prefilters(self) -> tuple[Prefilter, ...]:
+        """An amount that is not below the band."""
+        return (Prefilter(self.band.at_least_minor),)
+
+    def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
+        """Fires on every transaction in the band once there are enough."""
+        del windows
+        if not self.band.takes(event.facts):
+            return Verdict("not_fired", (), {})
+        track = history.amounts(self.band, event.facts.currency)
+        assert track is not None
+        first = track.later(history.after(self.window_us), len(track))
+        count = len(track) - first
+        enough = Condition("count in band", count, self.minimum_count)
+        if not enough.holds:
+            return Verdict("not_fired", (enough,), {})
+        words = {**amount_placeholders(event), "count": str(count), "total": to_decimal(track.total(first))}
+        return Verdict("fired", (enough,), words, latest_evidence(track, first, history))
+
+
+def read(fields: Fields) -> Rule:
+    """A rule of this kind from its fields in rules.toml."""
+    band = AmountFilter(fields.types(), fields.amount("at_least"), fields.amount("below") - 1)
+    if band.at_most_minor < band.at_least_minor:
+        fields.refuse("below", "an amount not above at_least", "an amount above at_least")
+    return Structuring(
+        **common_fields(fields, Structuring.placeholders),
+        band=band,
+        minimum_count=fields.count("minimum_count"),
+        window_us=fields.span("window"),
+    )
