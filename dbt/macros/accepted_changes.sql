@@ -20,12 +20,12 @@
         select
             happened.*,
             max(iff(operation = 'r', null, source_lsn)) over (
-                partition by {{ key_list(key) }}, source_partition
+                partition by {{ key }}, source_partition
                 order by source_offset
                 rows between unbounded preceding and 1 preceding
             ) as changed_before,
             max(source_lsn) over (
-                partition by {{ key_list(key) }}, source_partition
+                partition by {{ key }}, source_partition
                 order by source_offset
                 rows between unbounded preceding and 1 preceding
             ) as seen_before

@@ -3,6 +3,7 @@
     snapshot read, insert, update, delete and truncate. Tombstones and other messages change no row and are left out, and so is
     what cannot be read as a change of a row: `refused_is_a_dead_letter` sees to it that those are dead letters.
     `row_image` is the row after the change; for a delete, the row that went (replica identity is FULL, so it is whole).
+    `key`: the primary key, see `key_value`.
 -#}
 {% macro captured_changes(table, key) -%}
     with landed as (
@@ -44,10 +45,30 @@
     coalesce(
         (
             {{ envelope }}:op::varchar = 't'
-            or ({{ envelope }}:op::varchar in ('r', 'c', 'u') and {{ key_is_whole(envelope ~ ':after', key) }})
-            or ({{ envelope }}:op::varchar = 'd' and {{ key_is_whole(envelope ~ ':before', key) }})
+            or ({{ envelope }}:op::varchar in ('r', 'c', 'u') and {{ has_key(envelope ~ ':after', key) }})
+            or ({{ envelope }}:op::varchar = 'd' and {{ has_key(envelope ~ ':before', key) }})
         )
         and {{ commit_us(envelope) }} between -62135596800000000 and 253402300799999999,
         false
     )
+{%- endmacro %}
+
+{#- Whether a row has every column of its key. -#}
+{% macro has_key(row, key) -%}
+    {%- for column, type in ({key: 'integer'} if key is string else key).items() -%}
+        {{ ' and ' if not loop.first }}{{ key_value(row, column, type) }} is not null
+    {%- endfor -%}
+{%- endmacro %}
+
+{#-
+    A column of a row's key. A key is the name of its one column, which is an integer, or a mapping of its columns to "integer" or "text", as
+    captured.toml has it. An integer that is no whole number and a text that is no JSON string are NULL: the streams refuse both.
+-#}
+{% macro key_value(row, column, type='integer') -%}
+    {%- set path = row ~ ':"' ~ column | replace('"', '""') ~ '"' -%}
+    {%- if type == 'integer' -%}
+        {{ integer(path) }}
+    {%- else -%}
+        iff(to_json({{ path }}) like '"%', {{ path }}::varchar, null)
+    {%- endif -%}
 {%- endmacro %}

@@ -13,7 +13,6 @@
     transaction that was under way at the snapshot wrote below its lsn, and was recorded behind its last row.
 -#}
 {% macro current_rows(changes, key) -%}
-    {%- set key = key if key is string else key | join(', ') -%}
     with changes as (
         {{ not_refused(changes) | indent(8) }}
     ),

@@ -13,8 +13,8 @@
         recorded_at,
         record_value:op::varchar as operation,
         record_value:version_id::varchar as version_id,
-        {%- for column in key_columns(key) %}
-        {{ key_value('record_value:key', key, column) }} as {{ names.get(column, column) }},
+        {%- for column, type in ({key: 'integer'} if key is string else key).items() %}
+        {{ key_value('record_value:key', column, type) }} as {{ names.get(column, column) }},
         {%- endfor %}
         {{ utc('record_value:valid_from') }} as valid_from,
         {{ utc('record_value:valid_to') }} as valid_to,

@@ -96,7 +96,7 @@ def _version_records(silver: SilverTable, name: str) -> str:
     tests = [*_never_null([*head, *key, "valid_from", "reason", *LINEAGE]), *_unique_together(head[:2])]
     tests += _unique_together(["version_id", "operation"])
     tests += _test("loaded_completely", f"landing: {landing_name(silver.table)}", f"topic: {topic}")
-    tests += _test("closes_an_open_version", f"""key: {_listed(key) if len(key) > 1 else f'"{key[0]}"'}""")
+    tests += _test("closes_an_open_version", f'key: "{", ".join(key)}"')
     columns = list(_ours(*head, accepted=OPEN_OR_CLOSE))
     for column, kind in silver.table.key.items():
         data_type = INTEGER.data_type if kind == "integer" else TEXT.data_type

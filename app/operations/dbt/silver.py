@@ -122,11 +122,9 @@ def _changes(silver: SilverTable) -> str:
 
 
 def _current(silver: SilverTable, changes: str) -> str:
-    key = silver.key
-    shown = f"'{key[0]}'" if len(key) == 1 else f"[{', '.join(map(repr, key))}]"
     return lines(
         "with living as (",
-        f"    {{{{ current_rows(ref('{changes}'), {shown}) | indent(4) }}}}",
+        f"    {{{{ current_rows(ref('{changes}'), '{', '.join(silver.key)}') | indent(4) }}}}",
         ")",
         "",
         *_select([*(silver.names[column.name] for column in silver.columns), *LINEAGE]),

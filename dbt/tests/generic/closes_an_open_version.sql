@@ -1,10 +1,10 @@
 {#-
     Each close record names a version that was opened before it: for the same key, from the same instant, and not to before that. A version
-    is opened by its first open record; that there is no second is another test's (unique_together).
+    is opened by its first open record; that there is no second is another test's (unique_together). `key` is a column, or several with commas between.
 -#}
 {% test closes_an_open_version(model, key) %}
     with opens as (
-        select version_id, {{ key_list(key) }}, valid_from, record_partition, record_offset
+        select version_id, {{ key }}, valid_from, record_partition, record_offset
         from {{ model }}
         where operation = 'open'
         qualify row_number() over (partition by version_id order by record_partition, record_offset) = 1
@@ -12,7 +12,7 @@
 
     select
         closes.version_id,
-        {{ key_list(key, 'closes') }},
+        {{ columns_of('closes', key) }},
         closes.valid_from,
         closes.valid_to,
         opens.valid_from as opened_from
@@ -23,7 +23,7 @@
         closes.operation = 'close'
         and (
             opens.version_id is null
-            or not ({% for column in key_columns(key) %}opens.{{ column }} = closes.{{ column }}{{ ' and ' if not loop.last }}{% endfor %})
+            or not ({% for column in key.split(',') %}opens.{{ column | trim }} = closes.{{ column | trim }}{{ ' and ' if not loop.last }}{% endfor %})
             or opens.valid_from <> closes.valid_from
             or closes.valid_to is null
             or closes.valid_to < closes.valid_from

@@ -105,7 +105,7 @@ select
 from changes
 """
     )
-    assert "    {{ current_rows(ref('loans_changes'), ['branch', 'number']) | indent(4) }}\n" in made["loans"]
+    assert "    {{ current_rows(ref('loans_changes'), 'branch, number') | indent(4) }}\n" in made["loans"]
     assert made["loans_version_records"].endswith(
         "\n\n{{ version_records('scd2_loans', 'bank.scd2.loans', {'branch': 'text', 'number': 'integer'}) }}\n"
     )
@@ -127,7 +127,7 @@ def test_the_contract_of_a_declared_table() -> None:
         {"bank.public.loans": kinds}
     ] * 2
     records = made["loans_version_records"]
-    assert arguments_of(records, "closes_an_open_version") == [{"key": ["branch", "number"]}]
+    assert arguments_of(records, "closes_an_open_version") == [{"key": "branch, number"}]
     assert all(column["description"] and column["data_type"] for model in made.values() for column in model["columns"])
     source = yaml.safe_load(landing_source(LOANS))["sources"][0]
     assert (source["name"], source["tables"][0]["name"]) == ("bronze", "scd2_loans")
