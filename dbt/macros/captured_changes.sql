@@ -3,6 +3,7 @@
     snapshot read, insert, update, delete and truncate. Tombstones and other messages change no row and are left out, and so is
     what cannot be read as a change of a row: `refused_is_a_dead_letter` sees to it that those are dead letters.
     `row_image` is the row after the change; for a delete, the row that went (replica identity is FULL, so it is whole).
+    `key`: the primary key, see `key_value`.
 -#}
 {% macro captured_changes(table, key) -%}
     with landed as (
@@ -18,7 +19,7 @@
         record_topic as source_topic,
         record_partition as source_partition,
         record_offset as source_offset,
-        {{ integer('envelope:source:lsn') }} as source_lsn,
+        {{ log_position('envelope:source:lsn') }} as source_lsn,
         {{ integer('envelope:source:txId') }} as source_tx_id,
         to_timestamp_ntz({{ commit_us('envelope') }}, 6) as committed_at,
         recorded_at,
@@ -27,6 +28,11 @@
         iff(envelope:op::varchar = 'd', envelope:before, envelope:after) as row_image
     from opened
     where {{ is_row_change('envelope', key) }}
+{%- endmacro %}
+
+{#- A position in PostgreSQL's log. A negative one is none, here as in the streams. -#}
+{% macro log_position(path) -%}
+    iff({{ integer(path) }} >= 0, {{ integer(path) }}, null)
 {%- endmacro %}
 
 {#- Whether an envelope has the last row of a snapshot of its table. Never NULL. -#}
@@ -44,10 +50,26 @@
     coalesce(
         (
             {{ envelope }}:op::varchar = 't'
-            or ({{ envelope }}:op::varchar in ('r', 'c', 'u') and {{ integer(envelope ~ ':after:' ~ key) }} is not null)
-            or ({{ envelope }}:op::varchar = 'd' and {{ integer(envelope ~ ':before:' ~ key) }} is not null)
+            or ({{ envelope }}:op::varchar in ('r', 'c', 'u') and {{ has_key(envelope ~ ':after', key) }})
+            or ({{ envelope }}:op::varchar = 'd' and {{ has_key(envelope ~ ':before', key) }})
         )
         and {{ commit_us(envelope) }} between -62135596800000000 and 253402300799999999,
         false
     )
+{%- endmacro %}
+
+{#- Whether a row has every column of its key. -#}
+{% macro has_key(row, key) -%}
+    {%- for column, type in ({key: 'integer'} if key is string else key).items() -%}
+        {{ ' and ' if not loop.first }}{{ key_value(row, column, type) }} is not null
+    {%- endfor -%}
+{%- endmacro %}
+
+{#-
+    A column of a row's key. A key is the name of its one column, which is an integer, or a mapping of its columns to "integer" or "text", as
+    captured.toml has it.
+-#}
+{% macro key_value(row, column, type='integer') -%}
+    {%- set path = row ~ ':"' ~ column | replace('"', '""') ~ '"' -%}
+    {{ integer(path) if type == 'integer' else path ~ '::varchar' }}
 {%- endmacro %}
