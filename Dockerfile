@@ -20,6 +20,7 @@ COPY app app
 COPY agents agents
 COPY tables tables
 COPY sinks sinks
+COPY dbt/macros dbt/macros
 RUN /opt/build/bin/hatchling build --target wheel --directory /build/dist \
     && /opt/build/bin/uv pip install --python /opt/bankstream/bin/python --no-deps /build/dist/*.whl
 

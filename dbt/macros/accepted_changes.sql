@@ -10,6 +10,34 @@
     where refused.topic is null
 {%- endmacro %}
 
+{#- The position of the record that a dead letter is about. -#}
+{% macro refused_position(letter) -%}
+    {{ letter }}:topic::varchar as topic,
+    {{ integer(letter ~ ':partition') }} as partition_number,
+    {{ integer(letter ~ ':offset') }} as offset_number
+{%- endmacro %}
+
+{#-
+    The changes of rows, each with the highest lsn that stands before it in its partition: of the row's changes (`changed_before`), and of its
+    changes and snapshot reads (`seen_before`).
+-#}
+{% macro placed_changes(changes, key) -%}
+    select
+        happened.*,
+        max(iff(operation = 'r', null, source_lsn)) over (
+            partition by {{ key }}, source_partition
+            order by source_offset
+            rows between unbounded preceding and 1 preceding
+        ) as changed_before,
+        max(source_lsn) over (
+            partition by {{ key }}, source_partition
+            order by source_offset
+            rows between unbounded preceding and 1 preceding
+        ) as seen_before
+    from {{ changes }} as happened
+    where operation <> 't'
+{%- endmacro %}
+
 {#-
     The changes of rows that brought something new, each once. A change at or below a log position that was seen of the same row
     is a replay; a snapshot read carries the position of the snapshot, so it makes no change after it a replay.
@@ -17,25 +45,16 @@
 {% macro news(changes, key) -%}
     select *
     from (
-        select
-            happened.*,
-            max(iff(operation = 'r', null, source_lsn)) over (
-                partition by {{ key }}, source_partition
-                order by source_offset
-                rows between unbounded preceding and 1 preceding
-            ) as changed_before,
-            max(source_lsn) over (
-                partition by {{ key }}, source_partition
-                order by source_offset
-                rows between unbounded preceding and 1 preceding
-            ) as seen_before
-        from ({{ not_refused(changes) }}) as happened
-        where operation <> 't'
+        {{ placed_changes('(' ~ not_refused(changes) ~ ')', key) | indent(8) }}
     ) as placed
-    where
-        source_lsn is null
-        or iff(operation = 'r', seen_before, changed_before) is null
-        or source_lsn > iff(operation = 'r', seen_before, changed_before)
+    where {{ is_news() }}
+{%- endmacro %}
+
+{#- Whether a change of `placed_changes` is no replay. -#}
+{% macro is_news() -%}
+    source_lsn is null
+    or iff(operation = 'r', seen_before, changed_before) is null
+    or source_lsn > iff(operation = 'r', seen_before, changed_before)
 {%- endmacro %}
 
 {#- Columns whose change alone opens no version, as the streams have it (BANKSTREAM_UNTRACKED_COLUMNS). -#}

@@ -19,7 +19,7 @@
         record_topic as source_topic,
         record_partition as source_partition,
         record_offset as source_offset,
-        {{ integer('envelope:source:lsn') }} as source_lsn,
+        {{ log_position('envelope:source:lsn') }} as source_lsn,
         {{ integer('envelope:source:txId') }} as source_tx_id,
         to_timestamp_ntz({{ commit_us('envelope') }}, 6) as committed_at,
         recorded_at,
@@ -28,6 +28,11 @@
         iff(envelope:op::varchar = 'd', envelope:before, envelope:after) as row_image
     from opened
     where {{ is_row_change('envelope', key) }}
+{%- endmacro %}
+
+{#- A position in PostgreSQL's log. A negative one is none, here as in the streams. -#}
+{% macro log_position(path) -%}
+    iff({{ integer(path) }} >= 0, {{ integer(path) }}, null)
 {%- endmacro %}
 
 {#- Whether an envelope has the last row of a snapshot of its table. Never NULL. -#}

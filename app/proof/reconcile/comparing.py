@@ -6,11 +6,12 @@ from decimal import Context, Decimal, InvalidOperation
 from typing import Final
 
 from app.proof.reconcile.canonical import Value, encoded
-from app.proof.reconcile.report import MAX_DIFFERENCES, Difference, Sums, TableReport
+from app.proof.reconcile.keys import Order, reported, texts
+from app.proof.reconcile.report import MAX_DIFFERENCES, Difference, ReconcileError, Sums, TableReport
 from app.proof.reconcile.source import Column
 
 Row = tuple[Value, ...]
-Rows = Iterator[tuple[int, Row]]
+Rows = Iterator[tuple[Order, Row]]
 EXACT: Final = Context(prec=60)
 REPORT_EVERY: Final = 5_000
 
@@ -23,7 +24,7 @@ class _Side:
         self._digest = hashlib.sha256()
         self.count = 0
         self.sums = dict.fromkeys(money, Decimal())
-        self.key: int | None = None
+        self.key: Order | None = None
         self.row: Row = ()
         self.advance()
 
@@ -35,10 +36,13 @@ class _Side:
             self.key = None
             return
         if self.key is not None and key <= self.key:
-            raise AssertionError(f"rows must come in the order of their keys, each once: {key} after {self.key}")
+            raise ReconcileError(
+                f"rows must come in the order of their keys, each once: {reported(key)!r} came after {reported(self.key)!r}. Texts have to "
+                "be sorted by their bytes: see whether the warehouse's database or account has a DEFAULT_DDL_COLLATION"
+            )
         self.key = key
         self.count += 1
-        self._digest.update(encoded((str(key), *self.row)))
+        self._digest.update(encoded((*texts(key), *self.row)))
         for index in self._money:
             value = self.row[index]
             if value is not None:
@@ -65,16 +69,16 @@ def compare(
         found: Difference | None = None
         if right.key is None or (left.key is not None and left.key < right.key):
             assert left.key is not None
-            found = Difference(left.key, "missing")
+            found = Difference(reported(left.key), "missing")
             left.advance()
         elif left.key is None or right.key < left.key:
-            found = Difference(right.key, "extra")
+            found = Difference(reported(right.key), "extra")
             right.advance()
         else:
             if left.row != right.row:
                 pairs = zip(columns, left.row, right.row, strict=True)
                 names = tuple(column.name for column, ours, theirs in pairs if ours != theirs)
-                found = Difference(left.key, "different", names)
+                found = Difference(reported(left.key), "different", names)
             left.advance()
             right.advance()
         if found is not None:

@@ -16,10 +16,14 @@ class ReconcileError(BankstreamError):
     """The comparison could not be made: something does not answer, or the way from source to warehouse stands still."""
 
 
+Key = int | str | tuple[int | str, ...]
+"""A primary key. One integer column: the integer. One of another type: its text. Several columns: each of them, in their declared order."""
+
+
 class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
     """A key whose row is not the same on both sides. Column names only: a report may be read by people who may not see the values."""
 
-    key: int
+    key: Key
     kind: Literal["missing", "extra", "different"]
     """missing: the warehouse lacks the row; extra: the source has no such row."""
     columns: tuple[str, ...] = ()
@@ -68,6 +72,7 @@ class Report(msgspec.Struct, frozen=True):
 
     reconciled: bool
     tables: dict[str, TableReport]
+    """customers, accounts and transactions, then the other declared tables in the order of their declaration."""
     position: SnapshotPosition
     seconds: float
 
@@ -81,7 +86,8 @@ class Report(msgspec.Struct, frozen=True):
                     "extra": "is in the warehouse and not in the source",
                     "different": f"differs in {', '.join(difference.columns)}",
                 }[difference.kind]
-                found.append(f"{name} {difference.key} {what}")
+                key = msgspec.json.encode(difference.key).decode()  # a text may have any character
+                found.append(f"{name} {key} {what}")
             if table.more_differences:
                 found.append(f"{name}: {table.more_differences:,} more keys differ")
         return found

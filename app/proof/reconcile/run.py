@@ -1,74 +1,92 @@
-"""One reconciliation: the snapshot, the fence, and then table by table both sides' rows next to each other."""
+"""One reconciliation: the snapshot, the barrier, and then table by table both sides' rows next to each other."""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings, read
-from app.config.topics import read_catalogue
+from aiokafka import TopicPartition
+
+from app.config.captured_tables import OWN_TABLES
+from app.config.settings import CaptureSettings, KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings, read
+from app.config.topics import Catalogue, cdc_topic, read_catalogue
+from app.domain.captured import CapturedTable
 from app.proof.reconcile import barrier
 from app.proof.reconcile.comparing import compare
 from app.proof.reconcile.report import Report, SnapshotPosition
-from app.proof.reconcile.source import TABLES, SourceReader, opened
+from app.proof.reconcile.source import SourceReader, opened
 from app.proof.reconcile.warehouse import WarehouseReader
 
 TIMEOUT_S: Final = 120.0
+SHIPPED: Final = "app/captured.toml"
 
 OnProgress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """The tables to compare, in the order of the report, and the file that declares them."""
+
+    tables: tuple[CapturedTable, ...]
+    file: str
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, file: str) -> "Declaration":
+        """The bank's own tables first, then the others in the order of the file."""
+        return cls((*map(catalogue.table, OWN_TABLES), *catalogue.declared), file)
 
 
 def reconcile(
     environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, say: OnProgress = lambda _text: None
 ) -> Report:
-    """Compare all captured tables at one position, under load. `environment` has settings that go before the process's own.
+    """Compare all declared tables at one position, under load. `environment` has settings that go before the process's own.
 
     `say` is told what is being done. `timeout_s` is for the way from the source to the warehouse, not for the comparison. Raises
     ReconcileError or SinkError when no comparison can be made; differences are a result.
     """
     began = time.monotonic()
-    with opened(read(SourceSettings, environment)) as source:
-        topics = [topic.name for topic in read_catalogue(environment).cdc]
-        offsets = asyncio.run(_fence(environment, topics, timeout_s, say))
+    catalogue, file = read_catalogue(environment), str(read(CaptureSettings, environment).tables_file or SHIPPED)
+    declaration, topics = Declaration.of(catalogue, file), [topic.name for topic in catalogue.cdc]
+    kafka, origin = read(KafkaSettings, environment), read(SourceSettings, environment)
+    with opened(origin) as source:
+        offsets = asyncio.run(barrier.everything_committed(kafka, origin, topics, timeout_s=timeout_s, say=say))
         lake = read(S3Settings, environment)
         with contextlib.closing(WarehouseReader(read(SnowflakeSettings, environment), lake)) as warehouse:
-            ids = asyncio.run(barrier.topic_ids(read(KafkaSettings, environment), topics))
+            ids = asyncio.run(barrier.topic_ids(kafka, topics))
             barrier.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, say=say)
-            named = {f"{p.topic}/{p.partition}": offset for p, offset in sorted(offsets.items())}
-            return compare_tables(source, warehouse, named, began=began, say=say)
-
-
-async def _fence(
-    environment: Mapping[str, str], topics: Sequence[str], timeout_s: float, say: OnProgress
-) -> barrier.Offsets:
-    kafka, source = read(KafkaSettings, environment), read(SourceSettings, environment)
-    return await barrier.everything_committed(kafka, source, topics, timeout_s=timeout_s, say=say)
+            return compare_tables(declaration, source, warehouse, offsets, began=began, say=say)
 
 
 def compare_tables(
+    declaration: Declaration,
     source: SourceReader,
     warehouse: WarehouseReader,
-    offsets: dict[str, int],
+    offsets: barrier.Offsets,
     *,
     began: float,
     say: OnProgress = lambda _text: None,
 ) -> Report:
-    """The comparison alone, of what the landing tables hold now."""
+    """The comparison alone, of what the landing tables hold up to these offsets; without offsets, of all that they hold."""
     tables = {}
-    for table in TABLES:
-        say(f"comparing {table}")
-        columns = source.columns(table)
-        tables[table] = compare(
-            source.rows(table, columns),
-            warehouse.rows(table, columns, source.snapshot),
-            columns,
-            lambda rows, name=table: say(f"comparing {name}: {rows:,} rows"),  # type: ignore[misc]
+    for table in [source.table(declared, declaration.file) for declared in declaration.tables]:
+        say(f"comparing {table.name}")
+        tables[table.name] = compare(
+            source.rows(table),
+            warehouse.rows(table, source.snapshot, _of_topic(cdc_topic(table.declared).name, offsets)),
+            table.columns,
+            lambda rows, name=table.name: say(f"comparing {name}: {rows:,} rows"),  # type: ignore[misc]
         )
     snapshot = source.snapshot
+    named = {f"{p.topic}/{p.partition}": offset for p, offset in sorted(offsets.items())}
     return Report(
         reconciled=all(table.equal for table in tables.values()),
         tables=tables,
-        position=SnapshotPosition(snapshot.text, snapshot.taken_at, snapshot.lsn, offsets),
+        position=SnapshotPosition(snapshot.text, snapshot.taken_at, snapshot.lsn, named),
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+def _of_topic(topic: str, offsets: Mapping[TopicPartition, int]) -> dict[int, int] | None:
+    return {p.partition: offset for p, offset in offsets.items() if p.topic == topic} if offsets else None

@@ -1,4 +1,4 @@
-"""PostgreSQL's side: every row of the captured tables as one snapshot sees them, and what that snapshot sees of others."""
+"""PostgreSQL's side: every row of the declared tables as one snapshot sees them, and what that snapshot sees of others."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,17 +9,13 @@ import psycopg
 from psycopg import sql
 
 from app.config.settings import SourceSettings
+from app.domain.captured import CapturedTable
 from app.domain.times import format_us
 from app.postgres import as_reader
 from app.proof.reconcile.canonical import Convert, Value, converter
+from app.proof.reconcile.keys import INTEGERS, KeyColumn, Order, order_of
 from app.proof.reconcile.report import ReconcileError
 
-TABLES: Final[Mapping[str, str]] = {
-    "customers": "customer_id",
-    "accounts": "account_id",
-    "transactions": "transaction_id",
-}
-"""The captured tables of schema `public`, and the primary key of each."""
 CURSOR_ROWS: Final = 5_000
 CONNECT_TIMEOUT_S: Final = 10
 MONEY_SCALE: Final = 2
@@ -51,6 +47,20 @@ class Column:
     convert: Convert
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A declared table as the source has it. `key`: the columns of its primary key, in their declared order."""
+
+    declared: CapturedTable
+    columns: tuple[Column, ...]
+    key: tuple[KeyColumn, ...]
+
+    @property
+    def name(self) -> str:
+        """The table's name in the source."""
+        return self.declared.name
+
+
 class SourceReader:
     """An open REPEATABLE READ transaction: everything read through it is of the same instant."""
 
@@ -66,39 +76,70 @@ class SourceReader:
             str(text), int(xmax), tuple(map(int, filter(None, in_progress.split(",")))), int(taken_us), str(lsn)
         )
 
-    def columns(self, table: str) -> tuple[Column, ...]:
-        """The columns of a table in their order, generated ones left out (they are not captured)."""
-        rows = self._connection.execute(
-            "SELECT attname, format_type(atttypid, NULL), atttypmod FROM pg_attribute WHERE attrelid = to_regclass(%s) "
-            "AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
-            [f"public.{table}"],
+    def table(self, declared: CapturedTable, file: str) -> Table:
+        """The table with its columns, generated ones left out (they are not captured). `file` is the one that declares it.
+
+        ReconcileError when the source has no such table, or it has another primary key.
+        """
+        name = f"public.{declared.name}"
+        found = self._connection.execute(
+            "SELECT attname, format_type(CASE typtype WHEN 'd' THEN typbasetype ELSE atttypid END, NULL), "
+            "CASE typtype WHEN 'd' THEN typtypmod ELSE atttypmod END, attnum = ANY(indkey[0:indnkeyatts - 1]) "
+            "FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid "
+            "LEFT JOIN pg_index ON indrelid = attrelid AND indisprimary "
+            "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
+            [name],
         ).fetchall()
-        if not rows:
-            raise ReconcileError(f"PostgreSQL has no table public.{table}. Set it up: bankstream stack up")
-        return tuple(
-            Column(name, type_name, type_name == "numeric" and _scale(modifier) == MONEY_SCALE, converter(type_name))
-            for name, type_name, modifier in rows
+        if not found:
+            raise ReconcileError(
+                f"PostgreSQL has no table {name}, which {file} declares as [{declared.name}]. Make it (the bank's own: bankstream "
+                "stack up), or take it out of the file that BANKSTREAM_TABLES_FILE names."
+            )
+        key = {
+            column: "integer" if type_name in INTEGERS else "text" for column, type_name, _, in_key in found if in_key
+        }
+        if key != declared.key:
+            raise ReconcileError(
+                f"table {name} has {_key_text(key)} as its primary key, but {file} declares [{declared.name}] with "
+                f"{_key_text(declared.key)}. Correct the declaration and start the workers again, or give the table that key."
+            )
+        places = {
+            column: (place, type_name, _scale(modifier)) for place, (column, type_name, modifier, _) in enumerate(found)
+        }
+        return Table(
+            declared,
+            tuple(
+                Column(
+                    column, type_name, type_name == "numeric" and _scale(modifier) == MONEY_SCALE, converter(type_name)
+                )
+                for column, type_name, modifier, _ in found
+            ),
+            tuple(
+                KeyColumn(column, kind, type_name, scale, place)
+                for column, kind in declared.key.items()
+                for place, type_name, scale in (places[column],)
+            ),
         )
 
-    def rows(self, table: str, columns: tuple[Column, ...]) -> Iterator[tuple[int, tuple[Value, ...]]]:
+    def rows(self, table: Table) -> Iterator[tuple[Order, tuple[Value, ...]]]:
         """Every row with its key, in the order of the keys, a few thousand in memory at a time."""
-        key = TABLES[table]
-        texts = sql.SQL(", ").join(sql.SQL("kept.{}::text").format(sql.Identifier(column.name)) for column in columns)
-        query = sql.SQL("SELECT kept.{key}, {texts} FROM {table} AS kept ORDER BY kept.{key}").format(
-            key=sql.Identifier(key), texts=texts, table=sql.Identifier("public", table)
+        texts = sql.SQL(", ").join(
+            sql.SQL("kept.{}::text").format(sql.Identifier(column.name)) for column in table.columns
         )
-        converts = [column.convert for column in columns]
-        with self._connection.cursor(f"reconcile_{table}") as cursor:
+        query = sql.SQL("SELECT {texts} FROM {table} AS kept ORDER BY {order}").format(
+            texts=texts,
+            table=sql.Identifier("public", table.name),
+            order=sql.SQL(", ").join(column.source_order for column in table.key),
+        )
+        converts = [column.convert for column in table.columns]
+        with self._connection.cursor(f"reconcile_{table.name}"[:63]) as cursor:
             cursor.itersize = CURSOR_ROWS
             cursor.execute(query)
-            for found, *values in cursor:
-                yield (
-                    found,
-                    tuple(
-                        None if value is None else convert(value)
-                        for convert, value in zip(converts, values, strict=True)
-                    ),
+            for values in cursor:
+                row = tuple(
+                    None if value is None else convert(value) for convert, value in zip(converts, values, strict=True)
                 )
+                yield order_of(table.key, row), row
 
 
 @contextmanager
@@ -133,3 +174,8 @@ def _one(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:
 def _scale(modifier: int) -> int | None:
     """The scale of NUMERIC(p, s), which PostgreSQL keeps in the low bits of its type modifier."""
     return None if modifier < 0 else (((modifier - 4) & 0x7FF) ^ 1024) - 1024
+
+
+def _key_text(key: Mapping[str, str]) -> str:
+    """A key as captured.toml has it."""
+    return "{ " + ", ".join(f'{column} = "{kind}"' for column, kind in key.items()) + " }" if key else "no columns"

@@ -8,7 +8,7 @@ of the result asks for it.
 import asyncio
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ import zstandard
 
 from app.cdc.envelope import decode
 from app.config.settings import S3Settings
+from app.config.topics import cdc_topic
+from app.domain.captured import CapturedTable, KeyType
 from app.domain.changes import Row, RowChange
 from app.errors import PoisonRecordError
 from app.proof.reconcile.report import ReconcileError
@@ -33,10 +35,9 @@ Landed = tuple[int, int, int | None, str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class UnqueryableChanges:
-    """The changes of one table that were decoded here. `envelopes` are (partition, offset, Kafka's timestamp, JSON), as the query reads
-    them."""
+    """The changes of one table that were decoded here. `records` are JSON, as a landing table has it and the query reads it."""
 
-    envelopes: tuple[tuple[int, int, int | None, str], ...]
+    records: tuple[str, ...]
     images: dict[str, Row]
 
     def image(self, mark: str) -> dict[str, Any]:
@@ -44,19 +45,20 @@ class UnqueryableChanges:
         return {name: json.loads(bytes(raw), parse_int=str, parse_float=str) for name, raw in self.images[mark].items()}
 
 
-def decode_unqueryable(table: str, key: str, landed: Iterable[Landed], lake: S3Settings | None) -> UnqueryableChanges:
+def decode_unqueryable(table: CapturedTable, landed: Iterable[Landed], lake: S3Settings | None) -> UnqueryableChanges:
     """The changes among these records of a table's topic. What the streams refuse as poison is no change here either.
 
     ReconcileError when an object of a large record cannot be read.
     """
     rows = list(landed)
     large = _contents(sorted({name for *_, name in rows if name is not None}), lake)
-    envelopes: list[tuple[int, int, int | None, str]] = []
+    records: list[str] = []
+    topic = cdc_topic(table).name
     images: dict[str, Row] = {}
     for partition, offset, recorded_ms, wrapped, name in rows:
         value = large[name] if name is not None else None if wrapped is None else base64.b64decode(wrapped)
         try:
-            change = decode(value, (), table)
+            change = decode(value, (), table.name, table.encodings)
         except PoisonRecordError:
             continue
         if change is None:
@@ -65,25 +67,30 @@ def decode_unqueryable(table: str, key: str, landed: Iterable[Landed], lake: S3S
         image = change.before if change.operation == "d" else change.after
         if image is not None:
             images[mark] = image
-        envelopes.append((partition, offset, recorded_ms, _envelope(change, image, key, mark)))
-    return UnqueryableChanges(tuple(envelopes), images)
-
-
-def _envelope(change: RowChange, image: Row | None, key: str, mark: str) -> str:
-    """What the query has to know of a change."""
-    kept = None if image is None else {key: image.get(key, msgspec.Raw(b"null")), MARK: mark}
-    return msgspec.json.encode(
-        {
-            "op": change.operation,
-            "source": {
-                "lsn": change.lsn,
-                "txId": change.tx_id,
-                "ts_us": change.commit_us,
-                "snapshot": "last" if change.snapshot == "last_row" else None,
-            },
-            "before" if change.operation == "d" else "after": kept,
+        record = {
+            "topic": topic,
+            "partition": partition,
+            "offset": offset,
+            "ts": recorded_ms,
+            "value": _envelope(change, image, table.key, mark),
         }
-    ).decode()
+        records.append(msgspec.json.encode(record).decode())
+    return UnqueryableChanges(tuple(records), images)
+
+
+def _envelope(change: RowChange, image: Row | None, key: Mapping[str, KeyType], mark: str) -> dict[str, Any]:
+    """What the query has to know of a change."""
+    kept = None if image is None else {column: image[column] for column in key if column in image} | {MARK: mark}
+    return {
+        "op": change.operation,
+        "source": {
+            "lsn": change.lsn,
+            "txId": change.tx_id,
+            "ts_us": change.commit_us,
+            "snapshot": "last" if change.snapshot == "last_row" else None,
+        },
+        "before" if change.operation == "d" else "after": kept,
+    }
 
 
 def _contents(names: list[str], lake: S3Settings | None) -> dict[str, bytes | None]:

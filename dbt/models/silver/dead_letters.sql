@@ -5,9 +5,7 @@ with landed as (
 )
 
 select
-    record_value:topic::varchar as topic,
-    {{ integer('record_value:partition') }} as partition_number,
-    {{ integer('record_value:offset') }} as offset_number,
+    {{ refused_position('record_value') | indent(4) }},
     record_value:reason::varchar as reason,
     record_value:stage::varchar as stage,
     record_value:error::varchar as error,

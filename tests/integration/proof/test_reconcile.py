@@ -1,162 +1,32 @@
 """Reconcile finds every difference between PostgreSQL and the warehouse, and none where there is none, whatever happens meanwhile."""
 
-import contextlib
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import msgspec
-import psycopg
 import pytest
 import zstandard
-from psycopg.rows import dict_row
+from aiokafka import TopicPartition
 
-from app.config.settings import S3Settings, SnowflakeSettings, SourceSettings
+from app.config.settings import S3Settings, SourceSettings
+from app.domain.captured import CapturedTable
 from app.local.stack.part import Part
 from app.operations.provision.source import provision
 from app.proof.reconcile.report import Difference, ReconcileError, Report
-from app.proof.reconcile.run import compare_tables
-from app.proof.reconcile.source import TABLES, SourceReader, opened
-from app.proof.reconcile.warehouse import PAGE_ROWS, WarehouseReader
+from app.proof.reconcile.warehouse import PAGE_ROWS
 from sinks.lines import large_record_line
 from tests.support.bank.cdc import Record
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import drop_database
 from tests.support.machine.stack import StackPool, settings_of
-from tests.support.warehouse.landing import BUCKET, Landing, landing
+from tests.support.warehouse.landing import BUCKET, landing
+from tests.support.warehouse.reconciled_bank import Bank, Row
 
 pytestmark = pytest.mark.integration
-
-Row = dict[str, Any]
-MESSAGE_KEYS = {**TABLES, "transactions": "account_id"}
-
-
-def debezium(value: object) -> object:
-    """A value as the connector's JSON has it."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return value if value is None or isinstance(value, int) else str(value)
-
-
-class Bank:
-    """A database whose every change also lands in the warehouse, as if Debezium, Kafka, lake and loader had done it."""
-
-    def __init__(self, settings: SourceSettings, tables: Landing) -> None:
-        self.settings, self.tables = settings, tables
-        self.landed: list[Row] = []
-        self.connection = self.connect()
-        self.clock_ms = 0
-        """The time of the records that land next."""
-        self._lsn, self._offsets = 1_000, {}  # type: ignore[var-annotated]
-
-    def connect(self) -> psycopg.Connection[Row]:
-        """A session of the owner."""
-        found = self.settings
-        assert found.owner_password is not None
-        return psycopg.connect(
-            host=found.host, port=found.port, dbname=found.dbname, user=found.owner_user,
-            password=found.owner_password.get_secret_value(), row_factory=dict_row,
-        )  # fmt: skip
-
-    def change(
-        self, table: str, statement: str, *values: object, op: str = "c", connection: psycopg.Connection[Row] | None = None,
-        land: bool = True,
-    ) -> Row:  # fmt: skip
-        """One statement on one row, committed unless `connection` is given, and its change."""
-        session = connection or self.connection
-        row = session.execute(f"{statement} RETURNING *, pg_current_xact_id()::text AS xid".encode(), values).fetchone()
-        assert row is not None
-        if connection is None:
-            session.commit()
-        event = self.event(table, op, int(row.pop("xid")), row)
-        if land:
-            self.land(event)
-        return row
-
-    def event(self, table: str, op: str, xid: int, row: Row | None, **source: object) -> Row:
-        """A record of the raw changes' landing table."""
-        self._lsn += 8
-        plain = None if row is None else {name: debezium(value) for name, value in row.items()}
-        key = None if row is None else {MESSAGE_KEYS[table]: row[MESSAGE_KEYS[table]]}
-        partition = 0 if key is None else hash(tuple(key.values())) % 3
-        at = self._offsets.setdefault((table, partition), 0)
-        self._offsets[table, partition] += 1
-        origin = {"table": table, "lsn": self._lsn, "txId": xid % (1 << 32), "ts_us": time.time_ns() // 1_000, **source}
-        value = {
-            "op": op, "source": origin, "before": plain if op == "d" else None, "after": None if op in "dt" else plain
-        }  # fmt: skip
-        return {
-            "topic": f"bank.public.{table}",
-            "partition": partition,
-            "offset": at,
-            "ts": self.clock_ms,
-            "key": key,
-            "value": value,
-        }
-
-    def land(self, *events: Row) -> None:
-        """Append to the landing table."""
-        self.landed.extend(events)
-        self.tables.land({"CDC_EVENTS": events})
-
-    def customer(self, name: str = "Ada", **how: Any) -> int:
-        """A new customer's key."""
-        row = self.change(
-            "customers",
-            "INSERT INTO customers (name, email, date_of_birth, address_line, country_code) "
-            "VALUES (%s, NULL, '1815-12-10', '', 'GB')",
-            name,
-            **how,
-        )
-        return int(row["customer_id"])
-
-    def account(self, customer: int) -> int:
-        """A new account's key."""
-        row = self.change(
-            "accounts", "INSERT INTO accounts (customer_id, type, currency) VALUES (%s, 'checking', 'EUR')", customer
-        )
-        return int(row["account_id"])
-
-    def transaction(self, account: int, amount: str, **how: Any) -> int:
-        """A new transaction's key."""
-        row = self.change(
-            "transactions",
-            "INSERT INTO transactions (account_id, type, amount, currency, channel, country_code, latitude, merchant_category) "
-            "VALUES (%s, 'debit', %s, 'EUR', 'card', 'DE', 48.1, '5411')",
-            account,
-            amount,
-            **how,
-        )
-        return int(row["transaction_id"])
-
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[SourceReader]:
-        """The source at this instant."""
-        with opened(self.settings) as source:
-            yield source
-
-    def xid(self) -> int:
-        """The id of a transaction that has just committed."""
-        with self.connection.transaction():
-            found = self.connection.execute("SELECT pg_current_xact_id()::text AS xid").fetchone()
-        assert found is not None
-        self.connection.commit()
-        return int(found["xid"])
-
-    def compare(self, source: SourceReader, lake: S3Settings | None = None) -> Report:
-        """That snapshot with what has landed by now."""
-        found = settings_of(self.tables.environment, SnowflakeSettings)
-        with contextlib.closing(WarehouseReader(found, lake)) as warehouse:
-            return compare_tables(source, warehouse, {}, began=time.monotonic())
-
-    def reconcile(self) -> Report:
-        """Now with now."""
-        with self.snapshot() as source:
-            return self.compare(source)
 
 
 @pytest.fixture(scope="module")
@@ -408,3 +278,135 @@ def test_many_rows_are_read_page_by_page_and_many_differences_are_counted(bank: 
     assert not found.equal
     assert len(found.differences) + found.more_differences == 2 * PAGE_ROWS + 1
     assert len(found.differences) == 100
+
+
+def test_a_change_that_the_streams_refused_did_not_happen_in_the_warehouse(bank: Bank) -> None:
+    bank.change("customers", "UPDATE customers SET city = 'Oslo' WHERE customer_id = 1", op="u")
+    assert bank.reconcile().reconciled
+    refused = {name: bank.landed[-1][name] for name in ("topic", "partition", "offset")}
+    bank.tables.land({"DEAD_LETTERS": [bank.landed[-1] | {"topic": "bank.dead-letters", "value": refused}]})
+    assert differences(bank.reconcile()) == {"customers": (Difference(1, "different", ("city",)),)}
+
+
+def test_what_lies_behind_the_offsets_of_the_snapshot_does_not_count(bank: Bank) -> None:
+    """Rows that are read beside the stream name no transaction: only their position tells that they are of a later time."""
+    last: dict[TopicPartition, int] = {}
+    for event in bank.landed:
+        last[TopicPartition(event["topic"], event["partition"])] = event["offset"]
+    with bank.snapshot() as source:
+        row = bank.change("customers", "UPDATE customers SET city = 'Oslo' WHERE customer_id = 1", land=False)
+        bank.land(bank.event("customers", "r", 0, row, txId=None, snapshot="incremental"))
+        assert differences(bank.compare(source)) == {"customers": (Difference(1, "different", ("city",)),)}
+        report = bank.compare(source, offsets=last)
+    assert report.reconciled
+    assert report.position.offsets == {f"{p.topic}/{p.partition}": offset for p, offset in last.items()}
+
+
+def test_declared_tables_are_compared_in_the_order_of_any_key(bank: Bank) -> None:
+    """Both sides have to sort alike: texts by their bytes, numbers by their size, instants by their time."""
+    bank.declare()
+    branches = ["a", "B", "Ä", "ä", "a b", "a-b", "", "Zürich", "\U0001f3e6", "\uff5e", "a'b\"c%s\\"]
+    bank.insert("cards", *((number, branch, "10.50") for branch in branches for number in (10, 9, -1, 1 << 40)))
+    bank.insert("loans", *((uuid4(), f"{number}.25", None) for number in range(40)))
+    bank.insert(
+        "fees",
+        *(
+            (factor, day, f"2026-03-02 09:00:{second}+00", "x")
+            for factor in ("10", "9.5", "-1.25", "9.4999", "0")
+            for day in ("1815-12-10", "0999-01-01", "2026-03-02")
+            for second in ("07", "07.5", "07.123456", "08", "00")
+        ),
+    )
+    report = bank.reconcile()
+    assert report.lines() == []
+    assert list(report.tables) == ["customers", "accounts", "transactions", "cards", "loans", "fees"]
+    rows = {name: (table.source_rows, table.warehouse_rows) for name, table in report.tables.items()}
+    assert (rows["cards"], rows["loans"], rows["fees"]) == ((44, 44), (40, 40), (75, 75))
+    assert {name: sums.source for name, sums in report.tables["cards"].sums.items()} == {"card_limit": "462.00"}
+    assert {name: sums.warehouse for name, sums in report.tables["loans"].sums.items()} == {"principal": "790.00"}
+    assert report.tables["fees"].sums == {}
+
+
+def test_differences_of_declared_tables_are_named_by_their_keys(bank: Bank) -> None:
+    bank.declare()
+    loan = str(uuid4())
+    bank.insert("cards", (1, "Bern", "1.00"), (2, "Bern", "2.00"), (1, "\x1bUri", "3.00"))
+    bank.insert("loans", (loan, "5.00", "a"))
+    bank.insert("fees", ("1.5000", "2026-03-02", "2026-03-02 09:00:00.5+00", "x"))
+    bank.change("cards", "UPDATE cards SET card_limit = 2.01 WHERE number = 2", op="u", land=False)
+    bank.change("cards", "DELETE FROM cards WHERE branch <> 'Bern'", op="d", land=False)
+    bank.change("loans", "UPDATE loans SET note = 'b'", op="u", land=False)
+    bank.change("fees", "DELETE FROM fees", op="d", land=False)
+    report = bank.reconcile()
+    assert differences(report) == {
+        "cards": (Difference(("\x1bUri", 1), "extra"), Difference(("Bern", 2), "different", ("card_limit",))),
+        "loans": (Difference(loan, "different", ("note",)),),
+        "fees": (Difference(("1.5", "2026-03-02", "2026-03-02T09:00:00.5"), "extra"),),
+    }
+    assert report.lines() == [
+        'cards ["\\u001bUri",1] is in the warehouse and not in the source',
+        'cards ["Bern",2] differs in card_limit',
+        f'loans "{loan}" differs in note',
+        'fees ["1.5","2026-03-02","2026-03-02T09:00:00.5"] is in the warehouse and not in the source',
+    ]
+    found = msgspec.json.decode(msgspec.json.encode(report))["tables"]
+    assert [difference["key"] for difference in found["cards"]["differences"]] == [["\x1bUri", 1], ["Bern", 2]]
+    assert found["loans"]["differences"] == [{"key": loan, "kind": "different", "columns": ["note"]}]
+
+
+def test_rows_of_a_declared_table_are_deleted_and_moved_and_land_as_base64_like_all_others(bank: Bank) -> None:
+    bank.declare()
+    bank.insert("cards", (1, "Bern", "1.00"), (2, "Bern", "2.00"), (3, "Bern", "3.00"))
+    bank.change("cards", "DELETE FROM cards WHERE number = 1", op="d")
+    old = bank.change("cards", "UPDATE cards SET card_limit = 2.50 WHERE number = 2", op="u")
+    new = bank.change("cards", "UPDATE cards SET branch = 'Uri' WHERE number = 2", land=False)
+    bank.land(bank.event("cards", "d", bank.xid(), old), bank.event("cards", "c", bank.xid(), new))
+    row = bank.change("cards", "UPDATE cards SET card_limit = 3.50 WHERE number = 3", land=False)
+    bank.land(wrapped(event := bank.event("cards", "u", bank.xid(), row), msgspec.json.encode(event["value"])))
+    report = bank.reconcile()
+    assert report.lines() == []
+    assert (report.tables["cards"].source_rows, report.tables["cards"].sums["card_limit"].source) == (2, "6.00")
+
+
+def test_a_snapshot_that_leaves_rows_out_on_purpose_says_nothing_of_the_others(bank: Bank) -> None:
+    bank.declare()
+    bank.insert("loans", (uuid4(), "1.00", None), (uuid4(), "2.00", None))
+    row = bank.connection.execute("SELECT *, pg_current_xact_id()::text AS xid FROM loans LIMIT 1").fetchone()
+    assert row is not None
+    bank.connection.commit()
+    bank.clock_ms = 1_000
+    bank.land(bank.event("loans", "r", int(row.pop("xid")), row, lsn=90_000, snapshot="last"))
+    assert len(differences(bank.reconcile())["loans"]) == 1
+    tables = [replace(table, whole_snapshots=False) for table in bank.declaration.tables]
+    bank.declaration = replace(bank.declaration, tables=tuple(tables))
+    assert bank.reconcile().reconciled
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (
+            CapturedTable("leases", {"id": "integer"}),
+            r"no table public\.leases, which bank\.toml declares as \[leases\]\. Make it .* or take it out",
+        ),
+        (
+            CapturedTable("loans", {"id": "integer"}),
+            (
+                r'public\.loans has \{ loan_id = "text" \} as its primary key, but bank\.toml declares \[loans\] with '
+                r'\{ id = "integer" \}\. Correct the declaration'
+            ),
+        ),
+        (CapturedTable("loans", {"loan_id": "integer"}), r'has \{ loan_id = "text" \} as its primary key'),
+        (
+            CapturedTable("cards", {"branch": "text"}),
+            r'has \{ number = "integer", branch = "text" \} as its primary key',
+        ),
+    ],
+)
+def test_a_declaration_that_the_source_does_not_keep_is_an_error(
+    bank: Bank, declared: CapturedTable, message: str
+) -> None:
+    bank.declare()
+    bank.declaration = replace(bank.declaration, tables=(*bank.declaration.tables[:3], declared))
+    with pytest.raises(ReconcileError, match=message):
+        bank.reconcile()

@@ -121,8 +121,8 @@ def test_a_program_that_is_not_there_names_the_setting(environment: dict[str, st
         build(module("settings").Settings.read(environment))
 
 
-def report(*, reconciled: bool) -> dict[str, Any]:
-    difference = [] if reconciled else [{"key": 7, "kind": "missing"}]
+def report(*, reconciled: bool, key: object = 7) -> dict[str, Any]:
+    difference = [] if reconciled else [{"key": key, "kind": "missing"}]
     return {
         "reconciled": reconciled,
         "tables": {"customers": {"differences": difference, "more_differences": 0, "source_rows": 9}},
@@ -136,6 +136,10 @@ def test_equal_is_a_report_and_different_is_a_finding(environment: dict[str, str
     ]
     with pytest.raises(module("commands").FindingError, match="customers 7 missing"):
         reconcile(program(environment, "bankstream", f"print({json.dumps(report(reconciled=False))!r}); sys.exit(1)"))
+    composite = report(reconciled=False, key=["Zürich\x1b", 2])
+    with pytest.raises(module("commands").FindingError) as found:
+        reconcile(program(environment, "bankstream", f"print({json.dumps(composite)!r}); sys.exit(1)"))
+    assert 'customers ["Zürich\\u001b", 2] missing' in str(found.value)
     with pytest.raises(module("commands").CommandError, match="without a report"):
         reconcile(program(environment, "bankstream", "print('no connection'); sys.exit(1)"))
 

@@ -97,7 +97,8 @@ def _of_sources(sources: list[str], ignore: str) -> Iterator[str]:
     for source in sources:
         if not (PROJECT / source).exists():
             yield f"{source} is not there"
-        if not any(Path(source).match(pattern) for pattern in allowed):
+        above = (Path(source), *Path(source).parents)
+        if not any(path.match(pattern) for path in above for pattern in allowed):
             yield f"{source} is not in the build context"
 
 
@@ -154,6 +155,8 @@ def test_every_package_of_the_wheel_is_copied_and_what_builds_it() -> None:
         source for word, rest in instructions(DOCKERFILE.read_text()) if word == "COPY" for source in rest.split()[:-1]
     }
     assert {*packages["packages"], "hatch_build.py"} <= copied
+    links = [path for name in packages["packages"] for path in (PROJECT / name).rglob("*") if path.is_symlink()]
+    assert {str(link.resolve().relative_to(PROJECT)) for link in links} <= copied
 
 
 def test_all_stages_have_the_same_python() -> None:

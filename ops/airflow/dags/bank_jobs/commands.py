@@ -98,7 +98,8 @@ def reconcile(settings: Settings) -> Mapping[str, Any]:
 def _differences(tables: Mapping[str, Any]) -> Iterator[str]:
     for name, table in tables.items():
         for difference in table["differences"]:
-            yield f"{name} {difference['key']} {difference['kind']}"
+            key = json.dumps(difference["key"], ensure_ascii=False)  # an integer, a text, or a list of them
+            yield f"{name} {key} {difference['kind']}"
         if table["more_differences"]:
             yield f"{name}: {table['more_differences']} more keys"
 
