@@ -69,7 +69,7 @@ def test_a_pinned_port_in_use_is_an_error_before_anything_starts(tmp_path: Path)
 
 
 def test_one_port_cannot_be_pinned_for_two_parts() -> None:
-    with pytest.raises(PortInUseError, match=r"port 5000 of kafka is pinned for postgres too"):
+    with pytest.raises(PortInUseError, match=r"port 5000 of kafka is also pinned for postgres"):
         ports.choose(["postgres", "kafka"], {}, {"postgres": 5000, "kafka": 5000}, free=lambda _port: True)
 
 
