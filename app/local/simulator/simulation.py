@@ -81,7 +81,8 @@ class Simulation:
                 return self._run(planner)
         except psycopg.errors.UndefinedTable as error:
             raise SimulationError(
-                f"database {self._settings.dbname} has not the bank's schema: {error.diag.message_primary}. Run `bankstream provision source`."
+                f"database {self._settings.dbname} has not the bank's schema: {error.diag.message_primary}. "
+                "Run `bankstream provision source`."
             ) from None
         except psycopg.OperationalError as error:
             raise SimulationError(

@@ -202,9 +202,7 @@ def private_directory(path: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise HomeError(
-                f"{path} is not a directory of this user. Remove it, or choose a shorter BANKSTREAM_HOME."
-            )
+            raise HomeError(f"{path} is not a directory of this user. Remove it, or choose a shorter BANKSTREAM_HOME.")
         path.chmod(0o700)
 
 

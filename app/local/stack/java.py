@@ -20,7 +20,7 @@ from app.local.stack.part import Context
 FLAGS: Final = (
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",  # a stack runs for minutes; in the first ones the optimising compiler takes a third of two cores
-    "-XX:ReservedCodeCacheSize=128m",  # without that compiler the default is 48 MB; when it is nearly full, a full collection takes 50 to 270 ms
+    "-XX:ReservedCodeCacheSize=128m",  # instead of 48 MB: a nearly full cache causes full collections of 50 to 270 ms
     "--enable-native-access=ALL-UNNAMED",
     "-Djava.awt.headless=true",
 )

@@ -146,7 +146,7 @@ def test_a_file_in_the_place_of_the_home_is_an_error_that_names_it(tmp_path: Pat
 def test_data_without_its_secrets_is_an_error_and_is_not_given_new_ones(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.save_state(State(instance="0" * 16, kafka_cluster_id="x", parts=("postgres",)))
-    with pytest.raises(HomeError, match=r"secrets.json is gone.*stack down --wipe"):
+    with pytest.raises(HomeError, match=r"secrets.json with the passwords is missing.*stack down --wipe"):
         Stack(tmp_path, parts={Part.POSTGRES}, steps=()).up()
     assert home.load_secrets() is None
 

@@ -45,7 +45,9 @@ def timestamps(column: pa.Array | pa.ChunkedArray) -> pa.StructArray:
         "fraction": pc.round(pc.multiply(pc.subsecond(filled), 1_000_000_000)).cast(pa.int32()),
     }
     if column.type.tz:
-        parts["timezone"] = pa.array([1440] * len(column), type=pa.int32())  # UTC: Snowflake encodes an offset as minutes plus 1440
+        parts["timezone"] = pa.array(
+            [1440] * len(column), type=pa.int32()
+        )  # UTC: Snowflake encodes an offset as minutes plus 1440
     fields = [pa.field(name, values.type, nullable=False) for name, values in parts.items()]
     return pa.StructArray.from_arrays(list(parts.values()), fields=fields, mask=pc.is_null(column))
 
@@ -152,7 +154,9 @@ def drop_database(self: Any, statement: exp.Drop) -> None:
 
 _TABLES = info_schema.SQL_CREATE_INFORMATION_SCHEMA_TABLES_VIEW.template
 TABLES_AND_VIEWS = Template(
-    _TABLES.replace("create view if not exists", "create or replace view")  # also replaces the view in databases of an older server
+    _TABLES.replace(
+        "create view if not exists", "create or replace view"
+    )  # also replaces the view in databases of an older server
     .replace("'BASE TABLE' AS", "tables.kind AS")
     .replace(
         "duckdb_tables tables",
