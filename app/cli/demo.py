@@ -13,7 +13,11 @@ def demo(
     rate: Annotated[int, typer.Option(min=1, max=5_000, help="transactions per second")] = 50,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=16, help="number of streams workers; default: 1, or as many as a running stack has"),
+        typer.Option(
+            min=1,
+            max=16,
+            help="number of streams workers; default: as in a running stack, else BANKSTREAM_STACK_STREAMS_WORKERS",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="seed of the simulated bank; default: random")] = None,
     no_dashboard: Annotated[

@@ -58,7 +58,7 @@ class _Protocol(H11Protocol):
 
 
 class _Worker:
-    """Adapts the Faust app to the API. Implements `places.Worker`."""
+    """Adapts the Faust app to the API. Implements `partition_router.LocalWorker`."""
 
     def __init__(self, app: App) -> None:
         self._app = app

@@ -17,7 +17,7 @@ RECENT_DEATHS: Final = 20
 RATE_WINDOW_S: Final = 5.0
 
 RUNNING: Final = "running"
-"""The value of `Board.doing` while the simulated bank runs and is measured."""
+"""The value of `DemoState.doing` while the simulated bank runs and is measured."""
 
 POSTGRES: Final = "PostgreSQL commits"
 CDC: Final = "Kafka changes"

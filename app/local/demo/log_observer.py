@@ -1,4 +1,4 @@
-"""Reads committed records from Kafka without a consumer group, and updates the board with counts and latencies."""
+"""Reads committed records from Kafka without a consumer group, and updates the demo's state with counts and latencies."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""Runs all observers of a demo during a context. Each updates the board."""
+"""Runs all observers of a demo during a context. Each updates the demo's state."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from app.proof.reconcile import barrier
 async def run_observers(
     stack: Stack, board: DemoState, on_alert: Callable[[AlertRecord], None], on_death: Callable[[Died], None]
 ) -> AsyncIterator[LogObserver]:
-    """Runs every observer during the context. All updates of the board and all callbacks run on this event loop."""
+    """Runs every observer during the context. All updates of the state and all callbacks run on this event loop."""
     environment = stack.environment()
     kafka, catalogue = read(KafkaSettings, environment), read_catalogue(environment)
     say = asyncio.get_running_loop().call_soon_threadsafe
@@ -50,7 +50,7 @@ async def run_observers(
 
 
 class _Feed:
-    """Puts the pollers' results on the board."""
+    """Puts the pollers' results into the demo's state."""
 
     def __init__(self, board: DemoState) -> None:
         self._board = board

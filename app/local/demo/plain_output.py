@@ -23,7 +23,7 @@ class PlainOutput:
         self._next_s = EVERY_S
 
     def restart(self) -> None:
-        """Start over after `Board.restart_clock`."""
+        """Start over after `DemoState.restart_clock`."""
         self._next_s = EVERY_S
 
     def tick(self) -> None:

@@ -54,7 +54,7 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Other information, such as leftovers of an earlier run that were stopped."""
+    """Other information, such as orphaned processes of an earlier run that were stopped."""
 
     text: str
 

@@ -1,6 +1,6 @@
 """Stops the stack when its owner process exits, so that a killed owner, such as a test run, leaves no processes behind.
 
-The supervisor runs `python -I -S leash.py OWNER_PID` as one of its programs. Uses the standard library only.
+The supervisor runs `python -I -S owner_watchdog.py OWNER_PID` as one of its programs. Uses the standard library only.
 """
 
 import os

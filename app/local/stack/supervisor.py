@@ -29,7 +29,7 @@ LOG_BYTES: Final = 16 << 20
 LOG_BACKUPS: Final = 3
 DAEMON_TIMEOUT_S: Final = 30
 INSTANCE_VARIABLE: Final = "BANKSTREAM_STACK_INSTANCE"
-"""A variable in the environment of every process of a stack, by which leftovers are found."""
+"""A variable in the environment of every process of a stack, by which orphaned processes are found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Supervisor:
         return int(self._call("getPID"))
 
     def start(self, launches: Mapping[str, Launch]) -> None:
-        """Start the daemon with these programs. It starts none of them yet, except the leash if there is an owner."""
+        """Start the daemon with these programs. It starts none of them yet, except the owner watchdog if there is an owner."""
         if self._socket.parent != self._home.run:
             private_directory(self._socket.parent)
         self._write(launches)
@@ -138,7 +138,7 @@ class Supervisor:
         self._call("signalProcess", name, signal_name)
 
     def unleash(self) -> None:
-        """Stop the leash if there is one. From then on the caller is responsible for stopping the stack."""
+        """Stop the owner watchdog if there is one. From then on the caller is responsible for stopping the stack."""
         self._call("stopProcess", "leash", True, ignore=(Faults.NOT_RUNNING, Faults.BAD_NAME))
 
     def shutdown(self) -> None:
