@@ -16,7 +16,7 @@ def trace(
     key: Annotated[
         str,
         typer.Option(
-            help="key of the row; for several columns as name=value,name=value or a JSON array; of a dimension also a version id; for a "
+            help="key of the row; for several columns as name=value,name=value or a JSON array; for a dimension also a version id; for a "
             "topic partition/offset"
         ),
     ],
