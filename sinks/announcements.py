@@ -1,4 +1,4 @@
-"""Announcements of lake objects: sent without waiting, read as hints. Nothing depends on any of them."""
+"""Sends and reads announcements of lake objects. They are hints: correctness does not depend on them."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from sinks.loader import Loader
 logger = logging.getLogger(__name__)
 
 MAX_UNSENT = 1_000
-"""Announcements in memory while Kafka is away; more are dropped, and found by listing."""
+"""Limit of announcements in memory while Kafka is unavailable. Further ones are dropped; their objects are found by listing."""
 
 STOP_TIMEOUT_S = 5
 
@@ -29,7 +29,7 @@ _decoder = msgspec.json.Decoder(LakeObject)
 
 
 def announcement_key(topic: str, partition: int) -> bytes:
-    """The key of an announcement: those of one partition stay in order.
+    """Returns the key of an announcement, which keeps those of one partition in order.
 
     >>> hint_key("bank.alerts", 3)
     b'bank.alerts/3'
@@ -38,7 +38,7 @@ def announcement_key(topic: str, partition: int) -> bytes:
 
 
 class Announcer:
-    """Sends announcements in the background."""
+    """Sends announcements in a background task."""
 
     def __init__(self, topic: str, kafka: KafkaSettings) -> None:
         self._topic, self._kafka = topic, kafka
@@ -46,7 +46,7 @@ class Announcer:
         self._task: asyncio.Task[None] | None = None
 
     def announce(self, found: LakeObject) -> None:
-        """Send soon, perhaps never. Does not wait."""
+        """Queue an announcement without waiting. It may be dropped."""
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="announcer")
         try:
@@ -55,7 +55,7 @@ class Announcer:
             metrics.ANNOUNCEMENTS_DROPPED.inc()
 
     async def close(self) -> None:
-        """Stop; what is not sent is not missed."""
+        """Stop. Queued announcements are dropped."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -70,7 +70,7 @@ class Announcer:
                     self._topic, key=announcement_key(found.topic, found.partition), value=msgspec.json.encode(found)
                 )
                 sent.add_done_callback(_note)
-        except Exception as error:  # noqa: BLE001 - an announcement is never worth a worker
+        except Exception as error:  # noqa: BLE001 - a failed announcement must never stop a worker
             logger.warning("announcements stop until the next object: %r", error)
             metrics.ANNOUNCEMENTS_DROPPED.inc()
             self._task = None
@@ -86,9 +86,9 @@ def _note(sent: "asyncio.Future[Any]") -> None:
 
 
 class AnnouncementPartition:
-    """A partition of the announcements, as a sink partition. It begins at the log's end: what is before is found by listing.
+    """A partition of the announcements, as a sink partition. It starts at the end of the log; earlier objects are found by listing.
 
-    `end` answers the end of the partition. `opened` and `closed` tell the loader's owner which partitions are here.
+    `end` returns the end offset of the partition. `opened` and `closed` are called when the partition is opened and closed.
     """
 
     def __init__(
@@ -105,25 +105,25 @@ class AnnouncementPartition:
 
     @property
     def position(self) -> int | None:
-        """The first hint whose object is not loaded yet."""
+        """The offset of the first hint whose object is not loaded yet."""
         while self._outstanding and self._loader.loaded(self._outstanding[0][1], self._outstanding[0][2]):
             self._outstanding.popleft()
         return self._outstanding[0][0] if self._outstanding else self._taken
 
     @property
     def topic_id(self) -> None:
-        """Of any topic: a hint that is lost is found by listing."""
+        """None, which accepts any topic of this name: the object of a lost hint is found by listing."""
         return None
 
     async def open(self) -> int:
-        """The end, read before the lake is listed: what was announced earlier is in the listing."""
+        """Returns the end offset, which is read before the lake is listed, so that the listing includes objects announced earlier."""
         self._taken = await self._end()
         self._opened()
         self._loader.sweep_soon()
         return self._taken
 
     async def process(self, records: Sequence[InputRecord]) -> None:
-        """Pass hints on. What cannot be read is no hint."""
+        """Pass the hints to the loader. An unreadable record is logged and ignored."""
         for record in records:
             try:
                 found = _decoder.decode(record.value or b"")
@@ -137,5 +137,5 @@ class AnnouncementPartition:
         await self._loader.room()
 
     async def close(self) -> None:
-        """No longer ours."""
+        """Report that the partition is closed."""
         self._closed()

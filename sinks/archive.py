@@ -1,8 +1,8 @@
-"""A topic partition on its way into the lake: cut into segments, written as a chain of objects that admits no gap and no overlap.
+"""Archives a topic partition in the lake: cuts its records into segments and writes them as a chain of objects without gaps or overlaps.
 
-A writer only puts at the end of the chain as it knows it, and only if the name is free. When it is not, whoever has it was first: its
-records are dropped here and the rest goes on behind it. So two writers of one partition (a zombie and its successor) make one chain, and
-a put that was stored although its reply was lost is found to be our own.
+A writer puts only at the end of the chain that it knows, and only if the name is free. If the name is taken, another writer was first:
+this writer drops the records in that object and continues after it. Two writers of one partition (a zombie and its successor) therefore
+write one chain, and a put that was stored although its reply was lost is recognised as the writer's own.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from sinks.segment import Segment, digest
 logger = logging.getLogger(__name__)
 
 YIELD_RECORDS = 200
-"""Lines made between two looks at what else the event loop has to do."""
+"""Number of lines after which control returns to the event loop."""
 
 
 class LakePartition:
     """A sink partition (see sinks/base.py). Holds at most two segments: one being written, one being filled.
 
-    `slots` bounds the uploads of the whole worker. `topic_id` answers Kafka's id of the topic, `announce` must not block.
+    `slots` limits the uploads of the whole worker. `topic_id` returns Kafka's id of the topic. `announce` must not block.
     """
 
     def __init__(
@@ -57,17 +57,19 @@ class LakePartition:
 
     @property
     def position(self) -> int | None:
-        """The offset behind the last object."""
+        """The offset after the last object; None if there is no object."""
         return None if self._tail is None else self._tail.last_offset + 1
 
     @property
     def topic_id(self) -> uuid.UUID | None:
-        """The topic that this chain is of."""
+        """The id of the topic that this chain belongs to; None before `open`."""
         return uuid.UUID(self._key.topic_id) if self._key.topic_id else None
 
     async def open(self) -> int | None:
-        """Find the newest object, and where to go on: behind it, or behind a gap that was accepted. The object is announced again: whoever
-        wrote it may have died before it could."""
+        """Find the newest object and return the offset to continue at: after it, or after an accepted gap; None for an empty chain.
+
+        Announces the object again, because its writer may have died before the announcement.
+        """
         self._key = self._key._replace(topic_id=await self._topic_id())
         self._tail = await chain.newest(self._store, self._key)
         if self._tail is not None:
@@ -78,20 +80,20 @@ class LakePartition:
         return begins
 
     async def process(self, records: Sequence[InputRecord]) -> None:
-        """Add to the segment; waits while it is full and the one before it is not written yet."""
+        """Add the records to the segment. Waits while it is full and the previous one is not written yet."""
         for begin in range(0, len(records), YIELD_RECORDS):
             for record in records[begin : begin + YIELD_RECORDS]:
                 await self._add(record)
             await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Stop. An upload under way may or may not be stored: the next owner finds out."""
+        """Stop. A running upload may or may not be stored; the next owner reads that from the store."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _alarm(self) -> None:
-        """Tell of every earlier topic of this name whose end is not known to be in the lake, until somebody has accepted that."""
+        """Log and count every earlier topic of this name whose end may be missing in the lake and has no accepted gap."""
         for topic_id in await self._store.children(f"{self._topic}/"):
             key = self._key._replace(topic_id=topic_id)
             last = None if key == self._key else await chain.newest(self._store, key)
@@ -101,7 +103,7 @@ class LakePartition:
             if await gaps.find(self._store, "lake", key, begins) is None:
                 metrics.ABANDONED_CHAINS.labels(self._topic).inc()
                 logger.critical(
-                    "topic %s was created anew: the chain of %s/%d with id %s ends with offset %d, and what that topic had behind it is "
+                    "topic %s was recreated: the chain of %s/%d with id %s ends with offset %d, and later records of that topic are "
                     "not in the lake. A new chain is written for id %s. `bankstream doctor` says what to do.",
                     self._topic, self._topic, self._partition, topic_id, begins - 1, self._key.topic_id,
                 )  # fmt: skip
@@ -121,7 +123,7 @@ class LakePartition:
             self._full.set()
 
     async def _aside(self, record: InputRecord) -> bytes:
-        """Put a large record into an object of its own. Whoever else did so put the same content there."""
+        """Put a large record into its own object. Every writer puts the same content there."""
         name = f"large/{chain.folder(self._key)}{record.offset:0{chain.WIDTH}d}.json.zst"
         line, content = large_record_line(record, name)
         await self._store.put(name, zstandard.compress(content), {})
@@ -138,11 +140,11 @@ class LakePartition:
                     self._full.clear()
                     self._room.set()
                     await self._write(segment)
-        except Exception as error:  # noqa: BLE001 - whatever it is: nothing of this partition may be written behind it
+        except Exception as error:  # noqa: BLE001 - after any error nothing more of this partition may be written
             self._fail(error, f"lake {self._topic}/{self._partition}, from offset {self.position}")
 
     async def _due(self) -> None:
-        """Until there is a segment that is full or old enough."""
+        """Wait until a segment is full or has reached its maximum age."""
         await self._begun.wait()
         assert self._segment is not None, "set together"
         try:
@@ -152,7 +154,7 @@ class LakePartition:
             pass
 
     async def _write(self, segment: Segment) -> None:
-        """Until every record of the segment is in the lake, by us or by another."""
+        """Write until every record of the segment is in the lake, put there by this writer or by another."""
         while (rest := segment.after(-1 if self._tail is None else self._tail.last_offset)).offsets:
             segment = rest
             ours = self._next(segment)
@@ -167,7 +169,7 @@ class LakePartition:
                 metrics.BYTES.labels(self._topic).inc(ours.bytes)
 
     def _next(self, segment: Segment) -> LakeObject:
-        """The object that this segment becomes at the end of the chain."""
+        """Returns the object that this segment becomes at the end of the chain."""
         last, sha256 = (-1, "") if self._tail is None else (self._tail.last_offset, self._tail.sha256)
         body = segment.body()
         return LakeObject(
@@ -184,15 +186,15 @@ class LakePartition:
         )
 
     async def _taken(self, ours: LakeObject) -> LakeObject:
-        """The object that has the name we wanted."""
+        """Returns the object that has taken the name. Raises ContinuityError if it is missing or does not continue the chain."""
         metrics.TAKEN.labels(self._topic).inc()
         stat = await self._store.stat(ours.object)
         if stat is None:
-            raise ContinuityError(f"lake object {ours.object} was there and is gone. Objects must never be removed.")
+            raise ContinuityError(f"lake object {ours.object} existed and is missing. Objects must never be removed.")
         found = chain.parse_metadata(ours.object, stat)
         if not chain.follows(found, ours.previous_last_offset, ours.previous_sha256):
             raise ContinuityError(
-                f"lake object {ours.object} follows another object than the one before it ({found.previous_sha256}, not "
-                f"{ours.previous_sha256}): the chain was tampered with. Compare the objects around it."
+                f"lake object {ours.object} follows an object with the hash {found.previous_sha256}, but the one before it has "
+                f"{ours.previous_sha256}: the chain was tampered with. Compare the objects around it."
             )
         return found

@@ -1,9 +1,9 @@
-"""The contracts of this package: a store of immutable objects, and a warehouse with a ledger.
+"""Defines the contracts of this package: a store of immutable objects, and a warehouse with a ledger.
 
-A partition on its way into a sink is `app.engine.processors.SinkPartition`.
+The contract of a partition that is written to a sink is `app.engine.processors.SinkPartition`.
 
-A sink is exactly once because it is asked: its effects are its position. Nothing here trusts an acknowledgement, an order of start or a
-group offset. What every implementation owes is tested by one suite, tests/integration/lake/test_sinks_contract.py.
+A sink is exactly once because its position is read from the effects in it. Nothing here relies on an acknowledgement, an order of start or
+a group offset. One suite tests every implementation: tests/integration/lake/test_sinks_contract.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,25 +16,26 @@ from app.errors import BankstreamError
 
 
 class SinkError(BankstreamError):
-    """A destination did not do what it was asked. One of the two below says which."""
+    """A destination did not do a request. The subclasses say why."""
 
 
 class SinkUnavailableError(SinkError, OSError):
-    """The destination did not answer, or failed by its own fault, as often as we were willing to try. What was asked may have happened."""
+    """The destination did not answer or had an internal error in every attempt. The request may have taken effect."""
 
 
 class SinkRefusedError(SinkError):
-    """The destination answered, and the answer is no: trying the same again cannot help."""
+    """The destination refused the request. A retry of the same request cannot succeed."""
 
 
 class LedgerConflictError(BankstreamError):
-    """The ledger is not where the load began: another loader was there. Nothing of the load took effect; read the ledger and go on."""
+    """Another loader has moved the ledger. The load had no effect. Read the ledger and continue from there."""
 
 
 class LakeObject(msgspec.Struct, frozen=True):
     """An object of the lake: consecutive records of one partition. `bytes` and `sha256` are of the object as stored (compressed).
 
-    It begins right after `previous_last_offset`, whatever offset its first record has: holes are Kafka's. (-1, "") begins a chain.
+    Its range begins right after `previous_last_offset`, even if its first record has a later offset: Kafka's offsets have holes. The first
+    object of a chain follows (-1, "").
     """
 
     object: str
@@ -51,46 +52,48 @@ class LakeObject(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ObjectStat:
-    """What a store says about one of its objects."""
+    """A store's information about one of its objects."""
 
     size: int
     metadata: Mapping[str, str]
 
 
 class ObjectStore(Protocol):
-    """Immutable named objects. Safe for any number of writers; an object is either absent or whole.
+    """A store of immutable named objects. Safe for any number of writers; an object is either absent or whole.
 
-    Every call raises SinkUnavailableError when its retries are used up, SinkRefusedError when they would be useless.
+    Every call raises SinkUnavailableError when its retries are used up, and SinkRefusedError if a retry cannot succeed.
     """
 
     async def put(self, name: str, body: bytes, metadata: Mapping[str, str]) -> bool:
-        """Store unless the name is taken. True: stored by this call. False: taken, perhaps by an earlier try of this very call whose
-        reply was lost; read it to know."""
+        """Store unless the name is taken. Returns whether this call stored the object.
+
+        False can also mean that an earlier attempt of this call stored it and its reply was lost. Read the object to find out.
+        """
         ...
 
     async def stat(self, name: str) -> ObjectStat | None:
-        """Size and metadata; None if there is no such object."""
+        """Returns size and metadata; None if there is no such object."""
         ...
 
     async def get(self, name: str) -> bytes:
-        """The content. SinkRefusedError if there is no such object."""
+        """Returns the content. Raises SinkRefusedError if there is no such object."""
         ...
 
     async def names(self, prefix: str, *, after: str = "", limit: int = 1_000) -> list[str]:
-        """Up to `limit` (at most 1,000) names that begin with `prefix` and stand behind `after`, in order."""
+        """Returns up to `limit` (at most 1,000) names that begin with `prefix` and sort after `after`, in order."""
         ...
 
     async def children(self, prefix: str) -> list[str]:
-        """The next parts of the names that begin with `prefix` and go on behind another slash: its folders, in order."""
+        """Returns the folders in `prefix`, in order: the parts of names between `prefix` and the next slash."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         ...
 
 
 class ChainKey(NamedTuple):
-    """One chain of objects: a partition of the topic with this id."""
+    """Identifies a chain of objects by a partition of the topic with this id."""
 
     topic: str
     topic_id: str
@@ -99,7 +102,7 @@ class ChainKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """How far a chain is loaded: through `last_offset`, which `last_object` ends with. (-1, "", "") is nothing yet."""
+    """The progress of a chain: it is loaded through `last_offset`, the end of `last_object`. (-1, "", "") means nothing is loaded."""
 
     last_offset: int = -1
     last_object: str = ""
@@ -108,7 +111,7 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True)
 class LoadStep:
-    """What a load does to one chain: from `previous`, through these objects in chain order, into the table `landing`."""
+    """One chain's part of a load: these objects, in chain order after `previous`, go into the table `landing`."""
 
     chain: ChainKey
     previous: LedgerRow
@@ -117,13 +120,13 @@ class LoadStep:
 
     @property
     def end(self) -> LedgerRow:
-        """The ledger row afterwards."""
+        """The ledger row after the load."""
         last = self.objects[-1]
         return LedgerRow(last.last_offset, last.object, last.sha256)
 
 
 class LedgerMove(NamedTuple):
-    """A chain's row of the ledger from one place to the next."""
+    """A move of a chain's ledger row from `previous` to `end`."""
 
     chain: ChainKey
     previous: LedgerRow
@@ -131,26 +134,27 @@ class LedgerMove(NamedTuple):
 
 
 class Warehouse(Protocol):
-    """Landing tables and the ledger. Safe for any number of loaders.
+    """The landing tables and the ledger. Safe for any number of loaders.
 
-    Every call raises SinkUnavailableError when the warehouse did not answer; its effects are then unknown until `ledger` is read.
+    Every call raises SinkUnavailableError if the warehouse did not answer. Its effects are then unknown until `ledger` is read.
     """
 
     async def ledger(self) -> dict[ChainKey, LedgerRow]:
-        """Every row, as committed."""
+        """Returns every committed row."""
         ...
 
     async def begin(self, chains: Sequence[ChainKey]) -> None:
-        """See that these chains have a ledger row. Those that have one keep it. LedgerConflictError when another loader did the same."""
+        """Add a ledger row for the chains that have none. Raises LedgerConflictError if another loader does so at the same time."""
         ...
 
     async def load(self, steps: Sequence[LoadStep]) -> None:
-        """All objects of all steps into their tables and every ledger row forward, or nothing at all.
+        """Load all objects of all steps into their tables and move every ledger row, or do nothing.
 
-        LedgerConflictError: a row is not at `previous`. SinkRefusedError: an object cannot be loaded or has other rows than announced.
+        Raises LedgerConflictError if a row is not at `previous`, and SinkRefusedError if an object cannot be loaded or has other rows than
+        announced.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of the session."""
+        """Close the session."""
         ...

@@ -1,4 +1,4 @@
-"""Chains of objects in a store: how they are named, what their metadata say, where a chain ends, and what comes next in it."""
+"""Names the objects of a chain, reads and writes their metadata, and finds objects in a chain."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _NAME: Final = re.compile(r"([A-Za-z0-9._-]+)/([A-Za-z0-9-]+)/(\d+)/(\d{20})\.nd
 
 
 def folder(key: ChainKey) -> str:
-    """The prefix of all names of a chain.
+    """Returns the prefix of all names of a chain.
 
     >>> folder(ChainKey("bank.alerts", "5f0c", 3))
     'bank.alerts/5f0c/3/'
@@ -23,20 +23,20 @@ def folder(key: ChainKey) -> str:
 
 
 def name(key: ChainKey, start: int) -> str:
-    """The name of the object that begins at offset `start`. There can be only one, however a writer cuts."""
+    """Returns the name of the object that begins at offset `start`. It does not depend on where the object ends."""
     return f"{folder(key)}{start:0{WIDTH}d}{SUFFIX}"
 
 
 def parse(object_name: str) -> tuple[ChainKey, int]:
-    """Chain and start of a name. ValueError if it is no name of the lake."""
+    """Returns the chain and start offset of a name. Raises ValueError if it is not the name of a lake object."""
     match = _NAME.fullmatch(object_name)
     if match is None:
-        raise ValueError(f"{object_name!r} is no object of the lake")
+        raise ValueError(f"{object_name!r} is not the name of a lake object")
     return ChainKey(match[1], match[2], int(match[3])), int(match[4])
 
 
 def metadata(found: LakeObject) -> dict[str, str]:
-    """What is stored beside the content."""
+    """Returns the metadata that is stored with the content."""
     return {
         "first-offset": str(found.first_offset),
         "last-offset": str(found.last_offset),
@@ -48,7 +48,7 @@ def metadata(found: LakeObject) -> dict[str, str]:
 
 
 def parse_metadata(object_name: str, stat: ObjectStat) -> LakeObject:
-    """The object that a store's answer is about. ContinuityError if it cannot be one of ours."""
+    """Returns the object that a name and its metadata describe. Raises ContinuityError if they are not valid for a lake object."""
     try:
         key, start = parse(object_name)
         stored: Mapping[str, str] = stat.metadata
@@ -69,17 +69,17 @@ def parse_metadata(object_name: str, stat: ObjectStat) -> LakeObject:
             f"lake object {object_name} was not written by this application, or lost its metadata: {error!r}. Move it away."
         ) from None
     if not start == found.previous_last_offset + 1 <= found.first_offset <= found.last_offset:
-        raise ContinuityError(f"lake object {object_name} contradicts itself: {stored}")
+        raise ContinuityError(f"lake object {object_name} has inconsistent metadata: {stored}")
     return found
 
 
 def follows(found: LakeObject, last_offset: int, last_sha256: str) -> bool:
-    """Whether an object is the next in a chain that ends so."""
+    """Returns whether an object is the next one in a chain that ends with this offset and hash."""
     return (found.previous_last_offset, found.previous_sha256) == (last_offset, last_sha256)
 
 
 async def chains(store: ObjectStore, topic: str) -> list[ChainKey]:
-    """Every chain of a topic, of all topic ids it has had."""
+    """Returns every chain of a topic, of all topic ids that it has had."""
     return [
         ChainKey(topic, topic_id, int(number))
         for topic_id in await store.children(f"{topic}/")
@@ -89,7 +89,7 @@ async def chains(store: ObjectStore, topic: str) -> list[ChainKey]:
 
 
 async def newest(store: ObjectStore, key: ChainKey) -> LakeObject | None:
-    """The last object of a chain, None if there is none. About 2 log2(objects) small requests once they fill more than a page."""
+    """Returns the last object of a chain; None if there is none. Needs about 2 log2(objects) small requests if they exceed a page."""
     prefix = folder(key)
     page = await store.names(prefix, limit=PAGE)
     if not page:
@@ -100,13 +100,13 @@ async def newest(store: ObjectStore, key: ChainKey) -> LakeObject | None:
     stat = await store.stat(last)
     if stat is None:
         raise ContinuityError(
-            f"lake object {last} was listed and then gone. Objects of the lake must never be removed."
+            f"lake object {last} was listed, but is missing. Objects of the lake must never be removed."
         )
     return parse_metadata(last, stat)
 
 
 async def _search(store: ObjectStore, key: ChainKey, known: str) -> str:
-    """The last name from `known` on. Each question is: which name comes next behind this offset? Strides grow until none does."""
+    """Returns the last name from `known` on. Asks for the next name after an offset, with growing strides, then bisects."""
     start, stride, clear = parse(known)[1], PAGE, None  # no object begins behind `clear`
     while clear is None or clear > start:
         probe = start + stride if clear is None else (start + clear) // 2
@@ -119,9 +119,9 @@ async def _search(store: ObjectStore, key: ChainKey, known: str) -> str:
 
 
 async def find_containing(store: ObjectStore, key: ChainKey, offset: int) -> LakeObject | None:
-    """The object whose range has this offset; None if the chain ends before it. A few small requests.
+    """Returns the object whose range includes this offset; None if the chain ends before it. Needs a few small requests.
 
-    An object has at least one offset, so a page of names reaches back over at least as many offsets as it has names.
+    An object has at least one offset, so the objects that begin within the PAGE offsets before `offset` fit into about one page.
     """
     wanted, reach = name(key, offset), PAGE
     found = None

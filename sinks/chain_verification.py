@@ -1,4 +1,4 @@
-"""Reading a chain from its first object to its last, and believing nothing on the way."""
+"""Reads a chain from its first object to its last and verifies every object."""
 
 from collections.abc import AsyncIterator
 
@@ -12,14 +12,17 @@ from sinks.segment import lines as split
 async def verify_chain(
     store: ObjectStore, key: ChainKey, behind: LakeObject | None = None
 ) -> AsyncIterator[tuple[LakeObject, list[lines.Line]]]:
-    """Each object of a chain with its lines, in order; those behind `behind`, if that was audited before. ContinuityError at the first that
-    does not follow, or is not what it says it is: another hash, another number of rows, an offset outside its range or out of order."""
+    """Yields each object of a chain with its lines, in order. With `behind`, an object that was audited before, starts after it.
+
+    Raises ContinuityError at the first object that does not follow its predecessor, or that differs from its metadata: another hash,
+    another number of rows, an offset outside its range or out of order.
+    """
     last, sha256, after = (-1, "", "") if behind is None else (behind.last_offset, behind.sha256, behind.object)
     while page := await store.names(chain.folder(key), after=after):
         for name in page:
             stat = await store.stat(name)
             if stat is None:
-                raise ContinuityError(f"lake object {name} was listed and then gone")
+                raise ContinuityError(f"lake object {name} was listed, but is missing")
             found = chain.parse_metadata(name, stat)
             if not chain.follows(found, last, sha256):
                 raise ContinuityError(f"lake object {name} follows {found.previous_last_offset}, not {last}")
@@ -28,7 +31,7 @@ async def verify_chain(
 
 
 def verified_lines(found: LakeObject, body: bytes) -> list[lines.Line]:
-    """The lines of an object's content. ContinuityError if it is not what the object says it is."""
+    """Returns the lines of an object's content. Raises ContinuityError if the content differs from the object's metadata."""
     if digest(body) != found.sha256:
         raise ContinuityError(f"lake object {found.object} is not the one that was written: its hash differs")
     rows = [lines.read(line) for line in split(body)]
@@ -39,5 +42,5 @@ def verified_lines(found: LakeObject, body: bytes) -> list[lines.Line]:
         or (offsets[0], offsets[-1]) != (found.first_offset, found.last_offset)
         or {(row.topic, row.partition) for row in rows} != {(found.topic, found.partition)}
     ):
-        raise ContinuityError(f"lake object {found.object} has other records than it says")
+        raise ContinuityError(f"lake object {found.object} has other records than its metadata says")
     return rows

@@ -1,7 +1,7 @@
-"""Gaps that somebody has accepted, as objects of the lake: what is missing, why, and who decided to go on.
+"""Reads and writes accepted gaps as objects of the lake: which records are missing, why, and who accepted that.
 
-The lake is the durable record, so it also says what it does not have. Each gap is an object of its own under `gaps/`, named after where it
-begins, so that it can be there once only; it is never changed.
+The lake is the durable record, so it also records what is missing from it. Each gap is an immutable object under `gaps/`. Its name contains
+the offset at which it begins, so that it can exist only once.
 """
 
 import re
@@ -18,11 +18,11 @@ Worker = Literal["streams", "lake", "capture"]
 
 
 class GapRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What was lost and where it goes on.
+    """The lost records, and the offset at which processing continues.
 
-    Of a topic partition: offsets `first` to `last` of the topic with the id `topic_id`; `last` None: whatever that topic had behind
-    `first` when it was deleted. Processing goes on with `resumes_at` of the topic with the id `resumes_topic_id`. Of capture: `topic` is
-    the slot, and the numbers are positions in PostgreSQL's log, of which those between `first` and `last` are missing.
+    For a topic partition, the offsets `first` to `last` of the topic with the id `topic_id` are lost. `last` None means all offsets from
+    `first` to the end of a deleted topic. Processing continues at `resumes_at` of the topic with the id `resumes_topic_id`. For capture,
+    `topic` is the replication slot and the numbers are LSNs; the changes between `first` and `last` are lost.
     """
 
     worker: Worker
@@ -39,7 +39,7 @@ class GapRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The object."""
+        """The name of the gap's object."""
         return name(self.worker, ChainKey(self.topic, self.topic_id, self.partition), self.first)
 
 
@@ -48,7 +48,7 @@ _NAME: Final = re.compile(r"gaps/[a-z]+/[A-Za-z0-9._-]+/[A-Za-z0-9-]+/\d+/\d{20}
 
 
 def name(worker: Worker, key: ChainKey, first: int) -> str:
-    """The object of a gap.
+    """Returns the name of a gap's object.
 
     >>> name("lake", ChainKey("bank.alerts", "5f0c", 3), 7)
     'gaps/lake/bank.alerts/5f0c/3/00000000000000000007.json'
@@ -57,26 +57,26 @@ def name(worker: Worker, key: ChainKey, first: int) -> str:
 
 
 async def write(store: ObjectStore, gap: GapRecord) -> GapRecord:
-    """Write a gap down; answers what is written, which is what an earlier call wrote if there was one."""
+    """Store a gap and return the stored one, which is an earlier one if it exists."""
     await store.put(gap.name, msgspec.json.encode(gap), {})
     return _decoder.decode(await store.get(gap.name))
 
 
 async def find(store: ObjectStore, worker: Worker, key: ChainKey, first: int) -> GapRecord | None:
-    """The gap that begins there, if it was accepted."""
+    """Returns the accepted gap that begins at `first`; None if there is none."""
     wanted = name(worker, key, first)
     return None if await store.stat(wanted) is None else _decoder.decode(await store.get(wanted))
 
 
 async def resume_offset(store: ObjectStore, key: ChainKey, position: int) -> int:
-    """Where the lake goes on with a chain of which it has everything below `position`: there, or behind gaps that were accepted."""
+    """Returns the offset at which a chain that is complete below `position` continues: `position`, or the end of accepted gaps there."""
     while (gap := await find(store, "lake", key, position)) is not None and gap.resumes_topic_id == key.topic_id:
         position = gap.resumes_at
     return position
 
 
 async def gaps(store: ObjectStore) -> list[GapRecord]:
-    """All of them."""
+    """Returns all accepted gaps."""
     found: list[GapRecord] = []
     after = ""
     while page := await store.names(FOLDER, after=after, limit=PAGE):

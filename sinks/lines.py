@@ -1,11 +1,11 @@
-"""One record as one line of NDJSON, its key and value spliced in as the bytes they are.
+"""Encodes a record as one line of NDJSON with the unchanged bytes of its key and value, and decodes such lines.
 
     {"topic":…,"partition":…,"offset":…,"ts":…,"key":…,"value":…}
 
-`ts` is Kafka's timestamp in milliseconds. What the warehouse's JSON parser would reject or change (NaN, duplicate names, numbers beyond its
-range, lone surrogates, deep nesting, raw line breaks) or what is no JSON at all travels as base64 in `key_base64` / `value_base64`, with
-`key` / `value` null: one such record must not stop a load of thousands, and no byte of it may be lost. A tombstone has neither. A record
-too large for a VARIANT is put into an object of its own, which `large_object` names.
+`ts` is Kafka's timestamp in milliseconds. A key or value is written as base64 in `key_base64` / `value_base64`, with `key` / `value` null,
+if it is not JSON, or if the warehouse's JSON parser would reject or change it (NaN, duplicate names, numbers beyond its range, lone
+surrogates, deep nesting, raw line breaks). Such a record must not stop a load of thousands, and none of its bytes may be lost. A tombstone
+has neither `value` nor `value_base64`. A record too large for a VARIANT is put into its own object, which `large_object` names.
 """
 
 import json
@@ -20,20 +20,20 @@ from app.engine.unit_of_work import InputRecord
 from sinks import metrics
 
 MAX_DEPTH: Final = 100
-"""Of nested objects and arrays. Parsers differ in what they bear; no sane record comes near."""
+"""Maximum depth of nested objects and arrays. The limits of parsers differ; realistic records are far below this one."""
 MAX_DIGITS: Final = 38
-"""Of a plain number: the warehouse keeps these exactly."""
+"""Maximum of digits of a number without an exponent, which the warehouse stores exactly."""
 MAX_FLOAT_DIGITS: Final = 17
-"""Of a number with an exponent, which becomes a double."""
+"""Maximum of digits of a number with an exponent, which the warehouse stores as a double."""
 MAX_INLINE_BYTES: Final = 11 << 20
-"""Of key and value together, so that they fit into a VARIANT of 16 MB even as base64."""
+"""Maximum size of key and value together, so that they fit into a VARIANT of 16 MB even as base64."""
 
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _DIGITS: Final = re.compile(r"\d")
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line as it is read back."""
+    """A decoded line."""
 
     topic: str
     partition: int
@@ -46,24 +46,24 @@ class Line(msgspec.Struct, frozen=True):
     large_object: str | None = None
 
     def key_bytes(self) -> bytes | None:
-        """The record's key; of a large record it is in its object."""
+        """Returns the record's key. The key of a large record is in its object."""
         return _bytes(self.key, self.key_base64)
 
     def value_bytes(self) -> bytes | None:
-        """The record's value; of a large record it is in its object."""
+        """Returns the record's value. The value of a large record is in its object."""
         return _bytes(self.value, self.value_base64)
 
 
 read: Final = msgspec.json.Decoder(Line).decode
-"""A line's bytes to a Line."""
+"""Decodes a line's bytes to a Line."""
 
 
 class _UnfitError(ValueError):
-    """JSON, but not such that every parser takes it for the same."""
+    """JSON that parsers may read differently."""
 
 
 def line_encoder(topic: str, partition: int) -> Callable[[InputRecord], bytes]:
-    """The encoder for records of one partition, except large ones."""
+    """Returns the encoder for the records of one partition, except large ones."""
     head = _head(topic, partition)
     wrapped = metrics.WRAPPED.labels(topic)
 
@@ -88,12 +88,12 @@ def line_encoder(topic: str, partition: int) -> Callable[[InputRecord], bytes]:
 
 
 def is_large(record: InputRecord) -> bool:
-    """Whether the record needs an object of its own."""
+    """Returns whether the record needs its own object."""
     return len(record.key or b"") + len(record.value or b"") > MAX_INLINE_BYTES
 
 
 def large_record_line(record: InputRecord, name: str) -> tuple[bytes, bytes]:
-    """The line of a large record, and the content of the object `name` that it refers to: the same line with key and value in base64."""
+    """Returns the line of a large record, and the content of its object `name`, which is the same line with key and value in base64."""
     head = b'%s%d,"ts":%d,"key":null,"value":null' % (
         _head(record.topic, record.partition),
         record.offset,
@@ -119,7 +119,7 @@ def _bytes(embedded_json: msgspec.Raw, base64: str | None) -> bytes | None:
 
 
 def embedded(raw: bytes | None) -> bytes | None:
-    """The same bytes if they can stand inside a line as JSON, else None.
+    """Returns the same bytes if a line can contain them as JSON, else None.
 
     >>> embedded(b'{"amount":12.50}')
     b'{"amount":12.50}'
@@ -127,7 +127,7 @@ def embedded(raw: bytes | None) -> bytes | None:
     True
     """
     if raw is None or raw != raw.strip() or b"\n" in raw or b"\r" in raw or _NUL.search(raw):
-        return None  # spaces around a value would not come back
+        return None  # spaces around a value would be lost
     try:
         found = _decoder.decode(raw.decode())
         if found is None:
@@ -170,7 +170,7 @@ def _fraction(text: str) -> float:
 
 
 def _constant(text: str) -> None:
-    raise _UnfitError(f"{text} is no JSON")
+    raise _UnfitError(f"{text} is not JSON")
 
 
 _decoder = json.JSONDecoder(

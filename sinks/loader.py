@@ -1,8 +1,8 @@
-"""The loader: from the chains in the lake to the landing tables, by the ledger. One transaction at a time takes all that is at hand.
+"""Loads the chains of the lake into the landing tables and records the progress in the ledger. One transaction loads all known objects.
 
-Announcements are hints. One that links to what the ledger has is loaded without asking the lake; one that does not link means that another
-was lost, and then the lake is listed, as it is at the start and every now and then. What a load achieved is read from the ledger whenever
-there is any doubt, so a loader may be killed anywhere and two of them may run at once.
+Announcements are hints. An announced object that follows the ledger's last one is loaded without listing the lake. One that does not follow
+shows that another announcement was lost; the lake is then listed, as it is at the start and at intervals. After any failure the outcome of
+a load is read from the ledger, so a loader may be killed at any time, and two loaders may run at once.
 """
 
 import asyncio
@@ -30,17 +30,17 @@ from sinks.base import (
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 10
-"""Loads' worth of objects kept in memory; what is beyond is listed again later."""
+"""Maximum of waiting objects in memory, in multiples of the objects of one load. Objects beyond it are listed again later."""
 CONCURRENT_READS = 16
 MAX_FAILURES = 10
-"""In a row, of a warehouse that does not answer, before the worker leaves and lets its supervisor decide."""
+"""Failures in a row of an unavailable warehouse or lake after which the worker exits, so that its supervisor restarts it."""
 MAX_BACKOFF_S = 5.0
 
 
 class Loader:
-    """Loads the chains of this worker. `owns` says which they are, so that workers share the work; it is no matter of correctness.
+    """Loads the chains of this worker. `owns` selects them, so that workers share the work; correctness does not depend on it.
 
-    `landing` maps topics to landing tables; other topics are not loaded. `run` serves until cancelled.
+    `landing` maps topics to landing tables; other topics are not loaded. `run` works until cancelled.
     """
 
     def __init__(
@@ -57,22 +57,25 @@ class Loader:
         self._chains: dict[ChainKey, ChainBacklog] = {}
         self._wake = asyncio.Event()
         self._read = asyncio.Event()
-        """The ledger was read since it was last in doubt."""
+        """Set once the ledger has been read."""
         self._changed = asyncio.Condition()
         self._reads = asyncio.Semaphore(CONCURRENT_READS)
         self._sweep_due = asyncio.Event()
         self._stale = True
-        """The ledger has to be read before anything is loaded."""
+        """Whether the ledger has to be read before the next load."""
 
     def hint(self, found: LakeObject) -> ChainKey | None:
-        """Take an announcement. Answers its chain; None if nothing will come of it now."""
+        """Add an announced object. Returns its chain; None if the announcement is ignored."""
         try:
             key, start = chain.parse(found.object)
         except ValueError as error:
             logger.warning("an announcement is ignored: %s", error)
             return None
         if key.topic not in self._landing or start != found.previous_last_offset + 1 or found.last_offset < start:
-            logger.warning("an announcement is ignored: %s is not loaded, or contradicts itself", found.object)
+            logger.warning(
+                "an announcement is ignored: %s is of a topic that is not loaded, or has inconsistent offsets",
+                found.object,
+            )
             return None
         known = self._chains.setdefault(key, ChainBacklog(LedgerRow()))
         if known.broken:
@@ -83,35 +86,35 @@ class Loader:
         return key
 
     def loaded(self, key: ChainKey, last_offset: int) -> bool:
-        """Whether the ledger has passed this offset, as far as is known here."""
+        """Returns whether the last known ledger row has passed this offset."""
         known = self._chains.get(key)
         return known is not None and known.row.last_offset >= last_offset
 
     def reached(self, key: ChainKey) -> int:
-        """The offset that the ledger has passed, as far as is known here; -1: none."""
+        """Returns the last offset of the last known ledger row; -1 if nothing is loaded."""
         known = self._chains.get(key)
         return -1 if known is None else known.row.last_offset
 
     def broken(self) -> dict[ChainKey, str]:
-        """The chains that are set aside, and why."""
+        """Returns the chains that are not loaded until the next sweep, with the reasons."""
         return {key: known.broken for key, known in self._chains.items() if known.broken}
 
     async def room(self) -> None:
-        """Wait while too many objects wait already."""
+        """Wait until the number of waiting objects is below the limit."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._waiting() < MAX_WAITING * self._settings.max_objects)
 
     def sweep_soon(self) -> None:
-        """List the lake: announcements before this moment may have gone elsewhere."""
+        """Request a listing of the lake, because earlier announcements may have gone to another worker."""
         self._sweep_due.set()
 
     async def run(self) -> None:
-        """Load what comes, for as long as the worker lives."""
+        """Load until cancelled. An unexpected error stops the worker."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._repeat(self._cycle, "load"))
                 tasks.create_task(self._repeat(self._sweep_when_due, "sweep"))
-        except* Exception as group:  # noqa: BLE001 - whatever it is: a loader that has ended must not look like an idle one
+        except* Exception as group:  # noqa: BLE001 - a loader that stopped for any error must not look idle
             self._fail(group.exceptions[0], "warehouse loader")
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], name: str) -> None:
@@ -125,12 +128,12 @@ class Loader:
                 metrics.LOADER_FAILURES.labels(name).inc()
                 if failures == MAX_FAILURES:
                     raise
-                logger.warning("%s failed, attempt %d: %s. The ledger will say what came of it", name, failures, error)
+                logger.warning("%s failed, attempt %d: %s. The outcome is read from the ledger", name, failures, error)
                 self._stale = True
                 await asyncio.sleep(min(MAX_BACKOFF_S, 0.1 * 2**failures))
 
     async def _cycle(self) -> None:
-        """One round: read what must be read, load what is at hand, or wait."""
+        """Run one round: read the ledger if it is stale, then load the waiting objects, or wait for some."""
         if self._stale:
             await self._read_ledger()
         await self._list_unlinked()
@@ -154,7 +157,7 @@ class Loader:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.sweep_interval_ms / 1000):
                 await self._sweep_due.wait()
-        self._stale = True  # another loader may have loaded what was ours, or the other way round
+        self._stale = True  # after a rebalance another loader may have loaded chains of this one
         self._wake.set()
 
     async def _read_ledger(self) -> None:
@@ -166,7 +169,7 @@ class Loader:
             self._changed.notify_all()
 
     def _take(self) -> list[LoadStep]:
-        """What to load now: of every chain the next objects, bounded in number and bytes; chains take turns."""
+        """Returns the next load: the next objects of every chain, in turns, limited in number and bytes."""
         sources = {
             key: iter(known.linked()) for key, known in self._chains.items() if known.waiting and not known.broken
         }
@@ -195,13 +198,13 @@ class Loader:
             self._stale = True
 
     async def _load(self, steps: list[LoadStep]) -> None:
-        """Load them together; when that is refused, by halves, until what is at fault stands alone."""
+        """Load the steps together. If the load is refused, load halves, until the refused object is alone."""
         try:
             with metrics.LOAD_SECONDS.time():
                 await self._warehouse.load(steps)
         except LedgerConflictError as error:
             metrics.CONFLICTS.inc()
-            logger.info("a load was undone, the ledger is read again: %s", error)
+            logger.info("a load was rolled back, the ledger is read again: %s", error)
             self._stale = True
             return
         except SinkUnavailableError:
@@ -233,14 +236,14 @@ class Loader:
             await self._load([LoadStep(step.chain, first.end, step.objects[middle:], step.landing)])
 
     def _break(self, key: ChainKey, reason: str) -> None:
-        """Set a chain aside until the next sweep, loudly; the others go on."""
-        logger.critical("nothing of %s/%d is loaded until this is mended: %s", key.topic, key.partition, reason)
+        """Exclude a chain until the next sweep and log that as critical. The others continue."""
+        logger.critical("%s/%d is not loaded until this is fixed: %s", key.topic, key.partition, reason)
         self._chains[key].broken = reason
         self._chains[key].waiting.clear()
         metrics.BROKEN_CHAINS.set(sum(1 for known in self._chains.values() if known.broken))
 
     async def _sweep(self) -> None:
-        """Find every chain of ours in the lake, and what is behind its ledger row. Broken chains get another chance."""
+        """List every chain that this worker owns, and its objects after the ledger row. Retries broken chains."""
         for found in await asyncio.gather(*(self._chains_of(topic) for topic in self._landing)):
             for key in found:
                 self._chains.setdefault(key, ChainBacklog(LedgerRow()))
@@ -260,7 +263,7 @@ class Loader:
             return await chain.chains(self._store, topic)
 
     async def _list_unlinked(self) -> None:
-        """List the chains in which a hint has nothing to link to. What then still links to nothing was no hint of ours."""
+        """List the chains whose announced objects do not follow the ledger's last object. Their hints are dropped first."""
         lost = [
             key
             for key, known in self._chains.items()
@@ -281,18 +284,18 @@ class Loader:
             return False
 
     async def _verify(self, key: ChainKey, known: ChainBacklog) -> bool:
-        """The lake still has what the ledger ends with: else it is another lake, and would be taken for an old one."""
+        """Check that the lake still has the ledger's last object. If not, this is another lake, and must not be loaded."""
         row = known.row
         if row.last_object:
             found = await self._stat(row.last_object)
             if found is None or (found.sha256, found.last_offset) != (row.last_sha256, row.last_offset):
                 raise ContinuityError(
-                    f"the ledger of {key.topic}/{key.partition} ends with {row.last_object}, which the lake does not have so"
+                    f"the ledger of {key.topic}/{key.partition} ends with {row.last_object}, which is missing or different in the lake"
                 )
         return True
 
     async def _list(self, key: ChainKey, known: ChainBacklog) -> bool:
-        """Add the objects behind those that are known, as far as there is room. Answers whether there may be more."""
+        """Add the objects after the known ones, up to the limit of waiting objects. Returns whether there may be more."""
         limit = min(chain.PAGE, MAX_WAITING * self._settings.max_objects - self._waiting())
         if limit <= 0:
             return True
@@ -302,13 +305,13 @@ class Loader:
         for found in await asyncio.gather(*(self._stat(name) for name in names)):
             if found is None or not chain.follows(found, end.last_offset, end.last_sha256):
                 if known.waiting:
-                    return False  # what is sound is loaded first; then this stands at the front
+                    return False  # the objects before it are loaded first; the next listing raises the error
                 raise ContinuityError(
-                    f"the chain of {key.topic}/{key.partition} is broken behind offset {end.last_offset}: {found}"
+                    f"the chain of {key.topic}/{key.partition} is broken after offset {end.last_offset}: {found}"
                 )
             known.waiting[end.last_offset] = found
             end = LedgerRow(found.last_offset, found.object, found.sha256)
-        known.moved(known.row)  # the ledger may have gone on meanwhile
+        known.moved(known.row)  # the ledger may have advanced meanwhile
         return len(names) == limit
 
     async def _stat(self, name: str) -> LakeObject | None:

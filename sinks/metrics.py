@@ -1,4 +1,4 @@
-"""The sinks' Prometheus metrics: every name in one place."""
+"""Defines the Prometheus metrics of the sinks."""
 
 from typing import Final
 
@@ -11,20 +11,20 @@ ROWS: Final = Counter("bankstream_lake_rows_total", "Records in the objects writ
 BYTES: Final = Counter("bankstream_lake_bytes_total", "Compressed bytes of the objects written.", ["topic"])
 WRAPPED: Final = Counter(
     "bankstream_lake_wrapped_total",
-    "Keys and values archived as base64, for no warehouse would take them as JSON.",
+    "Keys and values archived as base64, because the warehouse would reject or change them as JSON.",
     ["topic"],
 )
 ABANDONED_CHAINS: Final = Counter(
     "bankstream_lake_abandoned_chains_total",
-    "Chains of topics that were created anew, found when opening, whose missing end nobody has accepted.",
+    "Chains of recreated topics, found when opening, whose missing end is not an accepted gap.",
     ["topic"],
 )
 UPLOAD_SECONDS: Final = Histogram(
-    "bankstream_lake_upload_seconds", "One object, retries included.", ["topic"], buckets=SECONDS
+    "bankstream_lake_upload_seconds", "Seconds to upload one object, retries included.", ["topic"], buckets=SECONDS
 )
 TAKEN: Final = Counter(
     "bankstream_lake_names_taken_total",
-    "Puts that found the name taken: by another writer, or by an earlier try whose reply was lost.",
+    "Puts that found the name taken: by another writer, or by an earlier attempt whose reply was lost.",
     ["topic"],
 )
 LAST_OBJECT_TIME: Final = Gauge(
@@ -32,22 +32,20 @@ LAST_OBJECT_TIME: Final = Gauge(
     "When this worker last wrote an object of the topic, in Unix time.",
     ["topic"],
 )
-STORE_RETRIES: Final = Counter(
-    "bankstream_store_retries_total", "Calls of the object store tried again.", ["operation"]
-)
+STORE_RETRIES: Final = Counter("bankstream_store_retries_total", "Retried calls of the object store.", ["operation"])
 ANNOUNCEMENTS_DROPPED: Final = Counter(
     "bankstream_lake_hints_dropped_total", "Announcements not sent; the loader finds the objects by listing."
 )
 
 LOAD_SECONDS: Final = Histogram(
-    "bankstream_warehouse_load_seconds", "One load: copies, ledger and commit.", buckets=SECONDS
+    "bankstream_warehouse_load_seconds", "Seconds of one load: copies, ledger and commit.", buckets=SECONDS
 )
 LAST_LOAD_TIME: Final = Gauge(
     "bankstream_warehouse_last_load_timestamp_seconds", "When this worker last committed a load, in Unix time."
 )
 LOADER_FAILURES: Final = Counter(
     "bankstream_warehouse_failures_total",
-    "Rounds of the loader that failed because the warehouse or the lake did not answer, by what they did.",
+    "Rounds of the loader that failed because the warehouse or the lake did not answer, by step.",
     ["step"],
 )
 LOAD_OBJECTS: Final = Histogram(
@@ -55,18 +53,16 @@ LOAD_OBJECTS: Final = Histogram(
 )
 LOADED_ROWS: Final = Counter("bankstream_warehouse_rows_total", "Rows loaded and committed.", ["landing"])
 CONFLICTS: Final = Counter(
-    "bankstream_warehouse_ledger_conflicts_total", "Loads undone because another loader had moved the ledger."
+    "bankstream_warehouse_ledger_conflicts_total", "Loads rolled back because another loader had moved the ledger."
 )
 UNKNOWN: Final = Counter(
     "bankstream_warehouse_unknown_outcomes_total", "Loads whose outcome had to be read from the ledger."
 )
-WAITING_OBJECTS: Final = Gauge(
-    "bankstream_warehouse_lag_objects", "Objects known to be in the lake and not loaded yet."
-)
+WAITING_OBJECTS: Final = Gauge("bankstream_warehouse_lag_objects", "Known objects of the lake that are not loaded yet.")
 BROKEN_CHAINS: Final = Gauge(
-    "bankstream_warehouse_broken_chains", "Partitions whose loading stopped because something is wrong in the lake."
+    "bankstream_warehouse_broken_chains", "Partitions that are not loaded because of an error in the lake."
 )
 STREAMING_LEFT_OUT: Final = Gauge(
     "bankstream_streaming_left_out_rows",
-    "Rows of one channel that Snowpipe Streaming could not put into their table and passed over.",
+    "Rows of one channel that Snowpipe Streaming could not insert into their table and skipped.",
 )

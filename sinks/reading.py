@@ -1,6 +1,6 @@
-"""The contract of a session with the warehouse: statements and their rows, large results in pages, and the ledger.
+"""Defines the contract of a session with the warehouse: statements and their rows, large results in pages, and the ledger.
 
-Statements are in Snowflake's SQL. What every implementation owes is tested by tests/integration/warehouse/test_reader_contract.py.
+Statements are in Snowflake's SQL. tests/integration/warehouse/test_reader_contract.py tests every implementation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,13 +10,13 @@ from sinks.base import ChainKey, LedgerRow, SinkRefusedError
 
 Row = tuple[Any, ...]
 NamedRow = Mapping[str, Any]
-"""Columns by their names in lower case."""
+"""Values by column name in lower case."""
 Values = Sequence[object] | Mapping[str, object]
-"""For %s in the order of the statement, or for %(name)s. Without any, % in a statement is a plain character."""
+"""Values for %s in the statement's order, or for %(name)s. Without values, % in a statement is a plain character."""
 
 
 class StatementRefusedError(SinkRefusedError):
-    """The warehouse answered a statement with an error, whose number there is `number`. The session can be used further."""
+    """The warehouse answered a statement with an error; `number` is its error number. The session remains usable."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class StatementRefusedError(SinkRefusedError):
 
 
 class MissingObjectError(StatementRefusedError):
-    """A database, schema or table of the statement does not exist, or not for this role."""
+    """A database, schema or table of the statement does not exist, or this role has no access to it."""
 
 
 class StatementTimeoutError(StatementRefusedError):
@@ -32,10 +32,10 @@ class StatementTimeoutError(StatementRefusedError):
 
 
 class WarehouseSession(Protocol):
-    """One session, for one thread at a time; `with` ends it.
+    """One session, for one thread at a time. Use it as a context manager.
 
-    Every call raises SinkUnavailableError when the warehouse does not answer or the session was lost. Whether the statement had an effect
-    is then unknown, and the session is over: open another. StatementRefusedError when the warehouse answers with an error.
+    Every call raises SinkUnavailableError if the warehouse does not answer or the session was lost. Whether the statement took effect is
+    then unknown, and the session cannot be used again. It raises StatementRefusedError if the warehouse answers with an error.
     """
 
     def rows(self, statement: str, values: Values = ()) -> list[Row]:
@@ -43,7 +43,7 @@ class WarehouseSession(Protocol):
         ...
 
     def close(self) -> None:
-        """End the session, and drop its temporary tables with it. Raises nothing."""
+        """Close the session, which drops its temporary tables. Raises nothing."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -55,17 +55,17 @@ class WarehouseReader(WarehouseSession, Protocol):
     """A session that reads one database."""
 
     def named_rows(self, statement: str, values: Values = ()) -> list[NamedRow]:
-        """Run a statement and return its rows by column."""
+        """Run a statement and return its rows by column name."""
         ...
 
     def pages(self, relation: str, columns: Sequence[str], *, size: int) -> Iterator[list[Row]]:
-        """The rows of a relation in the order of the first of these columns, `size` of them in memory at a time.
+        """Yields the rows of a relation in pages of `size`, in the order of the first of these columns.
 
-        That column is a key: it has no NULL and no value twice. Each page is a statement of its own, so the relation must not change
+        That column must be a key, without NULLs and duplicates. Each page is a separate statement, so the relation must not change
         meanwhile.
         """
         ...
 
     def ledger(self) -> dict[ChainKey, LedgerRow]:
-        """Every row of the ledger, as committed. ContinuityError when a chain has two."""
+        """Returns every committed row of the ledger. Raises ContinuityError if a chain has two rows."""
         ...

@@ -1,6 +1,6 @@
-"""Names what the sinks use in the warehouse, landing tables, ledger and stage, and says how the ledger is read.
+"""Names the warehouse's landing tables, ledger and stage, and reads the ledger's rows.
 
-All are in one schema. Which landing table a topic has is in the catalogue of topics (`Topic.landing`).
+All are in one schema. The topic catalogue has the landing table of each topic (`Topic.landing`).
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ LEDGER: Final = "LAKE_LEDGER"
 
 
 def relation(database: str, name: str) -> str:
-    """The full name of a landing table, of the ledger or of the stage. ValueError for a name that would need quotes.
+    """Returns the full name of a landing table, the ledger or the stage. Raises ValueError for a name that would need quotes.
 
     >>> relation("BANK", "ALERTS")
     'BANK.BRONZE.ALERTS'
@@ -24,7 +24,7 @@ def relation(database: str, name: str) -> str:
 
 
 def ledger_query(database: str) -> str:
-    """The statement whose rows `ledger_rows` takes."""
+    """Returns the statement whose rows `ledger_rows` takes."""
     return (
         "SELECT topic, incarnation, log_partition, last_offset, last_object, last_sha256 "  # noqa: S608 - an identifier
         f"FROM {relation(database, LEDGER)}"
@@ -32,13 +32,13 @@ def ledger_query(database: str) -> str:
 
 
 def ledger_rows(rows: Iterable[tuple[Any, ...]]) -> dict[ChainKey, LedgerRow]:
-    """Every row of the ledger by its chain. ContinuityError when a chain has two: the warehouse does not enforce the key."""
+    """Returns the ledger rows by chain. Raises ContinuityError if a chain has two, because the warehouse does not enforce the key."""
     found: dict[ChainKey, LedgerRow] = {}
     for topic, topic_id, partition, offset, name, sha256 in rows:
         key = ChainKey(topic, topic_id, int(partition))
         if key in found:
             raise ContinuityError(
-                f"the ledger has two rows for {key}. Keep the one with the higher offset, remove the other."
+                f"the ledger has two rows for {key}. Keep the one with the higher offset and remove the other."
             )
         found[key] = LedgerRow(int(offset), name or "", sha256 or "")
     return found

@@ -1,7 +1,7 @@
-"""An object store on S3, or any server that keeps its promise of conditional puts and signed requests.
+"""Implements the object store on S3, or on any server with S3's conditional puts and signed requests.
 
-Retries are ours, not botocore's, so that they are counted and bounded in one place. They are safe: a put that is repeated after a lost
-reply finds its own name taken.
+Retries are done here and not by botocore, so that they are counted and limited in one place. They are safe: a put that is repeated after a
+lost reply finds its own name taken.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ RETRIED_CODES: Final = frozenset(
     }
 )
 FAILURES: Final = (BotoCoreError, aiohttp.ClientError, TimeoutError, OSError)
-"""What can come out of a call that got no answer."""
+"""Exceptions of a call that got no answer."""
 
 
 async def _as_it_is(answer: Any) -> Any:
@@ -55,7 +55,7 @@ async def _whole(answer: Any) -> bytes:
 
 
 class S3Store:
-    """One bucket, or a folder of it. Connects when first used; one client, many connections."""
+    """One bucket, or a folder of it. Connects at the first call. One client uses up to CONNECTIONS connections."""
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
@@ -65,7 +65,7 @@ class S3Store:
         self._connecting = asyncio.Lock()
 
     async def put(self, name: str, body: bytes, metadata: Mapping[str, str]) -> bool:
-        """Store unless the name is taken."""
+        """Store unless the name is taken. Returns whether this call stored the object."""
         try:
             await self._call(
                 "put_object", name, Key=self._prefix + name, Body=body, Metadata=dict(metadata), IfNoneMatch="*",
@@ -78,7 +78,7 @@ class S3Store:
         return True
 
     async def stat(self, name: str) -> ObjectStat | None:
-        """Size and metadata."""
+        """Returns size and metadata; None if there is no such object."""
         try:
             found = await self._call("head_object", name, Key=self._prefix + name)
         except ClientError as error:
@@ -88,7 +88,7 @@ class S3Store:
         return ObjectStat(int(found["ContentLength"]), found["Metadata"])
 
     async def get(self, name: str) -> bytes:
-        """The content."""
+        """Returns the content."""
         try:
             found: bytes = await self._call("get_object", name, read=_whole, Key=self._prefix + name)
         except ClientError as error:
@@ -96,7 +96,7 @@ class S3Store:
         return found
 
     async def names(self, prefix: str, *, after: str = "", limit: int = 1_000) -> list[str]:
-        """Names in order."""
+        """Returns names in order."""
         full = self._prefix + prefix
         start: dict[str, Any] = {"StartAfter": self._prefix + after} if after else {}
         try:
@@ -106,7 +106,7 @@ class S3Store:
         return [item["Key"].removeprefix(self._prefix) for item in page.get("Contents", ())]
 
     async def children(self, prefix: str) -> list[str]:
-        """Folders in order."""
+        """Returns folders in order."""
         full = self._prefix + prefix
         found: list[str] = []
         token: dict[str, Any] = {}
@@ -166,14 +166,12 @@ class S3Store:
                             max_pool_connections=CONNECTIONS,
                             request_checksum_calculation="when_required",
                             response_checksum_validation="when_required",
-                            proxies={}
-                            if self._settings.endpoint_url
-                            else None,  # none between us and a server of our own
+                            proxies={} if self._settings.endpoint_url else None,  # no proxy for a server of one's own
                             s3={"addressing_style": "path" if self._settings.endpoint_url else "auto"},
                         ),
                     )
                 )
-                # asking first whether a body is welcome costs a round trip, and the answer is always yes
+                # without `Expect: 100-continue`, which costs a round trip and is always accepted
                 self._client.meta.events.unregister("before-call.s3", add_expect_header)
             return self._client
 

@@ -1,4 +1,4 @@
-"""A run of consecutive records that will become one object: lines compressed as they come, so that memory holds little."""
+"""Collects consecutive records that become one object. Lines are compressed as they arrive, to use little memory."""
 
 import hashlib
 import io
@@ -10,7 +10,7 @@ SUFFIX = ".ndjson.zst"
 
 
 class Segment:
-    """Lines of one partition in offset order. `deadline` is when it has to be cut, in the event loop's time."""
+    """Lines of one partition in offset order. The segment must be written at `deadline`, in the event loop's time."""
 
     __slots__ = ("_body", "_chunks", "_compressor", "_level", "deadline", "offsets", "size")
 
@@ -31,14 +31,14 @@ class Segment:
         self.size += len(line)
 
     def body(self) -> bytes:
-        """The object's content. Nothing can be added any more."""
+        """Returns the object's content. No lines can be added afterwards."""
         if self._body is None:
             self._body = b"".join([*self._chunks, self._compressor.flush()])
             self._chunks = []
         return self._body
 
     def after(self, offset: int) -> "Segment":
-        """The part behind an offset: itself if that is all of it."""
+        """Returns the part after an offset; the segment itself if that is all of it."""
         if not self.offsets or self.offsets[0] > offset:
             return self
         rest = Segment(self._level, self.deadline)
@@ -49,11 +49,11 @@ class Segment:
 
 
 def lines(body: bytes) -> Iterator[bytes]:
-    """The lines of an object's content, each with its newline."""
+    """Yields the lines of an object's content, each with its newline."""
     with zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True) as reader:
         yield from io.BufferedReader(reader)
 
 
 def digest(body: bytes) -> str:
-    """The sha256 of an object's content, in hex."""
+    """Returns the sha256 of an object's content, in hexadecimal."""
     return hashlib.sha256(body).hexdigest()

@@ -1,7 +1,7 @@
-"""Opens sessions with the configured warehouse: the one place that knows what kind of warehouse that is.
+"""Opens sessions with the configured warehouse. Only this module knows the kind of warehouse.
 
-The implementation is imported when a session is opened. Snowflake's client takes a second and 76 MB; a process that may never ask the
-warehouse, such as a streams worker with the lookup API, starts without it.
+The implementation is imported when a session is opened. Importing Snowflake's client takes a second and 76 MB. A process that may never
+query the warehouse, such as a streams worker with the lookup API, starts without it.
 """
 
 from app.config.settings import SnowflakeSettings
@@ -9,10 +9,10 @@ from sinks.reading import WarehouseReader, WarehouseSession
 
 
 def open_reader(settings: SnowflakeSettings, *, statement_timeout_s: int | None = None) -> WarehouseReader:
-    """A session that reads the database of the settings. Blocks.
+    """Returns a session that reads the settings' database. Blocks.
 
-    SinkUnavailableError when there is no session to be had, SettingsError when there are no credentials. A statement that takes longer
-    than `statement_timeout_s` raises StatementTimeoutError; unset: it may take BANKSTREAM_SNOWFLAKE_NETWORK_TIMEOUT_S.
+    Raises SinkUnavailableError if no session can be opened, and SettingsError without credentials. A statement that takes longer than
+    `statement_timeout_s` raises StatementTimeoutError; the default limit is BANKSTREAM_SNOWFLAKE_NETWORK_TIMEOUT_S.
     """
     from sinks.snowflake_session import SnowflakeSession  # noqa: PLC0415 - see above
 
@@ -20,7 +20,7 @@ def open_reader(settings: SnowflakeSettings, *, statement_timeout_s: int | None 
 
 
 def open_session(settings: SnowflakeSettings) -> WarehouseSession:
-    """A session without a current database, for statements that make one and what is in it. Blocks; errors as of `open_reader`."""
+    """Returns a session without a current database, for statements that create one and its content. Blocks. Raises as `open_reader`."""
     from sinks.snowflake_session import SnowflakeSession  # noqa: PLC0415 - see above
 
     return SnowflakeSession(settings, database=False)

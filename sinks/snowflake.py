@@ -1,8 +1,8 @@
-"""The warehouse by Snowflake's protocol: COPY INTO the landing tables and the ledger's step forward, in one transaction.
+"""Implements the warehouse on Snowflake: COPY INTO the landing tables and the move of the ledger rows are one transaction.
 
-The ledger is moved first, with compare-and-set: whoever moves it holds its lock, and a second loader with the same objects is turned away
-before it copies anything. COPY's own memory of file names is not relied on: names are never reused, so it can never disagree.
-The connector is synchronous; one thread serves one session.
+The ledger rows are moved first, with compare-and-set. The transaction that moves them holds their locks, so a second loader with the same
+objects fails before it copies anything. COPY's load history is not relied on; object names are never reused, so it never contradicts the
+ledger. The connector is synchronous; one thread serves one session.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 CONFLICTS: Final = frozenset({625, 100072, 604, 606})
-"""Aborted by another transaction, duplicate key, and lock waits that were cancelled or took too long."""
+"""Error numbers of a statement aborted by another transaction, a duplicate key, and lock waits that were cancelled or timed out."""
 
 
 class SnowflakeWarehouse:
-    """One session of a warehouse. Connects when first used, and anew after every failure."""
+    """A warehouse over one session. Connects at the first call, and reconnects after a failure."""
 
     def __init__(self, settings: SnowflakeSettings) -> None:
         self._settings = settings
@@ -50,24 +50,24 @@ class SnowflakeWarehouse:
         self._connection: SnowflakeConnection | None = None
 
     async def ledger(self) -> dict[ChainKey, LedgerRow]:
-        """Every row."""
+        """Returns every committed row."""
         return await self._call(self._read_ledger)
 
     async def begin(self, chains: Sequence[ChainKey]) -> None:
-        """Rows for chains that have none."""
+        """Add rows for the chains that have none."""
         if chains:
             await self._call(lambda: self._run(self._begin_sql(chains)))
 
     async def load(self, steps: Sequence[LoadStep]) -> None:
-        """One transaction."""
+        """Load the steps in one transaction."""
         await self._call(lambda: self._load(steps))
 
     async def advance(self, moves: Sequence[LedgerMove]) -> None:
-        """The ledger alone, for rows that another way than COPY brought in: those that are where their move begins."""
+        """Move the ledger rows that are at the start of their move, for rows that were loaded by other means than COPY."""
         await self._call(lambda: self._run(self._advance_sql(moves)))
 
     async def close(self) -> None:
-        """End the session."""
+        """Close the session."""
         with suppress(SinkUnavailableError):
             await self._call(self._disconnect)
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -110,7 +110,7 @@ class SnowflakeWarehouse:
                 connection.close(retry=False)
 
     def _run(self, sql: str) -> tuple[list[tuple[Any, ...]], int]:
-        """Rows and the number of rows changed."""
+        """Run a statement and return its rows and the number of changed rows."""
         if self._connection is None:
             self._connection = connect(self._settings)
         with self._connection.cursor() as cursor:
@@ -135,7 +135,7 @@ class SnowflakeWarehouse:
         self._run("BEGIN")
         _, moved = self._run(self._advance_sql(steps))
         if moved != len(steps):
-            raise LedgerConflictError(f"{moved} of {len(steps)} ledger rows are where this load begins")
+            raise LedgerConflictError(f"{moved} of {len(steps)} ledger rows are at the start of this load")
         by_table: dict[str, list[LakeObject]] = defaultdict(list)
         for step in steps:
             by_table[step.landing] += step.objects
@@ -146,7 +146,7 @@ class SnowflakeWarehouse:
         except errors.Error as error:
             if error.errno in CONFLICTS:
                 raise
-            self._disconnect()  # refused, done, or neither: only the ledger knows
+            self._disconnect()  # committed or not: only the ledger shows it
             raise SinkUnavailableError(f"the warehouse did not confirm a commit: {_reason(error)}") from None
 
     def _advance_sql(self, steps: Sequence[LoadStep] | Sequence[LedgerMove]) -> str:
@@ -185,7 +185,7 @@ def _key(key: ChainKey) -> str:
 
 
 def _name(file: str) -> str:
-    """The object's name in what COPY calls the file: a URL, or a path below the stage."""
+    """Returns the object's name from COPY's name of the file, which is a URL or a path below the stage."""
     name = "/".join(file.rsplit("/", 4)[-4:])
     with suppress(ValueError):
         chain.parse(name)

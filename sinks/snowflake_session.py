@@ -1,4 +1,4 @@
-"""One session with Snowflake: how it is opened, what its errors mean, and the reader that is made of it."""
+"""Opens a session with Snowflake, maps its errors, and implements the warehouse reader with it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,14 +16,14 @@ from sinks.sql import identifier
 
 LOCK_TIMEOUT_S: Final = 60
 SESSION_ERRORS: Final = range(390_000, 391_000)
-"""Numbers of the login service: the session has ended or expired."""
+"""Error numbers of the login service, which mean that the session has ended or expired."""
 MISSING: Final = frozenset({2003, 2043})
-"""An object, or the one that a statement is about, does not exist or is not for this role."""
+"""Error numbers of an object that does not exist or to which this role has no access."""
 CANCELLED: Final = 604
 
 
 def connect(settings: SnowflakeSettings, *, database: bool = True) -> SnowflakeConnection:
-    """A session, by key pair if there is a key, else by password. Blocks; raises the connector's errors."""
+    """Returns a session, authenticated by key pair if there is a key, else by password. Blocks. Raises the connector's errors."""
     if settings.private_key_path is None and settings.password is None:
         raise SettingsError(
             "the warehouse has no credentials. Set BANKSTREAM_SNOWFLAKE_PRIVATE_KEY_PATH (preferred) or BANKSTREAM_SNOWFLAKE_PASSWORD."
@@ -60,15 +60,15 @@ def connect(settings: SnowflakeSettings, *, database: bool = True) -> SnowflakeC
 
 
 def is_refusal(error: errors.Error) -> bool:
-    """Whether the warehouse answered a statement with this error, in a session that goes on. Else the session is lost."""
+    """Returns whether this error is an answer to a statement in a session that remains usable. Otherwise the session is lost."""
     answered = isinstance(error, errors.ProgrammingError | errors.IntegrityError)
     return answered and (error.errno or 0) not in SESSION_ERRORS
 
 
 class SnowflakeSession:
-    """Opens when made, with `database` as its current one or with none. Implements WarehouseReader.
+    """A session that is opened by the constructor, with the settings' database as the current one or none. Implements WarehouseReader.
 
-    SinkUnavailableError when there is no session to be had. `statement_timeout_s` is a limit for every statement.
+    The constructor raises SinkUnavailableError if no session can be opened. `statement_timeout_s` limits every statement.
     """
 
     def __init__(
@@ -80,20 +80,21 @@ class SnowflakeSession:
             self._connection = connect(settings, database=database)
         except (errors.Error, OSError) as error:
             raise SinkUnavailableError(
-                f"{self._where} gives no session to {settings.user}: {_reason(error)}. Check that it runs, and BANKSTREAM_SNOWFLAKE_*."
+                f"{self._where} gives no session to {settings.user}: {_reason(error)}. "
+                "Check that it runs, and check BANKSTREAM_SNOWFLAKE_*."
             ) from None
 
     def rows(self, statement: str, values: Values = ()) -> list[Row]:
-        """Of any statement."""
+        """Run a statement of any kind and return its rows."""
         return self._run(statement, values)[1]
 
     def named_rows(self, statement: str, values: Values = ()) -> list[NamedRow]:
-        """By column."""
+        """Run a statement and return its rows by column name."""
         names, rows = self._run(statement, values)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def pages(self, relation: str, columns: Sequence[str], *, size: int) -> Iterator[list[Row]]:
-        """By the key of the last row so far: a result that is fetched in parts would be held whole by the server meanwhile."""
+        """Yields pages by the key of the last row. The server would hold the whole of a single result that is fetched in parts."""
         names, key = ", ".join(map(identifier, columns)), identifier(columns[0])
         after: list[object] = []
         while True:
@@ -106,11 +107,11 @@ class SnowflakeSession:
             after = [page[-1][0]]
 
     def ledger(self) -> dict[ChainKey, LedgerRow]:
-        """Every row."""
+        """Returns every row of the ledger."""
         return ledger_rows(self.rows(ledger_query(self._database)))
 
     def close(self) -> None:
-        """End the session."""
+        """Close the session."""
         with suppress(errors.Error, OSError):
             self._connection.close(retry=False)
 
@@ -121,7 +122,7 @@ class SnowflakeSession:
         self.close()
 
     def _run(self, statement: str, values: Values) -> tuple[list[str], list[Row]]:
-        """Names of the columns, and the rows."""
+        """Returns the column names and the rows."""
         bound = dict(values) if isinstance(values, Mapping) else tuple(values)
         try:
             with self._connection.cursor() as cursor:
@@ -144,5 +145,5 @@ class SnowflakeSession:
 
 
 def _reason(error: errors.Error | OSError) -> str:
-    """All that it says: the first line of an error of the compiler does not name the object."""
+    """Returns the whole message, because the first line of a compilation error does not name the object."""
     return f"{type(error).__name__}: {one_line(error)}"

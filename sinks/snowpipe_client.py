@@ -1,5 +1,6 @@
-"""Snowpipe Streaming's REST interface (high-performance architecture): host, scoped token, channels, rows, status. Nothing of it is retried
-but a token that has expired: whether a request took effect is for the caller to find out, from the channel.
+"""Calls Snowpipe Streaming's REST interface (high-performance architecture): host, scoped token, channels, rows, status.
+
+Only a request with an expired token is retried. The caller reads from the channel whether another failed request took effect.
 
 https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-high-performance-rest-api
 """
@@ -30,30 +31,30 @@ Answer = TypeVar("Answer")
 
 GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 MAX_REQUEST_BYTES: Final = 16_000_000
-"""Of one request's rows, as documented (16 MB, taken for the smaller of the two that this may mean)."""
+"""Maximum size of one request's rows. The documentation says 16 MB, read here as the smaller of its two meanings."""
 UNAVAILABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
 STALE: Final = ("CONTINUATION_TOKEN", "SEQUENCER", "REOPEN")
-"""In the codes of errors that say: somebody else has opened the channel since, or it has to be opened again."""
+"""Parts of the error codes that mean that another client has opened the channel, or that it must be reopened."""
 
 
 class ChannelStatus(msgspec.Struct, frozen=True):
-    """What the service says of a channel. Rows that it could not put into the table are counted, and the token passes over them."""
+    """The service's status of a channel. It counts rows that it could not insert, and its token moves past them."""
 
     last_committed_offset_token: str | None = None
     channel_status_code: str = ""
     rows_error_count: int | None = None
     rows_errors: int | None = None
-    """The same by another name, which some versions of the interface use."""
+    """`rows_error_count` under the name that some versions of the interface use."""
     last_error_message: str | None = None
 
     @property
     def errors(self) -> int:
-        """Rows that were left out since the channel was made."""
+        """The number of rows that were left out since the channel was created."""
         return self.rows_error_count or self.rows_errors or 0
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A channel that is ours from now on."""
+    """A channel that this client has just opened."""
 
     next_continuation_token: str
     channel_status: ChannelStatus
@@ -73,12 +74,12 @@ class _Problem(msgspec.Struct, frozen=True):
 
 
 class SnowpipeClient:
-    """One account, one database. Logs in when first used. Errors as in sinks/base.py."""
+    """A client for one account and database. Logs in at the first call. Raises the errors of sinks/base.py."""
 
     def __init__(self, settings: SnowflakeSettings) -> None:
         if settings.private_key_path is None:
             raise SettingsError(
-                "Snowpipe Streaming takes key pairs only. Set BANKSTREAM_SNOWFLAKE_PRIVATE_KEY_PATH, or BANKSTREAM_WAREHOUSE_SINK=copy."
+                "Snowpipe Streaming accepts key pairs only. Set BANKSTREAM_SNOWFLAKE_PRIVATE_KEY_PATH, or BANKSTREAM_WAREHOUSE_SINK=copy."
             )
         self._settings = settings
         self._key = _private_key(settings.private_key_path, settings)
@@ -90,13 +91,15 @@ class SnowpipeClient:
         self._login = asyncio.Lock()
 
     async def open(self, pipe: str, channel: str, offset_token: str | None = None) -> Opened:
-        """Make the channel or take it over: what others had sent and is not committed yet is dropped, and they can send no more. With a
-        token, that is its position from now on."""
+        """Create the channel or take it over. Uncommitted rows of other clients are dropped, and they can send no more.
+
+        With `offset_token`, that becomes the channel's position.
+        """
         body = {} if offset_token is None else {"offset_token": offset_token}
         return await self._call("PUT", self._channel("", pipe, channel), Opened, json=body)
 
     async def append(self, pipe: str, channel: str, continuation: str, offset_token: str, rows: bytes) -> str:
-        """Send NDJSON; the token is committed with it. Answers the next continuation token. Not committed yet on return."""
+        """Send rows as NDJSON and return the next continuation token. Rows and offset token are committed together, after the return."""
         return (
             await self._call(
                 "POST",
@@ -109,12 +112,12 @@ class SnowpipeClient:
         ).next_continuation_token
 
     async def statuses(self, pipe: str, channels: Sequence[str]) -> dict[str, ChannelStatus]:
-        """By channel; one that does not exist is left out."""
+        """Returns the status by channel. Channels that do not exist are left out."""
         path = f"/v2/streaming/{self._schema}/pipes/{identifier(pipe)}:bulk-channel-status"
         return (await self._call("POST", path, _Statuses, json={"channel_names": list(channels)})).channel_statuses
 
     async def close(self) -> None:
-        """Let go of connections. Channels stay."""
+        """Close the connections. The channels stay."""
         if self._session is not None:
             await self._session.close()
 
@@ -132,11 +135,11 @@ class SnowpipeClient:
             return msgspec.json.decode(body, type=kind)
         except msgspec.MsgspecError as error:
             raise SinkUnavailableError(
-                f"Snowpipe Streaming answers {method} {path} with what is no answer: {error}"
+                f"Snowpipe Streaming answers {method} {path} with an invalid body: {error}"
             ) from None
 
     async def _logged_in(self, expired: str) -> str:
-        """A token for the ingest host; another one than that which has expired."""
+        """Returns a token for the ingest host that is not the expired one."""
         async with self._login:
             if self._token == expired:
                 jwt = AuthByKeyPair(private_key=self._key).prepare(
@@ -150,11 +153,11 @@ class SnowpipeClient:
             return self._token
 
     async def _text(self, method: str, path: str, name: str, jwt: str, **request: Any) -> str:
-        """An answer that is one text, bare or in an object: the documentation shows the one, its examples read the other."""
+        """Returns an answer that is one text, either plain (as documented) or in an object (as the documentation's examples read it)."""
         status, body = await self._send(method, f"{self._account}{path}", jwt, **request)
         if status == 401:
             raise SinkUnavailableError(
-                f"{self._account} does not take the key of {self._settings.user}. Check its RSA_PUBLIC_KEY and this machine's clock."
+                f"{self._account} refuses the key of {self._settings.user}. Check the user's RSA_PUBLIC_KEY and this machine's clock."
             )
         _raise_for(status, body, f"{method} {path}")
         if body.lstrip().startswith(b"{"):
@@ -192,7 +195,7 @@ def _raise_for(status: int, body: bytes, what: str) -> None:
 
 
 def _private_key(path: Path, settings: SnowflakeSettings) -> bytes:
-    """As DER, for the connector's own maker of tokens."""
+    """Returns the private key as DER, which the connector's token generator needs."""
     passphrase = settings.private_key_passphrase
     try:
         key = load_pem_private_key(
@@ -200,7 +203,7 @@ def _private_key(path: Path, settings: SnowflakeSettings) -> bytes:
         )
     except (OSError, TypeError, ValueError) as error:
         raise SettingsError(
-            f"BANKSTREAM_SNOWFLAKE_PRIVATE_KEY_PATH: {path} cannot be read ({type(error).__name__}). It has to be a PEM of PKCS#8, with "
+            f"BANKSTREAM_SNOWFLAKE_PRIVATE_KEY_PATH: {path} cannot be read ({type(error).__name__}). It must be PKCS#8 in PEM, with "
             "its passphrase in BANKSTREAM_SNOWFLAKE_PRIVATE_KEY_PASSPHRASE."
         ) from None
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())

@@ -1,11 +1,12 @@
-"""The warehouse by Snowpipe Streaming: the lake's objects as rows of channels, one a chain, whose offset token is the position.
+"""Implements the warehouse with Snowpipe Streaming: sends the lake's objects as rows, over one channel for each chain.
 
-The service commits rows and token together, so a channel is the ledger of its chain. The table of the ledger follows it: it never is ahead
-of the rows, it is what `reconcile`, `trace` and dbt read, and it has the position of chains whose channel is gone (Snowflake removes what
-was idle for long) or was never there (loaded by COPY so far). Where to go on is the further of the two.
+The channel's offset token is the chain's position. The service commits rows and token together, so a channel is the ledger of its chain.
+The ledger table follows the channels and is never ahead of the rows. `reconcile`, `trace` and dbt read it. It also has the position of
+chains without a channel: Snowflake removes channels that were idle for long, and a chain that was loaded by COPY has none yet. A chain
+continues at the further of the two positions.
 
-A load moves each chain by itself, so after a failure some may have moved: the next reading of the ledger says which.
-docs/decisions/0015-snowpipe-streaming.md says why it is built so.
+A load moves each chain separately, so after a failure some chains may have moved; the next read of the ledger shows which.
+The reasons for this design are in docs/decisions/0015-snowpipe-streaming.md.
 """
 
 import asyncio
@@ -41,38 +42,38 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S: Final = 0.02
 LONGEST_PAUSE_S: Final = 1.0
-"""Between two questions whether rows are committed."""
+"""Longest pause between two checks whether rows are committed."""
 _TOKEN: Final = re.compile(r"(-1|\d+):(\d*):([0-9a-f]*):(-1|\d+)")
 
 
 class LedgerTable(Protocol):
-    """The table of the ledger."""
+    """The ledger table."""
 
     async def ledger(self) -> dict[ChainKey, LedgerRow]:
-        """Every row, as committed."""
+        """Returns every committed row."""
         ...
 
     async def begin(self, chains: Sequence[ChainKey]) -> None:
-        """See that these chains have a row."""
+        """Add rows for the chains that have none."""
         ...
 
     async def advance(self, moves: Sequence[LedgerMove]) -> None:
-        """Move rows that are where their move begins; the others stay."""
+        """Move the rows that are at the start of their move; the others stay."""
         ...
 
     async def close(self) -> None:
-        """Let go of the session."""
+        """Close the session."""
         ...
 
 
 class ChannelPosition(NamedTuple):
-    """How far a channel is: through the objects that `row` ends with, and of the next one through the offset `through`."""
+    """A channel's position: all objects up to the last one in `row`, and the next object up to the offset `through`."""
 
     row: LedgerRow
     through: int
 
     def token(self) -> str:
-        """As an offset token. The object's name follows from the chain and where it starts.
+        """Returns the position as an offset token. It has the object's start offset instead of its name.
 
         >>> Position(LedgerRow(), -1).token()
         '-1:::-1'
@@ -82,21 +83,21 @@ class ChannelPosition(NamedTuple):
 
 
 def parse_token(key: ChainKey, token: str | None) -> ChannelPosition:
-    """What a channel's offset token says. ContinuityError if it is none of ours."""
+    """Returns the position in a channel's offset token. Raises ContinuityError if this program did not write the token."""
     if token is None:
         return ChannelPosition(LedgerRow(), -1)
     match = _TOKEN.fullmatch(token)
     if match is None:
         raise ContinuityError(
-            f"the channel of {key.topic}/{key.partition} has the offset token {token[:200]!r}, which this program did not write: somebody "
-            f"else streams into it. Stop them, and drop the channel {channel_name(key)}: its position is in the ledger."
+            f"the channel of {key.topic}/{key.partition} has the offset token {token[:200]!r}, which this program did not write: another "
+            f"program streams into it. Stop that program, and drop the channel {channel_name(key)}: its position is in the ledger."
         )
     name = chain.name(key, int(match[2])) if match[2] else ""
     return ChannelPosition(LedgerRow(int(match[1]), name, match[3]), int(match[4]))
 
 
 def channel_name(key: ChainKey) -> str:
-    """One channel a chain: a topic that is made anew begins another.
+    """Returns the name of a chain's channel. A recreated topic has another chain and so another channel.
 
     >>> channel_name(ChainKey("bank.alerts", "5f0c", 3))
     'bank.alerts.5f0c.3'
@@ -105,13 +106,13 @@ def channel_name(key: ChainKey) -> str:
 
 
 def pipe_name(landing: str) -> str:
-    """The pipe into a landing table, as ops/snowflake/07_snowpipe_streaming.sql makes it."""
+    """Returns the name of the pipe into a landing table, which ops/snowflake/07_snowpipe_streaming.sql creates."""
     return f"{identifier(landing)}_STREAM"
 
 
 @dataclass(slots=True)
 class _Channel:
-    """A channel that is ours: what is sent, and what has to be committed."""
+    """A channel that this loader has open, and the position up to which it has sent rows."""
 
     pipe: str
     name: str
@@ -119,13 +120,13 @@ class _Channel:
     sent: ChannelPosition
 
     def must_be_at(self, row: LedgerRow) -> None:
-        """LedgerConflictError if it is elsewhere."""
+        """Raises LedgerConflictError if the channel is at another position."""
         if self.sent.row != row:
             raise LedgerConflictError(f"the channel {self.name} is at {self.sent.row}, not at {row}")
 
 
 class StreamingWarehouse:
-    """A warehouse (see sinks/base.py), except that a load is atomic for each chain and not for all together."""
+    """A warehouse (see sinks/base.py) whose loads are atomic for each chain, but not across chains."""
 
     def __init__(
         self,
@@ -139,14 +140,14 @@ class StreamingWarehouse:
         self._landing, self._settings = landing, settings
         self._ours: dict[ChainKey, _Channel] = {}
         self._written: dict[ChainKey, LedgerRow] = {}
-        """What the table of the ledger says."""
+        """The rows of the ledger table."""
         self._reached: dict[ChainKey, LedgerRow] = {}
-        """What is committed, where the table has to follow."""
+        """The committed positions of the channels, which the ledger table has to follow."""
         self._next_writing = 0.0
 
     async def ledger(self) -> dict[ChainKey, LedgerRow]:
-        """Every chain where it is, by its channel or by the table; the table then follows."""
-        self._ours.clear()  # it is asked after a failure: what was sent may have been dropped
+        """Returns the position of every chain, from its channel or from the table, whichever is further. Updates the table."""
+        self._ours.clear()  # called after a failure: sent rows may have been dropped
         self._written = await self._ledger.ledger()
         landing = {key: self._landing[key.topic] for key in self._written if key.topic in self._landing}
         self._reached = {
@@ -158,13 +159,13 @@ class StreamingWarehouse:
         return self._written | {key: _further(row, self._written[key]) for key, row in self._reached.items()}
 
     async def begin(self, chains: Sequence[ChainKey]) -> None:
-        """Rows for chains that have none."""
+        """Add rows for the chains that have none."""
         await self._ledger.begin(chains)
         for key in chains:
             self._written.setdefault(key, LedgerRow())
 
     async def load(self, steps: Sequence[LoadStep]) -> None:
-        """Send the steps side by side, wait until all are committed, and let the ledger follow if it is time."""
+        """Send the steps in parallel, wait until all are committed, and update the ledger table if its interval has passed."""
         outcomes = await asyncio.gather(*(self._send(step) for step in steps), return_exceptions=True)
         failures = [found for found in outcomes if isinstance(found, BaseException)]
         sent = {step.chain: step for step, found in zip(steps, outcomes, strict=True) if found is None}
@@ -180,7 +181,7 @@ class StreamingWarehouse:
             raise min(failures, key=_urgency)
 
     async def close(self) -> None:
-        """The ledger is brought up to the channels first; if it cannot be, the next owner does so."""
+        """Update the ledger table and close. If the update fails, the next owner does it."""
         try:
             await self._write()
         except (SinkUnavailableError, SinkRefusedError) as error:
@@ -210,14 +211,14 @@ class StreamingWarehouse:
         written = self._written.get(key, LedgerRow())
         if at.row.last_offset < written.last_offset:
             at = ChannelPosition(written, written.last_offset)
-            logger.info("channel %s goes on where the ledger is, at offset %d", name, written.last_offset)
+            logger.info("channel %s continues at the ledger's offset %d", name, written.last_offset)
             opened = await self._client.open(pipe, name, at.token())
         channel = _Channel(pipe, name, opened.next_continuation_token, at)
         _nothing_left_out(channel, opened.channel_status)
         return channel
 
     async def _committed(self, steps: Mapping[ChainKey, LoadStep]) -> None:
-        """Wait until every channel is committed through what was sent."""
+        """Wait until every channel has committed all rows sent."""
         waiting, pause = dict(steps), FIRST_PAUSE_S
         try:
             async with asyncio.timeout(self._settings.streaming_commit_timeout_s):
@@ -245,7 +246,7 @@ class StreamingWarehouse:
                 self._ours.pop(key, None)
 
     async def _statuses(self, landing: Mapping[ChainKey, str]) -> dict[ChainKey, ChannelStatus]:
-        """Of the chains' channels, those that exist. `landing`: the table of each."""
+        """Returns the status of the chains' existing channels. `landing` has the table of each chain."""
         by_pipe: dict[str, dict[str, ChainKey]] = {}
         for key, table in landing.items():
             by_pipe.setdefault(pipe_name(table), {})[channel_name(key)] = key
@@ -258,7 +259,7 @@ class StreamingWarehouse:
         }
 
     async def _write(self) -> None:
-        """Let the table follow. A row that is elsewhere by now was moved by another loader: it is left as it is."""
+        """Update the ledger table to the channels. A row that another loader has moved meanwhile is left as it is."""
         moves = [
             LedgerMove(key, self._written[key], row)
             for key, row in self._reached.items()
@@ -269,10 +270,10 @@ class StreamingWarehouse:
             self._written |= {move.chain: move.end for move in moves}
 
     async def _lines(self, found: LakeObject) -> list[bytes]:
-        """The lines of an object that is what it was announced to be."""
+        """Returns the lines of an object. Raises SinkRefusedError if its content differs from what was announced."""
         body = await self._store.get(found.object)
         if digest(body) != found.sha256:
-            raise SinkRefusedError(f"{found.object} has another content than announced: its sha256 is {digest(body)}")
+            raise SinkRefusedError(f"{found.object} has other content than announced: its sha256 is {digest(body)}")
         try:
             rows = await asyncio.to_thread(lambda: list(lines(body)))
         except zstandard.ZstdError as error:
@@ -289,7 +290,7 @@ class StreamingWarehouse:
 def _requests(
     found: LakeObject, rows: Iterable[bytes], at: ChannelPosition, limit: int
 ) -> Iterator[tuple[ChannelPosition, bytes]]:
-    """An object's rows behind a position in as many requests as it takes, each with the position that is reached by it."""
+    """Yields the requests for an object's rows after a position, each with the position that it reaches."""
     end = ChannelPosition(LedgerRow(found.last_offset, found.object, found.sha256), found.last_offset)
     taken: list[bytes] = []
     size, through = 0, at.through
@@ -297,7 +298,7 @@ def _requests(
         try:
             offset = read(line).offset
         except msgspec.MsgspecError as error:
-            raise SinkRefusedError(f"{found.object} has a line that is none of the lake's: {error}") from None
+            raise SinkRefusedError(f"{found.object} has an invalid line: {error}") from None
         if offset <= at.through:
             continue
         row = b'{"record":%s}\n' % line.rstrip(b"\n")
@@ -307,9 +308,9 @@ def _requests(
         taken.append(row)
         size, through = size + len(row), offset
     if size > MAX_REQUEST_BYTES:
-        raise SinkRefusedError(f"{found.object} has a row of {size} bytes, more than a request may have")
+        raise SinkRefusedError(f"{found.object} has a row of {size} bytes, more than the limit of a request")
     if not taken:
-        raise SinkRefusedError(f"{found.object} has no row behind offset {at.through}, which its channel is at")
+        raise SinkRefusedError(f"{found.object} has no row after offset {at.through}, the position of its channel")
     yield end, b"".join(taken)
 
 
@@ -318,22 +319,22 @@ def _further(one: LedgerRow, other: LedgerRow) -> LedgerRow:
 
 
 def _named(names: Mapping[str, ChainKey], name: str) -> ChainKey | None:
-    """The chain of a channel: the service does not tell upper from lower case."""
+    """Returns the chain of a channel. The service's channel names are not case-sensitive."""
     return names.get(name) or {known.upper(): key for known, key in names.items()}.get(name.upper())
 
 
 def _nothing_left_out(channel: _Channel, status: ChannelStatus) -> None:
-    """The service passes over rows that its pipe cannot take, and only counts them: that is a loss, and stops the chain for good."""
+    """Raises SinkRefusedError if rows were left out. The service only counts rows that its pipe cannot insert, which is a loss."""
     if status.errors:
         metrics.STREAMING_LEFT_OUT.set(status.errors)
         raise SinkRefusedError(
             f"Snowpipe Streaming has left out {status.errors} rows of channel {channel.name}: {status.last_error_message}. The ledger "
-            "stays before them. Mend the pipe, delete what the table has of this partition behind the ledger's offset, and drop the "
-            "channel: then all of it is sent again."
+            "stays before them. Fix the pipe, delete the table's rows of this partition after the ledger's offset, and drop the "
+            "channel: then these rows are sent again."
         )
 
 
 def _urgency(error: BaseException) -> int:
-    """What a load that failed in several ways failed of: first what we do not know, then what stands alone after dividing."""
+    """Returns the rank of an error; a load with several errors raises the lowest. Unexpected errors come first, then refusals."""
     order = (SinkRefusedError, SinkUnavailableError, LedgerConflictError)
     return next((number for number, kind in enumerate(order, 1) if isinstance(error, kind)), 0)

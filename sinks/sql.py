@@ -1,4 +1,4 @@
-"""Identifiers and literals for SQL text that cannot be bound: allow-listed, never escaped by guesswork."""
+"""Checks identifiers and literals for SQL text that cannot be bound. Only allow-listed characters are accepted; none are escaped."""
 
 import re
 from typing import Final
@@ -8,22 +8,22 @@ _LITERAL: Final = re.compile(r"[A-Za-z0-9._/-]*")
 
 
 def identifier(name: str) -> str:
-    """A name that needs no quotes. ValueError for any other.
+    """Returns a name that needs no quotes. Raises ValueError for any other.
 
     >>> identifier("BRONZE")
     'BRONZE'
     """
     if not _IDENTIFIER.fullmatch(name):
-        raise ValueError(f"{name!r} is no plain SQL identifier")
+        raise ValueError(f"{name!r} is not a plain SQL identifier")
     return name
 
 
 def literal(text: str) -> str:
-    """A quoted string of letters, digits and `._/-`, which is all that topics, object names and hashes are made of. ValueError otherwise.
+    """Returns a quoted string of letters, digits and `._/-`, which topics, object names and hashes consist of. Raises ValueError otherwise.
 
     >>> literal("bank.alerts")
     "'bank.alerts'"
     """
     if not _LITERAL.fullmatch(text):
-        raise ValueError(f"{text!r} has characters that have no place in a name")
+        raise ValueError(f"{text!r} has characters that are not allowed in a name")
     return f"'{text}'"

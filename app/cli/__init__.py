@@ -1,1 +1,4 @@
-"""The command line, one command a file. Commands import what they need when they run, so that the others start fast."""
+"""Defines the command line, one command in each file. A command imports its modules when it runs, so that the others start fast.
+
+May import everything.
+"""

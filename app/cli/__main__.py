@@ -1,4 +1,4 @@
-"""`python -m app.cli`: the same as `bankstream`."""
+"""Runs `bankstream` as `python -m app.cli`."""
 
 from app.cli.main import main
 

@@ -1,4 +1,4 @@
-"""`bankstream api-token`: a new token for the lookup API."""
+"""`bankstream api-token`: creates a token for the lookup API."""
 
 from typing import Annotated
 
@@ -6,10 +6,15 @@ import typer
 
 
 def api_token(
-    name: Annotated[str, typer.Argument(help="of the client, as the audit will name it")],
-    scope: Annotated[list[str], typer.Option(help="lookup, pii, alerts or metrics; may be given several times")],
+    name: Annotated[str, typer.Argument(help="name of the client in the audit")],
+    scope: Annotated[
+        list[str], typer.Option(help="lookup, pii, alerts or metrics; repeat the option for several scopes")
+    ],
 ) -> None:
-    """Make a token: the entry for the tokens file goes to standard output, the token itself, shown only now, to standard error."""
+    """Create a token for a client of the lookup API.
+
+    Standard output gets the entry for the tokens file. Standard error gets the token itself, which is stored nowhere.
+    """
     from app.web.tokens import entry, mint
 
     token = mint()

@@ -1,4 +1,4 @@
-"""What people see of the stack on a terminal: its progress as lines and a download bar, its status as a table. On standard error."""
+"""Shows the stack on a terminal: its progress as lines and a download bar on standard error, its status as a table."""
 
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,7 @@ STATE_COLOURS = {"ready": "green", "starting": "yellow", "stopped": "dim", "fail
 
 
 class StackConsole:
-    """A receiver of stack events. Use as a context manager and pass it to `Stack.up` or `Stack.down`; may be called from any thread."""
+    """Prints stack events. Use it as a context manager and pass it to `Stack.up` or `Stack.down`. Thread-safe."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
@@ -57,7 +57,7 @@ class StackConsole:
             case Note(text):
                 self._line("yellow", f"note    {text}")
             case Died(part, reason, tail):
-                self._line("red", f"died    {part}: {reason}; it is started again. The end of its log:")
+                self._line("red", f"died    {part}: {reason}; it is restarted. The end of its log:")
                 self._console.print(tail, style="dim", markup=False)
 
     def _line(self, style: str, text: str) -> None:
@@ -65,7 +65,7 @@ class StackConsole:
 
 
 def status_table(processes: tuple[ProcessStatus, ...]) -> Table:
-    """The status of every process."""
+    """Returns a table with the status of every process."""
     table = Table(box=None, header_style="bold")
     for column in ("part", "state", "pid", "up", "memory", ""):
         table.add_column(column)

@@ -1,4 +1,4 @@
-"""`bankstream dead-letters`: what was refused and why, and sending it again."""
+"""`bankstream dead-letters`: lists, shows and redrives dead letters."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,10 +7,10 @@ import typer
 if TYPE_CHECKING:
     from app.operations.dead_letters.letters import NamedDeadLetter
 
-app = typer.Typer(help="Records that could not be processed: list them, look at one, send them again.")
+app = typer.Typer(help="List, show and redrive dead letters: records that could not be processed.")
 
-Topic = Annotated[str | None, typer.Option(help="only those of this topic")]
-Reason = Annotated[str | None, typer.Option(help="only those with this reason")]
+Topic = Annotated[str | None, typer.Option(help="only dead letters from this topic")]
+Reason = Annotated[str | None, typer.Option(help="only dead letters with this reason")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
 
@@ -18,10 +18,10 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 def list_letters(
     topic: Topic = None,
     reason: Reason = None,
-    limit: Annotated[int, typer.Option(min=1, help="at most so many, the newest")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="maximum number of dead letters to list, the newest ones")] = 50,
     as_json: Json = False,
 ) -> None:
-    """List dead letters, and how many there are by topic and reason."""
+    """List dead letters and their numbers by topic and reason."""
     import json
     from collections import Counter
 
@@ -52,9 +52,9 @@ def list_letters(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="as `list` names it: partition/offset")], as_json: Json = False
+    name: Annotated[str, typer.Argument(help="partition/offset, as `list` prints it")], as_json: Json = False
 ) -> None:
-    """Show one dead letter whole: why it was refused, and its bytes. It may hold personal data."""
+    """Show one dead letter with its reason and its bytes, which may contain personal data."""
     import json
 
     from app.operations.dead_letters.letters import named
@@ -70,15 +70,19 @@ def show(
 @app.command()
 def redrive(
     names: Annotated[
-        list[str] | None, typer.Argument(help="as `list` names them; none: all that --topic and --reason select")
+        list[str] | None,
+        typer.Argument(help="partition/offset, as `list` prints them; without names, --topic and --reason select"),
     ] = None,
     topic: Topic = None,
     reason: Reason = None,
-    everything: Annotated[bool, typer.Option("--all", help="all of them")] = False,
-    force: Annotated[bool, typer.Option(help="also those that would come out of order")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="all dead letters")] = False,
+    force: Annotated[bool, typer.Option(help="also send those that would arrive out of order")] = False,
     as_json: Json = False,
 ) -> None:
-    """Send dead letters again to where they came from, in their old order. Exit code 1 when one was held back; it says why."""
+    """Send dead letters to their original topics again, in their original order.
+
+    A dead letter that would arrive out of order is held back, with the reason. Exit code 1 if one was held back.
+    """
     import asyncio
     import json
 
@@ -87,7 +91,7 @@ def redrive(
     from app.operations.dead_letters.redriving import decide, send
 
     if not (names or topic or reason or everything):
-        raise typer.BadParameter("name letters, select some with --topic or --reason, or say --all")
+        raise typer.BadParameter("name dead letters, select them with --topic or --reason, or use --all")
     kafka = load(KafkaSettings)
     known = _find(None, None)
     chosen = (
@@ -140,10 +144,10 @@ def _plain(one: "NamedDeadLetter", *, with_bytes: bool = False) -> dict[str, Any
 
 
 def _text(raw: bytes | None) -> str | None:
-    r"""Bytes for people: as text, what is no UTF-8 as \x.. escapes."""
+    r"""Returns bytes as text. Bytes that are not UTF-8 become \x.. escapes."""
     return None if raw is None else raw.decode("utf-8", errors="backslashreplace")
 
 
 def _printable(text: str) -> str:
-    """Without control characters: a record may hold sequences that command a terminal."""
+    """Escapes control characters, because a record may contain terminal control sequences."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

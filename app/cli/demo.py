@@ -1,4 +1,4 @@
-"""`bankstream demo`: the whole bank on this machine until Ctrl-C."""
+"""`bankstream demo`: runs the whole system on this machine under a simulated bank, until Ctrl-C."""
 
 from typing import Annotated
 
@@ -7,23 +7,35 @@ import typer
 
 def demo(
     *,
-    seconds: Annotated[float | None, typer.Option(min=1, help="end by itself after so long; unset: on Ctrl-C")] = None,
-    rate: Annotated[int, typer.Option(min=1, max=5_000, help="transactions a second")] = 50,
-    workers: Annotated[int | None, typer.Option(min=1, max=16, help="streams workers, side by side")] = None,
-    seed: Annotated[int | None, typer.Option(help="the simulated bank's; unset: a new one")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="stop after this many seconds; default: on Ctrl-C")
+    ] = None,
+    rate: Annotated[int, typer.Option(min=1, max=5_000, help="transactions per second")] = 50,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=16,
+            help="number of streams workers; default: as in a running stack, else BANKSTREAM_STACK_STREAMS_WORKERS",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of the simulated bank; default: random")] = None,
     no_dashboard: Annotated[
-        bool, typer.Option("--no-dashboard", help="neither the live view (plain lines instead) nor the dashboard")
+        bool,
+        typer.Option(
+            "--no-dashboard", help="print plain lines instead of the live view, and do not start the dashboard"
+        ),
     ] = False,
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", help="the last line of standard output is a JSON object; all else goes to standard error"
+            "--json", help="print the summary as JSON on standard output; everything else goes to standard error"
         ),
     ] = False,
 ) -> None:
-    """Bring up the bank, watch it live, and prove at the end that the warehouse holds what PostgreSQL holds.
+    """Run the whole system with a simulated bank, show it live, and verify at the end that the warehouse equals PostgreSQL.
 
-    Data is kept: the next run goes on where this one stopped. Exit code 0 only if everything was equal and every test passed.
+    Data is kept, and the next run continues with it. Exit code 0 only if the rows are equal and every test of the models passes.
     """
     import msgspec
 

@@ -1,4 +1,4 @@
-"""`bankstream doctor`: what is wrong with a deployment, and what to do about it."""
+"""`bankstream doctor`: finds problems of a deployment and says what to do about each."""
 
 from typing import Annotated
 
@@ -9,12 +9,12 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs")] = False,
     deep: Annotated[
-        bool, typer.Option(help="look at every object of the lake, not only at the newest; no time limit")
+        bool, typer.Option(help="check every object of the lake instead of the newest only; no time limit")
     ] = False,
 ) -> None:
-    """Look at every part of the deployment that the settings name, changing nothing.
+    """Check every part of the deployment that the settings name, without changing anything.
 
-    Exit code 0: nothing is wrong (there may be warnings). 1: something is. 2: nothing found is wrong, but something could not be checked.
+    Exit code 0: no errors, possibly warnings. 1: errors. 2: no errors found, but something could not be checked.
     """
     import asyncio
     import json
@@ -25,7 +25,7 @@ def doctor(
     from app.operations.doctor import examine
     from app.operations.doctor.table import show
 
-    logging.disable(logging.CRITICAL)  # what does not answer is in the report
+    logging.disable(logging.CRITICAL)  # the report names the parts that do not answer
     progress = Console(stderr=True, highlight=False)
     with progress.status("examining"):
         report = asyncio.run(examine({}, deep=deep))

@@ -1,4 +1,4 @@
-"""`bankstream gaps`: what is missing for good, and the decision to go on without it."""
+"""`bankstream gaps`: lists accepted gaps, and accepts the loss of records so that processing can continue."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,23 +9,21 @@ if TYPE_CHECKING:
     from sinks.base import ObjectStore
     from sinks.gaps import GapRecord
 
-app = typer.Typer(
-    help="Records that are lost for good: those accepted, and accepting one that `bankstream doctor` has found."
-)
+app = typer.Typer(help="List accepted gaps (records that are lost), or accept one that `bankstream doctor` has found.")
 accept = typer.Typer(
-    help="Write a gap down in the lake, with who decided what and why, and go on behind it. Only what is lost can be accepted."
+    help="Accept a gap: record in the lake who accepted it and why, and continue after it. Only lost records can be accepted."
 )
 app.add_typer(accept, name="accept", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
-Reason = Annotated[str, typer.Option(help="why it is right to go on; kept for ever")]
-By = Annotated[str | None, typer.Option(help="who decides; left out: the user of this session")]
-Where = Annotated[str, typer.Argument(help="topic/partition, as doctor says")]
+Reason = Annotated[str, typer.Option(help="why the loss is accepted; kept forever")]
+By = Annotated[str | None, typer.Option(help="who accepts it; default: the current user")]
+Where = Annotated[str, typer.Argument(help="topic/partition, as `bankstream doctor` prints it")]
 
 
 @app.command("list")
 def list_gaps(as_json: Json = False) -> None:
-    """List the gaps that were accepted."""
+    """List the accepted gaps."""
     import msgspec
 
     from sinks.gaps import gaps
@@ -42,7 +40,7 @@ def list_gaps(as_json: Json = False) -> None:
 
 @accept.command()
 def streams(where: Where, reason: Reason, by: By = None) -> None:
-    """Records that the streams workers can no longer get. Run it while none of them is running."""
+    """Accept the loss of records that the streams workers had not processed. Run it while no streams worker runs."""
     from app.config.settings import EngineSettings, KafkaSettings, load
     from app.config.topics import read_catalogue
     from app.operations.gaps import accept_streams
@@ -61,10 +59,10 @@ def lake(
     reason: Reason,
     by: By = None,
     topic_id: Annotated[
-        str | None, typer.Option("--incarnation", help="Kafka's id of a topic that was deleted")
+        str | None, typer.Option("--incarnation", help="the topic id of a topic that was deleted")
     ] = None,
 ) -> None:
-    """Records that were never archived."""
+    """Accept the loss of records that were never archived in the lake."""
     from app.config.settings import KafkaSettings, load
     from app.operations.gaps import accept_lake
 
@@ -76,11 +74,14 @@ def lake(
 @accept.command()
 def capture(
     slot: Annotated[str, typer.Argument(help="the replication slot")],
-    lsns: Annotated[str, typer.Option("--range", help="from..to in PostgreSQL's log, as doctor says")],
+    lsns: Annotated[str, typer.Option("--range", help="LSNs from..to, as `bankstream doctor` prints them")],
     reason: Reason,
     by: By = None,
 ) -> None:
-    """Changes that were never captured from PostgreSQL. Closes the versions of tables that were empty when capture began anew."""
+    """Accept the loss of changes that were never captured from PostgreSQL.
+
+    Also closes the open versions of tables that were empty when capture restarted.
+    """
     import asyncio
 
     from app.config.settings import ConnectSettings, EngineSettings, KafkaSettings, load
@@ -97,13 +98,13 @@ def capture(
         is_ours = is_as_provisioned(client, catalogue)
     if not is_ours:
         typer.echo(
-            "The connector is set otherwise than `bankstream provision connector` does, so its snapshot may have left tables out: whether "
-            "one was empty cannot be told. `bankstream reconcile` names the rows that are too many.",
+            "The connector's configuration is not the one of `bankstream provision connector`, so its snapshot may lack tables, and it is "
+            "unknown which tables were empty. `bankstream reconcile` names the surplus rows in the warehouse.",
             err=True,
         )
         return
     for table in asyncio.run(close_emptied(gap, catalogue.tables, kafka, engine)):
-        typer.echo(f"{table} was empty when capture began anew: its open versions are closed as vanished")
+        typer.echo(f"{table} was empty when capture restarted: its open versions are closed as vanished")
 
 
 def _with_store(work: "Callable[[ObjectStore], Awaitable[Any]]") -> Any:
@@ -138,14 +139,14 @@ def _decision(reason: str, by: str | None) -> Any:
     from app.operations.gaps import Decision
 
     if not reason.strip():
-        raise typer.BadParameter("say why", param_hint="--reason")
+        raise typer.BadParameter("must not be empty", param_hint="--reason")
     return Decision(reason.strip(), by or getpass.getuser(), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def _told(gap: "GapRecord") -> str:
-    last = "whatever it had" if gap.last is None else str(gap.last)
-    return f"{gap.topic}/{gap.partition} {gap.first} to {last}, goes on at {gap.resumes_at}"
+    last = "its end" if gap.last is None else str(gap.last)
+    return f"{gap.topic}/{gap.partition} {gap.first} to {last}, continues at {gap.resumes_at}"
 
 
 def _tell(gap: "GapRecord") -> None:
-    typer.echo(f"written down as {gap.name}: {_told(gap)}")
+    typer.echo(f"recorded as {gap.name}: {_told(gap)}")

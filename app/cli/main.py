@@ -1,4 +1,4 @@
-"""The command line, `bankstream`: thin commands over the parts. Exit codes: 0 good, 1 the answer is no, 2 wrong usage."""
+"""Builds the command line, `bankstream`, from its commands. Exit codes: 0 success, 1 a problem was found, 2 wrong usage."""
 
 import sys
 from importlib.metadata import version as package_version
@@ -50,11 +50,14 @@ app.command()(api_token.api_token)
 
 @app.command()
 def worker(kind: Annotated[str, typer.Argument(help="streams, lake or warehouse")]) -> None:
-    """Run a worker until SIGTERM. The same as `faust -A app.<kind> worker`, with logging and metrics from the settings."""
+    """Run a worker until SIGTERM.
+
+    It is the same as `faust -A app.<kind> worker`, with logging and metrics from the settings.
+    """
     from app.runtime import worker as workers
 
     if kind not in workers.KINDS:
-        raise typer.BadParameter(f"{kind!r} is none of {', '.join(workers.KINDS)}", param_hint="KIND")
+        raise typer.BadParameter(f"{kind!r} is not one of {', '.join(workers.KINDS)}", param_hint="KIND")
     workers.run(kind)
 
 
@@ -65,8 +68,8 @@ def version() -> None:
 
 
 def main() -> NoReturn:
-    """Entry point: our own errors become one line on standard error and exit code 1, all others a traceback."""
-    # The warehouse's client imports pandas wherever it is installed: more than a second of every start, for what no command uses.
+    """Run the command line. A BankstreamError becomes one line on standard error and exit code 1, another error a traceback."""
+    # Without this, the warehouse's client imports pandas if it is installed: over a second of each start, and no command uses it.
     sys.modules["pandas"] = None  # type: ignore[assignment]
     try:
         app()

@@ -1,4 +1,4 @@
-"""`bankstream provision`: set up parts that exist already, such as a bank's own PostgreSQL, Kafka and Connect."""
+"""`bankstream provision`: provisions existing servers, such as a bank's own PostgreSQL, Kafka and Connect."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from rich.console import Console
 from app.local.stack.steps import DEFAULT, Step
 
 app = typer.Typer(
-    help="Set up the parts that the settings name: database, topics, connector, lake, warehouse, models. Each may be run again at any time."
+    help="Provision the parts that the settings name: source, topics, lake, warehouse, connector, models. Every step is idempotent."
 )
 
 
@@ -32,18 +32,18 @@ def _command(step: Step) -> Callable[[], None]:
 
 
 for _step in DEFAULT:
-    app.command(_step.name, help=f"Set up the {_step.name} alone.")(_command(_step))
+    app.command(_step.name, help=f"Provision only: {_step.name}.")(_command(_step))
 
 
 @app.command()
 def models(
     project: Annotated[
-        Path | None, typer.Option(help="folder of the dbt project; unset: that of the checkout", show_default=False)
+        Path | None, typer.Option(help="folder of the dbt project; default: the checkout's", show_default=False)
     ] = None,
 ) -> None:
-    """Write the dbt models of the tables that are declared beside the bank's own, from the columns that PostgreSQL says they have.
+    """Write the dbt models of the declared tables, from their columns in PostgreSQL.
 
-    Files that this command has not made are left as they are, and named. `make dbt` then builds the models.
+    Files that this command did not create are listed and left unchanged. Run `make dbt` afterwards to build the models.
     """
     from app.config.settings import SourceSettings, load
     from app.config.topics import read_catalogue
@@ -54,8 +54,8 @@ def models(
     for what, style, names in (
         ("written", "green", done.written),
         ("unchanged", "dim", done.unchanged),
-        ("left alone: not made by this command", "yellow", done.left),
-        ("of no declared table: remove it", "yellow", done.undeclared),
+        ("left unchanged: not created by this command", "yellow", done.left),
+        ("its table is not declared: remove the file", "yellow", done.undeclared),
     ):
         for name in names:
             Console(stderr=True, highlight=False).print(f"  {name}  {what}", style=style, markup=False, soft_wrap=True)
@@ -63,5 +63,5 @@ def models(
 
 @app.command("all")
 def everything() -> None:
-    """Set up everything but the models, in the order in which the parts need each other."""
+    """Provision all parts except the models, in the order of their dependencies."""
     _run(DEFAULT)

@@ -1,4 +1,4 @@
-"""`bankstream rebuild`: a warehouse from the lake alone."""
+"""`bankstream rebuild`: builds a warehouse from the lake alone."""
 
 from typing import Annotated
 
@@ -7,16 +7,16 @@ import typer
 
 def rebuild(
     into: Annotated[
-        str, typer.Option(help="the new database: one that does not exist, is empty, or was begun by this command")
+        str, typer.Option(help="the database to fill; it must not exist, be empty, or be from an interrupted rebuild")
     ],
     compare: Annotated[
-        bool, typer.Option(help="hold every landing table against the configured database's; without: print its hashes")
+        bool, typer.Option(help="compare every landing table with the configured database's; otherwise print hashes")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs")] = False,
 ) -> None:
-    """Fill an empty database from S3 alone, every object audited, and prove that it equals the first.
+    """Fill an empty database from the lake alone, audit every object, and verify that it equals the configured database.
 
-    When it was ended, run it again: it goes on. Exit code 1 when anything differs, or something in the lake could not be loaded.
+    An interrupted rebuild continues when it is run again. Exit code 1 if anything differs or could not be loaded.
     """
     import msgspec
     from rich.console import Console
@@ -53,7 +53,7 @@ def rebuild(
             "equal": f"[green]equal[/] to {report.compared_with}",
             "different": f"[bold red]NOT equal[/] to {report.compared_with}",
             "incomplete": "[bold red]NOT complete[/]",
-        }.get(report.verdict, "complete; it was compared with nothing")
+        }.get(report.verdict, "complete, not compared")
         console.print(f"{report.database}, from {report.lake}: {against}, {report.seconds:.1f} s")
     if report.verdict in ("different", "incomplete"):
         raise typer.Exit(1)

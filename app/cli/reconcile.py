@@ -1,4 +1,4 @@
-"""`bankstream reconcile`: proof that the warehouse holds what PostgreSQL holds."""
+"""`bankstream reconcile`: verifies that the warehouse holds the same rows as PostgreSQL."""
 
 from typing import Annotated
 
@@ -9,10 +9,13 @@ def reconcile(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs")] = False,
     timeout: Annotated[
-        int, typer.Option(min=1, help="seconds to wait until the warehouse has what the source has")
+        int, typer.Option(min=1, help="seconds to wait until the warehouse has caught up with the source")
     ] = 120,
 ) -> None:
-    """Compare every row of PostgreSQL with the warehouse at one instant, while both go on. Exit code 1 if any differs."""
+    """Compare every row of PostgreSQL with the warehouse as of one instant, while both keep running.
+
+    Exit code 1 if any row differs.
+    """
     import msgspec
     from rich.console import Console
 

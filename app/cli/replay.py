@@ -1,4 +1,4 @@
-"""`bankstream replay`: recorded changes through the streams worker's logic, into files."""
+"""`bankstream replay`: processes recorded changes with the streams worker's logic and writes the results to files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +10,16 @@ def replay(
     files: Annotated[
         list[Path],
         typer.Argument(
-            exists=True, dir_okay=False, help="recordings: kcat -C -J lines, plain, .gz or .zst; in this order"
+            exists=True, dir_okay=False, help="recordings, read in this order: lines of kcat -C -J; plain, .gz or .zst"
         ),
     ],
-    out: Annotated[Path, typer.Option(file_okay=False, help="directory for <topic>.ndjson, a line a record")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="directory for <topic>.ndjson, one line for each record")],
     as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
 ) -> None:
-    """Run the agents' logic over recorded changes, without Kafka. The same input gives the same bytes, whatever the clock says."""
+    """Run the agents' logic over recorded changes, without Kafka.
+
+    The same input always gives the same bytes, independent of the clock.
+    """
     import json
     from dataclasses import asdict
 
@@ -54,4 +57,4 @@ def replay(
     for reason, count in sorted(summary.dead_letters.items()):
         console.print(f"  {count:>10,}  dead letters: {reason}")
     if summary.waiting:
-        console.print(f"  {summary.waiting:>10,}  transactions still wait for an account that is not in the files")
+        console.print(f"  {summary.waiting:>10,}  transactions wait for an account that is not in the files")

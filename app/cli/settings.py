@@ -1,4 +1,4 @@
-"""`bankstream settings`: what this environment sets, and the reference of all settings."""
+"""`bankstream settings`: prints the settings of this environment, and the reference of all settings."""
 
 from typing import Annotated
 
@@ -9,9 +9,12 @@ def settings(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="print the reference page, docs/CONFIGURATION.md")
     ] = False,
-    all_of_them: Annotated[bool, typer.Option("--all", help="also those that have their default")] = False,
+    all_of_them: Annotated[bool, typer.Option("--all", help="include settings that have their default")] = False,
 ) -> None:
-    """Print the settings that this environment gives. Exit code 1 if one cannot be used, or if a variable is the name of none."""
+    """Print the settings that this environment sets.
+
+    Exit code 1 if a setting is invalid, or if a BANKSTREAM_ variable is not a setting.
+    """
     import os
 
     from app.config import settings_page
@@ -24,7 +27,7 @@ def settings(
             typer.echo(f"{variable}={value}" + ("" if origin == "environment" else "  # default"))
     if strange := settings_page.unknown(os.environ):
         typer.secho(
-            f"bankstream: no settings of these names, see docs/CONFIGURATION.md: {', '.join(strange)}",
+            f"bankstream: unknown settings, see docs/CONFIGURATION.md: {', '.join(strange)}",
             err=True,
             fg=typer.colors.RED,
         )

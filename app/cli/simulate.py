@@ -1,4 +1,4 @@
-"""`bankstream simulate`: the simulated bank from the command line."""
+"""`bankstream simulate`: runs the simulated bank."""
 
 import json
 import logging
@@ -20,33 +20,40 @@ STOPS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 def simulate(
     rate: Annotated[float, typer.Option(min=0.1, max=20_000, help="transactions inserted per second")] = 50,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="how long; unset: until Ctrl-C")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="the same seed on an equal database makes the same rows; unset: a new one")
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="stop after this many seconds; default: on Ctrl-C")
     ] = None,
-    fraud_rate: Annotated[float, typer.Option(min=0, max=0.2, help="frauds begun per transaction")] = 0.003,
+    seed: Annotated[
+        int | None, typer.Option(help="the same seed on an equal database gives the same rows; default: random")
+    ] = None,
+    fraud_rate: Annotated[float, typer.Option(min=0, max=0.2, help="frauds per transaction")] = 0.003,
     customers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="the bank has at least so many at the start; unset: 200 for each transaction a second"
+            min=1, help="minimum number of customers at the start; default: 200 times the rate, within 2,000 to 20,000"
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a second, and one at the end")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print one JSON object per second, and one at the end")
+    ] = False,
 ) -> None:
-    """Write the life of a bank to PostgreSQL: customers, accounts and transactions, and now and then a labelled fraud.
+    """Simulate a bank in PostgreSQL: write customers, accounts and transactions, including labelled fraud.
 
-    Needs `bankstream provision source` (or `stack up`) to have run, and goes on from what is in the database. Ctrl-C or SIGTERM ends it
-    after the SQL transactions under way.
+    Run `bankstream provision source` or `bankstream stack up` first. The simulation continues from the rows in the database.
+
+    Ctrl-C or SIGTERM stops it after the current SQL transactions.
     """
     import secrets
 
     from app.config.settings import PostgresSettings, load
     from app.local.simulator.simulation import Simulation, SimulationOptions
 
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of pipelines that end by an error, which we handle
+    logging.getLogger("psycopg").setLevel(
+        logging.ERROR
+    )  # it warns about pipelines that end with an error, which are handled here
     signal.pthread_sigmask(
         signal.SIG_BLOCK, STOPS
-    )  # taken by sigtimedwait below instead: no handler runs in the middle
+    )  # sigtimedwait below receives them, so that no handler interrupts the run
     wishes = SimulationOptions(
         rate=rate,
         transactions=None if seconds is None else max(1, round(rate * seconds)),
@@ -62,7 +69,7 @@ def simulate(
             with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
                 final = Simulation(settings, wishes, _wait, lambda now: live.update(_table(now), refresh=True)).run()
             Console().print(_table(final))
-    except BrokenPipeError:  # whoever read this has gone; nor is there anyone for what Python writes at its end
+    except BrokenPipeError:  # the reader has closed the pipe; Python's flush at exit would fail on it too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

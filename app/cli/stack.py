@@ -1,4 +1,4 @@
-"""`bankstream stack`: the local stack from the command line."""
+"""`bankstream stack`: starts, stops and inspects the local stack."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 app = typer.Typer(
-    help="The whole system on this machine, without Docker: PostgreSQL, Kafka, Connect, S3, warehouse and workers."
+    help="Run the whole system on this machine without Docker: PostgreSQL, Kafka, Connect, S3, warehouse and workers."
 )
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
@@ -17,10 +17,12 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
 @app.command()
 def up(
-    workers: Annotated[int, typer.Option(min=1, help="streams workers, side by side")] = 1,
-    backends_only: Annotated[bool, typer.Option(help="without our own three kinds of worker")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="number of streams workers")] = 1,
+    backends_only: Annotated[
+        bool, typer.Option(help="start only PostgreSQL, Kafka, Connect, S3 and the warehouse, no workers")
+    ] = False,
 ) -> None:
-    """Start what does not run, and wait until all of it answers. Data is kept between runs."""
+    """Start the stack and wait until every part is ready. Running parts are left alone; data is kept between runs."""
     from app.cli.console import StackConsole
     from app.local.stack.part import BACKENDS
     from app.local.stack.stack import Stack
@@ -33,7 +35,7 @@ def up(
 def down(
     wipe: Annotated[bool, typer.Option(help="also remove all data, logs and secrets of the local stack")] = False,
 ) -> None:
-    """Stop everything, users before what they use."""
+    """Stop the stack, each part before the parts that it uses."""
     from app.cli.console import StackConsole
     from app.local.stack.stack import Stack
 
@@ -43,7 +45,7 @@ def down(
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Ask every part how it is. Exit code 1 when one is not ready."""
+    """Print the status of every part. Exit code 1 if one is not ready."""
     from app.cli.console import status_table
     from app.local.stack.stack import Stack
 
@@ -59,10 +61,10 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def env(
     export: Annotated[
-        bool, typer.Option(help='quoted, with `export`, for a shell: eval "$(bankstream stack env --export)"')
+        bool, typer.Option(help='print export statements for a shell: eval "$(bankstream stack env --export)"')
     ] = False,
 ) -> None:
-    """Print the settings of the stack as KEY=value lines, passwords included: for other programs, not for logs."""
+    """Print the settings of the stack as KEY=value lines for other programs. They include passwords."""
     from app.local.stack.stack import Stack
 
     for key, value in sorted(Stack().environment().items()):
@@ -71,7 +73,7 @@ def env(
 
 @app.command()
 def restart(part: Annotated[str, typer.Argument(help="a part, as `stack status` names it")]) -> None:
-    """Stop one part cleanly and start it again."""
+    """Restart one part cleanly."""
     from app.local.stack.stack import Stack
 
     Stack().restart(part)
@@ -79,7 +81,7 @@ def restart(part: Annotated[str, typer.Argument(help="a part, as `stack status` 
 
 @app.command()
 def kill(part: Annotated[str, typer.Argument(help="a part, as `stack status` names it")]) -> None:
-    """Kill one part with SIGKILL, to watch it come back."""
+    """Kill one part with SIGKILL. The stack restarts it."""
     from app.local.stack.stack import Stack
 
     Stack().kill(part)

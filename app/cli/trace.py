@@ -1,11 +1,11 @@
-"""`bankstream trace`: the way of a row of the warehouse back to PostgreSQL's log, every step checked."""
+"""`bankstream trace`: traces a warehouse row back to PostgreSQL's WAL and checks every step."""
 
 from typing import Annotated
 
 import typer
 
 WIDTH = 200
-"""Of lines that go into a file or a pipe."""
+"""The line width for a file or a pipe."""
 
 
 def trace(
@@ -16,19 +16,21 @@ def trace(
     key: Annotated[
         str,
         typer.Option(
-            help="key of the row; of several columns as name=value,name=value or a JSON array; of a dimension also a version's id; of a "
+            help="key of the row; for several columns as name=value,name=value or a JSON array; for a dimension also a version id; for a "
             "topic partition/offset"
         ),
     ],
-    version: Annotated[int | None, typer.Option(min=1, help="of a dimension: which version; unset: the newest")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="for a dimension, the number of the version; default: the newest")
+    ] = None,
     whole_chains: Annotated[
-        bool, typer.Option("--whole-chains", help="also read every object of the chains that are touched")
+        bool, typer.Option("--whole-chains", help="also read every object of the affected chains")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs")] = False,
 ) -> None:
-    """Show the way of a row: landing row, object and line, ledger, Kafka offset, LSN and transaction, each checked against the next.
+    """Trace a row to its landing row, object and line, ledger, Kafka offset, LSN and transaction, and check each step.
 
-    Exit code 1 if anything differs, 2 if nothing does but something could not be asked, or there is no such row.
+    Exit code 1 if anything differs. Exit code 2 if something could not be checked, or if there is no such row.
     """
     import msgspec
     from rich.console import Console
@@ -54,7 +56,7 @@ def trace(
         verdict = {
             "holds": "[green]every step holds[/]",
             "differs": "[bold red]it does NOT hold[/]",
-            "unreachable": "[yellow]nothing differs, but not everything could be asked[/]",
+            "unreachable": "[yellow]nothing differs, but not everything could be checked[/]",
         }.get(found.verdict, found.verdict)
         console.print(f"{verdict}, {found.seconds:.1f} s")
         for line in found.differences():

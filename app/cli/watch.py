@@ -1,12 +1,12 @@
-"""`bankstream watch`: the watcher of the capture from the command line."""
+"""`bankstream watch`: runs the capture watcher."""
 
 import logging.config
 
 
 def watch() -> None:
-    """Watch the connector and its replication slot, and start a failed connector again. Runs until SIGTERM.
+    """Watch the connector and its replication slot, and restart a failed connector. Runs until SIGTERM.
 
-    Serves metrics on BANKSTREAM_METRICS_PORT. What it finds is logged when it begins and when it ends.
+    Serves metrics on BANKSTREAM_METRICS_PORT. Logs each problem when it begins and when it ends.
     """
     from app.config.settings import ConnectSettings, SourceSettings, WatchSettings, WorkerSettings, load
     from app.operations.capture import watcher

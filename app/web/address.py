@@ -1,4 +1,4 @@
-"""Where a worker's API is reached. Apart from the rest: every streams worker has to know, also one that serves none."""
+"""Returns the address of a worker's API. A separate module, because streams workers without an API need it too."""
 
 import platform
 
@@ -6,11 +6,11 @@ from app.config.settings import ApiSettings
 
 
 def address(settings: ApiSettings) -> str | None:
-    """Where other workers reach the API of this one; None if it is off."""
+    """Returns the URL at which other workers reach this worker's API; None if the API is off."""
     if not settings.port:
         return None
     if settings.url is not None:
         return settings.url.rstrip("/")
     scheme = "http" if settings.tls_certfile is None else "https"
-    host = platform.node() if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - asked, not bound
+    host = platform.node() if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - a comparison, not a bind
     return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"

@@ -1,7 +1,7 @@
-"""Alerts from the committed log: the recent ones, which every worker keeps in memory, and live streams, each with a reader of its own.
+"""Serves alerts from the committed log: recent ones, which every worker keeps in memory, and live streams, each with its own reader.
 
-A place in the log is a vector of offsets, one a partition: "0:119,1:87". It is the id of every event of a stream, so that a client that
-comes back with its last one misses nothing and gets nothing twice, whichever worker it comes back to.
+A position in the log is a vector of offsets, one for each partition: "0:119,1:87". It is the id of every event of a stream. A client that
+reconnects with its last id, to any worker, gets every later alert exactly once.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ FETCH_WAIT_MS: Final = 250
 KEEPALIVE_S: Final = 10.0
 RETRY_PAUSES_S: Final = (0.5, 1, 2, 5, 10)
 EXPIRED: Final = (
-    "These events are no longer in the log. Read /v1/alerts, or the warehouse, and begin a new stream from now."
+    "These events are no longer in the log. Read /v1/alerts, or the warehouse, and start a new stream from now."
 )
 
 _VECTOR: Final = re.compile(r"\d{1,6}:\d{1,18}(?:,\d{1,6}:\d{1,18})*", re.ASCII)
@@ -39,7 +39,7 @@ Vector = dict[int, int]
 
 
 def write_vector(vector: Mapping[int, int]) -> str:
-    """As the id of an event.
+    """Returns a vector as the id of an event.
 
     >>> write_vector({1: 87, 0: 119})
     '0:119,1:87'
@@ -48,7 +48,7 @@ def write_vector(vector: Mapping[int, int]) -> str:
 
 
 def read_vector(text: str, partitions: int) -> Vector:
-    """From the id of an event. ProblemError 400 if it is none of this topic."""
+    """Returns the vector of an event id. Raises ProblemError 400 if the id is not one of this topic."""
     vector: Vector = {}
     if _VECTOR.fullmatch(text):
         pairs = [pair.split(":") for pair in text.split(",")]
@@ -56,12 +56,12 @@ def read_vector(text: str, partitions: int) -> Vector:
         if len(vector) == len(pairs) and vector.keys() == set(range(partitions)):
             return vector
     raise ProblemError(
-        HTTPStatus.BAD_REQUEST, "Last-Event-ID is not the id of an event of this stream. Leave it out to begin now."
+        HTTPStatus.BAD_REQUEST, "Last-Event-ID is not the id of an event of this stream. Omit it to start from now."
     )
 
 
 class _About(msgspec.Struct, frozen=True):
-    """What is filtered and sorted by."""
+    """The fields by which alerts are filtered and sorted."""
 
     customer_id: int
     detected_at: str
@@ -71,16 +71,19 @@ _about: Final = msgspec.json.Decoder(_About)
 
 
 def decode_header(record: ConsumerRecord) -> _About | None:
-    """What a record is about; None, and a line in the log, for one without an alert's form. Nobody but the streams workers writes here."""
+    """Returns the fields for filtering and sorting. A record that is not a valid alert is logged, and gives None.
+
+    Only the streams workers write to this topic.
+    """
     try:
         return _about.decode(record.value)
     except (msgspec.MsgspecError, TypeError):
-        logger.warning("%s/%d offset %d is no alert", record.topic, record.partition, record.offset)
+        logger.warning("%s/%d offset %d is not a valid alert", record.topic, record.partition, record.offset)
         return None
 
 
 class RecentAlerts:
-    """The last alerts of all partitions. `run` keeps them up to date until it is cancelled."""
+    """The most recent alerts of all partitions. `run` keeps them up to date until it is cancelled."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, partitions: int, kept: int) -> None:
         self._kafka, self._topic, self._partitions = kafka, topic, partitions
@@ -89,7 +92,7 @@ class RecentAlerts:
         self._current = False
 
     async def run(self) -> None:
-        """Read, and begin anew after an error; what is in memory is answered from meanwhile."""
+        """Read until cancelled, and reconnect after an error. Meanwhile, requests are answered from memory."""
         failures = 0
         while True:
             try:
@@ -97,13 +100,16 @@ class RecentAlerts:
             except KafkaError as error:
                 pause = RETRY_PAUSES_S[min(failures, len(RETRY_PAUSES_S) - 1)]
                 failures += 1
-                logger.warning("recent alerts are not read (%s), trying again in %s s", discreet(error), pause)
+                logger.warning("recent alerts cannot be read (%s), trying again in %s s", discreet(error), pause)
                 await asyncio.sleep(pause)
 
     def newest(self, limit: int, customer_id: int | None) -> tuple[list[Alert], str]:
-        """Newest first, and where a stream goes on. ProblemError 503 before the first reading is through."""
+        """Returns the newest alerts first, and the event id for a stream that continues after them.
+
+        Raises ProblemError 503 until the first read has reached the end of the log.
+        """
         if not self._current:
-            raise unavailable("The recent alerts are still being read. Ask again in a moment.")
+            raise unavailable("The recent alerts are still being read. Try again in a moment.")
         chosen = [it for it in self._kept if customer_id is None or it[0].customer_id == customer_id]
         chosen.sort(key=lambda it: it[0].detected_at)  # stable
         newest = [
@@ -131,7 +137,7 @@ class RecentAlerts:
 
 
 class _Reader:
-    """All partitions of a topic, read committed, without a group."""
+    """Reads all partitions of a topic, committed records only, without a consumer group."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, partitions: int) -> None:
         self._tps = [TopicPartition(topic, number) for number in range(partitions)]
@@ -140,37 +146,37 @@ class _Reader:
         )
 
     async def start(self) -> None:
-        """Connect."""
+        """Connect and assign all partitions."""
         await self._consumer.start()
         self._consumer.assign(self._tps)
 
     async def stop(self) -> None:
-        """Disconnect. Stopping twice is allowed."""
+        """Disconnect. May be called twice."""
         await self._consumer.stop()
 
     async def bounds(self) -> tuple[Vector, Vector]:
-        """First and end offsets."""
+        """Returns the first offsets and the end offsets."""
         begin = await self._consumer.beginning_offsets(self._tps)
         end = await self._consumer.end_offsets(self._tps)
         return {tp.partition: begin[tp] for tp in self._tps}, {tp.partition: end[tp] for tp in self._tps}
 
     def seek(self, vector: Mapping[int, int]) -> None:
-        """Go on from here."""
+        """Continue from these offsets."""
         for tp in self._tps:
             self._consumer.seek(tp, vector[tp.partition])
 
     async def records(self) -> list[ConsumerRecord]:
-        """What has come, if anything has."""
+        """Returns the records that arrive within FETCH_WAIT_MS, if any."""
         found = await self._consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=500)
         return [record for records in found.values() for record in records]
 
     async def positions(self) -> Vector:
-        """The next offsets."""
+        """Returns the next offsets to read."""
         return {tp.partition: await self._consumer.position(tp) for tp in self._tps}
 
 
 class AlertStreams:
-    """Hands out live streams, a bounded number at a time."""
+    """Opens live streams, at most `max_streams` at a time."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, partitions: int, max_streams: int) -> None:
         self._kafka, self._topic, self._partitions, self._max_streams = kafka, topic, partitions, max_streams
@@ -178,7 +184,7 @@ class AlertStreams:
         self._stopped = False
 
     def stop(self) -> None:
-        """End all streams, and begin no more."""
+        """End all streams and open no new ones."""
         self._stopped = True
         for stream in self._open:
             stream.stopped = True
@@ -186,10 +192,13 @@ class AlertStreams:
     async def open(
         self, last_event_id: str | None, customer_id: int | None, allowed: Callable[[], bool]
     ) -> "AlertStream":
-        """Events after that id, or from now on, for as long as `allowed`. ProblemError 400, 410 or 503. The caller closes it."""
+        """Opens a stream of the events after `last_event_id`, or from now on. It ends when `allowed` returns False.
+
+        The caller closes it. Raises ProblemError 400, 410 or 503.
+        """
         vector = None if last_event_id is None else read_vector(last_event_id, self._partitions)
         if self._stopped or len(self._open) >= self._max_streams:
-            raise unavailable("This worker has as many live streams as it may have. Ask another one.", 30)
+            raise unavailable("This worker has reached its limit of live streams. Try another worker.", 30)
         stream = AlertStream(_Reader(self._kafka, self._topic, self._partitions), customer_id, allowed, self._closed)
         self._open.add(stream)
         metrics.STREAMS.set(len(self._open))
@@ -197,7 +206,7 @@ class AlertStreams:
             await stream.begin(vector)
         except KafkaError as error:
             await stream.close()
-            raise unavailable("Kafka does not answer. Ask again in a moment.", 5) from error
+            raise unavailable("Kafka does not answer. Try again in a moment.", 5) from error
         except BaseException:
             await stream.close()
             raise
@@ -223,7 +232,7 @@ class AlertStream:
         self.stopped = False
 
     async def begin(self, vector: Vector | None) -> None:
-        """Connect, and go there; None: to the end. ProblemError when the log does not have that place."""
+        """Connect and seek to the vector; None seeks to the end. Raises ProblemError if the log does not have these offsets."""
         await self._reader.start()
         begin, end = await self._reader.bounds()
         self._vector = end if vector is None else vector
@@ -231,12 +240,15 @@ class AlertStream:
             raise ProblemError(HTTPStatus.GONE, EXPIRED)
         if any(self._vector[number] > end[number] for number in end):
             raise ProblemError(
-                HTTPStatus.BAD_REQUEST, "Last-Event-ID is beyond the end of the log. Leave it out to begin now."
+                HTTPStatus.BAD_REQUEST, "Last-Event-ID is beyond the end of the log. Omit it to start from now."
             )
         self._reader.seek(self._vector)
 
     async def events(self) -> AsyncIterator[bytes]:
-        """The bytes to send. Ends when the worker stops, when the token is no longer good, or the log forgets faster than it reads."""
+        """Yields the bytes to send.
+
+        Ends when the worker stops, when the token is no longer accepted, or when the log deletes records before they are read.
+        """
         loop = asyncio.get_running_loop()
         yield b"retry: 2000\nid: %s\n\n" % self._id
         spoke = loop.time()
@@ -244,7 +256,7 @@ class AlertStream:
             try:
                 records = await self._reader.records()
             except OffsetOutOfRangeError:
-                return  # coming back with its last id the client is told
+                return  # when the client reconnects with its last id, it gets 410
             for record in records:
                 self._vector[record.partition] = record.offset + 1
                 about = decode_header(record)
@@ -256,7 +268,7 @@ class AlertStream:
                 spoke = loop.time()
 
     async def close(self) -> None:
-        """Disconnect. Closing twice is allowed."""
+        """Disconnect. May be called twice."""
         self._closed(self)
         await self._reader.stop()
 

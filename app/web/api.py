@@ -1,4 +1,4 @@
-"""The endpoints. Each finds the key's owner, reads committed state there, and covers personal data unless the token's scopes allow it."""
+"""Defines the endpoints. Each finds the key's owner, reads committed state there, and masks personal data unless the token has `pii`."""
 
 import time
 import uuid
@@ -41,19 +41,19 @@ STREAM_PATH: Final = "/v1/alerts/stream"
 MAX_KEY: Final = (1 << 63) - 1
 TABLES: Final[dict[str, RowTable]] = {CUSTOMER.table: CUSTOMERS, ACCOUNT.table: ACCOUNTS}
 ERRORS: Final = {
-    400: "cannot be answered as it was asked",
-    401: "no token, or one that is not known",
+    400: "the request cannot be answered in this form",
+    401: "the token is missing or unknown",
     403: "the token lacks the scope",
-    404: "not known",
-    410: "known once, and gone",
+    404: "not found",
+    410: "deleted, or no longer in the log",
     413: "requests have no body",
-    422: "a parameter is not what it has to be, or the answer would be too large",
+    422: "a parameter is invalid, or the answer would be too large",
     429: "too many requests",
-    503: "not now: partitions are being shared out anew, or a part is away. Ask again after Retry-After",
+    503: "temporarily unavailable, for example during a rebalance. Try again after Retry-After",
 }
 
 Key = Annotated[int, Path(ge=-MAX_KEY - 1, le=MAX_KEY, examples=[42])]
-Limit = Annotated[int, Query(ge=1, le=500, description="at most so many, the newest")]
+Limit = Annotated[int, Query(ge=1, le=500, description="maximum number, newest first")]
 Moment = Annotated[
     str,
     Query(
@@ -64,13 +64,13 @@ Moment = Annotated[
     ),
 ]
 OneCustomer = Annotated[
-    int | None, Query(ge=-MAX_KEY - 1, le=MAX_KEY, description="only this customer's", examples=[42])
+    int | None, Query(ge=-MAX_KEY - 1, le=MAX_KEY, description="only this customer's alerts", examples=[42])
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What the API is made of. Real ones in the worker, others in tests."""
+    """The parts that the API is built from. Tests pass their own."""
 
     settings: ApiSettings
     worker: LocalWorker
@@ -85,14 +85,14 @@ class Dependencies:
 
 
 class _StreamResponse(StreamingResponse):
-    """Server-sent events; closes the stream also if the client was gone before its first byte."""
+    """Server-sent events. Closes the stream even if the client disconnects before the first byte."""
 
     def __init__(self, stream: AlertStream) -> None:
         super().__init__(stream.events(), media_type=None, headers={"content-type": "text/event-stream"})
         self._stream = stream
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Send until it ends or the client goes."""
+        """Send until the stream ends or the client disconnects."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -100,20 +100,20 @@ class _StreamResponse(StreamingResponse):
 
 
 def make_api(parts: Dependencies) -> Guard:
-    """The ASGI app."""
+    """Builds the ASGI app."""
     settings = parts.settings
     api = FastAPI(
         title="bankstream lookups",
         version="1",
-        description="Committed state of the streams workers. Any of them answers for any key. Money is text, times are RFC 3339 UTC.",
-        docs_url=None,  # they fetch their pages from elsewhere
+        description="Committed state of the streams workers. Any worker answers for any key. Money is text, times are RFC 3339 UTC.",
+        docs_url=None,  # its pages load scripts from other hosts
         redoc_url=None,
         openapi_url=None,
     )
     _handle_errors(api)
     endpoints = Endpoints(parts)
     lookup, alerts, scraping = (Depends(scoped(scope)) for scope in ("lookup", "alerts", "metrics"))
-    bearer = Depends(HTTPBearer(auto_error=False, description="`bankstream api-token` makes them"))
+    bearer = Depends(HTTPBearer(auto_error=False, description="created by `bankstream api-token`"))
     kinds = (RowNow, VelocityNow, Versions, Version, Alerts, Health, Problem)
     *schemas, parts_of_them = components(*kinds)
     refs: dict[Any, dict[str, Any]] = dict(zip(kinds, schemas, strict=True))
@@ -148,7 +148,7 @@ def make_api(parts: Dependencies) -> Guard:
 
     @api.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        """The description itself."""
+        """Returns the OpenAPI document."""
         if not document:
             found = api.openapi()
             found.setdefault("components", {}).setdefault("schemas", {}).update(parts_of_them)
@@ -170,20 +170,20 @@ def make_api(parts: Dependencies) -> Guard:
 
 
 def timeout_of(settings: ApiSettings, path: str) -> float:
-    """How long an answer may take, here or from the worker that has the key: the warehouse is asked for versions."""
+    """Returns the time limit of an answer, here or at the worker that owns the key. Versions get more: they are in the warehouse."""
     return settings.history_timeout_s if "/versions" in path else settings.timeout_s
 
 
 def request_context(request: Request) -> RequestContext:
-    """What the guard knows of a request."""
+    """Returns the guard's data about a request."""
     look: RequestContext = request.state.look
     return look
 
 
 def scoped(scope: str) -> Callable[[Request], Awaitable[None]]:
-    """A dependency: ProblemError 403 unless the token has the scope."""
+    """Returns a dependency that raises ProblemError 403 unless the token has the scope."""
 
-    async def check(request: Request) -> None:  # one that is not async would run in a thread
+    async def check(request: Request) -> None:  # FastAPI would run a function that is not async in a thread
         client = request_context(request).client
         if client is None or scope not in client.scopes:
             raise ProblemError(HTTPStatus.FORBIDDEN, f"The token lacks the scope {scope}.")
@@ -192,7 +192,7 @@ def scoped(scope: str) -> Callable[[Request], Awaitable[None]]:
 
 
 class Endpoints:
-    """The handlers. Their docstrings are the descriptions in OpenAPI."""
+    """The request handlers. Their docstrings are the descriptions in OpenAPI."""
 
     def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
@@ -207,27 +207,27 @@ class Endpoints:
         return await self._for(request, ACCOUNT, account_id, self._row)
 
     async def velocity(self, request: Request, customer_id: Key) -> Response:
-        """What the customer's accounts did in the windows that end now, exactly."""
+        """Exact counts and amounts of the customer's transactions in the windows that end now."""
         return await self._for(request, CUSTOMER, customer_id, self._velocity)
 
     async def customer_versions(self, request: Request, customer_id: Key, limit: Limit = 100) -> Response:
-        """The customer's versions, newest first. 503 until the warehouse, which has them, has the last one."""
+        """The customer's versions, newest first. 503 until the latest one has reached the warehouse."""
         return await self._for(request, CUSTOMER, customer_id, self._versions(limit))
 
     async def account_versions(self, request: Request, account_id: Key, limit: Limit = 100) -> Response:
-        """The account's versions, newest first. 503 until the warehouse, which has them, has the last one."""
+        """The account's versions, newest first. 503 until the latest one has reached the warehouse."""
         return await self._for(request, ACCOUNT, account_id, self._versions(limit))
 
     async def customer_as_of(self, request: Request, customer_id: Key, moment: Moment) -> Response:
-        """The version of the customer that held at a moment. 404 if it did not exist then."""
+        """The version of the customer that was valid at a moment. 404 if it did not exist then."""
         return await self._for(request, CUSTOMER, customer_id, self._as_of(moment))
 
     async def account_as_of(self, request: Request, account_id: Key, moment: Moment) -> Response:
-        """The version of the account that held at a moment. 404 if it did not exist then."""
+        """The version of the account that was valid at a moment. 404 if it did not exist then."""
         return await self._for(request, ACCOUNT, account_id, self._as_of(moment))
 
     async def alerts(self, request: Request, limit: Limit = 50, customer_id: OneCustomer = None) -> Response:
-        """The most recent alerts, newest first, of those that a worker has in memory."""
+        """The most recent alerts that the worker has in memory, newest first."""
         request_context(request).key = customer_id
         newest, last = self._parts.recent.newest(limit, customer_id)
         return self._json(Alerts(newest, last))
@@ -238,9 +238,9 @@ class Endpoints:
         customer_id: OneCustomer = None,
         last_event_id: Annotated[str | None, Header(max_length=8192, examples=["0:119,1:87,2:140,3:98"])] = None,
     ) -> Response:
-        """Alerts as they come, as server-sent events. With Last-Event-ID: what has come since that event first, nothing left out or twice.
+        """New alerts as server-sent events. With Last-Event-ID, first every alert since that event, exactly once.
 
-        410 if that is no longer in the log.
+        410 if that event is no longer in the log.
         """
         look = request_context(request)
         look.key = customer_id
@@ -252,17 +252,17 @@ class Endpoints:
         return _StreamResponse(await self._parts.live.open(last_event_id, customer_id, allowed))
 
     async def metrics(self) -> Response:
-        """The metrics of the worker that was asked, for Prometheus."""
+        """The metrics of this worker, for Prometheus."""
         return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def health(self) -> Response:
-        """200 while the process answers."""
+        """200 while the process responds."""
         return self._json(Health("alive"))
 
     async def readiness(self) -> Response:
-        """200 while the worker has everything open that was assigned to it; 503 before, and during a rebalance."""
+        """200 while all partitions assigned to the worker are open; 503 before that, and during a rebalance."""
         if not self._parts.worker.is_ready:
-            raise unavailable("Not all that was assigned to this worker is open yet.")
+            raise unavailable("Not all partitions assigned to this worker are open yet.")
         return self._json(Health("ready"))
 
     async def _for(
@@ -272,7 +272,7 @@ class Endpoints:
         key: int,
         answer: Callable[[RequestContext, LookupEntity, int], Awaitable[Any]],
     ) -> Response:
-        """The answer from here, or from the worker that has the key."""
+        """Returns the answer of this worker, or of the worker that owns the key."""
         look = request_context(request)
         look.key = key
         look.clear = look.client is not None and "pii" in look.client.scopes
@@ -287,7 +287,7 @@ class Endpoints:
         return Response(found.body, found.status, dict(found.headers))
 
     def _state(self, kind: LookupEntity, key: int) -> tuple[RowState, State]:
-        """The row, deleted ones too. ProblemError 404 if there never was one."""
+        """Returns the row, even if it was deleted. Raises ProblemError 404 if there never was one."""
         state, number = self._places.here(kind, key)
         row = state.get(TABLES[kind.table], (key,))
         if row is None:
@@ -298,7 +298,7 @@ class Endpoints:
         row, state = self._state(kind, key)
         if not row.alive:
             raise ProblemError(
-                HTTPStatus.GONE, f"It was deleted at {format_us(row.since_us)}; its versions are still there."
+                HTTPStatus.GONE, f"The row was deleted at {format_us(row.since_us)}; its versions are still available."
             )
         attributes, hidden = _shown(look, kind, row.attributes)
         return RowNow(key, row.version_id, format_us(row.since_us), attributes, hidden, state)
@@ -327,17 +327,17 @@ class Endpoints:
         except (ValueError, OverflowError):
             raise ProblemError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
-                "moment: an RFC 3339 instant, such as 2026-03-02T09:00:00Z (write + as %2B).",
+                "moment must be an RFC 3339 instant, such as 2026-03-02T09:00:00Z (write + as %2B).",
             ) from None
         if moment_us > self._parts.now_us():
-            raise not_found("That moment has not come yet.")
+            raise not_found("That moment is in the future.")
 
         async def answer(look: RequestContext, kind: LookupEntity, key: int) -> Version:
             row, _ = self._state(kind, key)
             found = await version_history(self._parts.landed, kind.table, kind.key, key, row)
             held = next((one for one in reversed(found) if one.holds(format_us(moment_us))), None)
             if held is None:
-                raise not_found("It did not exist at that moment.")
+                raise not_found("The row did not exist at that moment.")
             return _version(look, kind, held)
 
         return answer
@@ -347,7 +347,7 @@ class Endpoints:
         if len(body) > self._parts.settings.max_answer_bytes:
             raise ProblemError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
-                f"The answer has {len(body)} bytes, more than one may have. Ask with a lower limit.",
+                f"The answer has {len(body)} bytes, which is over the limit. Request fewer items with `limit`.",
             )
         return Response(body, media_type=JSON)
 
@@ -366,21 +366,19 @@ def _version(look: RequestContext, kind: LookupEntity, version: PastVersion) -> 
 
 
 def _handle_errors(api: FastAPI) -> None:
-    """FastAPI's and Starlette's own errors become problems; they are answered by the guard."""
+    """Turns FastAPI's and Starlette's own errors into problem details."""
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         places = sorted({".".join(map(str, problem["loc"][1:2])) for problem in error.errors()})  # never the input
         return _problem(
-            ProblemError(
-                HTTPStatus.UNPROCESSABLE_ENTITY, f"{', '.join(places)}: not what it has to be. See /openapi.json."
-            )
+            ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"invalid: {', '.join(places)}. See /openapi.json.")
         )
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         status = HTTPStatus(error.status_code)
-        return _problem(ProblemError(status, "See /openapi.json for what can be asked.", error.headers))
+        return _problem(ProblemError(status, "See /openapi.json for the available requests.", error.headers))
 
     async def problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, ProblemError)
@@ -400,6 +398,6 @@ def _problem(error: ProblemError) -> Response:
 
 
 def _without_fastapis_own_errors(document: dict[str, Any]) -> None:
-    """Its description of validation errors is not what is answered."""
+    """Removes FastAPI's schemas of validation errors, because the API answers with problem details instead."""
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)

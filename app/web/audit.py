@@ -1,4 +1,4 @@
-"""Who looked at whom: one JSON line a request, written before the answer goes out. Without the line there is no answer."""
+"""Writes the audit: one JSON line for each request, before its answer is sent. If the line cannot be written, the answer is withheld."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ STDERR: Final = 2
 
 
 class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was asked, by whom, and what became of it. It has keys, and never the value of another column."""
+    """A request, its client and its result. It contains keys, but no values of other columns."""
 
     time: str
     request_id: str
@@ -24,9 +24,9 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     duration_ms: float
     key: int | None = None
     clear: bool = False
-    """Whether personal data went out in clear."""
+    """Whether personal data was sent unmasked."""
     forwarded: bool = False
-    """Whether another worker sent it here, and has a line of its own."""
+    """Whether another worker forwarded the request; that worker writes its own line."""
     audit: str = "lookup"
 
 
@@ -34,7 +34,7 @@ class AuditLog:
     """Appends entries to a file, or to standard error."""
 
     def __init__(self, path: Path | None) -> None:
-        """SettingsError when the file cannot be written."""
+        """Raises SettingsError if the file cannot be opened for writing."""
         self._descriptor = STDERR
         if path is not None:
             try:
@@ -45,7 +45,7 @@ class AuditLog:
                 ) from None
 
     def write(self, entry: AuditEntry) -> None:
-        """Add a line, whole. OSError if it cannot be."""
+        """Append one whole line. Raises OSError if that fails."""
         line = msgspec.json.encode(entry) + b"\n"
         if os.write(self._descriptor, line) != len(line):
             raise OSError("only a part of the line was written: is the disk full?")

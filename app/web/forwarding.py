@@ -1,6 +1,6 @@
-"""Asking the worker that has the key: one hop, the same question, its answer handed through.
+"""Forwards a request to the worker that owns the key, in one hop, and returns its answer unchanged.
 
-The client's token goes along, and the other worker checks it like any other; so no worker is trusted more than a client is.
+The client's token is forwarded, and the other worker checks it like any other. A worker therefore needs no more trust than a client.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import aiohttp
 from app.web.problems import unavailable
 
 HOP: Final = "x-bankstream-hop"
-"""Set on what one worker asks another. Who gets it and does not have the key either says so, instead of asking on."""
+"""Header of a forwarded request. A worker that receives it and does not own the key answers 503 instead of forwarding again."""
 REQUEST_ID: Final = "x-request-id"
 FORWARDED_HEADERS: Final = ("content-type", "retry-after")
 
@@ -30,7 +30,7 @@ class ForwardedResponse:
 
 
 class Forwarder:
-    """Asks other workers, over connections that are kept."""
+    """Sends requests to other workers over persistent connections."""
 
     def __init__(self, *, max_bytes: int, cafile: Path | None = None) -> None:
         self._max_bytes = max_bytes
@@ -38,7 +38,7 @@ class Forwarder:
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, url: str, path: str, headers: Mapping[str, str], *, timeout_s: float) -> ForwardedResponse:
-        """GET `path` of the worker at `url`. ProblemError 503 if it does not answer."""
+        """Sends GET `path` to the worker at `url` and returns its answer. Raises ProblemError 503 if it does not answer."""
         if self._session is None:
             connector = aiohttp.TCPConnector(limit_per_host=64, ssl=self._tls)
             self._session = aiohttp.ClientSession(connector=connector, trust_env=False, auto_decompress=False)
@@ -53,11 +53,11 @@ class Forwarder:
                 ):
                     body += more
                 if len(body) > self._max_bytes:
-                    raise unavailable("The worker that has this key sent more than an answer may be.", 10)
+                    raise unavailable("The worker that owns this key sent an answer over the size limit.", 10)
                 passed = {name: answer.headers[name] for name in FORWARDED_HEADERS if name in answer.headers}
                 return ForwardedResponse(answer.status, passed, body)
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is one
-            raise unavailable("The worker that has this key does not answer. Ask again in a moment.") from error
+            raise unavailable("The worker that owns this key does not answer. Try again in a moment.") from error
 
     async def close(self) -> None:
         """Close the connections."""

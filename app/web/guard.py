@@ -1,6 +1,6 @@
-"""The gate before every endpoint: who asks, how often, how long it may take, and that it is written down before it is answered.
+"""Checks every request before its endpoint: token, rate and time limit, and writes the audit before the answer is sent.
 
-An ASGI middleware, so that it also holds for what no endpoint ever sees: paths that do not exist, bodies, slow handlers.
+It is an ASGI middleware, so that it also covers requests that reach no endpoint: unknown paths, requests with a body, slow handlers.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
-"""What anyone may ask: none of it says anything about anybody."""
+"""Paths that need no token. Their answers contain nothing about customers."""
 LOOKUPS: Final = "/v1/"
-"""What all clients together may ask so often; who watches the worker is not turned away with them."""
+"""Prefix of the paths to which the limit of all clients together applies. Monitoring is outside it, so that it is never refused by it."""
 EVERYBODY: Final = "everybody"
 FAILURES_PER_S: Final = 5
-"""Wrong tokens from one address; more are turned away unread, and leave no line in the audit."""
+"""Limit of wrong tokens per second from one address. Above it they get 429 and no line in the audit."""
 NOBODY: Final = "-"
 HEADERS: Final = (
     (b"cache-control", b"no-store"),
@@ -48,35 +48,37 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request, as the endpoints and the audit see it."""
+    """One request with its id, client and key, as the endpoints and the audit use it."""
 
     request_id: str
     started_ns: int
     headers: Mapping[str, str] = field(repr=False)
     client: Client | None = None
     token: str = field(default="", repr=False)
-    """Of that client."""
+    """The client's token."""
     key: int | None = None
     clear: bool = False
-    """Whether personal data goes out in clear."""
+    """Whether personal data is sent unmasked."""
 
     @property
     def forwarded(self) -> bool:
-        """Whether another worker asks."""
+        """Whether another worker forwarded the request."""
         return HOP in self.headers
 
 
 def internal_error(look: RequestContext) -> ProblemError:
-    """500: what is said of an error that nobody foresaw."""
-    return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, f"A defect. The log has it as request {look.request_id}.")
+    """Returns the 500 for an unexpected error."""
+    return ProblemError(
+        HTTPStatus.INTERNAL_SERVER_ERROR, f"Internal error. The worker's log has it under request {look.request_id}."
+    )
 
 
 class _UnauditedError(Exception):
-    """The answer was withheld."""
+    """The answer was withheld because the audit could not be written."""
 
 
 class Guard:
-    """Wraps the API. The clock and the request ids are passed in."""
+    """The ASGI middleware around the API. The clock and the source of request ids are passed in."""
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class Guard:
         self._timeout_s, self._new_id, self._now_us = timeout_s, new_id, now_us
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -119,14 +121,14 @@ class Guard:
         except ProblemError as error:
             await answer.problem(error)
         except TimeoutError:
-            await answer.problem(unavailable("This took longer than an answer may take. Ask again in a moment."))
+            await answer.problem(unavailable("The answer took longer than its time limit. Try again in a moment."))
         except Exception:
             logger.exception("request %s to %s failed", look.request_id, answer.endpoint)
-            if not answer.finished:  # Starlette answers, and raises the error all the same
+            if not answer.finished:  # Starlette has sent an answer, and raises the error nevertheless
                 await answer.problem(internal_error(look))
 
     def record(self, look: RequestContext, method: str, endpoint: str, status: int) -> None:
-        """Write the audit's line. OSError if it cannot be."""
+        """Write the line of the audit. Raises OSError if that fails."""
         self._audit.write(
             AuditEntry(
                 time=format_us(self._now_us()),
@@ -143,7 +145,7 @@ class Guard:
         )
 
     def _admit(self, scope: Scope, look: RequestContext) -> None:
-        """ProblemError for whom is not let in."""
+        """Raises ProblemError for a request that is not admitted."""
         if look.headers.get("content-length", "0") != "0" or "transfer-encoding" in look.headers:
             raise ProblemError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "No endpoint takes a body.", {"Connection": "close"}
@@ -158,13 +160,14 @@ class Guard:
             _turn_away(self._rates.wait_s(f"address:{address}", FAILURES_PER_S))
             raise ProblemError(
                 HTTPStatus.UNAUTHORIZED,
-                "Send a token that is known here: Authorization: Bearer …",
+                "Send a valid token: Authorization: Bearer …",
                 {"WWW-Authenticate": "Bearer"},
             )
         _turn_away(self._rates.wait_s(f"client:{look.client.name}", look.client.rate_per_s or self._rate_per_s))
         if scope["path"].startswith(LOOKUPS) and (wait_s := self._rates.wait_s(EVERYBODY, self._total_per_s)):
             raise unavailable(
-                "This worker answers no more lookups at a time, whoever asks: the stream goes first.", ceil(wait_s)
+                "This worker has reached its limit of lookups from all clients, because stream processing has priority.",
+                ceil(wait_s),
             )
 
 
@@ -178,7 +181,7 @@ def _turn_away(wait_s: float) -> None:
 
 
 def _messages(error: ProblemError) -> tuple[Message, Message]:
-    """A problem as ASGI sends it: head and body."""
+    """Returns a problem as two ASGI messages: head and body."""
     body = error.body
     headers = {"content-type": "application/problem+json", "content-length": str(len(body)), **error.headers}
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
@@ -189,7 +192,7 @@ def _messages(error: ProblemError) -> tuple[Message, Message]:
 
 
 class _Answer:
-    """The way out: audits the head of an answer before it is sent."""
+    """Sends an answer, and writes the audit before its head is sent."""
 
     def __init__(self, guard: Guard, scope: Scope, look: RequestContext, send: Send) -> None:
         self._guard, self._scope, self._look, self._send = guard, scope, look, send
@@ -199,19 +202,19 @@ class _Answer:
 
     @property
     def endpoint(self) -> str:
-        """The path's template; nothing of what was asked."""
+        """The path's template, without the values in the path."""
         route = self._scope.get("route")
         return str(route.path) if route is not None else "unknown"
 
     async def send(self, message: Message) -> None:
-        """ASGI's send. _UnauditedError when the answer was replaced by a refusal."""
+        """ASGI's send. Raises _UnauditedError after it has replaced the answer by a 503."""
         if message["type"] == "http.response.start":
             status, headers = message["status"], list(message.get("headers", []))
             self._count(status)
             if not self._audited(status):
                 await self._withhold()
             if (b"content-type", b"text/event-stream") in headers and self.limit is not None:
-                self.limit.reschedule(None)  # its own rules apply
+                self.limit.reschedule(None)  # a stream has no time limit
             self._started = True
             message = {
                 **message,
@@ -222,7 +225,7 @@ class _Answer:
         await self._send(message)
 
     async def problem(self, error: ProblemError) -> None:
-        """Answer with an error, unless the answer has begun: then it is cut off, and the client sees that it is not whole."""
+        """Answer with an error. If the answer has begun, raise it: the connection is cut, so the client sees an incomplete answer."""
         if self._started:
             raise error
         start, body = _messages(error)
@@ -243,12 +246,12 @@ class _Answer:
             self._guard.record(self._look, self._scope["method"], self.endpoint, status)
         except OSError as error:
             metrics.UNAUDITED.inc()
-            logger.critical("an answer was withheld, since the audit cannot be written: %s", error.strerror or error)
+            logger.critical("an answer was withheld because the audit cannot be written: %s", error.strerror or error)
             return False
         return True
 
     async def _withhold(self) -> None:
-        start, body = _messages(unavailable("The audit cannot be written, so nothing is answered.", 10))
+        start, body = _messages(unavailable("The audit cannot be written, so the answer is withheld.", 10))
         self._started = True
         await self._send({**start, "headers": [*start["headers"], *HEADERS]})
         await self._send(body)

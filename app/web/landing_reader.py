@@ -16,11 +16,11 @@ from sinks.sessions import open_reader
 
 LANDING: Final = {"customers": SCD2_CUSTOMERS.landing, "accounts": SCD2_ACCOUNTS.landing}
 MAX_RECORDS: Final = 20_000
-"""Of one row: more are refused rather than read."""
+"""Maximum of records of one row. A row with more is refused."""
 
 
 class LandingReader:
-    """A few sessions, one a thread; one that failed is given up, and another opened when it is needed. Implements `Landed`."""
+    """Reads over at most `sessions` sessions in parallel. A failed session is closed and replaced. Implements `VersionSource`."""
 
     def __init__(self, settings: SnowflakeSettings, sessions: int) -> None:
         self._settings = settings
@@ -28,18 +28,18 @@ class LandingReader:
         self._free: list[WarehouseReader] = []
 
     async def records(self, table: str, key: str, value: int) -> Sequence[VersionRecord]:
-        """In the log's order."""
+        """Returns the records in the log's order."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._records, table, key, value)
 
     async def close(self) -> None:
-        """End the sessions; questions under way are not waited for."""
+        """Close the idle sessions, without waiting for running queries."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._close)
 
     def _records(self, table: str, key: str, value: int) -> list[VersionRecord]:
         landing = relation(self._settings.database, str(LANDING[table]))
         statement = (
-            f"SELECT record:value AS version FROM {landing} "  # noqa: S608 - our names
+            f"SELECT record:value AS version FROM {landing} "  # noqa: S608 - the names are constants
             f"WHERE record:value:key:{key}::number(38, 0) = %s "
             "ORDER BY record:ts::number(38, 0), record:partition::number(38, 0), record:offset::number(38, 0) "
             f"LIMIT {MAX_RECORDS + 1}"

@@ -1,4 +1,4 @@
-"""Personal data: all columns but those that are known to hold none. So a new column is masked until it is listed here."""
+"""Masks personal data: all columns except those known to hold none. A new column is masked until it is listed here."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -19,6 +19,6 @@ _MASK: Final = msgspec.Raw(b'"***"')
 
 
 def masked(table: str, row: Row) -> tuple[Row, list[str]]:
-    """The row with its personal data covered, NULLs too, and the names of the columns that this is about."""
+    """Returns the row with its personal data masked, including NULLs, and the names of the masked columns."""
     hidden = sorted(row.keys() - UNMASKED_COLUMNS[table])
     return {**row, **dict.fromkeys(hidden, _MASK)}, hidden

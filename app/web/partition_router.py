@@ -1,4 +1,7 @@
-"""Where a key's state is: which group and partition, and which worker has that open. Any worker answers for any key by asking that one."""
+"""Maps a key to the worker that owns its partition.
+
+Every worker answers for every key: it forwards the request to the owner if it is not the owner itself.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ RETRY_S: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class LookupEntity:
-    """What can be asked for by its key."""
+    """A kind of row that can be looked up by its key: its table, key column, partition group and input topic."""
 
     table: str
     key: str
@@ -30,57 +33,63 @@ ACCOUNT: Final = LookupEntity("accounts", "account_id", "by-account", ACCOUNTS.n
 
 
 class LocalWorker(Protocol):
-    """What the API needs of the worker that it is served by."""
+    """The interface of the worker that serves the API."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether all that was assigned to it is open and read."""
+        """Whether all partitions assigned to the worker are open and restored."""
         ...
 
     @property
     def url(self) -> str:
-        """Where others reach it, as it is in `addresses`."""
+        """The URL of this worker, as it is in `addresses`."""
         ...
 
     def addresses(self) -> Mapping[TopicPartition, str]:
-        """Which worker was assigned each input partition."""
+        """Returns the URL of the worker that each input partition is assigned to."""
         ...
 
     def committed(self, group_name: str, number: int) -> CommittedState | None:
-        """The committed state of a partition that is open here."""
+        """Returns the committed state of a partition; None if it is not open on this worker."""
         ...
 
 
 class PartitionRouter:
-    """Finds the owner of a key."""
+    """Finds the worker that owns a key, and the key's state if that is this worker."""
 
     def __init__(self, worker: LocalWorker, partitions: int) -> None:
         self._worker, self._partitions = worker, partitions
 
     def partition(self, kind: LookupEntity, key: int) -> int:
-        """The partition of a key: that of its changes."""
+        """Returns the partition of a key, which is the partition of its changes."""
         return partition_for(key_bytes(kind.key, key), self._partitions)
 
     def elsewhere(self, kind: LookupEntity, key: int) -> str | None:
-        """The address of the worker to ask; None: this one. ProblemError 503 while nobody is known to have it."""
+        """Returns the URL of the worker that owns the key; None if this worker does.
+
+        Raises ProblemError 503 during a rebalance, or if the owner is unknown or serves no API.
+        """
         if not self._worker.is_ready:
-            raise unavailable("The workers are sharing out their partitions anew. Ask again in a moment.", RETRY_S)
+            raise unavailable("The workers are rebalancing their partitions. Try again in a moment.", RETRY_S)
         number = self.partition(kind, key)
         url = self._worker.addresses().get(TopicPartition(kind.topic, number))
         if url is None:
-            raise unavailable("No worker is known to have this key at the moment. Ask again.", RETRY_S)
+            raise unavailable("No worker owns this key at the moment. Try again.", RETRY_S)
         if url == self._worker.url:
             return None
         if not url.startswith(("http://", "https://")):
             raise unavailable(
-                "The worker that has this key serves no lookups: set BANKSTREAM_API_PORT for all of them.", 10
+                "The worker that owns this key serves no lookups. Set BANKSTREAM_API_PORT for every streams worker.", 10
             )
         return url
 
     def here(self, kind: LookupEntity, key: int) -> tuple[CommittedState, int]:
-        """The committed state that has this key, until the next `await`, and its partition. ProblemError 503 when it is not open here."""
+        """Returns the committed state with this key, valid until the next `await`, and the key's partition.
+
+        Raises ProblemError 503 if the partition is not open on this worker.
+        """
         number = self.partition(kind, key)
         state = self._worker.committed(kind.group, number) if self._worker.is_ready else None
         if state is None:
-            raise unavailable("This worker does not have the key's partition open. Ask again in a moment.", RETRY_S)
+            raise unavailable("The key's partition is not open on this worker. Try again in a moment.", RETRY_S)
         return state, number

@@ -1,4 +1,4 @@
-"""What is answered when the answer is no: RFC 9457 problem details. None of them quotes what was asked."""
+"""Defines the error answers as RFC 9457 problem details. They never quote the request."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -16,7 +16,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class ProblemError(Exception):
-    """Ends a request with this status."""
+    """Ends a request with an error status."""
 
     def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -24,15 +24,15 @@ class ProblemError(Exception):
 
     @property
     def body(self) -> bytes:
-        """Its JSON."""
+        """The problem as JSON."""
         return msgspec.json.encode(Problem(self.status, self.status.phrase, self.detail))
 
 
 def unavailable(detail: str, seconds: int = 1) -> ProblemError:
-    """503: the same question gets its answer in a while."""
+    """Returns a 503 with `Retry-After`: the same request can succeed after `seconds`."""
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": str(seconds)})
 
 
 def not_found(detail: str) -> ProblemError:
-    """404."""
+    """Returns a 404."""
     return ProblemError(HTTPStatus.NOT_FOUND, detail)

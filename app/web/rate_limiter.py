@@ -1,4 +1,4 @@
-"""How often somebody may ask: a bucket that fills by `rate` a second up to two seconds' worth, and that each question takes one from."""
+"""Limits request rates with token buckets: a bucket refills by `rate` a second, up to two seconds' worth; a request takes one token."""
 
 import time
 from collections.abc import Callable
@@ -11,14 +11,14 @@ MAX_BUCKETS: Final = 10_000
 
 
 class RateLimiter:
-    """The buckets of many askers, by name; those who asked longest ago are forgotten first, and have full ones again."""
+    """The buckets by name. Past MAX_BUCKETS the least recently used one is dropped; its owner then starts with a full bucket."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._buckets: LruDict[str, tuple[float, float]] = LruDict(MAX_BUCKETS)
 
     def wait_s(self, name: str, rate: float) -> float:
-        """Take one; 0 if there was one, else after how many seconds there will be."""
+        """Take one token and return 0; if there is none, return the seconds until there is one."""
         now = self._clock()
         full = BURST_S * rate
         level, since = self._buckets.get(name) or (full, now)

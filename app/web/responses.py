@@ -1,6 +1,6 @@
-"""The answers' shapes: the one definition of what is sent and of what OpenAPI says about it.
+"""Defines the bodies of the answers, and their schemas in OpenAPI.
 
-Values of columns are the source's own JSON text.
+Column values are the source's own JSON text.
 """
 
 from typing import Annotated, Any
@@ -30,21 +30,21 @@ Attributes = Annotated[
 
 
 class State(msgspec.Struct, frozen=True):
-    """Which committed state the answer is from."""
+    """The committed state that the answer was read from."""
 
     group: Annotated[str, Meta(examples=["by-customer"])]
     partition: Annotated[int, Meta(examples=[3])]
     positions: Annotated[
         dict[str, int],
         Meta(
-            description="by input topic, the first offset that is not in it",
+            description="by input topic, the first offset that is not included",
             extra_json_schema={"examples": [{"bank.public.customers": 1200}]},
         ),
     ]
 
 
 class RowNow(msgspec.Struct, frozen=True):
-    """A row as it is now."""
+    """The current row."""
 
     id: Id
     version_id: VersionId
@@ -55,7 +55,7 @@ class RowNow(msgspec.Struct, frozen=True):
 
 
 class Amounts(msgspec.Struct, frozen=True):
-    """Of one currency, over what counts in a window; credits and debits both."""
+    """Amounts of one currency over the counted transactions of a window, credits and debits together."""
 
     sum: Amount
     average: Amount
@@ -63,7 +63,7 @@ class Amounts(msgspec.Struct, frozen=True):
 
 
 class WindowNow(msgspec.Struct, frozen=True):
-    """What happened in (as_of - length, as_of]."""
+    """The transactions in (as_of - length, as_of]."""
 
     count: Annotated[int, Meta(ge=0, examples=[7])]
     declined_count: Annotated[int, Meta(ge=0, examples=[0])]
@@ -73,14 +73,14 @@ class WindowNow(msgspec.Struct, frozen=True):
 
 
 class VelocityNow(msgspec.Struct, frozen=True):
-    """A customer's windows that end now."""
+    """A customer's windows that end at `as_of`."""
 
     customer_id: Id
     as_of: Instant
     windows: Annotated[
         dict[str, WindowNow | None],
         Meta(
-            description="1m, 5m, 1h, 24h, 7d, 30d; null for a window with more transactions than are read for an answer"
+            description="1m, 5m, 1h, 24h, 7d, 30d; null for a window with more transactions than the limit for an answer"
         ),
     ]
     complete: Annotated[bool, Meta(description="whether no window is null")]
@@ -88,13 +88,13 @@ class VelocityNow(msgspec.Struct, frozen=True):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A version of a row: it held in [valid_from, valid_to)."""
+    """A version of a row, valid in [valid_from, valid_to)."""
 
     version_id: VersionId
     valid_from: Instant
-    valid_to: Annotated[Instant | None, Meta(description="null: it holds")]
+    valid_to: Annotated[Instant | None, Meta(description="null for the current version")]
     attributes: Attributes
-    changed: Annotated[list[str], Meta(description="columns that opened it", examples=[["city"]])]
+    changed: Annotated[list[str], Meta(description="columns whose change opened the version", examples=[["city"]])]
     reason: Annotated[str, Meta(examples=["updated"])]
     closed_by: Annotated[str | None, Meta(examples=["superseded"])]
     masked: Masked
@@ -105,12 +105,12 @@ class Versions(msgspec.Struct, frozen=True):
 
     id: Id
     versions: list[Version]
-    total: Annotated[int, Meta(ge=0, description="how many there are in all", examples=[3])]
+    total: Annotated[int, Meta(ge=0, description="the number of all versions", examples=[3])]
     state: State
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """An alert and where it stands in the topic."""
+    """An alert and its position in the topic."""
 
     partition: Annotated[int, Meta(examples=[3])]
     offset: Annotated[int, Meta(examples=[118])]
@@ -133,17 +133,21 @@ class Alerts(msgspec.Struct, frozen=True):
 
     alerts: list[Alert]
     last_event_id: Annotated[
-        str, Meta(description="where a live stream goes on without a gap", examples=["0:119,1:87,2:140,3:98"])
+        str,
+        Meta(
+            description="the event id with which a live stream continues without a gap",
+            examples=["0:119,1:87,2:140,3:98"],
+        ),
     ]
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How the worker is."""
+    """The health of the worker."""
 
     status: Annotated[str, Meta(examples=["ready"])]
 
 
 def components(*kinds: Any) -> tuple[dict[str, Any], ...]:
-    """Schemas that refer to `#/components/schemas`, and the schemas that they refer to."""
+    """Returns schemas that refer to `#/components/schemas`, and the schemas that they refer to."""
     schemas, parts = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     return (*schemas, parts)

@@ -1,6 +1,6 @@
-"""The API inside a worker: uvicorn on the worker's own event loop, by Faust's ASGI bridge.
+"""Runs the API inside a worker: uvicorn on the worker's event loop, through Faust's ASGI bridge.
 
-The socket is bound before anything starts, so that a port which is taken is a setting to correct and not a worker that dies later.
+The socket is bound before the worker starts, so that a port in use is a settings error instead of a failure later.
 """
 
 import asyncio
@@ -29,25 +29,25 @@ from app.web.landing_reader import LandingReader
 from app.web.tokens import Tokens
 
 HEADER_TIMEOUT_S: Final = 10
-"""A client that has not sent a whole request head after this long is hung up on."""
+"""A client that has not sent a complete request head after this time is disconnected."""
 MAX_HEADER_BYTES: Final = 32 << 10
 BACKLOG: Final = 128
 GRACE_S: Final = 3
-"""Of requests under way when the worker stops."""
+"""Time for running requests to finish when the worker stops."""
 
 
 class _Protocol(H11Protocol):
-    """Hangs up on clients that connect and do not ask: uvicorn waits for the first request for ever."""
+    """Disconnects clients that connect and send no request. uvicorn itself waits for the first request forever."""
 
     _dawdling: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """A client has connected."""
+        """Start the timer when a client connects."""
         super().connection_made(transport)
         self._dawdling = self.loop.call_later(HEADER_TIMEOUT_S, self._hang_up, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has gone."""
+        """Cancel the timer when the client disconnects."""
         if self._dawdling is not None:
             self._dawdling.cancel()
         super().connection_lost(exc)
@@ -58,7 +58,7 @@ class _Protocol(H11Protocol):
 
 
 class _Worker:
-    """The worker as the API sees it. Implements `places.Worker`."""
+    """Adapts the Faust app to the API. Implements `partition_router.LocalWorker`."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -79,7 +79,7 @@ class _Worker:
 
 
 class ApiService(AsgiService):
-    """Serves the API and keeps the recent alerts, until the worker stops."""
+    """Serves the API and reads the recent alerts until the worker stops."""
 
     def __init__(self, app: App, parts: Dependencies, listener: socket.socket, settings: ApiSettings) -> None:
         super().__init__(make_api(parts), host=settings.host, port=settings.port)
@@ -105,17 +105,17 @@ class ApiService(AsgiService):
             ssl_keyfile=self._settings.tls_keyfile,
         )
         server = uvicorn.Server(config)
-        server.capture_signals = suppress  # type: ignore[assignment, method-assign]  # signals are the worker's
+        server.capture_signals = suppress  # type: ignore[assignment, method-assign]  # the worker handles signals
         return server
 
     async def on_start(self) -> None:
-        """Serve."""
+        """Start serving."""
         self._server = self._create_server()
         self._serve_fut = self.add_future(self._server.serve(sockets=[self._listener]))
         self.add_future(self._parts.recent.run())
 
     async def on_stop(self) -> None:
-        """Let requests finish, close what was opened for them."""
+        """Let running requests finish, then close the connections to other workers and to the warehouse."""
         self._parts.live.stop()
         await super().on_stop()
         await self._parts.forwarder.close()
@@ -123,7 +123,7 @@ class ApiService(AsgiService):
 
 
 def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: SnowflakeSettings) -> None:
-    """Have the worker serve the API. SettingsError when it cannot be served safely, or not at all."""
+    """Add the API to the worker. Raises SettingsError if it cannot be served, or not securely."""
     _check(settings)
     assert settings.tokens_file is not None
     sockets = _bind(settings)
@@ -145,13 +145,13 @@ def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: Snow
 def _check(settings: ApiSettings) -> None:
     if settings.tokens_file is None:
         raise SettingsError(
-            "the API answers nobody without a token. Set BANKSTREAM_API_TOKENS_FILE (`bankstream api-token` makes entries for it), or "
-            "BANKSTREAM_API_PORT to 0 for no API."
+            "the API needs a tokens file. Set BANKSTREAM_API_TOKENS_FILE (`bankstream api-token` prints its entries), or set "
+            "BANKSTREAM_API_PORT to 0 to run without the API."
         )
     if settings.tls_certfile is None and not settings.allow_plaintext and not _is_loopback(settings.host):
         raise SettingsError(
-            f"the API would send personal data in clear on {settings.host}. Set BANKSTREAM_API_TLS_CERTFILE, or "
-            "BANKSTREAM_API_ALLOW_PLAINTEXT=true if a proxy before it has TLS."
+            f"the API would send personal data unencrypted on {settings.host}. Set BANKSTREAM_API_TLS_CERTFILE, or "
+            "BANKSTREAM_API_ALLOW_PLAINTEXT=true if a proxy in front of it terminates TLS."
         )
     if settings.tls_certfile is not None:
         try:
@@ -177,5 +177,5 @@ def _bind(settings: ApiSettings) -> socket.socket:
     except OSError as error:
         raise SettingsError(
             f"the API cannot be served on {settings.host}:{settings.port} ({error.strerror}). Set BANKSTREAM_API_PORT to a free port, or "
-            "to 0 for none."
+            "to 0 to run without the API."
         ) from error

@@ -1,12 +1,12 @@
-"""Who may ask what: a file with a SHA-256 and the scopes of each client's token. The tokens themselves are kept by the clients alone.
+"""Reads the tokens file, which has the SHA-256 and the scopes of each client's token. Only the clients have the tokens themselves.
 
     [fraud-desk]
     sha256 = "…"                 # `bankstream api-token fraud-desk --scope lookup` prints both
     scopes = ["lookup", "alerts"]
-    rate_per_s = 50              # left out: BANKSTREAM_API_RATE_PER_S
+    rate_per_s = 50              # default: BANKSTREAM_API_RATE_PER_S
 
-A token has 256 random bits, so a plain hash of it cannot be searched. The file is read again when it changes: a token that is taken out of
-it is refused within a second. While it cannot be read, every token is.
+A token has 256 random bits, so its plain hash cannot be reversed by search. The file is reread when it changes: a removed token is refused
+within a second. While the file cannot be read, every token is refused.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 SCOPES: Final = {
     "lookup": "customers, accounts, velocity and versions; columns with personal data are masked",
-    "pii": "those columns in clear",
+    "pii": "the same without masking",
     "alerts": "recent and live alerts",
     "metrics": "this worker's metrics",
 }
@@ -42,7 +42,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 class TokensError(SettingsError):
-    """The tokens file cannot be used. The message names the file and everything that is wrong in it."""
+    """The tokens file cannot be used. The message names the file and all its problems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +56,17 @@ class Client:
 
 
 def mint() -> str:
-    """A new token."""
+    """Returns a new random token."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def digest(token: str) -> bytes:
-    """The SHA-256 of a token."""
+    """Returns the SHA-256 of a token."""
     return hashlib.sha256(token.encode()).digest()
 
 
 def entry(name: str, token: str, scopes: tuple[str, ...]) -> str:
-    """What the tokens file says of a client. TokensError for a name or scope that it cannot have."""
+    """Returns a client's entry for the tokens file. Raises TokensError for an invalid name or scope."""
     listed = ", ".join(f'"{scope}"' for scope in scopes)
     text = f'[{name}]\nsha256 = "{digest(token).hex()}"\nscopes = [{listed}]\n'
     try:
@@ -78,17 +78,17 @@ def entry(name: str, token: str, scopes: tuple[str, ...]) -> str:
 
 
 class Tokens:
-    """The clients of a tokens file, as it is now."""
+    """The clients in the current tokens file."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """TokensError when the file cannot be used."""
+        """Raises TokensError if the file cannot be used."""
         self._path, self._clock = path, clock
         self._seen = self._stamp()
         self._clients: tuple[Client, ...] = read(path)
         self._looked = clock()
 
     def client(self, token: str) -> Client | None:
-        """Whose token it is. Takes as long for a wrong one as for a right one."""
+        """Returns the client with this token; None for an unknown one. The time does not depend on the token."""
         self._look()
         given, found = digest(token), None
         for client in self._clients:
@@ -107,7 +107,7 @@ class Tokens:
         self._seen = stamp
         try:
             self._clients = read(self._path)
-            logger.info("tokens of %d clients were read again", len(self._clients))
+            logger.info("reread the tokens of %d clients", len(self._clients))
         except TokensError as error:
             self._clients = ()
             logger.critical("no token is accepted any more: %s", error)
@@ -121,7 +121,7 @@ class Tokens:
 
 
 def read(path: Path) -> tuple[Client, ...]:
-    """The clients in a file. TokensError when it cannot be used, or when others than its owner may write it."""
+    """Returns the clients in a file. Raises TokensError if it cannot be used, or if others than its owner may write it."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -129,12 +129,12 @@ def read(path: Path) -> tuple[Client, ...]:
         document = tomllib.loads(raw.decode())
     except OSError as error:
         raise TokensError(
-            f"{path}: {error.strerror}. Set BANKSTREAM_API_TOKENS_FILE to a readable file, or BANKSTREAM_API_PORT to 0 for no API."
+            f"{path}: {error.strerror}. Set BANKSTREAM_API_TOKENS_FILE to a readable file, or BANKSTREAM_API_PORT to 0."
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise TokensError(f"{path}: this is no TOML. Correct the file.") from None
+        raise TokensError(f"{path}: this is not valid TOML. Correct the file.") from None
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise TokensError(f"{path}: others than its owner may write it. Do: chmod go-w {path}")
+        raise TokensError(f"{path}: others than its owner may write it. Run: chmod go-w {path}")
     if len(raw) > MAX_FILE_BYTES:
         raise TokensError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MB. Is it the tokens file?")
     return _clients(document, str(path))
@@ -153,20 +153,20 @@ def _clients(document: Mapping[str, Any], place: str) -> tuple[Client, ...]:
 
 def _client(name: str, fields: object, problems: list[str]) -> Client:
     if not _NAME.fullmatch(name):
-        problems.append(f"a client's name is letters, digits, dots, dashes and underscores, at most 64, not {name!r}")
+        problems.append(f"a client's name has at most 64 letters, digits, dots, dashes and underscores: {name!r}")
     if not isinstance(fields, Mapping):
-        problems.append(f"{name} stands outside of a [client]")
+        problems.append(f"{name} is outside of a [client] table")
         return Client(name, b"", frozenset())
     if unknown := sorted(fields.keys() - {"sha256", "scopes", "rate_per_s"}):
         problems.append(f"[{name}] has unknown fields: {', '.join(unknown)}")
     raw, scopes, rate = fields.get("sha256"), fields.get("scopes"), fields.get("rate_per_s")
     if not isinstance(raw, str) or not _DIGEST.fullmatch(raw):
-        problems.append(f"[{name}] sha256: 64 hexadecimal digits in lower case")
+        problems.append(f"[{name}] sha256 must be 64 lower-case hexadecimal digits")
         raw = ""
     if not isinstance(scopes, list) or not scopes or not all(isinstance(one, str) and one in SCOPES for one in scopes):
-        problems.append(f"[{name}] scopes: a list of {', '.join(SCOPES)}")
+        problems.append(f"[{name}] scopes must be a list of some of {', '.join(SCOPES)}")
         scopes = []
     if rate is not None and (not isinstance(rate, int) or isinstance(rate, bool) or rate < 1):
-        problems.append(f"[{name}] rate_per_s: a whole number from 1 up")
+        problems.append(f"[{name}] rate_per_s must be a whole number of at least 1")
         rate = None
     return Client(name, bytes.fromhex(raw), frozenset(scopes), rate)

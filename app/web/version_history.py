@@ -1,7 +1,7 @@
-"""The versions of a row, from the warehouse's landing tables, held against the committed state before they are believed.
+"""Builds the version history of a row from the warehouse's landing tables, and checks it against the committed state.
 
-The state has the current version only, the log a week. The landing tables have every open and close that there ever was, each once, in the
-log's order, a second or two later; the state says which record has to be the last one. So an answer is whole, or it is 503 until it is.
+The state has only the current version, and the log only a week. The landing tables have every open and close record exactly once, in the
+log's order, after a second or two. The state shows which record must be the last one. An answer is therefore complete, or 503 until it is.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,11 +16,11 @@ from app.web.problems import unavailable
 from sinks.base import SinkError
 
 LAG_S: Final = 2
-"""About how long a record takes to the warehouse."""
+"""The usual time in which a record reaches the warehouse."""
 
 
 class VersionRecord(msgspec.Struct, frozen=True):
-    """An open or close as it landed. The fields of both."""
+    """An open or close record in a landing table, with the fields of both."""
 
     op: str
     version_id: str
@@ -32,44 +32,47 @@ class VersionRecord(msgspec.Struct, frozen=True):
 
 
 class PastVersion(msgspec.Struct, frozen=True):
-    """A version, put together from its open and its close."""
+    """A version, built from its open and close records."""
 
     opened: VersionRecord
     closed: VersionRecord | None
 
     @property
     def valid_from(self) -> str:
-        """When it began to hold."""
+        """The beginning of its validity."""
         return self.opened.valid_from
 
     @property
     def valid_to(self) -> str | None:
-        """When it ceased to."""
+        """The end of its validity; None for the current version."""
         return None if self.closed is None else self.closed.valid_to
 
     def holds(self, moment: str) -> bool:
-        """Whether it is the version as of the moment, which is written like all our times: they sort as text."""
+        """Returns whether the version is valid at a moment. The moment has the records' time format, which sorts as text."""
         return self.valid_from <= moment and (self.valid_to is None or moment < self.valid_to)
 
 
 class TooManyRecordsError(BankstreamError):
-    """A row has more open and close records than are read."""
+    """A row has more open and close records than the limit."""
 
 
 class VersionSource(Protocol):
-    """The open and close records of a row."""
+    """Reads the open and close records of a row."""
 
     async def records(self, table: str, key: str, value: int) -> Sequence[VersionRecord]:
-        """In the log's order. TooManyRecordsError, SinkError when the warehouse cannot be asked, SettingsError without credentials."""
+        """Returns the records in the log's order.
+
+        Raises TooManyRecordsError, SinkError if the warehouse cannot be read, or SettingsError without credentials.
+        """
         ...
 
     async def close(self) -> None:
-        """End the sessions."""
+        """Close the sessions."""
         ...
 
 
 def versions(records: Iterable[VersionRecord]) -> list[PastVersion]:
-    """Oldest first. Of equal times, in the log's order."""
+    """Returns the versions, oldest first. Versions with equal times are in the log's order."""
     opens: dict[str, VersionRecord] = {}
     closes: dict[str, VersionRecord] = {}
     for record in records:
@@ -81,21 +84,21 @@ def versions(records: Iterable[VersionRecord]) -> list[PastVersion]:
 async def version_history(
     landed: VersionSource, table: str, key: str, value: int, state: RowState
 ) -> list[PastVersion]:
-    """All versions up to the one that the state knows.
+    """Returns all versions up to the latest one in the state.
 
-    ProblemError 503 while the warehouse does not have that yet, or does not answer, and for a row with more records than are read.
+    Raises ProblemError 503 if the warehouse does not have that one yet or does not answer, or if the row has too many records.
     """
     if not state.version_id:
         return []
     try:
         found = versions(await landed.records(table, key, value))
     except TooManyRecordsError as error:
-        raise unavailable("The row has more versions than are read.", 5) from error
+        raise unavailable("The row has more versions than the limit.", 5) from error
     except (SinkError, SettingsError) as error:
-        raise unavailable("The warehouse, which has the versions, does not answer. Ask again.", 5) from error
+        raise unavailable("The warehouse, which stores the versions, does not answer. Try again.", 5) from error
     last = next((one for one in reversed(found) if one.opened.version_id == state.version_id), None)
     if last is None or (not state.alive and last.closed is None):
-        raise unavailable("The row's last version has not reached the warehouse yet. Ask again.", LAG_S)
+        raise unavailable("The row's latest version has not reached the warehouse yet. Try again.", LAG_S)
     if any(one.closed is None and one is not last for one in found):
-        raise unavailable("A version that has ended has not been closed in the warehouse yet. Ask again.", LAG_S)
+        raise unavailable("The close of an earlier version has not reached the warehouse yet. Try again.", LAG_S)
     return found

@@ -1,4 +1,4 @@
-"""A customer's windows as of an instant, from the committed log of its events."""
+"""Computes a customer's windows as of an instant from the committed table of its events."""
 
 from msgspec.structs import replace
 
@@ -16,9 +16,9 @@ _NOBODY = Facts(0, "", credit=True, status=POSTED, counterparty=0, country=None,
 def windows_at(
     state: CommittedState, customer_id: int, now_us: int, max_events: int
 ) -> tuple[dict[str, WindowNow | None], bool]:
-    """The windows, and whether the customer is known by any event in them. None for a window in which there are more than `max_events`.
+    """Returns the windows, and whether the customer has any event in them. A window with more than `max_events` events is None.
 
-    Read from the shortest window outwards, so that what is read stays bounded and what is answered is exact.
+    Reads from the shortest window to the longest and stops at the limit: reads are bounded, and the windows returned are exact.
     """
     events: list[Event] = []
     known: list[str] = []
@@ -58,7 +58,7 @@ def windows_at(
 
 
 def _events(state: CommittedState, customer_id: int, lower_us: int, upper_us: int, at_most: int) -> list[Event] | None:
-    """Those with lower <= time < upper, in order; None if they are more."""
+    """Returns the events with lower_us <= time < upper_us in order; None if there are more than `at_most`."""
     found: list[Event] = []
     for raw_key, facts in state.scan(EVENTS, number_key(customer_id, lower_us), number_key(customer_id, upper_us)):
         if len(found) == at_most:

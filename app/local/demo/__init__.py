@@ -1,1 +1,4 @@
-"""`bankstream demo`: the whole bank on this machine, watched from outside by observers of its own, and proven at the end."""
+"""Runs `bankstream demo`: the whole system on this machine under a simulated bank, measured from outside and verified at the end.
+
+May import everything except app.cli.
+"""

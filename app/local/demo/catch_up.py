@@ -1,4 +1,4 @@
-"""Waits until everything that was committed has gone the whole way: through the streams, into the lake, into the warehouse."""
+"""Waits until every committed change has passed through the streams and the lake into the warehouse."""
 
 import asyncio
 import contextlib
@@ -23,11 +23,11 @@ OnProgress = Callable[[str], None]
 
 
 class CatchUpError(BankstreamError):
-    """Something stands still on the way."""
+    """A part of the pipeline has not caught up in time."""
 
 
 async def wait_until_caught_up(environment: Mapping[str, str], *, timeout_s: float, say: OnProgress) -> None:
-    """Return when nothing of what is committed now is under way any more. SettlingError or ReconcileError says where it stands still.
+    """Wait until everything that is committed now has arrived. Raises SettlingError or ReconcileError with the place that is behind.
 
     SinkError when the warehouse cannot be asked.
     """
@@ -58,7 +58,7 @@ async def _last(kafka: KafkaSettings, topics: Iterable[str], deadline: float) ->
 
 
 async def _processed(kafka: KafkaSettings, wanted: barrier.Offsets, deadline: float) -> None:
-    """Until the streams' group offsets, which follow their state by a second at most, have passed all of these."""
+    """Wait until the streams' group offsets, which lag their state by at most a second, have passed all of `wanted`."""
     admin = AIOKafkaAdminClient(**connection(kafka))
     try:
         await admin.start()

@@ -1,4 +1,4 @@
-"""The dashboard of ops/dashboard as a process beside the demo: on a free loopback port, ended with it, however that ends."""
+"""Runs the dashboard of ops/dashboard as a child process on a free loopback port. It exits when the demo does, even if that is killed."""
 
 import importlib.util
 import os
@@ -15,11 +15,11 @@ from app.local.stack.ports import choose
 PROJECT: Final = Path(__file__).resolve().parents[3]
 STOP_TIMEOUT_S: Final = 5.0
 NEEDED: Final = ("BANKSTREAM_SNOWFLAKE_", "BANKSTREAM_DASHBOARD_")
-"""Settings that it is given; the stack's other secrets are none of its business."""
+"""Prefixes of the settings that the dashboard gets. It gets no other secrets of the stack."""
 
 
 class Dashboard:
-    """Use once. `missing` says why there can be none; else `start` answers its URL, and `stop` ends it."""
+    """One run of the dashboard; an object is used once. Call `missing` before `start`."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self._environment, self._log = environment, log
@@ -27,15 +27,15 @@ class Dashboard:
 
     @staticmethod
     def missing() -> str | None:
-        """What it lacks on this machine, and what to do; None if nothing."""
+        """Returns a message about what the dashboard lacks on this machine and what to do; None if it can run."""
         if not (PROJECT / "ops" / "dashboard" / "main.py").is_file():
-            return "no dashboard: it is part of the repository, not of the installed package. Run the demo from a checkout to see it."
+            return "no dashboard: it is in the repository, not in the installed package. Run the demo from a checkout to get it."
         if importlib.util.find_spec("streamlit") is None:
-            return "no dashboard: Streamlit is not installed. `pip install -r requirements/dashboard.txt`, or `make install`, brings it."
+            return "no dashboard: Streamlit is not installed. Run `pip install -r requirements/dashboard.txt`, or `make install`."
         return None
 
     def start(self) -> str:
-        """Begin; it answers a moment later."""
+        """Start the process and return its URL. It accepts requests a moment later."""
         port = choose(["dashboard"], {}, {})["dashboard"]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BANKSTREAM_")}
         given = {name: value for name, value in {**os.environ, **self._environment}.items() if name.startswith(NEEDED)}
@@ -47,7 +47,7 @@ class Dashboard:
         return f"http://127.0.0.1:{port}"
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the process. It is killed after STOP_TIMEOUT_S."""
         if self._process is None:
             return
         self._process.terminate()

@@ -1,4 +1,4 @@
-"""What the observers have seen so far: the one thing that views and the summary are made from. Used from the event loop's thread only."""
+"""Collects what the observers have measured. The views and the summary read only this. Used from the event loop's thread only."""
 
 import time
 from collections import Counter, OrderedDict, deque
@@ -12,12 +12,12 @@ from app.local.stack.events import Died
 
 RECENT_ALERTS: Final = 50
 REMEMBERED_ALERTS: Final = 200_000
-"""Ids by which an alert that comes twice is recognised; the oldest are forgotten (the warehouse's own tests look at all of them)."""
+"""Number of alert ids kept to recognise duplicates. The oldest are dropped; the warehouse's tests check all alerts."""
 RECENT_DEATHS: Final = 20
 RATE_WINDOW_S: Final = 5.0
 
 RUNNING: Final = "running"
-"""What the demo is doing while the bank's day lasts."""
+"""The value of `DemoState.doing` while the simulated bank runs and is measured."""
 
 POSTGRES: Final = "PostgreSQL commits"
 CDC: Final = "Kafka changes"
@@ -29,20 +29,20 @@ STAGES: Final = (POSTGRES, CDC, DERIVED, OBJECTS, WAREHOUSE)
 
 @dataclass(slots=True)
 class RateMeter:
-    """A count that only grows, and how fast it did in the last few seconds."""
+    """A count that only grows, and its rate over the last seconds."""
 
     total: int = 0
     _samples: deque[tuple[float, int]] = field(default_factory=deque)
 
     def sample(self, now: float) -> None:
-        """Remember where it is; call it a few times a second."""
+        """Record the count at time `now`. Called a few times a second."""
         self._samples.append((now, self.total))
         while len(self._samples) > 2 and now - self._samples[1][0] >= RATE_WINDOW_S:
             self._samples.popleft()
 
     @property
     def per_second(self) -> float:
-        """Over the last RATE_WINDOW_S."""
+        """The rate over the last RATE_WINDOW_S."""
         if len(self._samples) < 2:
             return 0.0
         (began, first), (now, last) = self._samples[0], self._samples[-1]
@@ -51,18 +51,18 @@ class RateMeter:
 
 @dataclass(frozen=True, slots=True)
 class HistoryChange:
-    """A customer whose history just grew by a version."""
+    """The latest new version in a customer's history."""
 
     customer_id: int
     name: str
     valid_from: str
     columns: tuple[tuple[str, str, str], ...]
-    """Column, old value, new value."""
+    """Column, old value and new value of each change."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """A process of the stack, as the view names it."""
+    """A process of the stack, as the view shows it."""
 
     name: str
     state: str
@@ -70,7 +70,7 @@ class WorkerState:
 
 
 class DemoState:
-    """Counts since the demo began. `clock` gives seconds and only their differences matter."""
+    """Counts since the demo began. `clock` returns seconds; only differences are used."""
 
     def __init__(self, rate: int, clock: Any = time.monotonic) -> None:
         self.rate = rate
@@ -90,32 +90,32 @@ class DemoState:
         self.deaths: deque[tuple[float, Died]] = deque(maxlen=RECENT_DEATHS)
         self.died: Counter[str] = Counter()
         self.simulated: Mapping[str, float] = {}
-        """The simulator's last line of statistics."""
+        """The simulator's latest statistics."""
         self.doing = "starting"
         self.dashboard = ""
         """The URL of the dashboard; empty if there is none."""
         self.lookups = ""
-        """That of the lookup API."""
+        """The URL of the lookup API; empty if there is none."""
         self.resting = False
-        """Nothing is on its way any more."""
+        """Whether the bank has stopped and the wait for its last changes is over."""
         self._alert_ids: OrderedDict[str, None] = OrderedDict()
 
     @property
     def elapsed_s(self) -> float:
-        """Since the demo began."""
+        """Seconds since the demo began."""
         return float(self._clock() - self._began)
 
     def restart_clock(self) -> None:
-        """The demo begins now."""
+        """Set the beginning of the demo to now."""
         self._began = self._clock()
 
     def sample(self) -> None:
-        """Let the rates know that time has passed."""
+        """Record a sample of every count for its rate."""
         for meter in self.stages.values():
             meter.sample(self._clock())
 
     def alert(self, alert: AlertRecord, latency_us: int | None) -> bool:
-        """An alert has arrived; `latency_us` None if its change was committed before the demo. Answers whether it is new."""
+        """Add an alert and return whether it is new. `latency_us` is None if its change was committed before the measurement began."""
         if alert.alert_id in self._alert_ids:
             self.duplicate_alerts += 1
             return False
@@ -129,7 +129,7 @@ class DemoState:
         return True
 
     def version(self, opened: Scd2Open, before: Mapping[str, Any]) -> None:
-        """A customer's new version, and the row that it follows."""
+        """Show a customer's new version. `before` is the previous row."""
         after = opened.attributes
         self.change = HistoryChange(
             customer_id=int(opened.key["customer_id"]),
@@ -139,12 +139,12 @@ class DemoState:
         )
 
     def death(self, died: Died) -> None:
-        """A process ended that should not have."""
+        """Record that a process exited unexpectedly."""
         self.deaths.append((self.elapsed_s, died))
         self.died[died.part] += 1
 
     def latest_death(self, within_s: float) -> tuple[float, Died] | None:
-        """The last one, if it is not long ago, and how long."""
+        """Returns the last unexpected exit and its age in seconds, if it is at most `within_s` old."""
         if not self.deaths:
             return None
         at, died = self.deaths[-1]

@@ -1,6 +1,6 @@
-"""Latencies of any number of events in constant memory: a histogram whose buckets grow with the value.
+"""Computes percentiles of latencies in constant memory, with a histogram whose buckets grow with the value.
 
-Below 128 us every microsecond has a bucket, above each power of two has 128: what a percentile answers is off by at most 0.4 %.
+Below 128 us every microsecond has a bucket; above, every power of two has 128. The error of a percentile is at most 0.4 %.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ SUB_BUCKETS: Final = 1 << SUB_BITS
 
 
 class Percentiles(msgspec.Struct, frozen=True):
-    """In milliseconds; None if nothing was measured."""
+    """Percentiles in milliseconds; None if nothing was measured."""
 
     p50: float | None
     p99: float | None
@@ -27,7 +27,7 @@ class Histogram:
         self.max_us = 0
 
     def record(self, latency_us: int) -> None:
-        """Count one. Two clocks can disagree by a little: what is below zero counts as zero."""
+        """Count one latency. A negative one, from two clocks that differ slightly, counts as zero."""
         latency_us = max(latency_us, 0)
         index = _index(latency_us)
         self._counts[index] = self._counts.get(index, 0) + 1
@@ -35,10 +35,10 @@ class Histogram:
         self.max_us = max(self.max_us, latency_us)
 
     def percentile_us(self, percent: float) -> int | None:
-        """The latency that `percent` of all events did not exceed; None if there was none."""
+        """Returns the latency that `percent` % of all events do not exceed; None if there are no events."""
         if not self.count:
             return None
-        rank = max(1, -(-self.count * percent // 100))  # the ceiling: p99 of two events is the larger one
+        rank = max(1, -(-self.count * percent // 100))  # rounded up: p99 of two events is the larger one
         seen = 0
         for index in sorted(self._counts):
             seen += self._counts[index]

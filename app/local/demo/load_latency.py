@@ -1,7 +1,7 @@
-"""When the warehouse's ledger first covered a change: changes wait here from their arrival in Kafka until the loader has passed them.
+"""Measures when the warehouse's ledger first covers a change: holds each change from its arrival in Kafka until the ledger has passed it.
 
-Also counts the warehouse's rows: those of the announced objects that the ledger has passed. Counting them by query would load the
-warehouse that is being measured.
+Also counts the warehouse's rows as the rows of the announced objects that the ledger has passed. Counting them by a query would add load
+to the warehouse that is being measured.
 """
 
 from array import array
@@ -12,7 +12,7 @@ from typing import Final
 from app.local.demo.latency import Histogram
 
 MAX_WAITING: Final = 500_000
-"""Changes of all partitions that wait to be covered; while there are more, new ones are not measured, and are counted as such."""
+"""Maximum of changes in all partitions that wait to be covered. At the limit, new changes are not measured but counted in `unmeasured`."""
 MAX_OBJECTS: Final = 100_000
 
 TopicPartitionKey = tuple[str, int]
@@ -20,7 +20,7 @@ TopicPartitionKey = tuple[str, int]
 
 
 class _Queue:
-    """Offsets and commit times in two arrays: 16 bytes a change."""
+    """Offsets and commit times in two arrays: 16 bytes for each change."""
 
     __slots__ = ("commits_us", "head", "offsets")
 
@@ -38,7 +38,7 @@ class _Queue:
 
 
 class LoadLatency:
-    """Latencies go to `histogram` as the ledger moves."""
+    """Records the latencies in `histogram` as the ledger advances."""
 
     def __init__(self, histogram: Histogram) -> None:
         self._histogram = histogram
@@ -52,7 +52,7 @@ class LoadLatency:
         self.loaded_rows = 0
 
     def changed(self, place: TopicPartitionKey, offset: int, commit_us: int, now_us: int) -> None:
-        """A change has been seen in Kafka. One that the ledger has passed already counts as covered now."""
+        """Add a change that was read from Kafka. If the ledger has passed it already, it counts as covered at `now_us`."""
         if offset <= self._covered.get(place, -1):
             self._histogram.record(now_us - commit_us)
         elif self.waiting >= MAX_WAITING:
@@ -62,7 +62,7 @@ class LoadLatency:
             self.waiting += 1
 
     def announced(self, place: TopicPartitionKey, last_offset: int, rows: int) -> bool:
-        """An object has been announced; answers whether for the first time."""
+        """Add an announced object. Returns whether this is its first announcement."""
         if last_offset <= self._announced.get(place, -1):
             return False
         self._announced[place] = last_offset
@@ -70,14 +70,14 @@ class LoadLatency:
         if last_offset <= self._covered.get(place, -1):
             self.loaded_rows += rows
         elif objects and self.waiting_objects >= MAX_OBJECTS:
-            objects[-1] = (last_offset, objects[-1][1] + rows)  # two counted as one, when the later one is loaded
+            objects[-1] = (last_offset, objects[-1][1] + rows)  # merged: both count when the later one is loaded
         else:
             objects.append((last_offset, rows))
             self.waiting_objects += 1
         return True
 
     def ledger(self, positions: Mapping[TopicPartitionKey, int], now_us: int) -> None:
-        """The ledger stands here, as read at this moment."""
+        """Record the ledger's positions, which were read at `now_us`."""
         for place, position in positions.items():
             if position <= self._covered.get(place, -1):
                 continue

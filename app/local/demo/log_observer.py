@@ -1,4 +1,4 @@
-"""Watches the Kafka log as any consumer could: committed records only, in no group. Feeds the board with what comes by."""
+"""Reads committed records from Kafka without a consumer group, and updates the demo's state with counts and latencies."""
 
 import asyncio
 import math
@@ -30,11 +30,11 @@ from app.proof.reconcile.barrier import partitions_of
 FETCH_TIMEOUT_MS: Final = 100
 MAX_RECORDS: Final = 2_000
 GATHERED_BYTES: Final = 1 << 20
-"""What is not timed by its arrival is fetched ten times a second, not with each transaction: an observer must not slow what it times."""
+"""Topics outside PROMPT are fetched ten times a second instead of once per transaction, so that observing does not slow the system."""
 PROMPT: Final = (ALERTS, LAKE_OBJECTS)
-"""What is timed by its arrival."""
+"""Topics whose records are timed when they arrive."""
 REMEMBERED_ROWS: Final = 1_000
-"""Rows of customers before a change, until the version that the change led to comes by."""
+"""Maximum number of customers' previous rows, each kept until the version of the change arrives."""
 
 
 class _Origin(msgspec.Struct):
@@ -50,7 +50,7 @@ class _Envelope(msgspec.Struct):
 
 
 class _Commit(msgspec.Struct):
-    """The same, without the rows: most changes are only timed."""
+    """An envelope without the rows, for changes that are only timed."""
 
     op: str | None = None
     source: _Origin | None = None
@@ -66,7 +66,7 @@ class _Announcement(msgspec.Struct):
 
 
 class LogObserver:
-    """`start`, then `run` until cancelled, and `begin` when latencies shall count. `on_alert` is told each new alert."""
+    """Call `start`, then `run` until cancelled, and `begin` to start measuring latencies. `on_alert` is called for each new alert."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class LogObserver:
         }
 
     async def start(self) -> None:
-        """Stand at the end of every topic: what is written from now on is seen."""
+        """Connect and seek to the end of every topic. Records written from then on are read."""
         prompt = {topic.name for topic in PROMPT}
         rest = self._meters.keys() - prompt
         for consumer, topics in ((self._prompt, prompt), (self._gathering, rest)):
@@ -111,16 +111,16 @@ class LogObserver:
                 consumer.seek(partition, end)
 
     def begin(self) -> None:
-        """Time changes that are committed from now on."""
+        """Measure the latency of changes that are committed from now on."""
         self._since_us = time.time_ns() // 1_000
 
     async def stop(self) -> None:
-        """Disconnect."""
+        """Close the consumers."""
         await self._prompt.stop()
         await self._gathering.stop()
 
     async def run(self) -> None:
-        """Observe for ever."""
+        """Observe until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow(self._prompt))
             group.create_task(self._follow(self._gathering))
@@ -145,7 +145,7 @@ class LogObserver:
                 try:
                     handler(record, now_us)
                 except (msgspec.MsgspecError, ValueError, KeyError):
-                    continue  # whoever processes the log says what is wrong with it; here it is only not counted
+                    continue  # the workers report an invalid record; the observer only leaves it out
 
     def _transaction(self, record: Any, now_us: int) -> None:
         found = self._commits.decode(record.value)

@@ -1,4 +1,4 @@
-"""All observers of a demo, at work for as long as a context lasts, each feeding the board."""
+"""Runs all observers of a demo during a context. Each updates the demo's state."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from app.proof.reconcile import barrier
 async def run_observers(
     stack: Stack, board: DemoState, on_alert: Callable[[AlertRecord], None], on_death: Callable[[Died], None]
 ) -> AsyncIterator[LogObserver]:
-    """With every observer at work. All of them speak to the board, and call back, on this event loop."""
+    """Runs every observer during the context. All updates of the state and all callbacks run on this event loop."""
     environment = stack.environment()
     kafka, catalogue = read(KafkaSettings, environment), read_catalogue(environment)
     say = asyncio.get_running_loop().call_soon_threadsafe
@@ -50,7 +50,7 @@ async def run_observers(
 
 
 class _Feed:
-    """What the pollers bring, put on the board."""
+    """Puts the pollers' results into the demo's state."""
 
     def __init__(self, board: DemoState) -> None:
         self._board = board
@@ -62,7 +62,7 @@ class _Feed:
         self._board.stages[WAREHOUSE].total = self.coverage.loaded_rows
 
     def commits(self, count: int) -> None:
-        """PostgreSQL's own count goes back to zero when it crashes."""
+        """Add the new commits. PostgreSQL's count restarts at zero after a crash."""
         if self._commits_seen is not None:
             self._board.stages[POSTGRES].total += count - self._commits_seen if count >= self._commits_seen else count
         self._commits_seen = count

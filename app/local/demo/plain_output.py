@@ -1,4 +1,4 @@
-"""The same as lines, for logs and pipes: one of figures every few seconds, one for each alert (up to a limit) and each death."""
+"""Prints the demo's progress as lines for logs and pipes: figures every few seconds, alerts up to a limit, and exits of processes."""
 
 from typing import Final
 
@@ -11,11 +11,11 @@ from app.local.stack.events import Died
 
 EVERY_S: Final = 5.0
 MAX_ALERTS: Final = 5
-"""Alerts shown in each interval; the rest are counted."""
+"""Maximum of alerts shown in each interval; the rest are counted."""
 
 
 class PlainOutput:
-    """Prints to `console`, or nothing if `quiet`: a live view shows it all."""
+    """Prints to `console`. Prints nothing if `quiet`, because then the live view shows the progress."""
 
     def __init__(self, board: DemoState, console: Console, *, quiet: bool = False) -> None:
         self._board, self._console, self._quiet = board, console, quiet
@@ -23,11 +23,11 @@ class PlainOutput:
         self._next_s = EVERY_S
 
     def restart(self) -> None:
-        """The board's clock begins anew."""
+        """Start over after `DemoState.restart_clock`."""
         self._next_s = EVERY_S
 
     def tick(self) -> None:
-        """Call it now and then; prints figures when they are due."""
+        """Print the figures if they are due. Called repeatedly."""
         board = self._board
         if board.resting or board.elapsed_s < self._next_s:
             return
@@ -46,7 +46,7 @@ class PlainOutput:
         self._shown = self._hidden = 0
 
     def alert(self, alert: AlertRecord) -> None:
-        """An alert."""
+        """Print an alert, or only count it if the interval has MAX_ALERTS already."""
         if self._shown >= MAX_ALERTS:
             self._hidden += 1
             return
@@ -56,9 +56,9 @@ class PlainOutput:
         )
 
     def died(self, died: Died) -> None:
-        """A process that ended, and the end of its log."""
+        """Print a process that exited, and the end of its log."""
         self._print(
-            f"{self._board.elapsed_s:4.0f} s  {died.part} died: {died.reason}; it is started again. Its log ends with:"
+            f"{self._board.elapsed_s:4.0f} s  {died.part} died: {died.reason}; it is restarted. Its log ends with:"
         )
         self._print(died.tail)
 

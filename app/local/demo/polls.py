@@ -1,6 +1,6 @@
-"""The observers that have to ask: the warehouse's ledger, PostgreSQL's commits, the stack's processes. Each in a thread of its own.
+"""Polls the warehouse's ledger, PostgreSQL's commit count and the stack's processes, each in its own thread.
 
-What cannot be asked for a while is asked again: the demo kills parts, and its view must outlive them.
+A failed poll is repeated, because the demo must survive the exit of any part.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ TopicPartitionKey = tuple[str, int]
 
 
 class Poller:
-    """Runs `work(stop)` in a daemon thread until `close`, again and again when it fails."""
+    """Runs `work(stop)` in a daemon thread until `close`, and repeats it after an error."""
 
     def __init__(self, name: str, work: Callable[[threading.Event], None]) -> None:
         self._stop, self._work = threading.Event(), work
@@ -35,7 +35,7 @@ class Poller:
         self._thread.start()
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """End it, or leave it to the end of the process if it hangs."""
+        """Stop the thread. A thread that is still blocked after `timeout_s` stays until the process exits."""
         self._stop.set()
         self._thread.join(timeout_s)
 
@@ -51,7 +51,7 @@ def ledger(
     topic_ids: Mapping[str, str],
     tell: Callable[[Mapping[TopicPartitionKey, int], int], object],
 ) -> Poller:
-    """Tells where the ledger stands and when (microseconds since the epoch), as often as LEDGER_INTERVAL_S."""
+    """Calls `tell` every LEDGER_INTERVAL_S with the ledger's positions and the time of the read, in microseconds since the epoch."""
 
     def work(stop: threading.Event) -> None:
         with open_reader(settings) as reader:
@@ -69,7 +69,7 @@ def ledger(
 
 
 def commits(settings: SourceSettings, tell: Callable[[int], object]) -> Poller:
-    """Tells how many transactions the database has committed since the first answer."""
+    """Calls `tell` every COMMITS_INTERVAL_S with the database's count of committed transactions."""
 
     def work(stop: threading.Event) -> None:
         with as_reader(settings, autocommit=True, connect_timeout=5, application_name="bankstream demo") as connection:
@@ -84,7 +84,7 @@ def commits(settings: SourceSettings, tell: Callable[[int], object]) -> Poller:
 
 
 def statuses(stack: Stack, tell: Callable[[tuple[ProcessStatus, ...]], object]) -> Poller:
-    """Tells the state of every process of the stack."""
+    """Calls `tell` every STATUS_INTERVAL_S with the status of every process of the stack."""
 
     def work(stop: threading.Event) -> None:
         while True:
@@ -96,7 +96,7 @@ def statuses(stack: Stack, tell: Callable[[tuple[ProcessStatus, ...]], object]) 
 
 
 def deaths(stack: Stack, tell: Callable[[Died], object]) -> Poller:
-    """Tells every end of a process that nobody asked for."""
+    """Calls `tell` for every unexpected exit of a process."""
 
     def work(stop: threading.Event) -> None:
         for died in stack.watch(stop):

@@ -1,4 +1,4 @@
-"""One demo from start to end: stack up, bank on, observers on; then bank off, wait, reconcile, dbt, stack down."""
+"""Runs a demo: starts the stack, the bank and the observers; then stops the bank, waits, reconciles, runs dbt and stops the stack."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ from app.runtime import gc_tuning
 
 TICK_S: Final = 0.5
 OPENING_S: Final = 0.1
-"""A run of the bank so short makes little more than what it needs to exist."""
+"""Seconds of a first run of the bank, which creates little more than its customers and accounts."""
 SETTLE_TIMEOUT_S: Final = 180.0
 INTERRUPTED: Final = 130
 """Exit code after a second Ctrl-C."""
@@ -39,7 +39,7 @@ INTERRUPTED: Final = 130
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asked for."""
+    """The options of the command line."""
 
     seconds: float | None
     rate: int
@@ -50,11 +50,11 @@ class Options:
 
 
 StackProgress = Callable[[Console], AbstractContextManager[Callable[[Event], None]]]
-"""Shows the events of a stack on a console for as long as its context lasts."""
+"""A context in which a stack's events are shown on a console."""
 
 
 class Demo:
-    """Use once. `run` blocks until the end and leaves SIGINT and SIGTERM as they were."""
+    """One demo; an object is used once. `run` blocks until the end and restores the handlers of SIGINT and SIGTERM."""
 
     def __init__(self, options: Options, stack_progress: StackProgress) -> None:
         self._options, self._stack_progress = options, stack_progress
@@ -68,7 +68,7 @@ class Demo:
         self._seconds = 0.0
 
     def run(self) -> Summary:
-        """The whole demo. Raises what `Stack.up` raises if there is nothing to show; all later trouble is in the summary."""
+        """Runs the whole demo. Raises the errors of `Stack.up`; later errors are problems in the summary."""
         stack, ours = self._bring_up()
         try:
             report, build = asyncio.run(self._main(stack))
@@ -80,32 +80,34 @@ class Demo:
         summary = summarise(self._board, self._seconds, report, build, self._problems)
         show(summary, self._board, report, self._console)
         self._say(
-            f"data and logs: {stack.home.path}. Another run goes on from here; bankstream stack down --wipe removes it."
+            f"data and logs: {stack.home.path}. Another run continues with this data; bankstream stack down --wipe removes it."
         )
         if ours:
             self._say(
-                'to look around in it: bankstream stack up, then eval "$(bankstream stack env --export)" and your own tools'
+                'to inspect it with other tools: bankstream stack up, then eval "$(bankstream stack env --export)"'
             )
         else:
-            self._say("the stack was running before and has been left running")
+            self._say("the stack was running before the demo and still runs")
         return summary
 
     def _bring_up(self) -> tuple[Stack, bool]:
-        """A running stack, and whether it is ours to stop. Ours ends with this process, however that ends."""
+        """Returns a running stack, and whether this demo started it. Such a stack stops with this process, even if that is killed."""
         stack = Stack(streams_workers=self._options.workers)
         if stack.running():
             state = stack.home.load_state()
             had = state.streams_workers if state else None
             wanted = self._options.workers or had
             if wanted == had and all(process.state == "ready" for process in stack.status()):
-                self._say(f"the stack in {stack.home.path} is running already: it is used, and left running")
+                self._say(
+                    f"using the stack in {stack.home.path}, which is running already; it keeps running after the demo"
+                )
             else:
                 kept = Stack(streams_workers=wanted)
                 with self._stack_progress(self._console) as console:
                     kept.up(console)
             return stack, False
         stack = Stack(streams_workers=self._options.workers, owner=os.getpid())
-        self._say(f"starting the bank in {stack.home.path}")
+        self._say(f"starting the stack in {stack.home.path}")
         with self._stack_progress(self._console) as console:
             stack.up(console)
         return stack, True
@@ -114,7 +116,7 @@ class Demo:
         environment = stack.environment()
         if lookups := environment.get("BANKSTREAM_LOOKUP_URL"):
             self._board.lookups = lookups
-            self._say(f"lookups and alerts over HTTP: {lookups} (docs/QUICKSTART.md says how to ask)")
+            self._say(f"lookups and alerts over HTTP: {lookups} (for examples see docs/QUICKSTART.md)")
         with self._signals(), self._dashboard(stack, environment):
             async with (
                 run_observers(stack, self._board, self._lines.alert, self._lines.died) as log,
@@ -130,7 +132,7 @@ class Demo:
 
     @contextmanager
     def _dashboard(self, stack: Stack, environment: dict[str, str]) -> Iterator[None]:
-        """With the dashboard in a browser's reach, unless it is not wanted or not to be had."""
+        """Runs the dashboard during the context, unless it is switched off or not available."""
         missing = Dashboard.missing() if self._options.dashboard else None
         if missing:
             self._say(missing)
@@ -146,16 +148,16 @@ class Demo:
             dashboard.stop()
 
     async def _opened(self, stack: Stack, environment: dict[str, str]) -> bool:
-        """Customers, accounts and a past for a new bank, all the way into the warehouse. False if the user has had enough."""
-        self._doing("opening the bank: customers, accounts and their past")
+        """Creates the bank's customers, accounts and payment history and waits until the warehouse has them. False if interrupted."""
+        self._doing("opening the bank: creating customers, accounts and their payment history")
         ended = await self._run_bank(stack, environment, OPENING_S)
         if not ended:
             await self._unless_ended(wait_until_caught_up(environment, timeout_s=SETTLE_TIMEOUT_S, say=self._doing))
         return not self._end.is_set()
 
     async def _bank_day(self, stack: Stack, environment: dict[str, str]) -> None:
-        """Transactions until the time is over, somebody ends it, or the bank does."""
-        gc_tuning.tune()  # looking through everything takes a quarter of a second, and what comes in that time would be timed late
+        """Runs transactions until the time is over, the user interrupts, or the bank exits."""
+        gc_tuning.tune()  # a full collection takes a quarter of a second, during which events would be timed too late
         self._board.restart_clock()
         self._lines.restart()
         self._doing(RUNNING)
@@ -166,7 +168,7 @@ class Demo:
             self._seconds = time.monotonic() - began
 
     async def _run_bank(self, stack: Stack, environment: dict[str, str], seconds: float | None) -> bool:
-        """Answers whether it was ended from outside (and not, where `seconds` are given, by itself)."""
+        """Runs the bank. Returns whether the demo stopped it; False if it exited by itself after `seconds`."""
         options = self._options
         bank = self._bank = SimulatorProcess(
             environment, stack.home.log("simulate"), options.rate, options.seed, seconds=seconds
@@ -185,7 +187,7 @@ class Demo:
         return ended
 
     async def _unless_ended(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for this, or until the user has had enough."""
+        """Wait until `work` is done or the user interrupts."""
         working, ending = asyncio.create_task(work), asyncio.create_task(self._end.wait())
         try:
             await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -198,7 +200,7 @@ class Demo:
     async def _closing(
         self, environment: dict[str, str], *, whole: bool
     ) -> tuple[Report | None, warehouse_models.BuildResult | None]:
-        """The proof. What fails is a problem of the summary, and the rest is still done."""
+        """Reconciles and runs dbt. An error becomes a problem in the summary, and the rest still runs."""
         go: Callable[[], warehouse_models.BuildResult] | None = None
         build: warehouse_models.BuildResult | None = None
         with contextlib.ExitStack() as models:
@@ -212,11 +214,11 @@ class Demo:
         return report, build
 
     async def _compared(self, environment: dict[str, str], *, whole: bool) -> Report | None:
-        """Everything delivered, and the warehouse held against PostgreSQL. None if that could not be."""
-        if whole:  # otherwise what has not come through by now will not
+        """Waits until everything is delivered and compares the warehouse with PostgreSQL. Returns None if that fails."""
+        if whole:  # after an error, what has not arrived by now will not arrive
             with self._noted():
                 await wait_until_caught_up(environment, timeout_s=SETTLE_TIMEOUT_S, say=self._doing)
-                await asyncio.sleep(2 * TICK_S)  # the observers' last look
+                await asyncio.sleep(2 * TICK_S)  # the observers' last poll
         self._board.resting = True
         with self._noted():
             return await asyncio.to_thread(reconcile, environment, say=self._doing)
@@ -224,7 +226,7 @@ class Demo:
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
-        """What fails is a problem of the summary."""
+        """Turns a BankstreamError into a problem in the summary."""
         try:
             yield
         except BankstreamError as error:
@@ -234,7 +236,7 @@ class Demo:
 
     @asynccontextmanager
     async def _shown(self) -> AsyncIterator[None]:
-        """With the live view, or with lines."""
+        """Shows the live view, or prints lines, during the context."""
         live = Live(console=self._console, screen=True, auto_refresh=False) if self._live else None
         with live or contextlib.nullcontext():
             showing = asyncio.create_task(self._show(live))
@@ -254,10 +256,10 @@ class Demo:
                 self._lines.tick()
             await asyncio.sleep(TICK_S)
 
-    # -- saying and ending ------------------------------------------------------------------------------------------
+    # -- messages and signals ---------------------------------------------------------------------------------------
 
     def _doing(self, text: str) -> None:
-        """What is being done now. From any thread."""
+        """Set the current activity and print it when it changes. Thread-safe."""
         if not self._live and text.partition(":")[0] != self._board.doing.partition(":")[0]:
             self._say(text)
         self._board.doing = text
@@ -267,7 +269,7 @@ class Demo:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first Ctrl-C (or SIGTERM) ends the bank's day; the second ends the process."""
+        """During the context, the first Ctrl-C or SIGTERM stops the bank, and the second one exits the process."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupted)
@@ -286,6 +288,6 @@ class Demo:
         if self._live:
             self._console.set_alt_screen(False)
             self._console.show_cursor()
-        self._say("ended at once. A stack that this demo started stops by itself; nothing that was committed is lost.")
+        self._say("aborted. The stack stops by itself if this demo started it; no committed change is lost.")
         sys.stdout.flush()
         os._exit(INTERRUPTED)

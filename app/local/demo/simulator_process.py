@@ -1,4 +1,4 @@
-"""The simulated bank as a process of its own: started with the stack's settings, its statistics read line by line."""
+"""Runs the simulated bank as a child process with the stack's settings, and reads its statistics line by line."""
 
 import asyncio
 import contextlib
@@ -17,20 +17,20 @@ from app.local.stack.logs import tail
 
 STOP_TIMEOUT_S: Final = 20.0
 FRAUD_RATE: Final = 0.01
-"""Frauds begun per transaction: more than the simulator's own, so that a short demo has some to show."""
+"""Frauds begun per transaction. It is higher than the simulator's default, so that a short demo shows some."""
 
 
 class SimulatorProcessError(BankstreamError):
-    """The simulated bank ended by itself."""
+    """The simulated bank exited unexpectedly."""
 
 
 class SimulatorProcess:
-    """One run of `bankstream simulate`. In a session of its own, so that Ctrl-C reaches it through the demo alone."""
+    """One run of `bankstream simulate`. It has its own session, so that Ctrl-C reaches only the demo, which stops it."""
 
     def __init__(
         self, environment: Mapping[str, str], log: Path, rate: int, seed: int | None, *, seconds: float | None = None
     ) -> None:
-        """With `seconds` it ends by itself after so long, and that is no error."""
+        """With `seconds` the bank exits after this time, which is not an error."""
         self._environment, self._log, self._endless = environment, log, seconds is None
         self._arguments = ["simulate", "--rate", str(rate), "--fraud-rate", str(FRAUD_RATE), "--json"]
         if seed is not None:
@@ -41,7 +41,7 @@ class SimulatorProcess:
         self._stopping = False
 
     async def start(self) -> None:
-        """Begin."""
+        """Start the process."""
         with os_errors_as_home_errors(self._log), self._log.open("ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "app.cli", *self._arguments,
@@ -50,7 +50,7 @@ class SimulatorProcess:
             )  # fmt: skip
 
     async def run(self, tell: Callable[[Mapping[str, Any]], None]) -> None:
-        """Read statistics until it ends. SimulatorProcessError if it should not have."""
+        """Pass statistics to `tell` until the process exits. Raises SimulatorProcessError if the exit was unexpected."""
         process = self._process
         assert process is not None
         assert process.stdout is not None
@@ -62,11 +62,11 @@ class SimulatorProcess:
         code = await process.wait()
         if not self._stopping and (self._endless or code):
             raise SimulatorProcessError(
-                f"the simulated bank ended by itself with exit code {code}. Its log {self._log} ends with:\n{tail(self._log)}"
+                f"the simulated bank exited unexpectedly with exit code {code}. Its log {self._log} ends with:\n{tail(self._log)}"
             )
 
     async def stop(self) -> None:
-        """Let it finish the transaction under way; what hangs is killed, and its transaction rolled back by PostgreSQL."""
+        """Stop the process after its current transaction. It is killed after STOP_TIMEOUT_S; PostgreSQL then rolls back."""
         self._stopping = True
         process = self._process
         if process is None or process.returncode is not None:
@@ -79,6 +79,6 @@ class SimulatorProcess:
             await process.wait()
 
     def kill(self) -> None:
-        """Now."""
+        """Kill the process at once."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()

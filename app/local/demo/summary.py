@@ -1,4 +1,4 @@
-"""What a demo came to: one JSON object for programs, a short text for people."""
+"""Summarises a demo as one JSON object for programs and a short text for people."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ MAX_LINES: Final = 20
 
 
 class DbtTotals(msgspec.Struct, frozen=True):
-    """Models and tests of `dbt build`."""
+    """The numbers of models and tests of `dbt build`."""
 
     passed: int
     failed: int
@@ -25,7 +25,7 @@ class DbtTotals(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """The last line of `bankstream demo --json`. `problems` is empty if all went well."""
+    """The last line of `bankstream demo --json`. `problems` is empty after a successful demo."""
 
     reconciled: bool
     source_rows: dict[str, int]
@@ -35,20 +35,20 @@ class Summary(msgspec.Struct, frozen=True):
     commit_to_warehouse_ms: Percentiles
     commit_to_lake_ms: Percentiles
     seconds: float
-    """How long transactions were made."""
+    """How long the bank made transactions."""
     rate: float
-    """Transactions a second that were asked for, …"""
+    """Requested transactions per second."""
     rate_held: float | None
-    """… and that were made."""
+    """Achieved transactions per second."""
     transactions: int
     alerts_by_rule: dict[str, int]
     alerts_twice: int
-    """Alerts whose id had been seen before."""
+    """Alerts whose id was seen before."""
     dead_letters: int
     changes_timed: int
-    """How many changes `commit_to_warehouse_ms` is of."""
+    """The number of changes in `commit_to_warehouse_ms`."""
     deaths: dict[str, int]
-    """Processes that ended unasked, and how often."""
+    """The number of unexpected exits by process."""
     dbt: DbtTotals | None
     problems: list[str]
 
@@ -61,7 +61,7 @@ class Summary(msgspec.Struct, frozen=True):
 def summarise(
     board: DemoState, seconds: float, report: Report | None, build: BuildResult | None, problems: list[str]
 ) -> Summary:
-    """All of it."""
+    """Returns the summary of a demo."""
     tables = report.tables if report else {}
     found = [*problems]
     if report:
@@ -92,14 +92,16 @@ def summarise(
 
 
 def show(summary: Summary, board: DemoState, report: Report | None, console: Console) -> None:
-    """The text for people."""
+    """Print the text for people."""
 
     def line(text: str, style: str = "") -> None:
         console.print(text, style=style, markup=False, soft_wrap=not console.is_terminal)
 
     console.print()
-    held = f", {summary.rate_held:g}/s held" if summary.rate_held is not None else ""
-    line(f"{summary.transactions:,} transactions in {summary.seconds:.0f} s ({summary.rate:g}/s asked{held})", "bold")
+    held = f", {summary.rate_held:g}/s achieved" if summary.rate_held is not None else ""
+    line(
+        f"{summary.transactions:,} transactions in {summary.seconds:.0f} s ({summary.rate:g}/s requested{held})", "bold"
+    )
     line("  " + ", ".join(f"{meter.total:,} {name}" for name, meter in board.stages.items()))
     for name, histogram in (
         ("alert", board.commit_to_alert),
@@ -109,12 +111,12 @@ def show(summary: Summary, board: DemoState, report: Report | None, console: Con
         if histogram.count:
             line(
                 f"  commit to {name}: p50 {duration(histogram.percentile_us(50))}, p99 {duration(histogram.percentile_us(99))}, "
-                f"max {duration(histogram.max_us)}, of {histogram.count:,}"
+                f"max {duration(histogram.max_us)} ({histogram.count:,} measured)"
             )
     rules = ", ".join(f"{count} {rule}" for rule, count in summary.alerts_by_rule.items())
-    line(f"  {summary.alerts:,} alerts{f' ({rules})' if rules else ''}, {summary.alerts_twice} of them twice")
+    line(f"  {summary.alerts:,} alerts{f' ({rules})' if rules else ''}, {summary.alerts_twice} duplicates")
     for part, count in summary.deaths.items():
-        line(f"  {part} died {count} time{'s' if count > 1 else ''} and was started again", "yellow")
+        line(f"  {part} died {count} time{'s' if count > 1 else ''} and was restarted", "yellow")
     if report:
         console.print(summary_table(report))
     if summary.dbt:
@@ -128,6 +130,6 @@ def show(summary: Summary, board: DemoState, report: Report | None, console: Con
     if summary.good:
         line("PostgreSQL and the warehouse hold the same rows, and every test of the models passed.", "bold green")
     elif summary.reconciled:
-        line("PostgreSQL and the warehouse hold the same rows, but not everything went well.", "bold red")
+        line("PostgreSQL and the warehouse hold the same rows, but there are problems (above).", "bold red")
     else:
-        line("PostgreSQL and the warehouse could not be shown to be equal.", "bold red")
+        line("PostgreSQL and the warehouse could not be verified to hold the same rows.", "bold red")

@@ -1,4 +1,4 @@
-"""The live view: flow, latencies, alerts, a customer's history and the workers, at 80 columns by 24 lines and anything larger."""
+"""Renders the live view: flow, latencies, alerts, a customer's history and the processes. Needs at least 80 columns and 24 lines."""
 
 from rich.columns import Columns
 from rich.console import Group, RenderableType
@@ -22,7 +22,7 @@ OURS = ("streams", "lake", "warehouse-loader", "capture-watch")
 
 
 def render(board: DemoState, height: int) -> Layout:
-    """The whole screen, `height` lines of it."""
+    """Returns the whole screen, `height` lines high."""
     death = board.latest_death(DEATH_SHOWN_S)
     layout = Layout()
     layout.split_column(
@@ -49,8 +49,8 @@ def _header(board: DemoState) -> Text:
         text.append(board.doing, "yellow")
         return text
     held = board.simulated.get("rate")
-    text.append(f"{board.rate} transactions/s asked" + (f", {held:.1f} held" if held else ""))
-    text.append("   Ctrl-C ends it", "dim")
+    text.append(f"{board.rate} transactions/s requested" + (f", {held:.1f} achieved" if held else ""))
+    text.append("   Ctrl-C stops", "dim")
     return text
 
 
@@ -76,7 +76,7 @@ def _latencies(board: DemoState) -> Panel:
         table.add_row(name, *_three(histogram))
     counted = Text(no_wrap=True, overflow="ellipsis")
     counted.append(f"{sum(board.alerts_by_rule.values()):,} alerts", "bold")
-    counted.append(f", {board.duplicate_alerts} twice", "bold red" if board.duplicate_alerts else "dim")
+    counted.append(f", {board.duplicate_alerts} duplicates", "bold red" if board.duplicate_alerts else "dim")
     counted.append(f"\n{board.dead_letters:,} dead letters", "bold red" if board.dead_letters else "dim")
     return Panel(Group(table, counted), title="latency", title_align="left", border_style="blue")
 
@@ -88,7 +88,7 @@ def _three(histogram: Histogram) -> tuple[str, str, str]:
 
 
 def duration(latency_us: float | None) -> str:
-    """Milliseconds below a second, seconds above; short enough for a column."""
+    """Returns a latency as text: milliseconds below a second, seconds above; short enough for a column."""
     if latency_us is None:
         return "-"
     if latency_us < 999_500:
@@ -97,7 +97,7 @@ def duration(latency_us: float | None) -> str:
 
 
 def _alerts(board: DemoState, height: int) -> Panel:
-    """The newest with its whole reason, the others a line each."""
+    """Returns the panel of alerts: the latest with its whole explanation, the others with one line each."""
     if not board.alerts:
         content: RenderableType = Text("none yet", "dim")
     else:
@@ -107,7 +107,7 @@ def _alerts(board: DemoState, height: int) -> Panel:
         for line in lines:
             line.overflow = "ellipsis"
         content = Group(title, Text(f"  {newest.explanation}", "bold"), *lines)
-    return Panel(content, title="last alerts", title_align="left", border_style="red")
+    return Panel(content, title="latest alerts", title_align="left", border_style="red")
 
 
 def _alert(alert: AlertRecord) -> tuple[tuple[str, str], ...]:
@@ -132,11 +132,11 @@ def _history(board: DemoState) -> Panel:
         for column, old, new in change.columns[: HISTORY_LINES - 3]:
             table.add_row(column, old, f"-> {new}")
         content = Group(heading, table)
-    return Panel(content, title="a customer's history just grew", title_align="left", border_style="green")
+    return Panel(content, title="latest customer history change", title_align="left", border_style="green")
 
 
 def _workers(board: DemoState) -> Panel:
-    """Our own workers first."""
+    """Returns the panel of processes, the workers first."""
     names = []
     for worker in sorted(board.workers, key=lambda worker: not worker.name.startswith(OURS)):
         colour = STATE.get(worker.state, "red")
@@ -154,13 +154,13 @@ def _workers(board: DemoState) -> Panel:
 
 
 def _death(board: DemoState) -> Panel:
-    """Who died, and the end of its log, for as long as it is news."""
+    """Returns the panel of the last process that died, with the end of its log, or the history after DEATH_SHOWN_S."""
     found = board.latest_death(DEATH_SHOWN_S)
     if found is None:
         return _history(board)
     ago, died = found
     lines = died.tail.splitlines()[-(DEATH_LINES - 2) :]
-    title = f"{died.part} died {ago:.0f} s ago: {died.reason}; it is started again"
+    title = f"{died.part} died {ago:.0f} s ago: {died.reason}; it is restarted"
     return Panel(
         Text("\n".join(lines), no_wrap=True, overflow="ellipsis", style="dim"), title=title, title_align="left",
         border_style="bold red",

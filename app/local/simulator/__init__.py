@@ -1,1 +1,4 @@
-"""A simulated bank: customers, accounts and transactions written to PostgreSQL at an exact rate, with labelled fraud among them."""
+"""Simulates a bank: writes customers, accounts and transactions to PostgreSQL at an exact rate, including labelled fraud.
+
+May import app.proof and everything below it, but not app.local.stack; it imports only app.config, app.domain, app.errors and app.postgres.
+"""

@@ -1,4 +1,4 @@
-"""What the simulated bank knows of its customers: those who live, their accounts, and who is drawn next."""
+"""Holds the simulated bank's customers and accounts, and draws the next customer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ from typing import Final
 from app.local.simulator.reference_data import City
 
 SHARDS: Final = 4
-"""Connections of the simulated bank. A customer's rows are all written by one, so their order is that of the plan."""
+"""The number of connections. One connection writes all rows of a customer, so that their order is the plan's."""
 SKEW: Final = 1.1
-"""Early customers are a little busier: the first hundredth makes about 1.5 % of the payments."""
+"""Makes earlier customers a little more active: the first hundredth makes about 1.5 % of the payments."""
 
 
 @dataclass(slots=True)
 class Account:
-    """An account as the bank's software believes it to be."""
+    """An account in the state that the plan assumes."""
 
     account_id: int
     customer_id: int
@@ -26,13 +26,13 @@ class Account:
 
     @property
     def number(self) -> str:
-        """How others write it on a transfer."""
+        """The account number that a transfer names."""
         return f"BANK{self.account_id:012d}"
 
 
 @dataclass(slots=True)
 class Customer:
-    """A living customer."""
+    """A customer that has not been deleted."""
 
     customer_id: int
     city: City
@@ -42,22 +42,22 @@ class Customer:
 
     @property
     def shard(self) -> int:
-        """The connection that writes everything of this customer."""
+        """The connection that writes all rows of this customer."""
         return self.customer_id % SHARDS
 
     @property
     def active(self) -> list[Account]:
-        """Accounts that can be paid from and to."""
+        """The accounts that can pay and be paid."""
         return [account for account in self.accounts if account.status == "active"]
 
     @property
     def transactions(self) -> int:
-        """Of all accounts."""
+        """The number of transactions of all accounts."""
         return sum(account.transactions for account in self.accounts)
 
 
 class BankState:
-    """All living customers. The order in which they came decides who is drawn, so equal histories draw equal customers."""
+    """All customers that have not been deleted. Draws depend on their order of arrival, so equal histories give equal draws."""
 
     def __init__(self) -> None:
         self._pools: tuple[list[Customer], ...] = tuple([] for _ in range(SHARDS))
@@ -72,24 +72,24 @@ class BankState:
             yield from pool
 
     def add(self, customer: Customer) -> None:
-        """A new customer, with the accounts it has."""
+        """Add a customer with its accounts."""
         pool = self._pools[customer.shard]
         self._places[customer.customer_id] = len(pool)
         pool.append(customer)
         self.accounts.update({account.account_id: account for account in customer.accounts})
 
     def open(self, customer: Customer, account: Account) -> None:
-        """One more account."""
+        """Add an account to a customer."""
         customer.accounts.append(account)
         self.accounts[account.account_id] = account
 
     def remove_account(self, customer: Customer, account: Account) -> None:
-        """The account is no more."""
+        """Remove an account."""
         customer.accounts.remove(account)
         del self.accounts[account.account_id]
 
     def remove(self, customer: Customer) -> None:
-        """The customer and all accounts are no more."""
+        """Remove a customer and all its accounts."""
         for account in list(customer.accounts):
             self.remove_account(customer, account)
         pool = self._pools[customer.shard]
@@ -100,11 +100,11 @@ class BankState:
             self._places[last.customer_id] = place
 
     def of(self, account: Account) -> Customer:
-        """The customer of an account."""
+        """Returns the customer of an account."""
         return self._pools[account.customer_id % SHARDS][self._places[account.customer_id]]
 
     def draw(self, random: Random, shard: int | None = None) -> Customer | None:
-        """Someone, busy ones more often; None only if nobody is there."""
+        """Returns a random customer, the more active ones more often; None if there is none (in the shard, if one is given)."""
         pool: Sequence[Customer] = self._pools[random.randrange(SHARDS) if shard is None else shard]
         if not pool:
             pool = next((other for other in self._pools if other), ()) if shard is None else ()

@@ -1,4 +1,4 @@
-"""What happens to customers and accounts beside payments: they come, move, are rated, and go."""
+"""Plans the changes of customers and accounts other than payments: arrivals, moves, ratings, closures and deletions."""
 
 from random import Random
 from typing import Final, Protocol
@@ -23,31 +23,31 @@ from app.local.simulator.statements import (
 
 ACCOUNT_TYPES: Final = ("checking", "checking", "checking", "savings", "credit_card", "business")
 FEWEST_CUSTOMERS: Final = 20
-"""Nobody leaves a bank as small as this."""
+"""With fewer customers than this, none leaves."""
 MOST_DELETED: Final = 12
-"""An account with more transactions than this is closed, never deleted."""
+"""An account with more transactions than this is never deleted."""
 TRIES: Final = 20
 RATINGS: Final = ("low", "medium", "high")
 
 
 class Ids(Protocol):
-    """Fresh numbers from the database's own sequences, in the order in which they are asked for."""
+    """Allocates new ids from the database's sequences, in the order of the calls."""
 
     def customer(self) -> int:
-        """A customer's."""
+        """Returns the next customer id."""
         ...
 
     def account(self) -> int:
-        """An account's."""
+        """Returns the next account id."""
         ...
 
     def transaction(self) -> int:
-        """A transaction's."""
+        """Returns the next transaction id."""
         ...
 
 
 def new_customer(random: Random, ids: Ids) -> tuple[Customer, tuple[object, ...]]:
-    """Somebody without accounts, and the row as INSERT_CUSTOMER wants it."""
+    """Returns a customer without accounts, and the values for INSERT_CUSTOMER."""
     customer_id, city = ids.customer(), random.choice(reference_data.CITIES)
     rating = RATINGS[min(int(random.expovariate(1.6)), 2)]
     kyc = "verified" if random.random() < 0.93 else "pending"
@@ -60,7 +60,7 @@ def new_customer(random: Random, ids: Ids) -> tuple[Customer, tuple[object, ...]
 
 
 def new_account(random: Random, ids: Ids, customer: Customer) -> tuple[Account, tuple[object, ...]]:
-    """An account with some money on it, and the row as INSERT_ACCOUNT wants it. The first one of a customer is a checking account."""
+    """Returns an account with a balance, and the values for INSERT_ACCOUNT. A customer's first account is a checking account."""
     kind = random.choice(ACCOUNT_TYPES) if customer.accounts else "checking"
     currency = customer.city.currency if random.random() < 0.95 else "USD"
     balance = round(random.lognormvariate(12.3, 0.8))
@@ -69,7 +69,7 @@ def new_account(random: Random, ids: Ids, customer: Customer) -> tuple[Account, 
 
 
 class CustomerLifecycle:
-    """Events of customers and accounts, each one piece of work. They keep away from customers that something is planned for."""
+    """Generates events of customers and accounts, each as one unit of work. Leaves out the customers in `busy`."""
 
     def __init__(self, random: Random, bank: BankState, ids: Ids, busy: set[int]) -> None:
         self._random, self._bank, self._ids, self._busy = random, bank, ids, busy
@@ -87,7 +87,7 @@ class CustomerLifecycle:
         )
 
     def happen(self) -> list[Work]:
-        """What happens beside one transaction; each event has a chance of its own."""
+        """Returns the events that accompany one planning step. Each event has its own probability."""
         works = (event() for chance, event in self._events if self._random.random() < chance)
         return [work for work in works if work is not None]
 
@@ -152,7 +152,7 @@ class CustomerLifecycle:
         return self._set_status(customer, customer.active[-1], "closed")
 
     def _freezes(self) -> Work | None:
-        """Freezes an account, or thaws one that was frozen."""
+        """Freezes an active account, or reactivates a frozen one."""
         if (customer := self._somebody()) is None:
             return None
         frozen = next((account for account in customer.accounts if account.status == "frozen"), None)
@@ -190,7 +190,7 @@ class CustomerLifecycle:
 
 
 def _erase(account: Account) -> tuple[Statement, ...]:
-    """Transactions before the account that they refer to."""
+    """Returns the deletes of an account: first its transactions, which refer to it, then the account."""
     return (
         Statement(DELETE_TRANSACTIONS_OF, (account.account_id,)),
         Statement(DELETE_ACCOUNT, (account.account_id,)),

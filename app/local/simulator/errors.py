@@ -1,7 +1,7 @@
-"""What can go wrong with the simulated bank."""
+"""Errors of the simulated bank."""
 
 from app.errors import BankstreamError
 
 
 class SimulationError(BankstreamError):
-    """The simulated bank cannot go on."""
+    """The simulated bank cannot continue."""

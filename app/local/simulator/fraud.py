@@ -1,10 +1,10 @@
-"""Fraud that is put among the ordinary payments, and what each transaction of it is labelled with.
+"""Plans fraudulent payments among the ordinary ones, and labels each of their transactions.
 
 | pattern        | what happens                                                                                            |
 |----------------|---------------------------------------------------------------------------------------------------------|
 | card_testing   | three to five payments of at most 2.00 within a minute, then one of 150 or more                         |
 | velocity_burst | 16 to 24 payments within 40 seconds                                                                     |
-| large_amount   | a transfer of 12,000 or more, to someone new, by a customer whose payments are otherwise a hundredth    |
+| large_amount   | a transfer of 12,000 or more to a new payee, about a hundred times the customer's other payments        |
 """
 
 import heapq
@@ -32,7 +32,7 @@ class _Planned:
 
 @dataclass(slots=True)
 class Fraud:
-    """One fraud under way. It is named after its first transaction."""
+    """One fraud in progress. Its first transaction gives it its name."""
 
     pattern: str
     customer: Customer
@@ -41,7 +41,7 @@ class Fraud:
     name: str = ""
 
     def label(self, transaction_id: int) -> Statement:
-        """The label of its next transaction."""
+        """Returns the label of its next transaction."""
         self.name = self.name or f"{self.pattern}:{transaction_id}"
         self.left -= 1
         return Statement(
@@ -58,7 +58,7 @@ class Fraud:
 
 
 class FraudInjector:
-    """All frauds under way. Times are seconds on the plan's clock."""
+    """All frauds in progress. Times are seconds on the plan's clock."""
 
     def __init__(self, random: Random, bank: BankState) -> None:
         self._random, self._bank = random, bank
@@ -66,10 +66,10 @@ class FraudInjector:
         self._numbers = 0
         self._past: dict[int, None] = {}
         self.victims: set[int] = set()
-        """Customers with a fraud under way: they neither close accounts nor leave."""
+        """Customers with a fraud in progress. They neither close accounts nor leave."""
 
     def begin(self, now_s: float) -> bool:
-        """Plan one more, if somebody fit for it is found. A customer is a victim once in a long time."""
+        """Plan one more fraud. Returns False if there is no suitable customer; the last PAST_VICTIMS victims are not."""
         pattern = PATTERNS[self._random.randrange(len(PATTERNS))]
         customer = self._victim(pattern)
         if customer is None:
@@ -89,7 +89,7 @@ class FraudInjector:
         return True
 
     def due(self, now_s: float) -> tuple[Fraud, Payment] | None:
-        """The next payment of a fraud whose time has come, removed from the plan."""
+        """Removes the next payment that is due from the plan and returns it; None if none is due."""
         if not self._planned or self._planned[0].due_s > now_s:
             return None
         planned = heapq.heappop(self._planned)
@@ -98,7 +98,7 @@ class FraudInjector:
         return planned.fraud, planned.payment
 
     def _victim(self, pattern: str) -> Customer | None:
-        """For a large amount the busiest of a few customers: it shows only against a history."""
+        """Returns a suitable customer. For a large amount it is the most active of a few, because the rule needs a payment history."""
         drawn = (self._bank.draw(self._random) for _ in range(CANDIDATES))
         fit = [
             customer for customer in drawn if customer and customer.active and customer.customer_id not in self._past

@@ -1,7 +1,7 @@
-"""Numbers for new rows, from the database's own sequences, fetched in blocks.
+"""Allocates ids for new rows from the database's sequences, in blocks.
 
-A row's number is known before the row is written. So one plan gives the same rows whatever the connections' order, and a program beside
-this one never gets the same numbers. Those left over at the end are gaps, as any sequence has them.
+A row's id is known before the row is written. A plan therefore gives the same rows in any order of the connections, and no other program
+gets the same ids. Ids that are left over at the end are gaps, which every sequence can have.
 """
 
 import time
@@ -17,7 +17,7 @@ BLOCK: Final = 500
 
 
 class SequenceIds:
-    """Numbers of all three tables. Not for several threads. A lost connection is made anew; a block lost with it is a gap."""
+    """Ids for all three tables. Not thread-safe. A lost connection is reopened; a block that is lost with it becomes a gap."""
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._connect = connect
@@ -25,15 +25,15 @@ class SequenceIds:
         self._blocks: dict[LiteralString, deque[int]] = {}
 
     def customer(self) -> int:
-        """A customer's."""
+        """Returns the next customer id."""
         return self._next("customers_customer_id_seq")
 
     def account(self) -> int:
-        """An account's."""
+        """Returns the next account id."""
         return self._next("accounts_account_id_seq")
 
     def transaction(self) -> int:
-        """A transaction's."""
+        """Returns the next transaction id."""
         return self._next("transactions_transaction_id_seq")
 
     def _next(self, sequence: LiteralString) -> int:
@@ -43,12 +43,12 @@ class SequenceIds:
         return block.popleft()
 
     def close(self) -> None:
-        """Disconnect."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
 
     def _fetch(self, sequence: LiteralString) -> list[int]:
-        """One block. psycopg.OperationalError when PostgreSQL stays away."""
+        """Returns one block. Raises psycopg.OperationalError if PostgreSQL is unavailable for PATIENCE_S."""
         give_up = time.monotonic() + PATIENCE_S
         while True:
             try:

@@ -1,4 +1,4 @@
-"""How the bank's customers pay and are paid: the rows of one payment, and what it does to the balances."""
+"""Generates the payments of the bank's customers: the rows of each payment and its change of the balances."""
 
 from dataclasses import dataclass
 from random import Random
@@ -10,26 +10,26 @@ from app.local.simulator.reference_data import CITIES, SHOPS, WEB_SHOPS, City, T
 from app.local.simulator.statements import INSERT_TRANSACTION, MOVE_BALANCE, Statement
 
 ABROAD: Final = 0.03
-"""Share of purchases on the web from a shop in another country."""
+"""Share of online purchases from a shop in another country."""
 DECLINED: Final = 0.01
-"""Share declined for no reason that the bank's data show."""
+"""Share of payments that are declined for a reason that is not in the bank's data."""
 LATE: Final = 0.005
 """Share of card payments that were made offline and arrive up to two hours later."""
 LATE_S: Final = 7_200
 CARD_DELAY_S: Final = 0.8
 NEARBY_DEGREES: Final = 0.04
 PAYEES: Final = 3
-"""Other banks' accounts that a customer sends money to."""
+"""The number of accounts at other banks that a customer sends money to."""
 SALARY_MINOR: Final = (60_000, 600_000)
 LARGE: Final = 0.0005
-"""Share of purchases that are large and honest: what a rule that only looks at amounts gets wrong."""
+"""Share of purchases that are large but legitimate. A rule that only tests the amount reports them falsely."""
 LARGE_MINOR: Final = (60_000, 400_000)
 CASH_MINOR: Final = (2_000, 4_000, 5_000, 10_000, 20_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """One row of transactions, before it has its number. Positive amounts only; `credit` says which way it goes."""
+    """One row of `transactions`, before it has an id. The amount is positive; `credit` gives its direction."""
 
     account: Account
     amount_minor: int
@@ -45,17 +45,17 @@ class Payment:
     device: str | None = None
     description: str | None = None
     age_s: float = 0.0
-    """How long ago it was made, when it is written."""
+    """The age of the payment when its row is written, in seconds."""
 
     @property
     def signed_minor(self) -> int:
-        """What it does to the balance; declined ones do nothing."""
+        """The change of the balance; 0 for a declined payment."""
         if self.status == "declined":
             return 0
         return self.amount_minor if self.credit else -self.amount_minor
 
     def statements(self, transaction_id: int) -> list[Statement]:
-        """The row, and the balance that moves with it."""
+        """Returns the insert of the row and the update of the balance, if it changes."""
         row = Statement(
             INSERT_TRANSACTION,
             (
@@ -70,17 +70,17 @@ class Payment:
 
 
 def device(customer: Customer, number: int = 0) -> str:
-    """One of the customer's own devices."""
+    """Returns the id of one of the customer's devices."""
     return f"D{customer.customer_id:07x}{number}"
 
 
 def payee(customer: Customer, number: int) -> str:
-    """One of the accounts at other banks that the customer sends money to."""
+    """Returns one of the accounts at other banks that the customer sends money to."""
     return f"EXT{(customer.customer_id * 7_919 + number * 104_729) % 10**12:012d}"
 
 
 def near(random: Random, city: City) -> tuple[str, str]:
-    """Somewhere in the city, latitude and longitude with six digits."""
+    """Returns latitude and longitude of a place in the city, with six decimals."""
     return (
         f"{city.latitude + random.uniform(-NEARBY_DEGREES, NEARBY_DEGREES):.6f}",
         f"{city.longitude + random.uniform(-NEARBY_DEGREES, NEARBY_DEGREES):.6f}",
@@ -88,7 +88,7 @@ def near(random: Random, city: City) -> tuple[str, str]:
 
 
 def purchase(random: Random, customer: Customer, account: Account) -> Payment:
-    """Something bought with a card, in the customer's city or on the web."""
+    """Returns a card payment in the customer's city or online."""
     trade = random.choice(WEB_SHOPS if random.random() < 0.2 else SHOPS)
     large = random.random() < LARGE
     amount = random.randint(*LARGE_MINOR) if large else amount_minor(random, trade.median_minor)
@@ -123,7 +123,7 @@ def _card(random: Random, customer: Customer, account: Account, trade: Trade, am
 
 
 def cash(random: Random, customer: Customer, account: Account) -> Payment:
-    """Money from a machine."""
+    """Returns a cash withdrawal from an ATM."""
     amount = random.choice(CASH_MINOR)
     latitude, longitude = near(random, customer.city)
     return Payment(
@@ -141,7 +141,7 @@ def cash(random: Random, customer: Customer, account: Account) -> Payment:
 
 
 def salary(random: Random, customer: Customer, account: Account, employer: int | None = None) -> Payment:
-    """Wages from an employer with an account elsewhere."""
+    """Returns a salary payment from an employer's account at another bank."""
     return Payment(
         account=account,
         amount_minor=round(random.triangular(*SALARY_MINOR, 180_000)),
@@ -154,7 +154,7 @@ def salary(random: Random, customer: Customer, account: Account, employer: int |
 
 
 def payday(random: Random, bank: BankState, shard: int, rows: int) -> list[Payment]:
-    """An employer pays several people at once: up to so many rows of one SQL transaction."""
+    """Returns the salaries that an employer pays in one SQL transaction: up to `rows` rows."""
     employer = random.randrange(97)
     paid = {
         customer.customer_id: customer
@@ -165,7 +165,7 @@ def payday(random: Random, bank: BankState, shard: int, rows: int) -> list[Payme
 
 
 def bill(random: Random, customer: Customer, account: Account) -> Payment:
-    """A transfer or direct debit to another bank."""
+    """Returns a transfer or direct debit to another bank."""
     amount = amount_minor(random, 7_500)
     return Payment(
         account=account,
@@ -181,7 +181,10 @@ def bill(random: Random, customer: Customer, account: Account) -> Payment:
 
 
 def transfer(random: Random, bank: BankState, customer: Customer, account: Account) -> list[Payment]:
-    """Money to another account of this bank: two rows of one SQL transaction, or none if nobody can take it."""
+    """Returns the two rows of a transfer to another account of this bank, in one SQL transaction.
+
+    Returns none if the drawn payee has no account in this currency, or if the balance is too low.
+    """
     amount = amount_minor(random, 5_000)
     other = bank.draw(random, customer.shard)
     target = next((found for found in (other.active if other else ()) if found.currency == account.currency), None)
@@ -212,7 +215,7 @@ def transfer(random: Random, bank: BankState, customer: Customer, account: Accou
 
 
 def ordinary(random: Random, bank: BankState, room: int) -> tuple[Customer, list[Payment]] | None:
-    """What an ordinary customer does next, as at most `room` rows; None if nobody can do anything."""
+    """Returns a customer and its next payment as at most `room` rows; None if no customer with an active account is found."""
     for _ in range(20):
         customer = bank.draw(random)
         active = customer.active if customer else []

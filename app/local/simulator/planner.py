@@ -1,4 +1,4 @@
-"""What the simulated bank does, decided before it is done: pure, and the same for the same seed, bank and rate."""
+"""Plans the simulated bank's works. The planner is pure: the same seed, bank and rate give the same plan."""
 
 import heapq
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ REVERSED: Final = 0.02
 REVERSES_AFTER_S: Final = (8.0, 40.0)
 ROLLED_BACK: Final = 0.01
 MISTAKES: Final = 0.008
-"""Share of transfers, salaries and cash that are taken out again, as if they had never been booked."""
+"""Share of transfers, salaries and cash withdrawals that are deleted again."""
 MISTAKE_AFTER_S: Final = (3.0, 20.0)
 PAYDAY: Final = 0.01
 """Share of SQL transactions in which an employer pays several people."""
@@ -28,7 +28,7 @@ PAYDAY_ROWS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class BookedPayment:
-    """A transaction that something is still to be done with."""
+    """A transaction that is still to be settled, reversed or deleted."""
 
     transaction_id: int
     account_id: int
@@ -37,10 +37,10 @@ class BookedPayment:
 
 
 class Planner:
-    """An endless plan. Its clock is the number of transactions so far divided by the rate, in seconds."""
+    """An endless plan. Its clock, in seconds, is the number of transactions so far divided by the rate."""
 
     def __init__(self, random: Random, bank: BankState, ids: Ids, *, rate: float, fraud_rate: float) -> None:
-        """`fraud_rate`: frauds begun per transaction."""
+        """`fraud_rate` is the number of frauds begun per call of `plan`; `rate` is transactions per second."""
         self._random, self._bank, self._ids = random, bank, ids
         self._rate, self._fraud_rate = rate, fraud_rate
         self._frauds = FraudInjector(random, bank)
@@ -51,7 +51,7 @@ class Planner:
         self._later: list[tuple[float, int, str, BookedPayment]] = []
 
     def plan(self, room: int) -> list[Work]:
-        """The next works: whatever is due beside it, and at least one and at most `room` new transactions."""
+        """Returns the next works: the follow-ups that are due, and one work with 1 to `room` new transactions."""
         now_s = self._inserted / self._rate
         works = [*self._settlements(now_s), *self._corrections(now_s), *self._life.happen()]
         if self._random.random() < ROLLED_BACK and (doubtful := ordinary(self._random, self._bank, 1)):
@@ -75,7 +75,7 @@ class Planner:
         found = ordinary(self._random, self._bank, room)
         if found is None:
             raise SimulationError(
-                "the simulated bank has no customer with an active account left: start with more, as in --customers 100"
+                "the simulated bank has no customer with an active account left. Start with more customers, for example --customers 100"
             )
         customer, payments = found
         return self._book(now_s, customer.shard, payments, None)
@@ -107,7 +107,7 @@ class Planner:
         heapq.heappush(self._later, (due_s, booked.transaction_id, what, booked))
 
     def _settlements(self, now_s: float) -> list[Work]:
-        """Pending transactions are posted in groups, as banks do."""
+        """Returns the works that post pending transactions, in groups as banks do."""
         works = []
         for shard, pending in enumerate(self._pending):
             if now_s < self._settled_s[shard] + SETTLEMENT_INTERVAL_S:

@@ -1,4 +1,4 @@
-"""The customers that the simulated bank begins with: those in the database, and as many new ones as are missing."""
+"""Loads the simulated bank's customers from the database, and adds new ones up to the requested number."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -14,16 +14,16 @@ from app.local.simulator.payments import purchase
 from app.local.simulator.reference_data import BY_NAME, CITIES
 
 CHUNK: Final = 500
-"""Customers per SQL transaction, so that nothing waits for all of them."""
+"""Customers per SQL transaction, so that readers do not have to wait until all are written."""
 REGULARS: Final = 16
-"""One customer in so many has a history of payments: large amounts show only against one."""
+"""One customer in this many has a payment history, which the rule for large amounts needs."""
 HISTORY: Final = (8, 12)
 HISTORY_DAYS: Final = 25
 Row = Sequence[object]
 
 
 def load(connection: psycopg.Connection[Any]) -> BankState:
-    """Everybody who is in the database, in the order of their numbers."""
+    """Returns the bank with all customers in the database, in the order of their ids."""
     customers = {
         customer_id: Customer(customer_id, BY_NAME.get(city, CITIES[customer_id % len(CITIES)]), risk, kyc)
         for customer_id, city, risk, kyc in connection.execute(
@@ -51,9 +51,9 @@ def grow(
     target: int,
     stop: Callable[[], bool],
 ) -> None:
-    """Add customers until there are `target`, by COPY, or until asked to stop. Commits each chunk.
+    """Add customers by COPY until there are `target` or `stop` returns True. Commits each chunk.
 
-    COPY makes many changes share a position in the log, which is what real bulk loads do to those who read it.
+    With COPY many changes share one LSN, as they do in real bulk loads.
     """
     row = connection.execute("SELECT now()").fetchone()
     assert row is not None
@@ -94,7 +94,7 @@ COPY_TRANSACTIONS: Final = (
 
 
 def _history(random: Random, customer: Customer, ids: Ids, now: datetime) -> list[Row]:
-    """Payments of the last weeks, already settled and in the balance."""
+    """Returns payments of the last weeks. They are settled, and the balance includes them already."""
     account = customer.accounts[0]
     ages = sorted((random.uniform(1, HISTORY_DAYS) for _ in range(random.randint(*HISTORY))), reverse=True)
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""What the simulated people and shops are made of: names, cities, merchants. Pure data, and the draws from it."""
+"""Holds the data of the simulated people and shops (names, cities, merchants) and draws from it. Pure."""
 
 from dataclasses import dataclass
 from random import Random
@@ -7,7 +7,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class City:
-    """Where people live and shop. Coordinates in degrees."""
+    """A city where customers live and shop. Coordinates are in degrees."""
 
     name: str
     country_code: str
@@ -19,7 +19,7 @@ class City:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """A kind of shop: its category code (ISO 18245), how many of them there are, and the median of what is paid."""
+    """A kind of shop: its merchant category code (ISO 18245), the number of shops, and the median payment."""
 
     category: str
     label: str
@@ -81,7 +81,7 @@ LAST_NAMES: Final = (
     "Ackermann", "Almeida", "Bauer", "Beaumont", "Bianchi", "Byrne", "Castellanos", "de Vries", "Demir", "Dubois", "Eriksson", "Ferreira",
     "García", "Gruber", "Haddad", "Hoffmann", "Íñiguez", "Jansen", "Kowalski", "Lefèvre", "Li", "López", "MacDonald", "Marchetti", "Meyer",
     "Müller", "Nowak", "O'Connor", "Papadopoulos", "Patel", "Peeters", "Quinn", "Rossi", "Schröder", "Silva", "Smith", "Stewart", "Tanaka",
-    "van den Berg", "Virtanen", "Weiß", "Yılmaz", "Zimmermann",  # noqa: RUF001 - that is how it is written
+    "van den Berg", "Virtanen", "Weiß", "Yılmaz", "Zimmermann",  # noqa: RUF001 - the correct spelling
 )  # fmt: skip
 STREETS: Final = (
     "Hauptstraße", "Rue de la Paix", "High Street", "Via Roma", "Calle Mayor", "Station Road", "Marktplatz", "Avenue Victor Hugo",
@@ -90,37 +90,37 @@ STREETS: Final = (
 MAIL_DOMAINS: Final = ("example.com", "example.org", "example.net", "mail.example")
 
 CHEAPEST_MINOR: Final = 210
-"""Ordinary payments stay above the small amounts that card testing is recognised by."""
+"""Minimum of an ordinary purchase, above the small amounts by which card testing is recognised."""
 DEAREST_MINOR: Final = 45_000
-"""Nor do they stand out from each other so far that a large amount would be seen in them."""
+"""Maximum of an ordinary purchase, low enough that the rule for large amounts does not fire."""
 
 
 def amount_minor(random: Random, median_minor: int) -> int:
-    """What is paid, log-normal around the median: most are near it, few are far above."""
+    """Returns a log-normal amount around the median, between CHEAPEST_MINOR and DEAREST_MINOR."""
     drawn = round(median_minor * random.lognormvariate(0, 0.55))
     return min(max(drawn, CHEAPEST_MINOR), DEAREST_MINOR)
 
 
 def merchant_id(random: Random, trade: Trade) -> str:
-    """One of the shops of a trade; the first ones have most customers."""
+    """Returns the id of one of a trade's shops. The first shops have most customers."""
     return f"M{trade.category}{int(trade.merchants * random.random() ** 2):04d}"
 
 
 def full_name(random: Random) -> str:
-    """A name."""
+    """Returns a person's name."""
     return f"{random.choice(FIRST_NAMES)} {random.choice(LAST_NAMES)}"
 
 
 def email(random: Random, customer_id: int) -> str:
-    """An address that no other customer has, in a domain that belongs to nobody."""
+    """Returns an address that no other customer has, in a domain that is reserved for examples."""
     return f"c{customer_id}.{random.randrange(10_000)}@{random.choice(MAIL_DOMAINS)}"
 
 
 def address_line(random: Random) -> str:
-    """Street and number."""
+    """Returns a street and house number."""
     return f"{random.choice(STREETS)} {random.randrange(1, 200)}"
 
 
 def phone(random: Random, city: City) -> str:
-    """A number with the city's prefix."""
+    """Returns a phone number with the city's prefix."""
     return f"{city.phone_prefix} {random.randrange(1_000_000, 9_999_999)}"

@@ -1,7 +1,7 @@
-"""A run of the simulated bank: plans, keeps the pace, and hands the work to its connections.
+"""Runs the simulated bank: plans works, keeps the rate, and passes the works to the connections.
 
-The pace is kept by deadlines, not by pauses: transaction number n is due n / rate seconds after the start, whatever the others took. When
-PostgreSQL is slow the run falls behind, says by how much (`late_ms`), and catches up.
+The rate is kept by deadlines, not by pauses: transaction n is due n / rate seconds after the start, however long the others took. If
+PostgreSQL is slow, the run falls behind, reports by how much (`late_ms`), and catches up.
 """
 
 import math
@@ -28,17 +28,17 @@ from app.local.simulator.work_queue import WorkQueue
 from app.local.simulator.writer import Writer, connect
 
 COMMITS_PER_S: Final = 50
-"""Of one connection; a higher rate puts several works into one SQL transaction."""
+"""Commits per second of one connection. A higher rate puts several works into one SQL transaction."""
 REPORT_S: Final = 1.0
 SLICE_S: Final = 0.05
 
 Wait = Callable[[float], bool]
-"""Waits for so many seconds, or until the run shall stop; answers whether it shall."""
+"""Waits for this many seconds or until the run should stop. Returns whether it should stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulationOptions:
-    """What a run shall be. `transactions` None: until it is stopped. Rates are per second, `fraud_rate` per transaction."""
+    """The options of a run. With `transactions` None it runs until stopped. `rate` is per second, `fraud_rate` per transaction."""
 
     rate: float
     transactions: int | None
@@ -48,12 +48,12 @@ class SimulationOptions:
 
     @property
     def works_per_commit(self) -> int:
-        """At most so many works share a SQL transaction: one, up to 200 transactions a second."""
+        """The largest number of works in one SQL transaction: 1 at up to 200 transactions a second."""
         return max(1, math.ceil(self.rate / (COMMITS_PER_S * SHARDS)))
 
 
 class Simulation:
-    """One run. Use once. Raises SimulationError when the database stays away or is not the bank's."""
+    """One run; an object is used once. Raises SimulationError if the database is unavailable or has not the bank's schema."""
 
     def __init__(
         self, settings: PostgresSettings, wishes: SimulationOptions, wait: Wait, report: Callable[[Statistics], None]
@@ -69,10 +69,10 @@ class Simulation:
         self._start = self._reported = 0.0
 
     def run(self) -> Statistics:
-        """The whole run; answers its statistics. Stops early, after the SQL transactions under way, when `wait` says so."""
+        """Executes the run and returns its statistics. If `wait` returns True, it stops after the current SQL transactions."""
         try:
             with closing(SequenceIds(lambda: connect(self._settings))) as ids:
-                random = Random(self._wishes.seed)  # noqa: S311 - the randomness of a play, which has to be repeatable
+                random = Random(self._wishes.seed)  # noqa: S311 - a simulation has to be repeatable
                 with connect(self._settings) as connection:
                     connection.autocommit = True
                     self._bank = load(connection)
@@ -81,12 +81,13 @@ class Simulation:
                 return self._run(planner)
         except psycopg.errors.UndefinedTable as error:
             raise SimulationError(
-                f"database {self._settings.dbname} is not the bank's: {error.diag.message_primary}. Run `bankstream provision source`."
+                f"database {self._settings.dbname} has not the bank's schema: {error.diag.message_primary}. "
+                "Run `bankstream provision source`."
             ) from None
         except psycopg.OperationalError as error:
             raise SimulationError(
-                f"PostgreSQL at {self._settings.host}:{self._settings.port} does not serve {self._settings.user}: {one_line(error)}. "
-                "Check BANKSTREAM_POSTGRES_*, and that it runs."
+                f"cannot use PostgreSQL at {self._settings.host}:{self._settings.port} as {self._settings.user}: {one_line(error)}. "
+                "Check that it runs, and check BANKSTREAM_POSTGRES_*."
             ) from None
 
     def _run(self, planner: Planner) -> Statistics:
@@ -107,12 +108,12 @@ class Simulation:
         return self._tally.report(time.monotonic() - self._start, len(self._bank), len(self._bank.accounts), final=True)
 
     def _wait(self, seconds: float) -> bool:
-        """Whether the run shall stop. Once it shall, it shall."""
+        """Returns whether the run should stop. Once it is True, it stays True."""
         self._asked = self._asked or self._ask(seconds)
         return self._asked
 
     def _pace(self, planner: Planner) -> bool:
-        """Hand out the works when they are due; answers whether the run was stopped before its end."""
+        """Pass the works to the connections when they are due. Returns whether the run was stopped before its end."""
         total, rate, planned = self._wishes.transactions, self._wishes.rate, 0
         while total is None or planned < total:
             deadline = self._start + planned / rate
@@ -125,7 +126,7 @@ class Simulation:
         return self._sleep_until(self._start + planned / rate)
 
     def _sleep_until(self, deadline: float) -> bool:
-        """Until the deadline, reporting on time; answers whether to stop. When late it still looks whether it shall."""
+        """Sleep until the deadline and report on time. Returns whether to stop, which it also checks after the deadline."""
         while True:
             now = time.monotonic()
             if now >= self._reported + REPORT_S:
@@ -137,14 +138,14 @@ class Simulation:
                 return False
 
     def _hand_out(self, work: Work) -> bool:
-        """False when the run is over before the connection had room for it."""
+        """Put the work into its connection's queue. Returns False if the run ends before the queue has room."""
         while not self._lines[work.shard].put(work, SLICE_S):
             if self._failures or self._wait(0):
                 return False
         return True
 
     def _finish(self, threads: Iterable[threading.Thread], *, drop: bool) -> None:
-        """Until all work is done, or, to stop, the SQL transactions under way."""
+        """Wait until all works are done; if the run is stopped, only until the current SQL transactions are done."""
         self._close(drop=drop)
         for thread in threads:
             while thread.is_alive():
@@ -160,7 +161,7 @@ class Simulation:
             line.close(drop=drop)
 
     def _work(self, line: WorkQueue) -> None:
-        """One connection's thread."""
+        """The body of one connection's thread."""
         writer = Writer(self._settings, self._stopping.is_set)
         try:
             while works := line.take(self._wishes.works_per_commit):

@@ -1,4 +1,4 @@
-"""The SQL that the simulated bank sends: every statement it knows, and the work that bundles them into one SQL transaction."""
+"""Defines the SQL statements of the simulated bank, and the work that groups statements into one SQL transaction."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -6,7 +6,7 @@ from typing import Any, Final, LiteralString
 
 
 class Counted(Enum):
-    """As what a statement's rows are counted in the statistics."""
+    """The statistic that counts a statement's rows."""
 
     TRANSACTIONS = "transactions"
     OTHER_INSERTS = "other_inserts"
@@ -34,19 +34,19 @@ class Statement:
 class Work:
     """One SQL transaction of the bank's software.
 
-    All its rows belong to customers of one `shard`; works of a shard are done in their order, those of different shards side by side.
+    All its rows belong to customers of one `shard`. Works of a shard run in order; works of different shards run in parallel.
     """
 
     shard: int
     statements: tuple[Statement, ...]
     inserted: int = 0
-    """Transactions that it inserts."""
+    """The number of transactions that it inserts."""
     rolled_back: bool = False
-    """The bank's software changes its mind: everything is done, and then undone."""
+    """The statements are executed and then rolled back."""
     frauds: int = 0
-    """Frauds that begin with it."""
+    """The number of frauds that begin with it."""
     deadline: float = field(default=0.0, compare=False)
-    """When it is due, on the clock of the run."""
+    """When it is due, by the monotonic clock of the run."""
 
 
 INSERT_CUSTOMER: Final = StatementKind(

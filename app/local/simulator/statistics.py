@@ -1,4 +1,4 @@
-"""What the simulated bank tells about itself, once a second and at the end."""
+"""Counts the simulated bank's work and reports it once a second and at the end."""
 
 import threading
 from collections import Counter
@@ -9,7 +9,7 @@ from app.local.simulator.statements import Counted
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counts are of this run, but `customers` and `accounts`, which are those that live."""
+    """Counts of this run, except `customers` and `accounts`, which are the numbers that exist now."""
 
     elapsed_s: float
     rate: float
@@ -21,13 +21,13 @@ class Statistics:
     deletes: int
     rollbacks: int
     frauds: int
-    """Frauds begun."""
+    """Frauds that have begun."""
     late_ms: int
-    """The longest that a commit came after its time: since the report before, or in the last one of the whole run."""
+    """The longest delay of a commit after its deadline: since the previous report; in the final report, of the whole run."""
 
 
 class StatisticsCounter:
-    """Counts of all writers."""
+    """The counts of all writers. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,7 +36,7 @@ class StatisticsCounter:
         self._late_s = self._worst_s = 0.0
 
     def add(self, counts: Counter[Counted], *, rollbacks: int, frauds: int, late_s: float) -> None:
-        """One SQL transaction is over."""
+        """Add the counts of one finished SQL transaction."""
         with self._lock:
             self._counts.update(counts)
             self._rollbacks += rollbacks
@@ -45,7 +45,7 @@ class StatisticsCounter:
             self._worst_s = max(self._worst_s, late_s)
 
     def report(self, elapsed_s: float, customers: int, accounts: int, *, final: bool = False) -> Statistics:
-        """The state now. Begins a new interval for `late_ms`."""
+        """Returns the current statistics and begins a new interval for `late_ms`."""
         with self._lock:
             late_s, self._late_s = (self._worst_s if final else self._late_s), 0.0
             inserted = self._counts[Counted.TRANSACTIONS]

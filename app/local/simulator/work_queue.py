@@ -1,4 +1,4 @@
-"""The works that wait for one connection: bounded, in order, and taken several at a time when they may share a SQL transaction."""
+"""Queues the works of one connection: bounded, in order, and taken in groups that may share a SQL transaction."""
 
 import threading
 from collections import deque
@@ -10,7 +10,7 @@ LENGTH: Final = 500
 
 
 class WorkQueue:
-    """One producer, one consumer."""
+    """A bounded queue with one producer and one consumer."""
 
     def __init__(self, length: int = LENGTH) -> None:
         self._works: deque[Work] = deque()
@@ -19,7 +19,7 @@ class WorkQueue:
         self._closed = False
 
     def put(self, work: Work, timeout_s: float) -> bool:
-        """Add one at the end; False when the line stays full for so long."""
+        """Add a work at the end. Returns False if the queue is full for `timeout_s`."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._works) < self._length, timeout_s):
                 return False
@@ -28,7 +28,7 @@ class WorkQueue:
             return True
 
     def take(self, most: int) -> list[Work]:
-        """The next works, one at least, as soon as there is one; none at the end. One that is rolled back comes alone."""
+        """Waits for a work and returns up to `most`. A work that is rolled back is returned alone. Returns none once closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._works or self._closed)
             taken: list[Work] = []
@@ -40,7 +40,7 @@ class WorkQueue:
             return taken
 
     def close(self, *, drop: bool) -> None:
-        """Nothing more comes. What waits is dropped or still done."""
+        """End the queue. Waiting works are dropped if `drop` is set; otherwise they can still be taken."""
         with self._changed:
             self._closed = True
             if drop:

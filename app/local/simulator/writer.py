@@ -1,4 +1,4 @@
-"""One connection of the simulated bank: does work in its order, and knows after a lost connection whether it was done."""
+"""Executes works in order over one connection. After a lost connection it checks whether the last one was committed."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from app.postgres import as_bank
 logger = logging.getLogger(__name__)
 
 PATIENCE_S: Final = 60.0
-"""PostgreSQL may be away for this long, as during a restart."""
+"""PostgreSQL may be unavailable for this long, for example during a restart."""
 RETRY_S: Final = 0.2
 CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_MS: Final = 30_000
@@ -27,7 +27,7 @@ Counts = Counter[Counted]
 
 
 def connect(settings: PostgresSettings) -> psycopg.Connection[Any]:
-    """A connection as the bank's own software. psycopg.OperationalError if it cannot be made."""
+    """Returns a connection with the account of the bank's software. Raises psycopg.OperationalError."""
     return as_bank(
         settings,
         connect_timeout=CONNECT_TIMEOUT_S,
@@ -37,25 +37,25 @@ def connect(settings: PostgresSettings) -> psycopg.Connection[Any]:
 
 
 class Writer:
-    """Does work. When the connection is lost it asks PostgreSQL whether the last transaction committed, and does no work twice."""
+    """Executes works. After a lost connection it asks PostgreSQL whether the last transaction committed, so no work runs twice."""
 
     def __init__(self, settings: PostgresSettings, stopping: Callable[[], bool]) -> None:
         self._settings, self._stopping = settings, stopping
         self._connection: psycopg.Connection[Any] | None = None
         self._xid: str | None = None
-        """The transaction whose COMMIT was sent and not answered yet, and the rows it wrote."""
+        """The id of the transaction whose COMMIT was sent and not yet acknowledged. `_counts` has the rows that it wrote."""
         self._counts: Counts = Counter()
 
     def close(self) -> None:
-        """Disconnect."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
 
     def do(self, works: Sequence[Work]) -> tuple[Counts, int]:
-        """Several works in one SQL transaction; answers the rows written, and how many works were rolled back.
+        """Executes the works in one SQL transaction. Returns the rows written and the number of works rolled back.
 
-        What another program's rows forbid (a customer that it has deleted) is rolled back alone. SimulationError when PostgreSQL stays
-        away.
+        A work that violates a constraint, because another program has deleted a customer for example, is rolled back alone. Raises
+        SimulationError if PostgreSQL is unavailable for PATIENCE_S.
         """
         lost_s: float | None = None
         while True:
@@ -114,7 +114,7 @@ class Writer:
         return counts, rolled_back
 
     def _committed(self) -> bool:
-        """Whether the transaction whose COMMIT got no answer is in the database."""
+        """Returns whether the transaction with the unacknowledged COMMIT was committed."""
         xid, connection = self._xid, self._connection
         if xid is None or connection is None:
             return False

@@ -1,7 +1,7 @@
-"""Starts the processes of a stack side by side, waits until each answers, and sets up what needs setting up as soon as it can be.
+"""Starts the processes of a stack in parallel, waits until each is ready, and runs the provisioning steps.
 
-One thread a process: prepare, start, ask until ready. The caller's thread walks the provisioning steps in their order, each as soon as
-its parts are ready, and then starts the workers. The first error, or Ctrl-C, ends all of it.
+Each process has one thread, which prepares it, starts it and polls it until it is ready. The caller's thread runs the provisioning
+steps in their order, each one as soon as its parts are ready, and then starts the workers. The first error, or Ctrl-C, cancels the rest.
 """
 
 import threading
@@ -21,7 +21,7 @@ from app.local.stack.steps import Step
 from app.local.stack.supervisor import Supervisor
 
 WAIT_SLICE_S: Final = 0.2
-"""The caller's thread wakes this often, so that Ctrl-C is heard."""
+"""The caller's thread wakes at this interval to handle Ctrl-C."""
 
 
 class _CancelledError(Exception):
@@ -29,7 +29,7 @@ class _CancelledError(Exception):
 
 
 class BringUp:
-    """One run of `up`. Use once."""
+    """One run of `up`. An object is used once."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class BringUp:
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self.started: list[str] = []
-        """Processes that this run started; those found running are not in it."""
+        """Processes that this run started, without those that were already running."""
 
     def run(self, steps: Sequence[Step]) -> None:
-        """Everything, in order. Raises the first error; the processes started so far then still run."""
+        """Start all processes and run all steps. Raises the first error and leaves the processes started so far running."""
         with ThreadPoolExecutor(len(self._processes) + 1, thread_name_prefix="stack") as pool:
             try:
                 self._run(steps, pool)
@@ -118,7 +118,7 @@ class BringUp:
 
     @staticmethod
     def _wait(futures: Collection["Future[None]"], everything: Collection["Future[None]"]) -> None:
-        """Until these are done, or any of all has failed."""
+        """Wait until `futures` are done. Raises the error of the first of `everything` that fails."""
         while True:
             for future in everything:
                 if future.done():

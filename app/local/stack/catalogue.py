@@ -1,4 +1,4 @@
-"""Every process of a stack with its part: which there are, and in what order they stop."""
+"""Lists the processes of a stack with their parts, and the order in which they stop."""
 
 from collections.abc import Collection
 from typing import Final
@@ -15,11 +15,11 @@ STOP_WAVES: Final = (
     frozenset({Part.CONNECT, Part.WAREHOUSE}),
     frozenset({Part.KAFKA, Part.POSTGRES, Part.S3}),
 )
-"""Whoever uses a part stops before it. Parts of one wave stop side by side."""
+"""A part stops before the parts that it uses. Parts of one wave stop in parallel."""
 
 
 def definitions(parts: Collection[Part], streams_workers: int) -> dict[str, Definition]:
-    """The processes of these parts by name, in the order in which they start."""
+    """Returns the processes of these parts by name, in the order in which they start."""
     found = {part.value: definition for part, definition in _BACKENDS.items() if part in parts}
     for part in (Part.STREAMS, Part.LAKE, Part.LOADER, Part.WATCH):
         if part in parts:
@@ -28,5 +28,5 @@ def definitions(parts: Collection[Part], streams_workers: int) -> dict[str, Defi
 
 
 def is_backend(definition: Definition) -> bool:
-    """Whether it starts before provisioning (the others need what provisioning makes)."""
+    """Returns whether the process starts before provisioning. The others need what provisioning creates."""
     return definition.part in BACKENDS

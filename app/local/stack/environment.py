@@ -1,4 +1,4 @@
-"""The settings of a running stack, named exactly as `app.config.settings` reads them."""
+"""Builds the settings of a running stack as environment variables with the names that `app.config.settings` reads."""
 
 from collections.abc import Collection
 from typing import Final
@@ -12,15 +12,15 @@ BUCKET: Final = "bank-lake"
 ADMIN: Final = "postgres"
 REGION: Final = "us-east-1"
 API_PORT: Final = "streams_1_api"
-"""The port of the first streams worker's lookup API. Any of them answers for all."""
+"""The name of the port of the first streams worker's lookup API. Every worker answers for all of them."""
 
 
 def environment(home: Home, state: State, secrets: Secrets, parts: Collection[Part]) -> dict[str, str]:
-    """Variables for the workers, the tools and the tests; only those of parts that the stack has.
+    """Returns the variables for the workers, the tools and the tests, limited to the parts that the stack has.
 
-    Beside the application's own, it names the accounts that setting up needs: BANKSTREAM_POSTGRES_{ADMIN,OWNER,REPLICATION,READER}_{USER,
-    PASSWORD}. ADMIN is the local server's superuser, which only the local stack has. BANKSTREAM_LOOKUP_{URL,TOKEN} are for clients of the
-    lookup API; its token sees no personal data.
+    Besides the application's variables, they contain the accounts that provisioning needs:
+    BANKSTREAM_POSTGRES_{ADMIN,OWNER,REPLICATION,READER}_{USER,PASSWORD}. ADMIN is the local server's superuser; only the local stack has
+    it. BANKSTREAM_LOOKUP_{URL,TOKEN} are for clients of the lookup API. This token gives no access to personal data.
     """
     found = {"BANKSTREAM_HOME": str(home.path), "BANKSTREAM_ENGINE_STATE_DIR": str(home.data("state") / "manual")}
     if Part.KAFKA in parts:

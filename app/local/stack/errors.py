@@ -1,4 +1,4 @@
-"""What can go wrong with the local stack, each with what to do about it."""
+"""Errors of the local stack. Each message says what to do."""
 
 from pathlib import Path
 
@@ -24,11 +24,11 @@ class DownloadError(StackError):
 
 
 class PortInUseError(StackError):
-    """A port that the user pinned is taken by someone else."""
+    """A port that the user pinned is in use by another program."""
 
 
 class PartFailedError(StackError):
-    """A part died or did not become ready. The message ends with the last lines of its log."""
+    """A part exited or did not become ready. The message ends with the last lines of its log."""
 
     def __init__(self, part: str, problem: str, log: Path, tail: str) -> None:
         last = f"Its log {log} ends with:\n{tail}" if tail else f"Its log {log} is empty."
@@ -37,4 +37,4 @@ class PartFailedError(StackError):
 
 
 class ProvisionError(StackError):
-    """A part runs but could not be set up: topics, schema, bucket or connector."""
+    """A part runs, but provisioning it failed: topics, schema, bucket or connector."""

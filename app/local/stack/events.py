@@ -1,4 +1,4 @@
-"""What the stack tells its caller while it starts or stops: events for a terminal, a log, or nobody."""
+"""Events that the stack reports to its caller while it starts or stops."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ class Downloading:
 
 @dataclass(frozen=True, slots=True)
 class Starting:
-    """A part was asked to start (or was found running already)."""
+    """A part is being started, or was already running."""
 
     part: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A part answered the question that shows it is ready, so many seconds after `up` began."""
+    """A part passed its readiness check, `seconds` after `up` began."""
 
     part: str
     seconds: float
@@ -30,7 +30,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """A set-up step is done: migrations, topics, bucket, warehouse schema or connector."""
+    """A provisioning step is done: migrations, topics, bucket, warehouse schema or connector."""
 
     step: str
     seconds: float
@@ -45,7 +45,7 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A part ended by itself and its supervisor starts it again. `tail` is the end of its log."""
+    """A part exited without a request to stop; its supervisor restarts it. `tail` is the end of its log."""
 
     part: str
     reason: str
@@ -54,7 +54,7 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something worth a line: leftovers of an earlier run were stopped, a port changed."""
+    """Other information, such as orphaned processes of an earlier run that were stopped."""
 
     text: str
 
@@ -64,4 +64,4 @@ Progress = Callable[[Event], None]
 
 
 def silent(_event: Event) -> None:
-    """A Progress that tells nobody."""
+    """A Progress that discards the event."""

@@ -1,10 +1,10 @@
-"""The stack's directory: what lies where, what is remembered between runs, and who may use it now.
+"""Reads and writes the stack's directory: its layout, its state between runs, its passwords and its lock.
 
 .bankstream/
-  state.json      ports, parts and ids, kept so that the next run finds the stack where it was
+  state.json      ports, parts and ids, kept for the next run
   secrets.json    random passwords of this stack, mode 0600
-  run/            supervisor's configuration and socket, one launch file a part, mode 0700
-  logs/           one log a part, rotated
+  run/            supervisor's configuration and socket, one launch file for each part, mode 0700
+  logs/           one log for each part, rotated
   postgres/ kafka/ connect/ s3/ warehouse/ state/    the data of each part
 """
 
@@ -30,13 +30,13 @@ from app.local.stack.errors import HomeError, StackError
 Content = TypeVar("Content", bound=msgspec.Struct)
 
 MAX_SOCKET_PATH: Final = 96
-"""A unix socket's path ends at 107 bytes, and supervisor binds a temporary name of up to 8 more."""
+"""A unix socket's path has at most 107 bytes, and supervisor binds a temporary name that is up to 8 bytes longer."""
 MIN_FREE_BYTES: Final = 500 << 20
 LOCK_TIMEOUT_S: Final = 300
 
 
 class State(msgspec.Struct, frozen=True):
-    """What a stack remembers between runs. Nothing in it is secret."""
+    """The state of a stack that is kept between runs. It holds no secrets."""
 
     instance: str
     kafka_cluster_id: str
@@ -44,11 +44,11 @@ class State(msgspec.Struct, frozen=True):
     parts: tuple[str, ...] = ()
     streams_workers: int = 1
     postgres_base: str | None = None
-    """Where PostgreSQL lives when the home cannot be entered by the user that PostgreSQL runs as."""
+    """PostgreSQL's directory outside the home, if the user that PostgreSQL runs as has no access to the home."""
 
 
 class Secrets(msgspec.Struct, frozen=True):
-    """Random passwords of one stack."""
+    """The random passwords of one stack."""
 
     postgres_admin: str
     postgres_owner: str
@@ -59,22 +59,22 @@ class Secrets(msgspec.Struct, frozen=True):
     s3_secret_access_key: str
     warehouse: str
     api: str = ""
-    """A token for the lookup API. Stacks of older versions have none yet."""
+    """A token for the lookup API. Stacks of older versions have none."""
 
     def __repr__(self) -> str:
         return "Secrets(…)"
 
 
 def new_state() -> State:
-    """State of a stack that never ran."""
+    """Returns the state of a stack that has never run."""
     raw = secrets.token_urlsafe(16)
-    while raw.startswith("-"):  # Kafka's tools take a leading dash for an option
+    while raw.startswith("-"):  # Kafka's tools read a leading dash as an option
         raw = secrets.token_urlsafe(16)
     return State(instance=secrets.token_hex(8), kafka_cluster_id=raw)
 
 
 def new_secrets() -> Secrets:
-    """Fresh random passwords: 192 bits each."""
+    """Returns new random passwords of 192 bits each; the S3 access key id has 80 bits."""
     names = [name for name in Secrets.__struct_fields__ if name != "s3_access_key_id"]
     return Secrets(
         **{name: secrets.token_urlsafe(24) for name in names}, s3_access_key_id=secrets.token_hex(10).upper()
@@ -83,41 +83,41 @@ def new_secrets() -> Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Paths of one stack."""
+    """The paths of one stack."""
 
     path: Path
 
     @property
     def run(self) -> Path:
-        """Supervisor's directory."""
+        """The directory of supervisor's files."""
         return self.path / "run"
 
     @property
     def logs(self) -> Path:
-        """One log a part."""
+        """The directory of the parts' logs."""
         return self.path / "logs"
 
     def log(self, part: str) -> Path:
-        """The log of a part."""
+        """Returns the path of a part's log."""
         return self.logs / f"{part}.log"
 
     def data(self, part: str) -> Path:
-        """The data directory of a part."""
+        """Returns a part's data directory."""
         return self.path / part
 
     def socket(self, state: State) -> Path:
-        """Supervisor's socket; in a private directory under /tmp when the home's own path is too long for a socket."""
+        """Returns supervisor's socket. It is in a private temporary directory if the home's path is too long for a socket."""
         path = self.run / "supervisor.sock"
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
             return path
         return self.short_run(state) / "supervisor.sock"
 
     def short_run(self, state: State) -> Path:
-        """The private directory for sockets with too long a path."""
+        """Returns the private directory for a socket whose path in the home would be too long."""
         return Path(tempfile.gettempdir()) / f"bankstream-{os.getuid()}-{state.instance}"
 
     def prepare(self) -> None:
-        """Make the directories; raises HomeError if that cannot be, or the disk is full."""
+        """Create the directories. Raises HomeError if that fails or if too little disk space is left."""
         if any(character in str(self.path) for character in "\"'\\\n\r\0"):
             raise HomeError(
                 f"{str(self.path)!r} has a quote, backslash or line break in it. Choose another BANKSTREAM_HOME."
@@ -138,26 +138,26 @@ class Home:
             )
 
     def load_state(self) -> State | None:
-        """What the last run left; None if there was none."""
+        """Returns the state of the last run; None if there was none."""
         return _load(self.path / "state.json", State)
 
     def save_state(self, state: State) -> None:
-        """Keep the state for the next run."""
+        """Write the state for the next run."""
         with os_errors_as_home_errors(self.path):
             _write(self.path / "state.json", msgspec.json.format(msgspec.json.encode(state)), 0o644)
 
     def load_secrets(self) -> Secrets | None:
-        """The passwords of this stack; None before its first run."""
+        """Returns the passwords of this stack; None before its first run."""
         return _load(self.path / "secrets.json", Secrets)
 
     def save_secrets(self, value: Secrets) -> None:
-        """Keep the passwords, readable by the user alone."""
+        """Write the passwords to a file that only the user can read."""
         with os_errors_as_home_errors(self.path):
             _write(self.path / "secrets.json", msgspec.json.format(msgspec.json.encode(value)), 0o600)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Only one `up` or `down` at a time; others wait for their turn."""
+        """Hold the lock that `up` and `down` need. Waits for another holder; raises StackError after LOCK_TIMEOUT_S."""
         with os_errors_as_home_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
             descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -181,7 +181,7 @@ class Home:
 
 @contextmanager
 def os_errors_as_home_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals under `path` into HomeError."""
+    """Turn an OSError under `path` into a HomeError."""
     try:
         yield
     except OSError as error:
@@ -197,23 +197,23 @@ def os_errors_as_home_errors(path: Path) -> Iterator[None]:
 
 
 def private_directory(path: Path) -> None:
-    """Make a directory that only this user can use; HomeError if someone else's is in its place."""
+    """Create a directory that only this user can use. Raises HomeError if another user owns the path."""
     with os_errors_as_home_errors(path):
         path.mkdir(mode=0o700, exist_ok=True)
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise HomeError(f"{path} belongs to someone else. Remove it, or choose a shorter BANKSTREAM_HOME.")
+            raise HomeError(f"{path} is not a directory of this user. Remove it, or choose a shorter BANKSTREAM_HOME.")
         path.chmod(0o700)
 
 
 def atomic_write(path: Path, content: bytes | str, mode: int = 0o600) -> None:
-    """Replace a file in one step, so that nobody ever reads half of it; never readable by more than `mode` says."""
+    """Replace a file in one step, so that no reader sees half of it. `mode` holds from the first byte on."""
     with os_errors_as_home_errors(path):
         _write(path, content.encode() if isinstance(content, str) else content, mode)
 
 
 def digest(*parts: object) -> str:
-    """A short name for some content."""
+    """Returns a short hash of the parts."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
@@ -225,7 +225,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
             os.fchmod(descriptor, mode)
             file.write(content)
         temporary.replace(path)
-    except OSError:  # a full disk: half a file helps nobody
+    except OSError:  # for example a full disk: do not leave half a file
         temporary.unlink(missing_ok=True)
         raise
 
@@ -237,5 +237,5 @@ def _load(path: Path, kind: type[Content]) -> Content | None:
         return None
     except (msgspec.DecodeError, OSError) as error:
         raise HomeError(
-            f"{path} cannot be read ({error}). Restore it, or give up this stack's data: bankstream stack down --wipe"
+            f"{path} cannot be read ({error}). Restore it, or delete this stack's data: bankstream stack down --wipe"
         ) from None

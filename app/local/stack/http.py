@@ -1,10 +1,10 @@
-"""HTTP to our own loopback servers, whatever proxy the environment names."""
+"""Opens HTTP sessions to the stack's loopback servers that ignore the environment's proxies."""
 
 import requests
 
 
 def loopback() -> requests.Session:
-    """A session that never goes through a proxy and reads no ~/.netrc."""
+    """Returns a session that uses no proxy and does not read ~/.netrc."""
     session = requests.Session()
     session.trust_env = False
     return session

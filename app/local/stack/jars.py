@@ -1,8 +1,8 @@
-"""The jars of Kafka, Connect and Debezium: named by a lock file with their sha256, fetched once, checked at every start.
+"""Downloads the jars of Kafka, Connect and Debezium that the lock files name, and checks their sha256 at every start.
 
-The cache is shared by all stacks of a user and addressed by content: `<cache>/jars/<sha256>/<artifact>-<version>.jar`. A file gets
-its place there only after its hash was compared with the lock, by an atomic rename; a file that no longer has its hash is fetched
-again. jgo resolves and downloads; it is not trusted with checksums (it warns and keeps the file) nor with its cache.
+All stacks of a user share the cache. It is addressed by content: `<cache>/jars/<sha256>/<artifact>-<version>.jar`. A file is moved there
+by an atomic rename after its hash was compared with the lock. A file whose hash has changed is downloaded again. jgo resolves and
+downloads. Neither its checksum test (it warns and keeps the file) nor its cache is relied on.
 """
 
 import errno
@@ -38,7 +38,7 @@ ROOTS: Final[dict[LockName, tuple[str, ...]]] = {
     "debezium": ("io.debezium:debezium-connector-postgres:3.6.1.Final",),
 }
 PLUGIN_SKIP: Final = frozenset({"connect-api", "kafka-clients", "jakarta.ws.rs-api", "slf4j-api"})
-"""Connect's own classes: the plugin's copies would never be loaded."""
+"""Classes that Connect itself provides: it would never load the plugin's copies."""
 
 LOCKS: Final = Path(__file__).parent / "locks"
 ATTEMPTS: Final = 3
@@ -48,7 +48,7 @@ TIMEOUT_S: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One file of the lock."""
+    """One file that a lock names."""
 
     group_id: str
     artifact_id: str
@@ -59,24 +59,25 @@ class Jar:
 
     @property
     def name(self) -> str:
-        """The file's name."""
+        """The file name."""
         return "-".join(part for part in (self.artifact_id, self.version, self.classifier) if part) + ".jar"
 
     def path(self, cache: Path) -> Path:
-        """Its place in the cache."""
+        """Returns the file's path in the cache."""
         return cache / "jars" / self.sha256 / self.name
 
 
 def locked(group: LockName, locks: Path = LOCKS) -> tuple[Jar, ...]:
-    """The jars of one group, as the lock names them."""
+    """Returns the jars of one group that the lock names."""
     with (locks / f"{group}.lock.toml").open("rb") as file:
         return tuple(Jar(**entry) for entry in tomllib.load(file)["jar"])
 
 
 def fetch(jars: Iterable[Jar], cache: Path, progress: Progress, *, repository: str | None = None) -> tuple[Path, ...]:
-    """Paths of the jars, every one with the hash of the lock. Downloads what is missing or damaged.
+    """Downloads the jars that are missing or damaged and returns the paths of all, each with the hash of the lock.
 
-    `repository` is the URL of a Maven repository, by default Maven's central one. Raises DownloadError.
+    `repository` is the URL of a Maven repository, by default Maven Central. Raises DownloadError, or HomeError if the cache cannot be
+    written.
     """
     jars = tuple(jars)
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="jars") as pool:
@@ -169,7 +170,7 @@ def _sha256(path: Path) -> str | None:
 
 
 class _Meter:
-    """Adds up the bytes of parallel downloads and reports them at most every 256 KiB."""
+    """Adds up the bytes of parallel downloads and reports them at most once every 256 KiB."""
 
     def __init__(self, total: int, progress: Progress) -> None:
         self._total, self._progress = total, progress
@@ -179,7 +180,7 @@ class _Meter:
 
     @contextmanager
     def file(self, name: str, _size: int) -> Iterator[Callable[[int], None]]:
-        """Callback of jgo: a context that yields the function which counts bytes of one file."""
+        """Callback of jgo: a context that yields the function that counts the bytes of one file."""
 
         def count(bytes_count: int) -> None:
             with self._lock:
@@ -193,7 +194,7 @@ class _Meter:
 
 
 def write_locks(locks: Path, echo: Callable[[str], None]) -> None:
-    """Resolve ROOTS anew and write the lock files. Walks every POM: slow, and only for who changes a version."""
+    """Resolve ROOTS again and write the lock files. Reads every POM, which is slow: run it only to change a version."""
     locks.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         context = MavenContext(repo_cache=Path(scratch), timeout=TIMEOUT_S)

@@ -1,7 +1,7 @@
-"""Java processes: the JRE from PyPI, the class path from the lock, and JDK 25's ahead-of-time cache.
+"""Builds the commands of Java processes: the JRE from PyPI, the class path from the lock, and JDK 25's ahead-of-time cache.
 
-The cache makes a warm start about twice as fast. It is written by the first process that stops cleanly, kept in the shared cache under a
-name made of everything that it depends on (JRE, jars, flags, main class), so that new jars simply have no cache yet.
+The ahead-of-time cache makes a warm start about twice as fast. The first process that stops cleanly writes it. It is kept in the shared
+cache directory under a name that depends on the JRE, the jars, the flags and the main class, so that a change of any starts a new cache.
 """
 
 import os
@@ -19,8 +19,8 @@ from app.local.stack.part import Context
 
 FLAGS: Final = (
     "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",  # the optimising compiler takes a third of two cores in a stack's first minutes, which are most of its life
-    "-XX:ReservedCodeCacheSize=128m",  # with that compiler alone it is 48 MB; near its end everything is collected, for 50 to 270 ms
+    "-XX:TieredStopAtLevel=1",  # a stack runs for minutes; in the first ones the optimising compiler takes a third of two cores
+    "-XX:ReservedCodeCacheSize=128m",  # instead of 48 MB: a nearly full cache causes full collections of 50 to 270 ms
     "--enable-native-access=ALL-UNNAMED",
     "-Djava.awt.headless=true",
 )
@@ -32,12 +32,12 @@ LOGGING: Final = {
 
 
 def class_path(context: Context) -> tuple[Path, ...]:
-    """The jars of Kafka and Connect, in the cache."""
+    """Returns the paths of Kafka's and Connect's jars in the cache."""
     return tuple(jar.path(context.cache) for jar in jars.locked("kafka"))
 
 
 def argv(context: Context, part: str, main: str, *arguments: Path, heap_mb: int) -> tuple[str, ...]:
-    """The command that runs `main`. Options and class path are in a file: they are long, and may change between two runs."""
+    """Returns the command that runs `main`. The options and class path are in a file: they are long and may change between runs."""
     paths = class_path(context)
     cache = _cache_file(context, main, paths)
     aot = f"-XX:AOTCache={cache}" if cache.exists() else f"-XX:AOTCacheOutput={_new_cache(context, part)}"
@@ -49,12 +49,12 @@ def argv(context: Context, part: str, main: str, *arguments: Path, heap_mb: int)
 
 
 def keep_cache(context: Context, part: str, main: str) -> None:
-    """After a clean stop: put the ahead-of-time cache that the process wrote, if it did, where all stacks find it."""
+    """Move the ahead-of-time cache that a process wrote, if any, to the shared cache. Called after a clean stop."""
     written = _new_cache(context, part)
     if not written.exists():
         return
     target = _cache_file(context, main, class_path(context))
-    with suppress(OSError):  # only speed is lost: a full or foreign cache directory must not fail a stop
+    with suppress(OSError):  # only speed is lost: a full or read-only cache directory must not make a stop fail
         target.parent.mkdir(parents=True, exist_ok=True)
         incoming = target.with_name(f"{target.name}.{os.getpid()}")
         shutil.move(written, incoming)
@@ -63,7 +63,7 @@ def keep_cache(context: Context, part: str, main: str) -> None:
 
 
 def properties_file(path: Path, values: Mapping[str, object]) -> Path:
-    """Write a Java properties file. Values are ours: no escapes needed but the backslash's."""
+    """Write a Java properties file and return its path. Of the values' characters only the backslash is escaped."""
     atomic_write(path, "".join(f"{key}={str(value).replace(chr(92), chr(92) * 2)}\n" for key, value in values.items()))
     return path
 

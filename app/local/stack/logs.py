@@ -1,4 +1,4 @@
-"""The end of a part's log, for messages."""
+"""Reads the end of a part's log for messages."""
 
 from pathlib import Path
 from typing import Final
@@ -8,7 +8,7 @@ TAIL_BYTES: Final = 16_384
 
 
 def tail(path: Path, lines: int = TAIL_LINES) -> str:
-    """The last lines of a file, or nothing if there is none."""
+    """Returns the last lines of a file, from its last TAIL_BYTES at most; an empty string if the file does not exist."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

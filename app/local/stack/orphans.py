@@ -1,4 +1,4 @@
-"""Processes of this stack that outlived their supervisor: found by a mark in their environment, and ended."""
+"""Finds and stops processes of this stack whose supervisor is gone. A variable in their environment identifies them."""
 
 import signal
 from contextlib import suppress
@@ -13,7 +13,7 @@ GRACE_S: Final = 10
 
 
 def find_orphans(instance: str) -> list[psutil.Process]:
-    """Processes that belong to the stack with this instance id. The mark is random: nobody else's process has it."""
+    """Returns the processes of the stack with this instance id. The id is random, so no other process has it."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -23,13 +23,13 @@ def find_orphans(instance: str) -> list[psutil.Process]:
 
 
 def end_orphans(instance: str) -> list[str]:
-    """Ask every one of them to stop, kill those that do not. The names of those that were ended."""
+    """Stop these processes, kill those still alive after GRACE_S, and return the names of all. Raises StackError if one remains."""
     leftovers = find_orphans(instance)
     names = []
     for process in leftovers:
         with suppress(psutil.NoSuchProcess):
             names.append(process.name())
-            # PostgreSQL takes TERM for "wait until all clients have left"
+            # on SIGTERM PostgreSQL would wait until all clients have disconnected
             process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
     _, alive = psutil.wait_procs(leftovers, timeout=GRACE_S)
     for process in alive:
@@ -38,5 +38,5 @@ def end_orphans(instance: str) -> list[str]:
     _, alive = psutil.wait_procs(alive, timeout=GRACE_S)
     if alive:
         ids = ", ".join(str(process.pid) for process in alive)
-        raise StackError(f"processes {ids} of an earlier run of this stack do not end. End them and start again.")
+        raise StackError(f"processes {ids} of an earlier run of this stack do not exit. Kill them and start again.")
     return names

@@ -1,6 +1,6 @@
-"""Ends the stack when the process that owns it is gone: for tests and other callers that may be killed before they clean up.
+"""Stops the stack when its owner process exits, so that a killed owner, such as a test run, leaves no processes behind.
 
-The supervisor runs `python -I -S leash.py OWNER_PID` beside the parts. Standard library only.
+The supervisor runs `python -I -S owner_watchdog.py OWNER_PID` as one of its programs. Uses the standard library only.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 
 
 def await_end(owner: int) -> None:
-    """Return when there is no process of this id, however it ended."""
+    """Wait until the process with this id has exited."""
     try:
         descriptor = os.pidfd_open(owner)
     except ProcessLookupError:
@@ -22,7 +22,7 @@ def await_end(owner: int) -> None:
 
 
 def main(owner: int) -> None:
-    """Wait for the owner's end, then ask the supervisor to stop everything."""
+    """Wait until the owner has exited, then send the supervisor SIGTERM, which stops all parts."""
     await_end(owner)
     os.kill(os.getppid(), signal.SIGTERM)
     signal.pause()

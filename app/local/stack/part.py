@@ -1,4 +1,4 @@
-"""What a part of the stack is: how to prepare it, what to launch, and how to ask it whether it is ready."""
+"""Defines a part of the stack: how to prepare it, what to launch, and how to check that it is ready."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from app.local.stack.home import Home, Secrets, State
 
 
 class Part(StrEnum):
-    """The parts that a stack can have. Its text is the name in commands, logs and messages."""
+    """The parts that a stack can have. The value is the name in commands, logs and messages."""
 
     POSTGRES = "postgres"
     KAFKA = "kafka"
@@ -25,58 +25,58 @@ class Part(StrEnum):
 
 
 BACKENDS = frozenset({Part.POSTGRES, Part.KAFKA, Part.CONNECT, Part.S3, Part.WAREHOUSE})
-"""What an organisation already has: databases, brokers, stores."""
+"""The databases, brokers and stores, which a deployment usually has already."""
 WORKERS = frozenset({Part.STREAMS, Part.LAKE, Part.LOADER, Part.WATCH})
-"""Our own processes."""
+"""The processes of bankstream itself."""
 
 
 class NotReadyError(StackError):
-    """The part does not answer yet; asking again later is right."""
+    """The part is not ready yet; the caller checks again later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything that a part needs to know of the stack it belongs to."""
+    """The stack that a part belongs to: its paths, state, passwords and settings."""
 
     home: Home
     state: State
     secrets: Secrets
     cache: Path
     environment: Mapping[str, str] = field(repr=False)
-    """Settings of the whole stack, as the workers read them."""
+    """The settings of the whole stack, as environment variables."""
 
     def port(self, name: str) -> int:
-        """The loopback port with this name."""
+        """Returns the loopback port with this name."""
         return self.state.ports[name]
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A process for the supervisor."""
+    """A process that the supervisor runs."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     user: str | None = None
-    """Drop to this user; only for a stack that runs as root."""
+    """Run as this user; only for a stack that runs as root."""
     stop_signal: Literal["TERM", "INT"] = "TERM"
     stop_wait_s: int = 30
-    """After this long it is killed."""
+    """The process is killed if it is still alive this long after its stop signal."""
     yields: bool = False
-    """Let the processor go first to what an alert's way leads through, where there is not enough of it for all."""
+    """Run at a lower priority, so that the parts between a payment and its alert get processor time first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One part: the ports it takes, and its four steps in the order in which they are called."""
+    """One part: the ports that it uses, and its four steps in the order in which they are called."""
 
     part: Part
     ports: tuple[str, ...]
     prepare: Callable[[Context], None]
-    """Make data directories and configuration. Called when the part does not run. Does nothing twice."""
+    """Create the data directories and the configuration. Called when the part does not run. Idempotent."""
     launch: Callable[[Context], Launch]
     check: Callable[[Context], None]
-    """Returns when the part is ready, raises NotReadyError while it is not. Each call takes a few seconds at most."""
+    """Returns if the part is ready, raises NotReadyError otherwise. A call takes a few seconds at most."""
     stopped: Callable[[Context], None] = lambda _context: None
-    """After a clean stop."""
+    """Called after a clean stop."""
     needs: frozenset[Part] = frozenset()
     """Parts without which this one cannot work."""

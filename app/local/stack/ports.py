@@ -1,4 +1,4 @@
-"""Free loopback ports: chosen at first start, kept for the next runs, pinned by the user if he wants."""
+"""Chooses free loopback ports at the first start and keeps them for later runs. A setting can pin a port."""
 
 import secrets
 import socket
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from app.local.stack.errors import PortInUseError
 
 FIRST, LAST = 10_000, 32_000
-"""Below the range from which the kernel takes ports of outgoing connections."""
+"""Below the range from which the kernel takes the ports of outgoing connections."""
 ATTEMPTS = 1_000
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now. Connections in TIME_WAIT do not count."""
+    """Returns whether a server can listen on this loopback port now. Connections in TIME_WAIT do not count."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -29,9 +29,9 @@ def choose(
     pinned: Mapping[str, int],
     free: Callable[[int], bool] = is_free,
 ) -> dict[str, int]:
-    """A port for each name: the pinned one, else the remembered one if it is free, else a new free one.
+    """Returns a port for each name: the pinned one, else the remembered one if it is free, else a new free one.
 
-    Raises PortInUseError if a pinned port is taken or pinned twice.
+    Raises PortInUseError if a pinned port is in use or pinned twice.
     """
     chosen: dict[str, int] = {}
     names = tuple(names)
@@ -39,7 +39,7 @@ def choose(
         if (port := pinned.get(name)) is not None:
             taken_by = next((other for other, value in chosen.items() if value == port), None)
             if taken_by or not free(port):
-                owner = f"pinned for {taken_by} too" if taken_by else "in use by another program"
+                owner = f"also pinned for {taken_by}" if taken_by else "in use by another program"
                 raise PortInUseError(
                     f"port {port} of {name} is {owner}. Free it, or change or unset BANKSTREAM_STACK_PORT_{name.upper()}."
                 )

@@ -1,4 +1,4 @@
-"""Waits until a process of the stack answers, and says why it does not when it does not."""
+"""Waits until a process of the stack is ready. The error of a process that fails says why."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from app.local.stack.supervisor import ProcessInfo, Supervisor
 POLL_S: Final = 0.05
 SUPERVISOR_POLL_S: Final = 0.3
 DEATHS: Final = 3
-"""A part that dies so often before it is ready will not become ready."""
+"""A part that exits this often before it is ready is taken as failed."""
 SUPERVISOR_LINES: Final = 1_000
 LITTLE_SPACE_BYTES: Final = 64 << 20
 
@@ -29,11 +29,11 @@ def await_ready(
     timeout_s: float,
     check_cancelled: Callable[[], None] = lambda: None,
 ) -> None:
-    """Ask the process until it answers. PartFailedError with the end of its log when it dies or takes too long."""
+    """Poll the process until it is ready. Raises PartFailedError with the end of its log if it exits or takes too long."""
     deadline = time.monotonic() + timeout_s
     deaths: set[int] = set()
     looked = 0.0
-    problem = "it was not asked yet"
+    problem = "none yet"
     while True:
         check_cancelled()
         if time.monotonic() - looked >= SUPERVISOR_POLL_S:
@@ -46,7 +46,7 @@ def await_ready(
         else:
             return
         if time.monotonic() > deadline:
-            raise failed(context, name, f"was not ready after {timeout_s:.0f} s (last answer: {problem})")
+            raise failed(context, name, f"was not ready after {timeout_s:.0f} s (last check: {problem})")
         time.sleep(POLL_S)
 
 
@@ -54,13 +54,13 @@ def _watch(context: Context, process: ProcessInfo, deaths: set[int]) -> None:
     if process.state == "BACKOFF" or (process.state == "STARTING" and process.stopped):
         deaths.add(process.stopped)
     if process.given_up or len(deaths) >= DEATHS or process.state == "STOPPED":
-        raise failed(context, process.name, f"ended while it was starting ({ending(process, context.home)})")
+        raise failed(context, process.name, f"exited while it was starting ({ending(process, context.home)})")
 
 
 def ending(process: ProcessInfo, home: Home) -> str:
-    """How a process ended, for people: `exit status 1`, `terminated by SIGKILL`.
+    """Returns how a process exited, as text for a message: `exit status 1`, `terminated by SIGKILL`.
 
-    Supervisor keeps neither the signal nor, of a process that had just started, the status: only its log has them.
+    Supervisor's state has neither the signal nor the exit status of a process that had just started. Only its log has them.
     """
     if process.state == "STOPPED":
         return "it was stopped"
@@ -69,7 +69,7 @@ def ending(process: ProcessInfo, home: Home) -> str:
 
 
 def failed(context: Context, name: str, problem: str) -> PartFailedError:
-    """The error for a part, with the end of its log, and the likely reason if the disk is full."""
+    """Returns the error for a part, with the end of its log, and with a note if the disk is full."""
     log = context.home.log(name)
     if shutil.disk_usage(context.home.path).free < LITTLE_SPACE_BYTES:
         problem += f"; the disk of {context.home.path} is full: free some space"

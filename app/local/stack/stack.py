@@ -1,4 +1,4 @@
-"""The local stack as an object: up, down, status, restart, kill, and the settings to use it with."""
+"""Starts, stops, inspects, restarts and kills the local stack, and returns the settings for its clients."""
 
 import os
 import platform
@@ -36,13 +36,13 @@ ALL: Final = BACKENDS | WORKERS
 OWN_FILES: Final = (
     "run", "logs", "postgres", "kafka", "connect", "s3", "warehouse", "state", "dbt", "state.json", "secrets.json", ".lock"
 )  # fmt: skip
-"""All that a stack ever makes in its home, and so all that `wipe` removes."""
+"""All that a stack creates in its home. `wipe` removes exactly these."""
 WATCH_INTERVAL_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """One process of the stack as it is now."""
+    """The current status of one process of the stack."""
 
     name: str
     state: str
@@ -51,17 +51,17 @@ class ProcessStatus:
     uptime_s: float | None
     memory_mb: int | None
     problem: str
-    """Why it is not ready, with the end of its log when it failed; empty otherwise."""
+    """Why it is not ready, with the end of its log if it failed; empty otherwise."""
 
 
 def default_home() -> Path:
-    """`.bankstream` beside the project this code belongs to, or in the working directory if it is installed elsewhere."""
+    """Returns `.bankstream` in the project's directory, or in the working directory if this package is installed elsewhere."""
     project = Path(__file__).resolve().parents[3]
     return (project if (project / "pyproject.toml").exists() else Path.cwd()) / ".bankstream"
 
 
 class Stack:
-    """The parts of one home. Methods may be called from any thread; `up` and `down` exclude each other across processes."""
+    """The stack of one home. Methods may be called from any thread; a lock across processes serialises `up` and `down`."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Stack:
         settings: StackSettings | None = None,
         owner: int | None = None,
     ) -> None:
-        """`parts` None means all. With an `owner` (a process id) the stack stops when that process ends, however it ends."""
+        """With `parts` None the stack has all parts. With an `owner` (a process id) it stops when that process exits."""
         self._settings = settings or load(StackSettings)
         self.home = Home((home or self._settings.home or default_home()).absolute())
         self.parts = frozenset(ALL if parts is None else parts)
@@ -86,9 +86,9 @@ class Stack:
     # -- up and down ------------------------------------------------------------------------------------------------
 
     def up(self, progress: Progress = silent) -> None:
-        """Start what does not run, wait until all answer, and set up what is not set up. What ran before is left alone.
+        """Start the processes that do not run, wait until all are ready, and run the provisioning steps.
 
-        If anything fails, or on Ctrl-C, what this call started is stopped again. Raises StackError.
+        Running processes are not restarted. After an error or Ctrl-C, the processes that this call started are stopped. Raises StackError.
         """
         check_platform()
         with self.home.locked():
@@ -99,7 +99,7 @@ class Stack:
             supervisor = Supervisor(self.home, state, self._owner)
             ran_before = supervisor.running()
             if not ran_before and (ended := end_orphans(state.instance)):
-                progress(Note(f"ended processes that an earlier run had left: {', '.join(ended)}"))
+                progress(Note(f"stopped processes left by an earlier run: {', '.join(ended)}"))
             state = self._plan(state, running=ran_before)
             self.home.save_state(state)
             context = self._context(state, secrets)
@@ -125,7 +125,7 @@ class Stack:
                 raise
 
     def down(self, *, wipe: bool = False, progress: Progress = silent) -> None:
-        """Stop everything, users before what they use. `wipe` also removes all data, logs and secrets."""
+        """Stop all processes, each before the ones that it uses. `wipe` also removes all data, logs and secrets."""
         if not self.home.path.exists():
             return
         with self.home.locked():
@@ -136,13 +136,13 @@ class Stack:
                 if supervisor.running() and secrets is not None:
                     self._stop(supervisor, self._context(state, secrets), progress, None)
                 if ended := end_orphans(state.instance):
-                    progress(Note(f"ended processes without a supervisor: {', '.join(ended)}"))
+                    progress(Note(f"stopped processes without a supervisor: {', '.join(ended)}"))
                 shutil.rmtree(self.home.short_run(state), ignore_errors=True)
             if wipe:
                 self._wipe(state)
 
     def _stop(self, supervisor: Supervisor, context: Context, progress: Progress, only: Collection[str] | None) -> None:
-        """Stop these processes, or with None all of them and the supervisor."""
+        """Stop the processes in `only`; with None, all processes and the supervisor."""
         processes = definitions(_parts(context.state), context.state.streams_workers)
         known = supervisor.processes()
         for wave in STOP_WAVES:
@@ -180,19 +180,19 @@ class Stack:
             if not any(self.home.path.iterdir()):
                 self.home.path.rmdir()
 
-    # -- what is there ----------------------------------------------------------------------------------------------
+    # -- status -----------------------------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
-        """The stack's settings as BANKSTREAM_ variables. StackError if it never ran."""
+        """Returns the stack's settings as BANKSTREAM_ variables. Raises StackError if it has never run."""
         return dict(self._known_context().environment)
 
     def running(self) -> bool:
-        """Whether this home's supervisor answers."""
+        """Returns whether this home's supervisor answers."""
         state = self.home.load_state()
         return state is not None and Supervisor(self.home, state).running()
 
     def status(self) -> tuple[ProcessStatus, ...]:
-        """Every process, asked now."""
+        """Checks every process and returns its status."""
         context = self._known_context()
         supervisor = Supervisor(self.home, context.state)
         processes = definitions(_parts(context.state), context.state.streams_workers)
@@ -223,7 +223,7 @@ class Stack:
         return tuple(result)
 
     def watch(self, stop: threading.Event) -> Iterator[Died]:
-        """Each end of a process that nobody asked for, as it happens, until `stop` is set."""
+        """Yields an event for each process that exits without a request, until `stop` is set."""
         supervisor = Supervisor(self.home, self._known_context().state)
         before = supervisor.processes()
         while not stop.wait(WATCH_INTERVAL_S):
@@ -236,28 +236,28 @@ class Stack:
     # -- single processes -------------------------------------------------------------------------------------------
 
     def restart(self, name: str) -> None:
-        """Stop a process cleanly, start it, and wait until it answers."""
+        """Stop a process cleanly, start it, and wait until it is ready."""
         self.stop(name)
         self.start(name)
 
     def stop(self, name: str) -> None:
-        """Stop a process cleanly. It stays down until `start` or the next `up`."""
+        """Stop a process cleanly. It stays stopped until `start` or the next `up`."""
         for process in self._resolve(name):
             self._supervisor().stop(process)
 
     def start(self, name: str) -> None:
-        """Start a stopped process and wait until it answers."""
+        """Start a stopped process and wait until it is ready."""
         for process in self._resolve(name):
             self._supervisor().begin(process)
         self.wait_ready(name)
 
     def kill(self, name: str, signal_name: str = "KILL") -> None:
-        """Send a signal. After a KILL the supervisor starts the process again."""
+        """Send a signal to a process. After KILL the supervisor restarts it."""
         for process in self._resolve(name):
             self._supervisor().signal(process, signal_name)
 
     def wait_ready(self, *names: str, timeout_s: float | None = None) -> None:
-        """Until these processes (all if none is named) answer."""
+        """Wait until these processes are ready; all of them if none is named. Raises PartFailedError."""
         context = self._known_context()
         processes = definitions(_parts(context.state), context.state.streams_workers)
         wanted = [process for name in names for process in self._resolve(name)] or list(processes)
@@ -268,13 +268,13 @@ class Stack:
             )
 
     def pid(self, name: str) -> int | None:
-        """The process id of a process that runs now."""
+        """Returns the process id of a process; None if it does not run."""
         return self._supervisor().processes()[name].pid or None
 
-    # -- inside -----------------------------------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------------------------------------
 
     def _plan(self, state: State, *, running: bool) -> State:
-        """Parts, ports and places for this run."""
+        """Returns the state with the parts, ports and directories of this run."""
         parts = self.parts | (_parts(state) if running else frozenset())
         streams_workers = self._streams_workers
         names = [port for definition in definitions(parts, streams_workers).values() for port in definition.ports]
@@ -303,8 +303,8 @@ class Stack:
         if secrets is None:
             if state.parts:
                 raise HomeError(
-                    f"{self.home.path} has data but its secrets.json is gone, and with it the passwords. Restore that file, or "
-                    "give up the data: bankstream stack down --wipe"
+                    f"{self.home.path} has data, but its secrets.json with the passwords is missing. Restore that file, or "
+                    "delete the data: bankstream stack down --wipe"
                 )
             secrets = new_secrets()
             self.home.save_secrets(secrets)
@@ -326,7 +326,7 @@ class Stack:
         return Supervisor(self.home, self._known_context().state)
 
     def _resolve(self, name: str) -> tuple[str, ...]:
-        """The processes behind a name: a process, or a part with several."""
+        """Returns the process with this name, or the processes of the part with this name. Raises StackError if there is none."""
         state = self._known_context().state
         processes = definitions(_parts(state), state.streams_workers)
         if name in processes:
@@ -338,7 +338,7 @@ class Stack:
 
 
 def check_platform() -> None:
-    """UnsupportedPlatformError where the registries have no builds of the parts."""
+    """Raises UnsupportedPlatformError if the registries have no builds of the parts for this platform."""
     here = (platform.system(), platform.machine())
     if here not in PLATFORMS:
         raise UnsupportedPlatformError(
@@ -352,7 +352,7 @@ def _parts(state: State) -> frozenset[Part]:
 
 
 def _memory_mb(roots: Collection[int]) -> dict[int, int]:
-    """What each of these processes and all below it hold, for those that are there."""
+    """Returns the resident memory of each of these processes with its descendants, in MiB; exited processes are left out."""
     found = {process.pid: process.info for process in psutil.process_iter(["ppid", "memory_info"])}
     sums = {root: 0 for root in roots if root in found}
     for pid, info in found.items():

@@ -1,7 +1,7 @@
-"""What `up` sets up in the parts once they run, in this order. Every step may be run again at any time.
+"""Defines the provisioning steps that `up` runs on the parts, in this order. Every step is idempotent.
 
-`bankstream provision` runs the same steps on parts that are not ours. A step imports what it needs when it runs: the agents behind the
-topics' step alone take longer to import than most commands take to run.
+`bankstream provision` runs the same steps on an existing deployment. A step imports its modules when it runs: the agents that the topics
+step needs take longer to import than most commands take to run.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ Variables = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One named step; it runs when all `needs` are ready, with the stack's settings in its hands."""
+    """One named step. It runs when all parts in `needs` are ready, and is called with the stack's settings."""
 
     name: str
     needs: frozenset[Part]
@@ -66,4 +66,4 @@ LAKE: Final = Step("lake", frozenset({Part.S3}), _lake)
 WAREHOUSE: Final = Step("warehouse", frozenset({Part.S3, Part.WAREHOUSE}), _warehouse)
 
 DEFAULT: Final[tuple[Step, ...]] = (SOURCE, TOPICS, LAKE, WAREHOUSE, CONNECTOR)
-"""The connector last: Kafka Connect takes longest to start, and what comes before it is done meanwhile."""
+"""The connector is last because Kafka Connect takes longest to start; the other steps run meanwhile."""

@@ -1,4 +1,4 @@
-"""The supervisor of a stack: writes its configuration, starts and stops it, and speaks to it over its private socket."""
+"""Runs supervisord for a stack: writes its configuration, starts and stops it, and calls it over its private socket."""
 
 import http.client
 import os
@@ -22,19 +22,19 @@ from app.local.stack.part import Launch
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 OWNER_WATCHDOG: Final = Path(__file__).with_name("leash.py")
 START_SECONDS: Final = 10
-"""A part that dies sooner after its start counts as a failed start; supervisor waits longer before each next one."""
+"""A part that exits earlier than this counts as a failed start. Supervisor waits longer before each next attempt."""
 START_RETRIES: Final = 8
-"""After so many failed starts in a row the part is left alone: the breaker against endless restarts."""
+"""After this many failed starts in a row supervisor stops restarting the part."""
 LOG_BYTES: Final = 16 << 20
 LOG_BACKUPS: Final = 3
 DAEMON_TIMEOUT_S: Final = 30
 INSTANCE_VARIABLE: Final = "BANKSTREAM_STACK_INSTANCE"
-"""In the environment of every process of a stack: by it leftovers are found."""
+"""A variable in the environment of every process of a stack, by which orphaned processes are found."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """What the supervisor says of one process."""
+    """The supervisor's state of one process."""
 
     name: str
     state: str
@@ -42,31 +42,31 @@ class ProcessInfo:
     started: int
     """Unix time of the last start."""
     stopped: int
-    """Unix time of its last end; 0 if it never ended."""
+    """Unix time of the last exit; 0 if it has never exited."""
     exit_status: int
-    """Of the last end; -1 if a signal ended it, 0 if it had only just started."""
+    """Exit status of the last exit; -1 after a signal, 0 if the process had only just started."""
     spawn_error: str
 
     @property
     def alive(self) -> bool:
-        """Whether it has a process now."""
+        """Whether the process runs now."""
         return self.pid != 0
 
     @property
     def given_up(self) -> bool:
-        """Whether the breaker opened."""
+        """Whether supervisor no longer restarts the process."""
         return self.state == "FATAL"
 
 
 class Supervisor:
-    """supervisord of one home."""
+    """The supervisord of one home."""
 
     def __init__(self, home: Home, state: State, owner: int | None = None) -> None:
         self._home, self._instance, self._owner = home, state.instance, owner
         self._socket = home.socket(state)
 
     def running(self) -> bool:
-        """Whether it answers."""
+        """Returns whether supervisord answers."""
         try:
             self._rpc().getState()
         except (OSError, http.client.HTTPException):
@@ -74,11 +74,11 @@ class Supervisor:
         return True
 
     def pid(self) -> int:
-        """Its process id."""
+        """Returns supervisord's process id."""
         return int(self._call("getPID"))
 
     def start(self, launches: Mapping[str, Launch]) -> None:
-        """Start the daemon with these programs, none of them started yet (but the leash, if there is an owner)."""
+        """Start the daemon with these programs. It starts none of them yet, except the owner watchdog if there is an owner."""
         if self._socket.parent != self._home.run:
             private_directory(self._socket.parent)
         self._write(launches)
@@ -101,7 +101,7 @@ class Supervisor:
         )
 
     def update(self, launches: Mapping[str, Launch]) -> None:
-        """Make the running daemon know these programs: new ones are added, changed and dropped ones stopped."""
+        """Give the running daemon these programs. New ones are added; changed and removed ones are stopped."""
         self._write(launches)
         ((added, changed, removed),) = self._call("reloadConfig")
         for name in (*changed, *removed):
@@ -111,7 +111,7 @@ class Supervisor:
             self._call("addProcessGroup", name)
 
     def processes(self) -> dict[str, ProcessInfo]:
-        """Every process by name."""
+        """Returns every process by name."""
         return {
             info["name"]: ProcessInfo(
                 info["name"],
@@ -126,11 +126,11 @@ class Supervisor:
         }
 
     def begin(self, name: str) -> None:
-        """Start one process, if it does not run. Does not wait for it to be ready."""
+        """Start one process if it does not run. Does not wait until it is ready."""
         self._call("startProcess", name, False, ignore=(Faults.ALREADY_STARTED,))
 
     def stop(self, name: str) -> None:
-        """Stop one process and wait for its end."""
+        """Stop one process and wait until it has exited."""
         self._call("stopProcess", name, True, ignore=(Faults.NOT_RUNNING,))
 
     def signal(self, name: str, signal_name: str) -> None:
@@ -138,11 +138,11 @@ class Supervisor:
         self._call("signalProcess", name, signal_name)
 
     def unleash(self) -> None:
-        """End the leash, if there is one: from here on the caller sees to the end of everything."""
+        """Stop the owner watchdog if there is one. From then on the caller is responsible for stopping the stack."""
         self._call("stopProcess", "leash", True, ignore=(Faults.NOT_RUNNING, Faults.BAD_NAME))
 
     def shutdown(self) -> None:
-        """End the daemon, which stops what still runs, and wait for it."""
+        """Shut the daemon down, which stops all running processes, and wait until it has exited."""
         daemon = psutil.Process(self.pid())
         self._call("shutdown")
         daemon.wait(120)
@@ -196,13 +196,13 @@ class Supervisor:
         atomic_write(self._home.run / "supervisord.conf", text)
 
     def _revision(self, name: str, content: bytes) -> str:
-        """Changes when what the process would be launched with changes."""
+        """Returns a hash of the launch file and the Java arguments, without the ahead-of-time cache."""
         arguments = self._home.run / f"{name}.args"
         lines = arguments.read_text().splitlines() if arguments.exists() else []
         return digest(content, *(line for line in lines if "-XX:AOTCache" not in line))
 
     def _rpc(self) -> Any:
-        # supervisor's classes carry no types, and xmlrpc's proxy answers to any method name
+        # supervisor's classes have no types, and xmlrpc's proxy accepts any method name
         return ServerProxy(
             "http://localhost", transport=SupervisorTransport(serverurl=f"unix://{self._socket}")
         ).supervisor
@@ -234,7 +234,7 @@ def _document(launch: Launch, instance: str) -> dict[str, object]:
 
 
 def _clean_environment() -> dict[str, str]:
-    """The caller's environment without our own settings: each part gets exactly those that its launch names."""
+    """Returns the caller's environment without settings of the stack: each part gets exactly those in its launch file."""
     return {
         key: value for key, value in os.environ.items() if not key.startswith(("BANKSTREAM_", "PG", "AWS_", "KAFKA_"))
     }

@@ -328,7 +328,7 @@ async def test_what_is_sound_before_a_break_in_the_chain_is_loaded(
     await world.store.put(chain.name(chain_key(), 3), b"strange", chain.metadata(last) | gap)
     loader = world.loader(sweep_interval_ms=50)
     async with Running(loader):
-        await until(lambda: "is broken behind offset 2" in caplog.text)
+        await until(lambda: "is broken after offset 2" in caplog.text)
     assert offsets(world.rows(LANDING)) == [0, 1, 2]
 
 
@@ -341,5 +341,5 @@ async def test_a_lake_that_was_exchanged_under_the_ledger_is_noticed(
     await write(other, 0)
     await write(other, 1, 2, 3, rows=3)
     async with Running(other.loader()):
-        await until(lambda: "which the lake does not have so" in caplog.text)
+        await until(lambda: "which is missing or different in the lake" in caplog.text)
     assert offsets(world.rows(LANDING)) == [0, 1]

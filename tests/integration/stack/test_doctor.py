@@ -412,7 +412,7 @@ async def test_a_slot_that_was_dropped_or_made_anew_is_named_with_the_range_that
         "the slot was dropped",
     )
     assert code == 0, told
-    assert "accounts was empty when capture began anew" in told
+    assert "accounts was empty when capture restarted" in told
     assert "customers was empty" not in told
 
     async def all_vanished() -> bool:

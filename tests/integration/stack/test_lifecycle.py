@@ -176,7 +176,7 @@ def test_a_part_that_dies_while_starting_is_reported_with_the_end_of_its_log(
             stack.up()
         assert error.value.part == part
         message = str(error.value)
-        assert f"{part} ended while it was starting" in message
+        assert f"{part} exited while it was starting" in message
         assert f"Its log {stack.home.log(part)} ends with:" in message
         assert said in message
         assert not stack.running(), "what this up had started is stopped again"

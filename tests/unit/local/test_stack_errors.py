@@ -69,7 +69,7 @@ def test_a_pinned_port_in_use_is_an_error_before_anything_starts(tmp_path: Path)
 
 
 def test_one_port_cannot_be_pinned_for_two_parts() -> None:
-    with pytest.raises(PortInUseError, match=r"port 5000 of kafka is pinned for postgres too"):
+    with pytest.raises(PortInUseError, match=r"port 5000 of kafka is also pinned for postgres"):
         ports.choose(["postgres", "kafka"], {}, {"postgres": 5000, "kafka": 5000}, free=lambda _port: True)
 
 
@@ -146,7 +146,7 @@ def test_a_file_in_the_place_of_the_home_is_an_error_that_names_it(tmp_path: Pat
 def test_data_without_its_secrets_is_an_error_and_is_not_given_new_ones(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.save_state(State(instance="0" * 16, kafka_cluster_id="x", parts=("postgres",)))
-    with pytest.raises(HomeError, match=r"secrets.json is gone.*stack down --wipe"):
+    with pytest.raises(HomeError, match=r"secrets.json with the passwords is missing.*stack down --wipe"):
         Stack(tmp_path, parts={Part.POSTGRES}, steps=()).up()
     assert home.load_secrets() is None
 

@@ -83,8 +83,8 @@ def test_the_view_fills_the_terminal_and_no_more(width: int, height: int, dying:
 def test_eighty_columns_show_every_stage_both_latencies_an_alert_and_a_change() -> None:
     text = "\n".join(screen(busy_board(Clock()), 80, 24))
     for expected in (
-        "PostgreSQL commits", "Kafka changes", "Kafka derived", "S3 objects", "warehouse rows", "1,234,567", "50 transactions/s asked",
-        "50.0 held", "38 ms", "1.23 s", "0 twice", "60 alerts", "velocity_count", "customer 59",
+        "PostgreSQL commits", "Kafka changes", "Kafka derived", "S3 objects", "warehouse rows", "1,234,567", "50 transactions/s requested",
+        "50.0 achieved", "38 ms", "1.23 s", "0 duplicates", "60 alerts", "velocity_count", "customer 59",
         "An amount [red]far[/red] above this customer's mean",
         "customer 4711", "München", "-> Bergen", "none", "-> zoe@example.org", "warehouse-loader", "connect",
     ):  # fmt: skip
@@ -174,4 +174,4 @@ def test_a_summary_without_a_comparison_is_no_success_and_says_why() -> None:
     show(summary, board, None, console)
     text = str(console.file.getvalue())  # type: ignore[attr-defined]
     assert "the connector stands still" in text
-    assert "could not be shown to be equal" in text
+    assert "could not be verified to hold the same rows" in text

@@ -107,7 +107,7 @@ async def changed(edit: dict[str, str], body: bytes | None = None) -> tuple[Chec
         ({"sha256": "0" * 64}, None, "which is not this object"),
         ({"rows": "3"}, None, "it has 2 records, and says 3"),
         ({"previous-sha256": "0" * 64}, None, "which is not the object before it"),
-        ({"first-offset": "9", "last-offset": "3"}, None, "contradicts itself"),
+        ({"first-offset": "9", "last-offset": "3"}, None, "has inconsistent metadata"),
     ],
 )
 async def test_an_object_that_was_edited_differs(edit: dict[str, str], body: bytes | None, told: str) -> None:

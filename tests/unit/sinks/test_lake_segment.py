@@ -47,7 +47,7 @@ def test_a_name_says_chain_and_start() -> None:
     ],
 )
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="no object of the lake"):
+    with pytest.raises(ValueError, match="not the name of a lake object"):
         chain.parse(name)
 
 

@@ -198,7 +198,7 @@ async def test_a_moment_that_is_none_is_422(bank: Bank, moment: str) -> None:
 
 async def test_of_a_moment_that_has_not_come_nothing_is_known(bank: Bank) -> None:
     found = problem(await bank.get("/v1/customers/7/versions/as-of?moment=9999-12-31T23:59:59Z"), 404)
-    assert found["detail"] == "That moment has not come yet."
+    assert found["detail"] == "That moment is in the future."
 
 
 async def test_recent_alerts_newest_first_and_by_customer(bank: Bank) -> None:
@@ -268,9 +268,9 @@ async def test_a_token_taken_out_of_the_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("[a]\nsha256 = 'x'\nscopes = ['lookup']", "64 hexadecimal"),
-        (f"[a]\nsha256 = '{'0' * 64}'\nscopes = ['admin']", "scopes: a list of"),
-        (f"[a]\nsha256 = '{'0' * 64}'\nscopes = []", "scopes: a list of"),
+        ("[a]\nsha256 = 'x'\nscopes = ['lookup']", "64 lower-case hexadecimal"),
+        (f"[a]\nsha256 = '{'0' * 64}'\nscopes = ['admin']", "scopes must be a list of"),
+        (f"[a]\nsha256 = '{'0' * 64}'\nscopes = []", "scopes must be a list of"),
         (f"[a]\nsha256 = '{'0' * 64}'\nscopes = ['pii']\nrate_per_s = 0", "rate_per_s"),
         (f"[a]\nsha256 = '{'0' * 64}'\nscopes = ['pii']\ntoken = 'x'", "unknown fields: token"),
         (
@@ -278,7 +278,7 @@ async def test_a_token_taken_out_of_the_file_is_refused(tmp_path: Path) -> None:
             "the same token",
         ),
         ("a = 1", "outside of a"),
-        ("[", "no TOML"),
+        ("[", "not valid TOML"),
     ],
 )
 def test_a_tokens_file_with_a_mistake_is_refused_with_what_is_wrong(tmp_path: Path, text: str, wrong: str) -> None:
@@ -322,7 +322,7 @@ async def test_all_clients_together_leave_the_stream_its_time(tmp_path: Path) ->
     assert [(await bank.get("/v1/customers/7", client)).status_code for client in clients] == [200] * 4
     for client in ("clerk", "officer"):
         answer = await bank.get("/v1/customers/7", client)
-        assert "the stream goes first" in problem(answer, 503)["detail"]
+        assert "stream processing has priority" in problem(answer, 503)["detail"]
         assert answer.headers["retry-after"] == "1"
     assert (await bank.get("/metrics", "prometheus")).status_code == 200
     bank.api._rates._clock = lambda: 0.5
@@ -399,7 +399,7 @@ async def test_an_answer_that_is_too_large_is_refused_with_what_to_do(tmp_path: 
     bank.customer()
     for number in range(5):
         bank.customer(op="u", risk_rating=str(number))
-    assert "lower limit" in problem(await bank.get("/v1/customers/7/versions"), 422)["detail"]
+    assert "fewer items with `limit`" in problem(await bank.get("/v1/customers/7/versions"), 422)["detail"]
     assert (await bank.get("/v1/customers/7/versions?limit=1")).status_code == 200
 
 
@@ -443,7 +443,10 @@ async def test_a_question_that_was_forwarded_is_not_forwarded_again(bank: Bank) 
     bank.worker.elsewhere = {TopicPartition(CUSTOMER.topic, 0): "http://127.0.0.1:1"}
     assert (await bank.get("/v1/customers/7", **{"x-bankstream-hop": "1"})).status_code == 200  # it is open here
     bank.worker.open = False
-    assert "does not have" in problem(await bank.get("/v1/customers/7", **{"x-bankstream-hop": "1"}), 503)["detail"]
+    assert (
+        "not open on this worker"
+        in problem(await bank.get("/v1/customers/7", **{"x-bankstream-hop": "1"}), 503)["detail"]
+    )
     assert bank.audited[-1]["forwarded"]
 
 

@@ -131,7 +131,7 @@ async def test_a_head_that_is_too_large_is_refused(two: tuple[Served, Served]) -
     ("changes", "wrong"),
     [
         ({"tokens_file": None}, "BANKSTREAM_API_TOKENS_FILE"),
-        ({"host": "0.0.0.0"}, "in clear on 0.0.0.0"),  # noqa: S104 - it is refused
+        ({"host": "0.0.0.0"}, "unencrypted on 0.0.0.0"),  # noqa: S104 - it is refused
         ({"tls_certfile": Path("none.pem")}, "certificate none.pem cannot be used"),
         ({"tokens_file": Path("none.toml")}, "none.toml: No such file"),
         ({"audit_file": Path("none/audit")}, "none/audit: No such file"),

@@ -1,1 +1,4 @@
-"""The parts of the local stack, one a file: how each is prepared, started and asked whether it is ready."""
+"""Defines the parts of the local stack, one in each file: how each is prepared, started and checked.
+
+May import what app.local.stack may.
+"""

@@ -1,6 +1,6 @@
-"""Kafka Connect with Debezium: one distributed worker, exactly-once for sources.
+"""Runs Kafka Connect with Debezium as one distributed worker, with exactly-once support for sources.
 
-The connector's stored configuration holds no secret: it names variables that the `env` config provider resolves inside this process.
+The connector's stored configuration holds no secrets. It names variables that the `env` config provider resolves inside this process.
 """
 
 from collections.abc import Mapping
@@ -33,21 +33,21 @@ CONFIGURATION: Final[Mapping[str, object]] = {
     "exactly.once.source.support": "enabled",
     "plugin.discovery": "service_load",
     "connector.client.config.override.policy": "All",
-    "topic.creation.enable": "false",  # topics are made by us, from the catalogue
+    "topic.creation.enable": "false",  # provisioning creates the topics from the catalogue
     "config.providers": "env",
     "config.providers.env.class": "org.apache.kafka.common.config.provider.EnvVarConfigProvider",
     "config.providers.env.param.allowlist.pattern": "^BANKSTREAM_CONNECTOR_.*",
-    "session.timeout.ms": 3000,  # a killed worker's task starts again after 3 s instead of 10
+    "session.timeout.ms": 3000,  # the task of a killed worker restarts after 3 s instead of 10 s
     "heartbeat.interval.ms": 1000,
     "scheduled.rebalance.max.delay.ms": 0,  # there is no other worker to wait for
     "offset.flush.interval.ms": 5000,
-    "producer.retry.backoff.ms": 5,  # a transaction that comes while the last one is being marked: 100, 200 and 400 ms otherwise
+    "producer.retry.backoff.ms": 5,  # the retries while the last transaction is completing take 100, 200 and 400 ms otherwise
     "producer.retry.backoff.max.ms": 50,
 }
 
 
 def url(context: Context) -> str:
-    """Connect's REST interface."""
+    """Returns the URL of Connect's REST interface."""
     return f"http://127.0.0.1:{context.port('connect')}"
 
 

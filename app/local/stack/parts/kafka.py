@@ -1,4 +1,4 @@
-"""Kafka: one KRaft broker and controller in one process, with transactions that survive a kill."""
+"""Runs Kafka as one process that is KRaft broker and controller. Transactions survive a kill."""
 
 import asyncio
 import shutil
@@ -36,7 +36,7 @@ CONFIGURATION: Final = {
     "share.coordinator.state.topic.min.isr": 1,
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 1000,
-    "broker.session.timeout.ms": 3000,  # a killed broker may register again after 3 s instead of 9
+    "broker.session.timeout.ms": 3000,  # a killed broker can register again after 3 s instead of 9 s
     "broker.heartbeat.interval.ms": 500,
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
     "log.cleaner.dedupe.buffer.size": 16 << 20,  # 128 MB of a 512 MB heap otherwise

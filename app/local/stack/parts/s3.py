@@ -1,7 +1,7 @@
-"""S3: SeaweedFS in one process. Signed requests only; conditional puts that hold under races.
+"""Runs SeaweedFS as the S3 server, in one process. It accepts signed requests only, and its conditional puts are atomic.
 
-Its inner servers (master, volume, filer) listen on loopback too. They are no S3 and know no S3 keys: HTTP there needs tokens signed with
-keys that only this process has (`WEED_JWT_…`), so that nobody reads or writes around the S3 port.
+Its internal servers (master, volume, filer) also listen on loopback. They do not check S3 keys. Their HTTP interfaces require tokens
+signed with keys that only this process has (`WEED_JWT_…`), so that no client can bypass the S3 port.
 """
 
 import hashlib
@@ -25,18 +25,18 @@ from app.local.stack.home import os_errors_as_home_errors
 from app.local.stack.part import Context, Definition, Launch, NotReadyError, Part
 
 SERVERS: Final = {"s3": "s3", "s3_master": "master", "s3_volume": "volume", "s3_filer": "filer", "s3_admin": "admin"}
-"""Our port names, and SeaweedFS's names for the servers that take them. Each also takes a gRPC port."""
+"""The stack's port names, and SeaweedFS's names of the servers that use them. Each also uses a gRPC port."""
 PORTS: Final = tuple(f"{name}{suffix}" for name in SERVERS for suffix in ("", "_grpc"))
 OFF: Final = (
     "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-s3.autoCreateBucket=false",
     "-master.telemetry=false", "-volume.preStopSeconds=0",
 )  # fmt: skip
-SOCKETS: Final = "/tmp"  # noqa: S108 - SeaweedFS decides that
+SOCKETS: Final = "/tmp"  # noqa: S108 - fixed by SeaweedFS
 VOLUME_MB: Final = 256
 
 
 def program() -> Path:
-    """The server's executable. UnsupportedPlatformError where there is no build."""
+    """Returns the path of the server's executable. Raises UnsupportedPlatformError if it is not installed."""
     found = shutil.which("weed", path=str(Path(sys.executable).parent))
     if found is None:
         raise UnsupportedPlatformError(
@@ -46,14 +46,14 @@ def program() -> Path:
 
 
 def endpoint(context: Context) -> str:
-    """The URL that S3 clients use."""
+    """Returns the URL for S3 clients."""
     return f"http://127.0.0.1:{context.port('s3')}"
 
 
 def _prepare(context: Context) -> None:
     if not os.access(SOCKETS, os.W_OK | os.X_OK):
         raise StackError(
-            f"the S3 server keeps its sockets in {SOCKETS}, which this user cannot write. Open it as usual: chmod 1777 {SOCKETS}"
+            f"the S3 server keeps its sockets in {SOCKETS}, where this user cannot write. Restore its usual mode: chmod 1777 {SOCKETS}"
         )
     directory = context.home.data("s3")
     with os_errors_as_home_errors(directory):
@@ -88,16 +88,16 @@ def _launch(context: Context) -> Launch:
 
 @cache
 def _session() -> boto3.session.Session:
-    """One for all checks: it keeps what it has read of S3's interface, which takes most of a check's time."""
+    """Returns one session for all checks. It caches the description of S3's API; reading that takes most of a check's time."""
     return boto3.session.Session()
 
 
 _one_at_a_time: Final = threading.Lock()
-"""A session is not to be used by several threads at once; a client is."""
+"""A boto3 session is not thread-safe; a client is."""
 
 
 def _check(context: Context) -> None:
-    try:  # the first client costs a third of a second of processor time: only for a server that listens
+    try:  # the first client costs a third of a second of processor time: create it only if the server listens
         socket.create_connection(("127.0.0.1", context.port("s3")), timeout=1).close()
     except OSError as error:
         raise NotReadyError(str(error)) from None
@@ -121,8 +121,8 @@ def _check(context: Context) -> None:
     except ClientError as error:
         if error.response["Error"]["Code"] in ("SignatureDoesNotMatch", "InvalidAccessKeyId"):
             raise StackError(
-                "the S3 server does not accept this stack's keys: its data belong to another secrets.json. Restore that file, "
-                "or give up the data: bankstream stack down --wipe"
+                "the S3 server does not accept this stack's keys: its data was created with another secrets.json. Restore that file, "
+                "or delete the data: bankstream stack down --wipe"
             ) from None
         raise NotReadyError(str(error)) from None
     except BotoCoreError as error:

@@ -1,4 +1,4 @@
-"""The warehouse: a server of the Snowflake protocol (fakesnow on DuckDB, with our fixes), persistent."""
+"""Runs the warehouse: a persistent server of the Snowflake protocol (fakesnow on DuckDB, with fixes)."""
 
 import sys
 from typing import Any, Final

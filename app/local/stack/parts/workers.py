@@ -1,4 +1,4 @@
-"""The three kinds of worker and the watcher of the capture: our own processes, started last and stopped first."""
+"""Runs the three kinds of worker and the capture watcher, which start last and stop first."""
 
 import os
 import sys
@@ -13,21 +13,21 @@ from app.local.stack.part import Context, Definition, Launch, NotReadyError, Par
 from app.web import tokens
 
 READY: Final = "bankstream_ready 1.0"
-"""The line of a worker's metrics that says so."""
+"""The line in a worker's metrics that shows that it is ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a process is started, what its metrics say when it is ready, and what is wrong as long as they do not."""
+    """How a process is started, the metrics line that shows that it is ready, and the problem to report without that line."""
 
     command: tuple[str, ...]
     ready: str = READY
     unready: str = "it has not opened its partitions yet"
     needs: frozenset[Part] = frozenset({Part.KAFKA})
     serves: bool = False
-    """Whether it has the lookup API."""
+    """Whether the process serves the lookup API."""
     yields: bool = False
-    """As of `Launch`."""
+    """See `Launch.yields`."""
 
 
 _KINDS: Final = {
@@ -44,20 +44,20 @@ _KINDS: Final = {
 TOKENS: Final = "api-tokens.toml"
 CLIENT: Final = "local"
 SCOPES: Final = ("lookup", "alerts", "metrics")
-"""Of the stack's own token. Not `pii`: whoever wants to see names says so with a token of their own."""
+"""Scopes of the stack's own token. `pii` is not among them: personal data needs a separate token."""
 DRAIN_S: Final = 40
-"""Workers drain within 30 s of SIGTERM; what hangs longer is killed, and loses nothing by that."""
+"""Workers drain within 30 s of SIGTERM. One that takes longer is killed, which loses no data."""
 
 
 def process_names(part: Part, streams_workers: int) -> tuple[str, ...]:
-    """The processes of a part: several for streams, one for every other."""
+    """Returns the names of a part's processes: several for streams, one for every other part."""
     if part is Part.STREAMS:
         return tuple(f"{part}-{index}" for index in range(1, streams_workers + 1))
     return (part.value,)
 
 
 def definition(part: Part, name: str) -> Definition:
-    """The worker process `name` of this kind."""
+    """Returns the definition of the worker process `name` of this part."""
     kind = _KINDS[part]
 
     def prepare(context: Context) -> None:
@@ -101,17 +101,17 @@ def definition(part: Part, name: str) -> Definition:
 
 
 def metrics_port(name: str) -> str:
-    """The name of a worker's metrics port."""
+    """Returns the name of a worker's metrics port."""
     return f"{name.replace('-', '_')}_metrics"
 
 
 def api_port(name: str) -> str:
-    """The name of the port of a worker's lookup API."""
+    """Returns the name of the port of a worker's lookup API."""
     return f"{name.replace('-', '_')}_api"
 
 
 def _allow(context: Context) -> None:
-    """Let the stack's own token in. Others that somebody has added to the file stay."""
+    """Add the stack's own token to the tokens file. Other tokens in the file stay."""
     path = context.home.data("state") / TOKENS
     with os_errors_as_home_errors(path):
         before = path.read_text(encoding="utf-8") if path.exists() else ""

@@ -1,4 +1,4 @@
-"""`python -m app.local.stack.warehouse_server`: serves until SIGTERM, with settings from the environment."""
+"""Runs the warehouse server until SIGTERM (`python -m app.local.stack.warehouse_server`), with settings from the environment."""
 
 import gc
 import logging
@@ -8,8 +8,8 @@ from app.config.settings import WarehouseServerSettings, load
 from app.local.stack.warehouse_server.server import Server
 
 COLLECT_AFTER: Final = (50_000, 20, 100)
-"""Python's garbage collector, by generation: a statement is tens of thousands of syntax nodes for a moment, and by default looking through
-them took a tenth of the server's processor time."""
+"""Thresholds of Python's garbage collector, by generation. Parsing a statement creates tens of thousands of short-lived syntax nodes; with
+the default thresholds, traversing them took a tenth of the server's processor time."""
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)

@@ -1,10 +1,10 @@
-"""COPY INTO of JSON files from an external stage: files are fetched side by side and inserted by one statement.
+"""Executes COPY INTO of JSON files from an external stage: fetches the files in parallel and inserts them with one statement.
 
-fakesnow reads file by file through a remote file system (several requests each) and looks up its load history by a statement a file.
-What it does with other formats and internal stages is left to it.
+fakesnow reads one file after the other through a remote file system, with several requests for each file, and reads its load history with
+one statement for each file. Other formats and internal stages still go through fakesnow.
 
-As on Snowflake: a file that was loaded into the table before is skipped unless FORCE, a missing file fails the statement (91016), as
-does a line that is no JSON (100038); the statement is part of the session's transaction.
+As on Snowflake, a file that was loaded into the table before is skipped unless FORCE is set. A missing file fails the statement (91016),
+and so does a line that is not JSON (100038). The statement is part of the session's transaction.
 """
 
 import gzip
@@ -35,7 +35,7 @@ INCOMING: Final = "_bankstream_incoming"
 
 
 class StagedFiles:
-    """The objects of external stages."""
+    """Reads the objects of external stages."""
 
     def __init__(self, settings: WarehouseServerSettings) -> None:
         secret = settings.s3_secret_access_key
@@ -57,7 +57,7 @@ class StagedFiles:
         self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="stage")
 
     def lines(self, urls: Sequence[str]) -> list[list[bytes]]:
-        """The lines of each object, decompressed by its suffix. ProgrammingError 91016 for one that is not there."""
+        """Returns the lines of each object, decompressed according to its suffix. Raises ProgrammingError 91016 for a missing one."""
         return list(self._pool.map(self._lines, urls))
 
     def _lines(self, url: str) -> list[bytes]:
@@ -99,7 +99,7 @@ def _plain(url: str, body: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class CopyTarget:
-    """Where a COPY puts its rows."""
+    """The table that a COPY writes to."""
 
     sql: str
     """The table, with the column list if the statement has one."""
@@ -109,12 +109,12 @@ class CopyTarget:
 
     @property
     def history(self) -> str:
-        """Fakesnow's table of loaded files. In the target's database: DuckDB writes one database a transaction."""
+        """Fakesnow's table of loaded files. It is in the target's database because a DuckDB transaction writes to one database only."""
         return f'"{self.catalog}"._fs_information_schema._fs_load_history'
 
 
 class Copier:
-    """Takes the place of fakesnow's `copy_into`."""
+    """Replaces fakesnow's `copy_into`."""
 
     def __init__(self, objects: StagedFiles, fallback: Callable[..., str]) -> None:
         self._objects, self._fallback = objects, fallback
@@ -128,8 +128,8 @@ class Copier:
         table_stages: Any,
         params: Any = None,
     ) -> str:
-        """Run the COPY and leave its result on the connection; returns the SQL of that result."""
-        options = original._params(  # noqa: SLF001 - fakesnow's reading of the statement is what we build on
+        """Run the COPY and leave its result on the connection. Returns the SQL of that result."""
+        options = original._params(  # noqa: SLF001 - uses fakesnow's parsing of the statement
             expr, params, duck_conn=duck_conn, current_database=current_database, current_schema=current_schema
         )
         table = original._extract_table(expr.this)  # noqa: SLF001
@@ -158,7 +158,7 @@ class Copier:
         force: bool,
     ) -> str:
         connection.execute(
-            f"SELECT file_name FROM {target.history} "  # noqa: S608 - names are identifiers of the parsed statement
+            f"SELECT file_name FROM {target.history} "  # noqa: S608 - the names are identifiers of the parsed statement
             "WHERE schema_name = ? AND table_name = ? AND list_contains(?, file_name)",
             [target.schema, target.table, list(urls)],
         )
@@ -181,7 +181,7 @@ class Copier:
                 insert = f"INSERT INTO {target.sql} SELECT line::JSON FROM {INCOMING}"  # noqa: S608 - as above
                 connection.execute(insert)
             finally:
-                with suppress(duckdb.Error):  # refused in a transaction that the INSERT has just broken
+                with suppress(duckdb.Error):  # DuckDB refuses this in a transaction that the INSERT has just aborted
                     connection.unregister(INCOMING)
         except (duckdb.ConversionException, pa.ArrowInvalid) as error:
             raise errors.ProgrammingError(
@@ -207,7 +207,7 @@ class Copier:
 
 
 def _answer(urls: Sequence[str], counts: dict[str, int]) -> str:
-    """Snowflake's result of a COPY, one row a file."""
+    """Returns the SQL of Snowflake's result of a COPY, with one row for each file."""
     rows = [
         (url, "LOADED", counts[url], counts[url], 1, 0, None)
         if url in counts

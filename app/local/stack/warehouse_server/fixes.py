@@ -1,7 +1,7 @@
-"""What fakesnow 0.12.1 does differently from Snowflake, as far as our SQL and dbt's meet it, put right.
+"""Fixes differences between fakesnow 0.12.1 and Snowflake that affect the project's SQL and dbt's.
 
-Each fix names the difference. `apply` is called once, before the server starts. They replace functions of fakesnow's modules by name, so a
-new version of fakesnow has to be looked at again: it is pinned, and the tests of this package cover every fix.
+Each fix names the difference. `apply` is called once, before the server starts. The fixes replace functions of fakesnow's modules by name,
+so each needs a review for a new version of fakesnow. The version is pinned, and the tests of this package cover every fix.
 """
 
 from string import Template
@@ -18,11 +18,11 @@ from sqlglot import Expr, exp
 from app.local.stack.warehouse_server import copy_statement
 
 CONFLICT = 625
-"""Snowflake's number for a statement that lost against another transaction."""
+"""Snowflake's error number for a statement that conflicts with another transaction."""
 
 
 def apply(objects: copy_statement.StagedFiles | None) -> None:
-    """Install every fix; `objects` reads the external stages' files."""
+    """Install every fix. `objects` reads the external stages' files; with None, COPY stays fakesnow's."""
     for module, name, replacement in (
         (arrow, "timestamp_to_sf_struct", timestamps),
         (cursor, "parse_one", parse_one),
@@ -36,7 +36,7 @@ def apply(objects: copy_statement.StagedFiles | None) -> None:
 
 
 def timestamps(column: pa.Array | pa.ChunkedArray) -> pa.StructArray:
-    """NULL timestamps arrived as 1970-01-01: the struct that carries a timestamp needs a mask of its own."""
+    """Converts a timestamp column. fakesnow returned NULL as 1970-01-01, because the struct of a timestamp needs its own null mask."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     filled = pc.fill_null(column, pa.scalar(0, type=column.type))
@@ -45,7 +45,9 @@ def timestamps(column: pa.Array | pa.ChunkedArray) -> pa.StructArray:
         "fraction": pc.round(pc.multiply(pc.subsecond(filled), 1_000_000_000)).cast(pa.int32()),
     }
     if column.type.tz:
-        parts["timezone"] = pa.array([1440] * len(column), type=pa.int32())  # UTC, in Snowflake's minutes plus one day
+        parts["timezone"] = pa.array(
+            [1440] * len(column), type=pa.int32()
+        )  # UTC: Snowflake encodes an offset as minutes plus 1440
     fields = [pa.field(name, values.type, nullable=False) for name, values in parts.items()]
     return pa.StructArray.from_arrays(list(parts.values()), fields=fields, mask=pc.is_null(column))
 
@@ -55,9 +57,9 @@ def _units_per_second(kind: pa.TimestampType) -> int:
 
 
 def parse_one(command: str) -> Expr:
-    """Temporary tables and views with a qualified name, as dbt makes them, do not exist in DuckDB.
+    """Parses a statement. Temporary tables and views with a qualified name, which dbt creates, do not exist in DuckDB.
 
-    They are made permanent. dbt drops them when it is done with them.
+    They become permanent ones. dbt drops them after use.
     """
     statement = dialect.parse_one(command)
     if isinstance(statement, exp.Create) and str(statement.args.get("kind")).upper() in ("TABLE", "VIEW"):
@@ -69,9 +71,10 @@ def parse_one(command: str) -> Expr:
 
 
 def execute(self: Any, statement: Expr, params: Any = None) -> None:
-    """MERGE was several statements and not atomic; some errors of DuckDB were answered with HTTP 500, which clients retry for minutes.
+    """Executes a statement. In fakesnow, MERGE is several statements and not atomic, and some DuckDB errors become HTTP 500.
 
-    It also notes on the connection whether a transaction is open; fakesnow knows that only of those that it began itself.
+    Clients retry HTTP 500 for minutes. This function also records on the connection whether a transaction is open, which fakesnow does only
+    for transactions that it began itself.
     """
     try:
         if isinstance(statement, exp.Merge):
@@ -98,11 +101,11 @@ def execute(self: Any, statement: Expr, params: Any = None) -> None:
 
 
 def merge(self: Any, statement: exp.Merge, params: Any) -> None:
-    """Run a MERGE as DuckDB's own, and leave the cursor with the counts that Snowflake gives."""
+    """Run a MERGE as one DuckDB MERGE, and set the cursor's result to the row counts that Snowflake returns."""
     for when in statement.args["whens"]:
         update = when.args.get("then")
         if isinstance(update, exp.Update):
-            for assignment in update.expressions:  # DuckDB wants the bare column on the left side
+            for assignment in update.expressions:  # DuckDB needs an unqualified column on the left side
                 if isinstance(assignment.this, exp.Column):
                     assignment.set("this", exp.column(assignment.this.this.copy()))
     wanted = operations(statement)
@@ -119,7 +122,7 @@ def merge(self: Any, statement: exp.Merge, params: Any) -> None:
 
 
 def drop_database(self: Any, statement: exp.Drop) -> None:
-    """DROP DATABASE was a syntax error: detach the file, remove it, and forget what is noted about it elsewhere."""
+    """Runs DROP DATABASE, a syntax error in DuckDB: detaches and removes the file, and deletes its entries in fakesnow's tables."""
     identifier = statement.find(exp.Identifier)
     assert identifier is not None, "the parser refuses DROP DATABASE without a name"
     name = identifier.name
@@ -151,7 +154,9 @@ def drop_database(self: Any, statement: exp.Drop) -> None:
 
 _TABLES = info_schema.SQL_CREATE_INFORMATION_SCHEMA_TABLES_VIEW.template
 TABLES_AND_VIEWS = Template(
-    _TABLES.replace("create view if not exists", "create or replace view")  # databases of an older server get it too
+    _TABLES.replace(
+        "create view if not exists", "create or replace view"
+    )  # also replaces the view in databases of an older server
     .replace("'BASE TABLE' AS", "tables.kind AS")
     .replace(
         "duckdb_tables tables",
@@ -162,6 +167,6 @@ TABLES_AND_VIEWS = Template(
         ) as tables""",
     )
 )
-"""INFORMATION_SCHEMA.TABLES had no views in it, so that dbt's pages knew none."""
+"""Adds views to INFORMATION_SCHEMA.TABLES. Without them dbt's documentation listed no views."""
 
 _original_execute = cursor.FakeSnowflakeCursor._execute  # noqa: SLF001 - see apply

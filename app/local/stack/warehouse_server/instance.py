@@ -1,7 +1,7 @@
-"""fakesnow on files: every database is a DuckDB file of the server's directory, and all of them are attached at start.
+"""Stores fakesnow's databases as DuckDB files in the server's directory, and attaches all of them at start.
 
-fakesnow itself keeps in memory what spans databases (stages, file formats, column lengths), and attaches a database's file only
-when a client names it at login; after a restart, stages would be gone and qualified names would not be found.
+fakesnow itself keeps the metadata across databases (stages, file formats, column lengths) in memory, and attaches a database's file only
+when a client names it at login. After a restart, stages would be lost and qualified names would not resolve.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ MAX_RESULTS: Final = 32
 
 
 class RecentResults(OrderedDict[str, Any]):
-    """Results of the last statements, for RESULT_SCAN. fakesnow would keep every result for ever."""
+    """Results of the last statements, for RESULT_SCAN. fakesnow itself keeps every result forever."""
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
@@ -28,10 +28,10 @@ class RecentResults(OrderedDict[str, Any]):
 
 
 class PersistentFakeSnow(FakeSnow):
-    """fakesnow over a directory."""
+    """fakesnow with its databases in a directory."""
 
     def __init__(self, directory: Path, *, memory_mb: int) -> None:
-        # FakeSnow's own constructor would attach its global database in memory: this replaces it
+        # replaces FakeSnow's constructor, which would attach the global database in memory
         self.create_database_on_connect = self.create_schema_on_connect = False
         self.db_path = self._directory = directory
         self.nop_regexes = None
@@ -62,9 +62,9 @@ class PersistentFakeSnow(FakeSnow):
         self.duck_conn.execute(f"""ATTACH '{path}' AS "{database}" """)
 
     def open(self, database: str | None, schema: str | None, *, autocommit: bool) -> FakeSnowflakeConnection:
-        """A new session. A database that does not exist is not made, as on Snowflake: the session then has none."""
+        """Returns a new session. As on Snowflake, a database that does not exist is not created: the session then has none."""
         return self.connect(database, schema, autocommit=autocommit)
 
     def close(self) -> None:
-        """Write everything to the files."""
+        """Write everything to the files and close DuckDB."""
         self.duck_conn.close()

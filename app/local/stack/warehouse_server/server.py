@@ -1,11 +1,11 @@
-"""The HTTP side of the warehouse server: fakesnow's protocol, with logins that are checked and statements off the event loop.
+"""Serves the warehouse over HTTP: fakesnow's protocol, with checked logins, and with statements that run outside the event loop.
 
-What differs from fakesnow's own server, and why:
-- user and password are checked; there is no anonymous access, and no route that works without a session's token;
-- clients cannot choose files of the server (FAKESNOW_DB_PATH) nor upload any (PUT): stages are external;
-- statements of one session never overlap, and none holds up the event loop;
-- a request that is sent again (its reply was lost) gets the reply of the first, as the protocol promises by its requestId;
-- what fails inside the server is an error of the statement at once: clients retry HTTP 500 for minutes.
+Differences from fakesnow's own server:
+- The server checks user and password. There is no anonymous access; every route except the login requires a session's token.
+- Clients can neither choose files of the server (FAKESNOW_DB_PATH) nor upload any (PUT): stages are external.
+- Statements of one session never overlap, and no statement blocks the event loop.
+- A repeated request (its reply was lost) gets the reply of the first, identified by the protocol's requestId.
+- A failure inside the server is returned as an error of the statement, because clients retry HTTP 500 for minutes.
 """
 
 import asyncio
@@ -45,14 +45,14 @@ FAILED: Final = "000603"
 
 
 class Failures(logging.Filter):
-    """Takes the reason out of fakesnow's log of a failed statement, and leaves out the statement: it has values in it."""
+    """Keeps the reason from fakesnow's log record of a failed statement and removes the statement, which contains values."""
 
     def __init__(self) -> None:
         super().__init__()
         self._reasons = threading.local()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record; it is logged in the thread that runs the statement."""
+        """Rewrite the record. fakesnow logs it in the thread that runs the statement."""
         error = record.exc_info[1] if record.exc_info else None
         reason = str(error).strip().partition("\n")[0]
         self._reasons.last = f"{type(error).__name__}: {reason}"
@@ -61,13 +61,13 @@ class Failures(logging.Filter):
         return True
 
     def take(self) -> str:
-        """Why the last statement of this thread failed."""
+        """Returns why the last statement of this thread failed."""
         reason: str = getattr(self._reasons, "last", "internal error")
         return reason
 
 
 class Server:
-    """One warehouse server."""
+    """The warehouse server."""
 
     def __init__(self, settings: WarehouseServerSettings) -> None:
         self._settings = settings
@@ -102,7 +102,7 @@ class Server:
         sessions = self._sessions
 
         class Protocol(H11Protocol):
-            """Tells the sessions when a client's connection ends."""
+            """Notifies the sessions when a client's connection closes."""
 
             def connection_lost(self, exc: Exception | None) -> None:
                 super().connection_lost(exc)
@@ -117,7 +117,7 @@ class Server:
                 http=Protocol,
                 access_log=False,
                 log_level="warning",
-                timeout_keep_alive=3_600,  # a connection that we closed would look like a client that went away
+                timeout_keep_alive=3_600,  # a connection closed by the server would look like a client that disconnected
                 timeout_graceful_shutdown=5,
             )
         ).run()
@@ -201,13 +201,13 @@ class Server:
         return Response(content, status, media_type="application/json")
 
     def _run(self, session: Session, request: Request, sql: str) -> tuple[int, bytes]:
-        """One statement, in a thread of its own: fakesnow's handler does part of its work on its event loop."""
+        """Runs one statement in its own thread with its own event loop, because fakesnow's handler does part of its work on the loop."""
         request_id = request.query_params.get("requestId", "")
         with session.lock:
             if request_id and request_id == session.last_request:
                 return session.last_reply
             if session.aborted and not ROLLBACK.match(sql):
-                return 200, _failure("000625", f"The transaction was rolled back: {session.aborted}. Say ROLLBACK.")
+                return 200, _failure("000625", f"The transaction was rolled back: {session.aborted}. Send ROLLBACK.")
             session.aborted = ""
             reply = asyncio.run(protocol.query_request(request))
             status, content = reply.status_code, bytes(reply.body)
@@ -216,7 +216,7 @@ class Server:
             session.last_request, session.last_reply = request_id, (status, content)
             if session.abandoned:
                 session.abandoned = False
-                session.roll_back("its client went away")
+                session.roll_back("its client disconnected")
             return status, content
 
     def _of(self, request: Request) -> Session | None:
