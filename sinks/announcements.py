@@ -31,7 +31,7 @@ _decoder = msgspec.json.Decoder(LakeObject)
 def announcement_key(topic: str, partition: int) -> bytes:
     """Returns the key of an announcement, which keeps those of one partition in order.
 
-    >>> hint_key("bank.alerts", 3)
+    >>> announcement_key("bank.alerts", 3)
     b'bank.alerts/3'
     """
     return f"{topic}/{partition}".encode()

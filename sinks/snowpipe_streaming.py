@@ -75,7 +75,7 @@ class ChannelPosition(NamedTuple):
     def token(self) -> str:
         """Returns the position as an offset token. It has the object's start offset instead of its name.
 
-        >>> Position(LedgerRow(), -1).token()
+        >>> ChannelPosition(LedgerRow(), -1).token()
         '-1:::-1'
         """
         start = chain.parse(self.row.last_object)[1] if self.row.last_object else ""

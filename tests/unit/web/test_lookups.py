@@ -163,7 +163,7 @@ async def test_a_deletion_that_has_not_landed_is_asked_for_again(bank: Bank) -> 
         (SinkUnavailableError("no session"), "does not answer"),
         (StatementRefusedError("not for this role: Ada", 3001), "does not answer"),
         (SettingsError("no credentials"), "does not answer"),
-        (TooManyRecordsError("customers 7 has more than 20,000"), "more versions than are read"),
+        (TooManyRecordsError("customers 7 has more than 20,000"), "more versions than the limit"),
     ],
 )
 async def test_a_warehouse_that_gives_no_versions_is_503(bank: Bank, failure: Exception, says: str) -> None:
