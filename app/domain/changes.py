@@ -40,9 +40,9 @@ class RowChange(msgspec.Struct, frozen=True, gc=False):
 def equal_values(one: msgspec.Raw | None, other: msgspec.Raw | None) -> bool:
     r"""Whether two column values say the same, however they are written. A missing column is not the same as a NULL.
 
-    >>> same(msgspec.Raw(b'"Z\\u00fcrich"'), msgspec.Raw('"Zürich"'.encode()))
+    >>> equal_values(msgspec.Raw(b'"Z\\u00fcrich"'), msgspec.Raw('"Zürich"'.encode()))
     True
-    >>> same(msgspec.Raw(b'""'), msgspec.Raw(b"null")), same(None, msgspec.Raw(b"null"))
+    >>> equal_values(msgspec.Raw(b'""'), msgspec.Raw(b"null")), equal_values(None, msgspec.Raw(b"null"))
     (False, False)
     """
     if one is None or other is None:

@@ -49,7 +49,7 @@ def parse_us(text: str) -> int:
 def normalize(text: str) -> str:
     """`format_us(parse_us(text))`, faster for what is written that way already. ValueError if it is no instant.
 
-    >>> normal("2026-03-01T10:00:00.5+01:00"), normal("2026-03-01T09:00:00.500000Z")
+    >>> normalize("2026-03-01T10:00:00.5+01:00"), normalize("2026-03-01T09:00:00.500000Z")
     ('2026-03-01T09:00:00.500000Z', '2026-03-01T09:00:00.500000Z')
     """
     if len(text) == 27 and text[10] == "T" and text[19] == "." and text[26] == "Z" and text[4] == "-" == text[7]:

@@ -152,7 +152,7 @@ class Stack:
                 if definition.part in wave and name in known and (only is None or name in only)
             ]
             if only is None and wave is STOP_WAVES[-1]:
-                work.append(supervisor.unleash)
+                work.append(supervisor.stop_owner_watchdog)
             with ThreadPoolExecutor(len(work) or 1, thread_name_prefix="stop") as pool:
                 for stopping in [pool.submit(one) for one in work]:
                     stopping.result()

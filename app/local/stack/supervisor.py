@@ -20,7 +20,7 @@ from app.local.stack.home import Home, State, atomic_write, digest, private_dire
 from app.local.stack.part import Launch
 
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
-OWNER_WATCHDOG: Final = Path(__file__).with_name("leash.py")
+OWNER_WATCHDOG: Final = Path(__file__).with_name("owner_watchdog.py")
 START_SECONDS: Final = 10
 """A part that exits earlier than this counts as a failed start. Supervisor waits longer before each next attempt."""
 START_RETRIES: Final = 8
@@ -137,9 +137,9 @@ class Supervisor:
         """Send a signal to one process."""
         self._call("signalProcess", name, signal_name)
 
-    def unleash(self) -> None:
+    def stop_owner_watchdog(self) -> None:
         """Stop the owner watchdog if there is one. From then on the caller is responsible for stopping the stack."""
-        self._call("stopProcess", "leash", True, ignore=(Faults.NOT_RUNNING, Faults.BAD_NAME))
+        self._call("stopProcess", "owner-watchdog", True, ignore=(Faults.NOT_RUNNING, Faults.BAD_NAME))
 
     def shutdown(self) -> None:
         """Shut the daemon down, which stops all running processes, and wait until it has exited."""
@@ -166,7 +166,7 @@ class Supervisor:
             },
         }
         if self._owner is not None:
-            sections["program:leash"] = {
+            sections["program:owner-watchdog"] = {
                 "command": f'"{_escaped(sys.executable)}" -I -S "{_escaped(str(OWNER_WATCHDOG))}" {self._owner}',
                 "stdout_logfile": "NONE",
                 "stderr_logfile": "NONE",

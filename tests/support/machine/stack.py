@@ -9,7 +9,7 @@ Fixtures (all session scoped, all the same running stack with more parts added w
 
 Tests share it, so they name their own topics, buckets, schemas and databases. A test that kills or stops parts takes a stack of its own:
 `with private_stack(Part.KAFKA) as stack:`. `settings_of(stack, KafkaSettings)` reads a section of the settings from a stack.
-If pytest itself is killed, the stack stops by its leash.
+If pytest itself is killed, the stack is stopped by its owner watchdog.
 """
 
 import os

@@ -25,9 +25,9 @@ def test_a_thread_that_never_ends_does_not_hold_up_the_end(tmp_path: Path) -> No
         """
         import pathlib, sys, threading
         from app.engine import exits
-        exits.remember(pathlib.Path(sys.argv[1]))
+        exits.record_exits(pathlib.Path(sys.argv[1]))
         threading.Thread(target=threading.Event().wait).start()
-        exits.leave(0, "it was told to stop")
+        exits.exit_now(0, "it was told to stop")
         """,
         tmp_path,
     )
@@ -41,8 +41,8 @@ def test_a_stop_that_hangs_ends_with_retry_and_says_where_it_was(tmp_path: Path)
         import logging, pathlib, sys, threading
         from app.engine import exits
         logging.basicConfig()
-        exits.remember(pathlib.Path(sys.argv[1]))
-        exits.end_within(0.2)
+        exits.record_exits(pathlib.Path(sys.argv[1]))
+        exits.start_watchdog(0.2)
         def never_stops(): threading.Event().wait()
         never_stops()
         """,

@@ -183,7 +183,7 @@ def test_bound_records_stand_beside_those_that_landed_and_names_with_percent_sig
         "(select record from BANK.BRONZE.CDC_EVENTS union all select parse_json(column1) as record from values ('one'), ('two'))"
         in sent
     )
-    assert 'captured.row_image:"a ""b"" %s"::varchar as key_0' in sent
+    assert 'captured.row_image:"a ""b"" %s"::varchar, null) as key_0' in sent
     assert "%" not in current_rows("BANK", table_of(ACCOUNTS), SEES_ALL, bound=1).replace("(%s)", "")
 
 

@@ -10,7 +10,7 @@ from app.runtime import gc_tuning
 class Node: pass
 
 kept = [[] for _ in range(50_000)]
-gc_tuning.settle(full_every_s=float({every}))
+gc_tuning.tune(full_every_s=float({every}))
 assert gc.get_freeze_count() > 50_000
 full = lambda: gc.get_stats()[2]["collections"]
 before, node = full(), Node()

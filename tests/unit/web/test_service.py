@@ -43,7 +43,7 @@ async def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     async def idle(_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("app.web.alerts.Recent.run", idle)  # there is no Kafka
+    monkeypatch.setattr("app.web.alerts.RecentAlerts.run", idle)  # there is no Kafka
     banks = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
