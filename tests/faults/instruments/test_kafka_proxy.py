@@ -10,21 +10,14 @@ from aiokafka.errors import KafkaError
 from app.config.settings import KafkaSettings
 from app.engine.kafka import KafkaLog
 from app.engine.topic_admin import TopicSpec, ensure_topics
-from app.local.stack.stack import Stack
 from tests.faults.instruments.kafka_proxy import Frames, KafkaProxy
-from tests.support.machine.stack import settings_of
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def direct(kafka_stack: Stack) -> KafkaSettings:
-    return settings_of(kafka_stack, KafkaSettings)
-
-
-@pytest.fixture
-async def wire(direct: KafkaSettings) -> AsyncIterator[KafkaProxy]:
-    async with KafkaProxy(int(direct.bootstrap_servers.rpartition(":")[2])) as made:
+async def wire(kafka: KafkaSettings) -> AsyncIterator[KafkaProxy]:
+    async with KafkaProxy(int(kafka.bootstrap_servers.rpartition(":")[2])) as made:
         yield made
 
 
@@ -53,8 +46,8 @@ async def topic_on(kafka: KafkaSettings) -> str:
     return name
 
 
-async def test_every_request_of_a_transaction_goes_through_the_wire(wire: KafkaProxy, direct: KafkaSettings) -> None:
-    topic = await topic_on(direct)
+async def test_every_request_of_a_transaction_goes_through_the_wire(wire: KafkaProxy, kafka: KafkaSettings) -> None:
+    topic = await topic_on(kafka)
     async with (
         AIOKafkaProducer(bootstrap_servers=through(wire), transactional_id=topic) as producer,
         producer.transaction(),
@@ -62,14 +55,14 @@ async def test_every_request_of_a_transaction_goes_through_the_wire(wire: KafkaP
         await producer.send(topic, b"1")
     seen = {"Metadata", "FindCoordinator", "InitProducerId", "AddPartitionsToTxn", "Produce", "EndTxn"}
     assert seen <= wire.seen.keys()
-    async with KafkaLog(direct.model_copy(update={"bootstrap_servers": through(wire)})) as log:
+    async with KafkaLog(kafka.model_copy(update={"bootstrap_servers": through(wire)})) as log:
         assert topic in await log.topics([topic])
-    assert await committed(direct, topic) == [b"1"]
+    assert await committed(kafka, topic) == [b"1"]
     assert not wire.fired
 
 
-async def test_a_commit_whose_answer_is_lost_is_committed_once(wire: KafkaProxy, direct: KafkaSettings) -> None:
-    topic = await topic_on(direct)
+async def test_a_commit_whose_answer_is_lost_is_committed_once(wire: KafkaProxy, kafka: KafkaSettings) -> None:
+    topic = await topic_on(kafka)
     async with AIOKafkaProducer(bootstrap_servers=through(wire), transactional_id=topic) as producer:
         await wire.lose_answer("EndTxn")
         try:
@@ -78,16 +71,16 @@ async def test_a_commit_whose_answer_is_lost_is_committed_once(wire: KafkaProxy,
         except KafkaError:  # it may give up; what is committed is the broker's to say
             pass
     assert wire.fired == {"EndTxn answer lost": 1}
-    assert await committed(direct, topic) == [b"1"]
+    assert await committed(kafka, topic) == [b"1"]
 
 
-async def test_an_answer_cut_in_the_middle_is_asked_for_again(wire: KafkaProxy, direct: KafkaSettings) -> None:
-    topic = await topic_on(direct)
-    async with AIOKafkaProducer(bootstrap_servers=direct.bootstrap_servers) as producer:
+async def test_an_answer_cut_in_the_middle_is_asked_for_again(wire: KafkaProxy, kafka: KafkaSettings) -> None:
+    topic = await topic_on(kafka)
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
         for number in range(10):
             await producer.send_and_wait(topic, b"%d" % number)
     await wire.cut_answer("Fetch", 3, 50)
-    found = await committed(direct.model_copy(update={"bootstrap_servers": through(wire)}), topic)
+    found = await committed(kafka.model_copy(update={"bootstrap_servers": through(wire)}), topic)
     assert found == [b"%d" % number for number in range(10)]
     assert wire.fired == {"Fetch answer cut": 2}
 

@@ -18,8 +18,6 @@ from app.engine.kafka import KafkaLog, connection
 from app.engine.topic_admin import TopicSpec, ensure_topics
 from app.engine.transactional_producer import SentBatch, TransactionalProducer
 from app.errors import ContinuityError, FencedError
-from app.local.stack.stack import Stack
-from tests.support.machine.stack import settings_of
 from tests.support.machine.waiting import until
 from tests.support.streams import counting_app
 from tests.support.streams.broker import admin_client, remove_topics
@@ -30,11 +28,6 @@ pytestmark = pytest.mark.integration
 PATIENCE_S = 60
 PATIENT = {"BANKSTREAM_ENGINE_SESSION_TIMEOUT_MS": str(PATIENCE_S * 1000)}
 """A session timeout that no test waits for: what comes sooner did not come by it."""
-
-
-@pytest.fixture
-def kafka(kafka_stack: Stack) -> KafkaSettings:
-    return settings_of(kafka_stack, KafkaSettings)
 
 
 def exactly_once(run: CountingRun) -> CountingResult:

@@ -12,17 +12,10 @@ from app.config.settings import KafkaSettings
 from app.engine.committed_reader import read_all_committed
 from app.engine.kafka import connection
 from app.engine.topic_admin import TopicSpec, ensure_topics
-from app.local.stack.stack import Stack
 from app.proof.reconcile.barrier import last_records
 from app.proof.reconcile.report import ReconcileError
-from tests.support.machine.stack import settings_of
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def kafka(kafka_stack: Stack) -> KafkaSettings:
-    return settings_of(kafka_stack, KafkaSettings)
 
 
 @pytest.fixture

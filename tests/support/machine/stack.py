@@ -2,7 +2,7 @@
 
 Fixtures (all session scoped, all the same running stack with more parts added when asked for):
 
-    kafka_stack       Kafka                                     about 2 s when the jars are in the cache
+    kafka_stack       Kafka                                     about 2 s when the jars are in the cache; kafka: its settings
     lake_stack        Kafka, S3 and the warehouse
     postgres_stack    PostgreSQL
     backends_stack    everything but our own workers, not provisioned
@@ -24,6 +24,7 @@ from unittest import mock
 import pytest
 from pydantic_settings import BaseSettings
 
+from app.config.settings import KafkaSettings
 from app.local.stack.part import BACKENDS, Part
 from app.local.stack.stack import Stack
 from app.local.stack.steps import Step
@@ -80,6 +81,12 @@ def stack_pool() -> Iterator[StackPool]:
 @pytest.fixture(scope="session")
 def kafka_stack(stack_pool: StackPool) -> Stack:
     return stack_pool.get(Part.KAFKA)
+
+
+@pytest.fixture
+def kafka(kafka_stack: Stack) -> KafkaSettings:
+    """How to reach it."""
+    return settings_of(kafka_stack, KafkaSettings)
 
 
 @pytest.fixture(scope="session")

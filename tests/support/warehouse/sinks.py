@@ -122,6 +122,10 @@ def chain_key(number: int = 0, topic: str = TOPIC) -> ChainKey:
     return ChainKey(topic, TOPIC_ID, number)
 
 
+def no_sql(_: str) -> list[tuple[object, ...]]:
+    raise NotImplementedError("there is no SQL in memory")
+
+
 @asynccontextmanager
 async def memory_world() -> AsyncIterator[SinkEnvironment]:
     """In memory."""
@@ -131,10 +135,7 @@ async def memory_world() -> AsyncIterator[SinkEnvironment]:
     def rows(table: str) -> list[Line]:
         return [read(line) for line in tables.tables.get(table, ())]
 
-    def execute(_: str) -> list[tuple[object, ...]]:
-        raise NotImplementedError("there is no SQL in memory")
-
-    yield SinkEnvironment(store, tables, rows, lambda: store, InMemoryObjectStore, lambda: tables, execute, real=False)
+    yield SinkEnvironment(store, tables, rows, lambda: store, InMemoryObjectStore, lambda: tables, no_sql, real=False)
 
 
 PIPES = {pipe_name(table): table for table in TABLES.values()}
@@ -169,9 +170,6 @@ async def streaming_world(folder: Path) -> AsyncIterator[Streaming]:
     def commit(table: str, rows: Sequence[str]) -> None:
         landed.setdefault(table, []).extend(read(row.encode()) for row in rows)
 
-    def execute(_: str) -> list[tuple[object, ...]]:
-        raise NotImplementedError("there is no SQL in memory")
-
     async with SnowpipeServer(folder, PIPES, commit, "BANK") as server:
 
         def another() -> Warehouse:
@@ -180,7 +178,7 @@ async def streaming_world(folder: Path) -> AsyncIterator[Streaming]:
 
         try:
             world = SinkEnvironment(
-                store, another(), lambda table: landed.get(table, []), lambda: store, InMemoryObjectStore, another, execute, real=False
+                store, another(), lambda table: landed.get(table, []), lambda: store, InMemoryObjectStore, another, no_sql, real=False
             )  # fmt: skip
             yield Streaming(server, ledger, world)
         finally:

@@ -3,7 +3,6 @@
 import re
 import socket
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from app.engine import metrics
 from app.runtime import health
+from tests.support.machine.tools import BIN
 from tests.support.paths import PROJECT
 
-BIN: Final = Path(sys.executable).parent
 DOCKERFILE: Final = PROJECT / "Dockerfile"
 IGNORE: Final = PROJECT / ".dockerignore"
 
