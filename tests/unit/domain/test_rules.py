@@ -15,6 +15,7 @@ from app.domain.rules.rule import RuleSet
 from app.domain.rules.rule_file import read_rules
 from app.domain.screening import Screening, TransactionChange, screen
 from app.domain.velocity import CustomerHistory, History
+from app.domain.verdicts import Condition, score
 from app.native.history import NativeHistory, Rules
 from tests.support.streams.native import library
 from tests.support.streams.velocity import DAY_US, MINUTE_US, SECOND_US, transaction
@@ -286,6 +287,24 @@ def test_a_score_grows_with_how_far_a_threshold_was_passed_and_stays_below_one()
     )
     assert (at, twice) == ("0.5000", "0.7500")
     assert twice < far < "1"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected", "why"),
+    [
+        ((Condition("count", 10, 5),), "0.8750", "half way from its base to one, at twice the threshold"),
+        ((Condition("count", 10, 5), Condition("amount", 20, 5)), "0.9375", "the one that was passed the furthest counts"),
+        ((Condition("amount", 5, 5), Condition("history", 50, 5, is_scored=False)), "0.7500", "that there is much history says nothing"),
+        ((Condition("count", 1, 5),), "0.7500", "what does not hold takes nothing away"),
+        ((Condition("count", 7, 0),), "0.7500", "of zero there is no twice"),
+        ((Condition("count", 2, 1),), "0.8750", "of one there is"),
+        ((), "0.7500", "nothing was compared"),
+    ],
+)  # fmt: skip
+def test_a_score_is_of_the_condition_that_was_passed_the_furthest(
+    conditions: tuple[Condition, ...], expected: str, why: str
+) -> None:
+    assert score("high", conditions) == expected, why
 
 
 THRESHOLD = {
