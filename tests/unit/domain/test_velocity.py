@@ -186,6 +186,28 @@ def test_events_expire_31_days_before_the_newest_one() -> None:
     assert history.find(31, 1) is None
 
 
+def test_what_is_older_than_the_horizon_does_not_exist_and_what_is_at_it_does() -> None:
+    history = new_history()
+    for number, at_us in enumerate((0, 1, 2), 1):
+        step(history, transaction(number, at_us))
+    events = list(history)
+    expired = history.expire(events[1].time_us)
+    assert [event.transaction_id for event in expired] == [1]
+    assert history.floor_us == events[1].time_us - 1
+    history.seek(events[2].time_us)
+    assert history.after(DAY_US) == history.floor_us
+
+
+def test_the_latest_events_are_those_after_an_instant_up_to_the_event() -> None:
+    history = new_history()
+    for number, at_us in enumerate((0, 1, 2, 3), 1):
+        step(history, transaction(number, at_us))
+    first, _, third, _ = events = list(history)
+    assert [it.transaction_id for it in history.latest_counted(third, first.time_us, 9)] == [3, 2]
+    assert [it.transaction_id for it in history.latest_counted(third, first.time_us - 1, 2)] == [3, 2]
+    assert history.latest_counted(events[3], events[3].time_us, 9) == []
+
+
 def test_a_date_in_the_far_future_expires_nothing() -> None:
     history = new_history()
     step(history, transaction(1))
