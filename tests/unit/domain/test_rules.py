@@ -15,7 +15,7 @@ from app.domain.rules.rule import RuleSet
 from app.domain.rules.rule_file import read_rules
 from app.domain.screening import Screening, TransactionChange, screen
 from app.domain.velocity import CustomerHistory, History
-from app.domain.verdicts import Condition, score
+from app.domain.rules.verdicts import Condition, score
 from app.native.history import NativeHistory, Rules
 from tests.support.streams.native import library
 from tests.support.streams.velocity import DAY_US, MINUTE_US, SECOND_US, transaction
