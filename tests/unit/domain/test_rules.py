@@ -13,6 +13,7 @@ from app.domain.records import AlertRecord, TransactionRecord
 from app.domain.rules.fields import RulesError
 from app.domain.rules.rule import RuleSet
 from app.domain.rules.rule_file import read_rules
+from app.domain.rules.verdicts import Condition, score
 from app.domain.screening import Screening, TransactionChange, screen
 from app.domain.velocity import CustomerHistory, History
 from app.native.history import NativeHistory, Rules
@@ -186,6 +187,8 @@ def test_a_large_amount_says_what_it_was_held_against() -> None:
         ("history", "5", "4"),
     ]
     assert found.score == "0.8750"
+    many = alert("large_amount", *series(*((number, "100.00") for number in range(20)), (20, "500.00")))
+    assert many.score == "0.7500", "much history makes it no surer"
 
 
 @pytest.mark.parametrize(
@@ -243,7 +246,7 @@ def test_an_alert_names_the_newest_of_what_it_rests_on(
             "structuring",
             [(0, "9000.00"), (S, "9500.00"), (2 * S, "9999.99")],
             [("count in band", "3", "3", "2")],
-            "28499.99",
+            "3 amounts just below the reporting threshold within seven days, together 28499.99 EUR.",
         ),
         ("threshold", [(0, "10000.00")], [("amount", "10000.00", "10000.00", "9999.99")], "10000.00 EUR"),
         (
@@ -288,6 +291,24 @@ def test_a_score_grows_with_how_far_a_threshold_was_passed_and_stays_below_one()
     assert twice < far < "1"
 
 
+@pytest.mark.parametrize(
+    ("conditions", "expected", "why"),
+    [
+        ((Condition("count", 10, 5),), "0.8750", "half way from its base to one, at twice the threshold"),
+        ((Condition("count", 10, 5), Condition("amount", 20, 5)), "0.9375", "the one that was passed the furthest counts"),
+        ((Condition("amount", 5, 5), Condition("history", 50, 5, is_scored=False)), "0.7500", "that there is much history says nothing"),
+        ((Condition("count", 1, 5),), "0.7500", "what does not hold takes nothing away"),
+        ((Condition("count", 7, 0),), "0.7500", "of zero there is no twice"),
+        ((Condition("count", 2, 1),), "0.8750", "of one there is"),
+        ((), "0.7500", "nothing was compared"),
+    ],
+)  # fmt: skip
+def test_a_score_is_of_the_condition_that_was_passed_the_furthest(
+    conditions: tuple[Condition, ...], expected: str, why: str
+) -> None:
+    assert score("high", conditions) == expected, why
+
+
 THRESHOLD = {
     "id": "big",
     "kind": "threshold",
@@ -305,6 +326,11 @@ def rules_of(**changes: Any) -> RuleSet:
 def test_a_rule_of_ones_own_is_in_force() -> None:
     (found,) = run(rules_of(), transaction(1, amount="5.00")).alerts
     assert (found.rule, found.severity, found.explanation) == ("big", "low", "5.00 is much.")
+
+
+def test_a_rule_may_begin_at_nothing() -> None:
+    (rule,) = rules_of(at_least="0.00").rules
+    assert [concern.at_least_minor for concern in rule.concerns] == [0]
 
 
 @pytest.mark.parametrize(

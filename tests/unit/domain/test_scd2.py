@@ -217,6 +217,32 @@ def test_a_row_that_is_not_taken_stays_as_it_was() -> None:
             assert (result.state, result.records, result.effect) == (state, (), "unchanged")
 
 
+def test_deleting_what_is_not_alive_says_that_nothing_changed() -> None:
+    dimension = Dimension()
+    assert [dimension.take(change("d", lsn, lsn)) for lsn in (1, 2)] == ["unchanged", "unchanged"]
+    assert [dimension.take(one) for one in (change("c", 3, 3), change("d", 4, 4), change("d", 5, 5))] == [
+        "applied", "applied", "unchanged",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "kept", "why"),
+    [
+        ({"a": 2, "b": 1}, {"a": 2, "b": 1}, "all columns, as they were in the end"),
+        ({"a": 2, "b": 1, "c": 0}, {"a": 2, "b": 1, "c": 0}, "a column more"),
+        ({}, {"a": 1, "b": 1}, "its key alone"),
+    ],
+)
+def test_a_deleted_row_keeps_what_its_deletion_says_if_that_is_whole(
+    before: dict[str, Any], kept: dict[str, Any], why: str
+) -> None:
+    dimension = Dimension()
+    dimension.take(change("c", 1, 1, a=1, b=1))
+    dimension.take(change("d", 2, 2, **before))
+    assert dimension.state is not None
+    assert dimension.state.attributes == row(**kept), why
+
+
 @pytest.mark.parametrize(
     ("lsn", "recorded_ms", "missing", "why"),
     [

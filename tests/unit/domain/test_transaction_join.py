@@ -201,14 +201,14 @@ def test_deleting_once_more_moves_the_position_and_emits_nothing() -> None:
 @pytest.mark.parametrize(
     ("known", "expected", "why"),
     [
-        (kept(change("c", 100)), (False, 150, None, 1, 0), "older than the TRUNCATE"),
-        (kept(change("r", 120)), (False, 150, 120, 1, 0), "read by an older snapshot"),
-        (kept(change("c", 150)), None, "of the same position"),
-        (kept(change("c", 200)), None, "younger"),
-        (kept(change("d", 100)), None, "gone already"),
-        (kept(change("c", None)), (False, 150, None, 1, 0), "without a position"),
+        (change("c", 100), (False, 150, None, 1, 0), "older than the TRUNCATE"),
+        (change("r", 120), (False, 150, 120, 1, 0), "read by an older snapshot"),
+        (change("c", 150), None, "of the same position"),
+        (change("c", 200), None, "younger"),
+        (change("d", 100), None, "gone already"),
+        (change("c", None), (False, 150, None, 1, 0), "without a position"),
     ],
 )
-def test_a_truncate_takes_the_transactions_that_are_older(known: Any, expected: object, why: str) -> None:
-    gone = joins.apply_truncate(known, 150)
+def test_a_truncate_takes_the_transactions_that_are_older(known: RowChange, expected: object, why: str) -> None:
+    gone = joins.apply_truncate(kept(known), 150)
     assert (gone and state(gone)) == expected, why

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from app.domain.events import event_of
 from app.domain.records import TransactionRecord, VelocityRecord
 from app.domain.rules.rule import RuleSet
-from app.domain.screening import Screening, TransactionChange, screen
+from app.domain.screening import Screening, TransactionChange, is_truncated, screen
 from app.domain.velocity import RETENTION_US, CustomerHistory, History, half_even
 from app.native.history import NativeHistory, Rules
 from tests.support.streams.native import library
@@ -161,6 +161,16 @@ def test_what_is_known_already_changes_nothing(again: dict[str, Any], why: str) 
     assert list(history) == before, why
 
 
+@pytest.mark.parametrize(("offset", "again"), [(7, True), (8, False)])
+def test_without_log_positions_an_update_is_known_by_its_place_in_kafka(offset: int, again: bool) -> None:
+    history = new_history()
+    update = transaction(1, op="updated", offset=7)
+    update = replace(update, source=replace(update.source, lsn=None))
+    step(history, update)
+    result = step(history, replace(update, source=replace(update.source, offset=offset)))
+    assert (result.velocity is None) is again
+
+
 def test_an_update_of_something_else_than_amounts_still_gives_its_windows() -> None:
     history = new_history()
     step(history, transaction(1))
@@ -186,6 +196,28 @@ def test_events_expire_31_days_before_the_newest_one() -> None:
     assert history.find(31, 1) is None
 
 
+def test_what_is_older_than_the_horizon_does_not_exist_and_what_is_at_it_does() -> None:
+    history = new_history()
+    for number, at_us in enumerate((0, 1, 2), 1):
+        step(history, transaction(number, at_us))
+    events = list(history)
+    expired = history.expire(events[1].time_us)
+    assert [event.transaction_id for event in expired] == [1]
+    assert history.floor_us == events[1].time_us - 1
+    history.seek(events[2].time_us)
+    assert history.after(DAY_US) == history.floor_us
+
+
+def test_the_latest_events_are_those_after_an_instant_up_to_the_event() -> None:
+    history = new_history()
+    for number, at_us in enumerate((0, 1, 2, 3), 1):
+        step(history, transaction(number, at_us))
+    first, _, third, _ = events = list(history)
+    assert [it.transaction_id for it in history.latest_counted(third, first.time_us, 9)] == [3, 2]
+    assert [it.transaction_id for it in history.latest_counted(third, first.time_us - 1, 2)] == [3, 2]
+    assert history.latest_counted(events[3], events[3].time_us, 9) == []
+
+
 def test_a_date_in_the_far_future_expires_nothing() -> None:
     history = new_history()
     step(history, transaction(1))
@@ -208,7 +240,9 @@ def test_one_beyond_the_horizon_has_windows_of_itself_and_is_not_kept() -> None:
     [
         ("booked_at", "infinity", "booked_at 'infinity' is not an instant"),
         ("amount", "1.234", "more than 2 digits"),
-        ("transaction_id", 1 << 64, "transaction_id 18446744073709551616 does not fit"),
+        ("transaction_id", 1 << 64, "^transaction_id 18446744073709551616 does not fit"),
+        ("account_id", -(1 << 63) - 1, "^account_id -9223372036854775809 does not fit"),
+        ("customer_id", 1 << 63, "^customer_id 9223372036854775808 does not fit"),
     ],
 )
 def test_what_cannot_be_placed_or_added_up_is_refused_by_name(field: str, value: object, message: str) -> None:
@@ -216,6 +250,30 @@ def test_what_cannot_be_placed_or_added_up_is_refused_by_name(field: str, value:
     with pytest.raises(ValueError, match=message):
         step(history, replace(transaction(1), **{field: value}))
     assert len(history) == 0
+
+
+@pytest.mark.parametrize("name", ["lsn", "partition", "offset"])
+def test_a_place_of_more_than_64_bits_is_refused_by_name(name: str) -> None:
+    record = transaction(1)
+    for number in (1 << 63, -(1 << 63) - 1):
+        with pytest.raises(ValueError, match=rf"^source\.{name} {number} does not fit in 64 bits$"):
+            event_of(replace(record, source=replace(record.source, **{name: number})))
+    for number in ((1 << 63) - 1, -(1 << 63)):
+        assert getattr(event_of(replace(record, source=replace(record.source, **{name: number}))).facts, name) == number
+
+
+def test_the_same_transaction_in_another_status_is_no_repetition() -> None:
+    history = new_history()
+    step(history, transaction(1, status="pending"))
+    assert velocity(history, transaction(1, lsn=200)).windows["1m"].count == 1
+
+
+@pytest.mark.parametrize(("lsn", "taken"), [(None, True), (19, True), (20, False), (21, False)])
+def test_a_truncate_takes_the_events_that_are_older(lsn: int | None, taken: bool) -> None:
+    record = transaction(1)
+    event = event_of(replace(record, source=replace(record.source, lsn=lsn)))
+    assert is_truncated(event, 20) is taken
+    assert not is_truncated(event, None)
 
 
 @given(st.integers(-10_000, 10_000), st.integers(1, 50))

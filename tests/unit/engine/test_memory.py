@@ -46,3 +46,10 @@ def test_a_scan_of_one_id_finds_exactly_its_keys(ids: list[int], wanted: int) ->
         store.write([("t", one.to_bytes(8, "big") + bytes([position]), b"", True)])
     found = [key for key, _ in store.scan("t", wanted.to_bytes(8, "big"), (wanted + 1).to_bytes(8, "big"))]
     assert found == [wanted.to_bytes(8, "big") + bytes([n]) for n, one in enumerate(ids) if one == wanted]
+
+
+def test_a_scan_within_one_id_begins_and_ends_where_it_is_told_to() -> None:
+    store = InMemoryKeyValueStore()
+    one, other = (7).to_bytes(8, "big"), (8).to_bytes(8, "big")
+    store.write([("t", key, b"", True) for key in (*(one + bytes([n]) for n in range(6)), other)])
+    assert [key for key, _ in store.scan("t", one + b"\x01", one + b"\x04")] == [one + bytes([n]) for n in (1, 2, 3)]
