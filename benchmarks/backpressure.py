@@ -31,7 +31,7 @@ from app.local.demo.catch_up import wait_until_caught_up
 from app.local.demo.simulator_process import SimulatorProcess
 from app.local.stack.part import BACKENDS, WORKERS
 from app.local.stack.stack import Stack
-from app.local.stack.steps import DEFAULT
+from app.operations.provision.steps import DEFAULT
 from app.proof.reconcile import barrier, reconcile
 from benchmarks.figures import percentiles, say
 from sinks.relations import relation

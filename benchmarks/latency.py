@@ -27,7 +27,7 @@ from app.engine.committed_reader import committed_consumer
 from app.local.demo.simulator_process import SimulatorProcess
 from app.local.stack.part import BACKENDS, WORKERS
 from app.local.stack.stack import Stack
-from app.local.stack.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
+from app.operations.provision.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
 from app.proof.reconcile import barrier
 from benchmarks.figures import percentiles
 from benchmarks.lookups import PATH_OF_THE_STREAM, Observer, opened

@@ -37,7 +37,7 @@ from app.engine.committed_reader import committed_consumer
 from app.local.demo.simulator_process import SimulatorProcess
 from app.local.stack.part import BACKENDS, WORKERS, Part
 from app.local.stack.stack import Stack
-from app.local.stack.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
+from app.operations.provision.steps import CONNECTOR, DEFAULT, SOURCE, TOPICS
 from app.proof.reconcile import barrier
 from benchmarks.figures import percentile, percentiles, say
 from tests.support.machine.clients import admin_query

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from app.local.stack.steps import DEFAULT, Step
+from app.operations.provision.steps import DEFAULT, Step
 
 app = typer.Typer(
     help="Provision the parts that the settings name: source, topics, lake, warehouse, connector, models. Every step is idempotent."

@@ -26,7 +26,7 @@ from app.domain.velocity import History
 from app.engine.committed_reader import committed_reader
 from app.local.stack.part import BACKENDS, WORKERS
 from app.local.stack.stack import Stack
-from app.local.stack.steps import DEFAULT
+from app.operations.provision.steps import DEFAULT
 from app.proof.reconcile import barrier
 from tests.support.machine.clients import admin_query
 from tests.support.machine.stack import private_stack, settings_of

@@ -12,7 +12,7 @@ from pathlib import Path
 from app.config.settings import KafkaSettings, PostgresSettings, SourceSettings
 from app.local.stack.part import BACKENDS, Part
 from app.local.stack.stack import Stack
-from app.local.stack.steps import DEFAULT
+from app.operations.provision.steps import DEFAULT
 from tests.faults.confirmed_transactions import ConfirmedTransactions
 from tests.faults.load import Load
 from tests.faults.recovery import Recovery

@@ -15,7 +15,7 @@ from app.engine.exits import CONTINUITY
 from app.engine.kafka import connection
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
-from app.local.stack.steps import TOPICS
+from app.operations.provision.steps import TOPICS
 from app.topology.partition_groups import groups
 from tests.integration.streams.test_streams_worker import collect, in_memory, rows, send
 from tests.support.catalogue import CATALOGUE

@@ -17,11 +17,21 @@ from app.local.stack.errors import ProvisionError
 from app.local.stack.events import Event, Progress, Provisioned, Ready, Starting
 from app.local.stack.part import Context, Definition, Part
 from app.local.stack.readiness import await_ready
-from app.local.stack.steps import Step
 from app.local.stack.supervisor import Supervisor
+from app.operations.provision.steps import CONNECTOR, LAKE, SOURCE, TOPICS, WAREHOUSE, Step
 
 WAIT_SLICE_S: Final = 0.2
 """The caller's thread wakes at this interval to handle Ctrl-C."""
+
+
+NEEDS: Final[Mapping[Step, frozenset[Part]]] = {
+    SOURCE: frozenset({Part.POSTGRES}),
+    TOPICS: frozenset({Part.KAFKA}),
+    LAKE: frozenset({Part.S3}),
+    WAREHOUSE: frozenset({Part.S3, Part.WAREHOUSE}),
+    CONNECTOR: frozenset({Part.POSTGRES, Part.KAFKA, Part.CONNECT}),
+}
+"""The parts that must be ready before a provisioning step runs."""
 
 
 class _CancelledError(Exception):
@@ -65,9 +75,10 @@ class BringUp:
         ready = {name: pool.submit(self._bring, name, fetched) for name in backends}
         present = {definition.part for definition in self._processes.values()}
         for step in steps:
-            if step.needs <= present:
+            needs = NEEDS[step]
+            if needs <= present:
                 self._wait(
-                    [future for name, future in ready.items() if self._processes[name].part in step.needs],
+                    [future for name, future in ready.items() if self._processes[name].part in needs],
                     ready.values(),
                 )
                 self._provision(step)

@@ -28,8 +28,8 @@ from app.local.stack.orphans import end_orphans
 from app.local.stack.part import BACKENDS, WORKERS, Context, Definition, NotReadyError, Part
 from app.local.stack.parts import postgres
 from app.local.stack.readiness import await_ready, ending
-from app.local.stack.steps import DEFAULT, Step
 from app.local.stack.supervisor import Supervisor
+from app.operations.provision.steps import DEFAULT, Step
 
 PLATFORMS: Final = {("Linux", "x86_64"), ("Linux", "aarch64")}
 ALL: Final = BACKENDS | WORKERS

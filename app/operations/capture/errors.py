@@ -1,19 +1,7 @@
-"""What can go wrong when the parts are set up, each with what to do about it."""
+"""The errors of the connector: what is wrong, and what to do about it."""
 
 from app.errors import BankstreamError
 
 
-class SourceError(BankstreamError):
-    """The source database cannot be reached, or is not what change data capture needs."""
-
-
-class MigrationError(SourceError):
-    """A migration cannot be applied, or the ledger and the files disagree."""
-
-
 class ConnectorError(BankstreamError):
     """Kafka Connect refuses the connector, or the connector does not stream."""
-
-
-class TopicsError(BankstreamError):
-    """Kafka cannot be reached, or does not create a topic."""

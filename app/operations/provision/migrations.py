@@ -11,7 +11,7 @@ from typing import Any, Final
 import psycopg
 
 from app.errors import one_line
-from app.operations.capture.errors import MigrationError
+from app.operations.provision.errors import MigrationError
 
 DIRECTORY: Final[Traversable] = files("app.operations.provision") / "migrations"
 LOCK: Final = 0x62616E6B  # "bank": any number that no other program of this database takes for an advisory lock

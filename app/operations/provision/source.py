@@ -25,7 +25,7 @@ from app.config.settings import PostgresSettings, SourceSettings
 from app.config.topics import Catalogue
 from app.domain.captured import CapturedTable
 from app.errors import one_line
-from app.operations.capture.errors import SourceError
+from app.operations.provision.errors import SourceError
 from app.operations.provision.migrations import lock, migrate, shipped
 from app.postgres import log_in
 

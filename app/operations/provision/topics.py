@@ -9,7 +9,7 @@ from app.config.topics import Catalogue
 from app.engine.partition_group import PartitionGroup
 from app.engine.topic_admin import TopicSpec, ensure_topics, policy
 from app.errors import one_line
-from app.operations.capture.errors import TopicsError
+from app.operations.provision.errors import TopicsError
 
 
 def specs(

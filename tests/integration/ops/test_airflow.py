@@ -21,7 +21,7 @@ from app.config.settings import SnowflakeSettings
 from app.local.demo.catch_up import wait_until_caught_up
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
-from app.local.stack.steps import DEFAULT
+from app.operations.provision.steps import DEFAULT
 from sinks.sessions import open_reader
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.paths import PROJECT

@@ -13,7 +13,7 @@ import pytest
 
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
-from app.local.stack.steps import SOURCE
+from app.operations.provision.steps import SOURCE
 from tests.support.bank.capture_cdc import owner
 from tests.support.machine.stack import private_stack
 from tests.support.paths import PROJECT

@@ -15,12 +15,12 @@ from app.local.simulator.simulation import Simulation, SimulationOptions
 from app.local.simulator.statistics import Statistics
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
-from app.local.stack.steps import CONNECTOR, SOURCE, TOPICS
 from app.operations.capture import metrics
 from app.operations.capture.connect import ConnectClient
 from app.operations.capture.errors import ConnectorError
 from app.operations.capture.watcher import Watcher, watch
 from app.operations.provision import connector
+from app.operations.provision.steps import CONNECTOR, SOURCE, TOPICS
 from tests.support.bank.cdc_reader import CdcRecord, read_cdc, rows
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.clients import admin_query

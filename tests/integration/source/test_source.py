@@ -14,11 +14,11 @@ from app.config.settings import ConnectSettings, EngineSettings, KafkaSettings, 
 from app.errors import ContinuityError
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
-from app.local.stack.steps import CONNECTOR, SOURCE, TOPICS
 from app.operations.capture.connect import ConnectClient
-from app.operations.capture.errors import MigrationError, SourceError
 from app.operations.provision import connector, source, topics
+from app.operations.provision.errors import MigrationError, SourceError
 from app.operations.provision.migrations import Migration, lock, migrate, shipped
+from app.operations.provision.steps import CONNECTOR, SOURCE, TOPICS
 from app.topology.partition_groups import groups
 from tests.support.bank.cdc_reader import CdcRecord, read_cdc, rows
 from tests.support.catalogue import CATALOGUE

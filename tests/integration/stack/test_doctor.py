@@ -23,12 +23,12 @@ from app.engine.kafka import KafkaLog, connection
 from app.engine.topic_admin import TopicSpec, ensure_topics
 from app.local.stack.part import BACKENDS
 from app.local.stack.stack import Stack
-from app.local.stack.steps import DEFAULT
 from app.operations.doctor import Report, examine
 from app.operations.doctor.findings import HEALTHY, UNHEALTHY, UNKNOWN
 from app.operations.doctor.run import checks, run_check
 from app.operations.provision import source
 from app.operations.provision.connector import provision as provision_connector
+from app.operations.provision.steps import DEFAULT
 from app.postgres import lsn_text
 from sinks.sessions import open_reader
 from tests.support.catalogue import CATALOGUE

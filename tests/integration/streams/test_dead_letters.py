@@ -18,7 +18,7 @@ from app.engine.kafka import connection
 from app.errors import PoisonRecordError
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
-from app.local.stack.steps import TOPICS
+from app.operations.provision.steps import TOPICS
 from tests.support.bank.cdc import COMMIT_US, CdcLog, Record
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.paths import PROJECT

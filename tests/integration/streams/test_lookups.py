@@ -21,7 +21,7 @@ from app.engine.keys import partition_for
 from app.local.stack.part import Part
 from app.local.stack.ports import choose
 from app.local.stack.stack import Stack
-from app.local.stack.steps import TOPICS
+from app.operations.provision.steps import TOPICS
 from app.web.tokens import entry, mint
 from tests.support.bank.cdc import CdcLog, Record
 from tests.support.machine.stack import private_stack, settings_of

@@ -27,7 +27,7 @@ from app.config.topics import CONNECT_HEARTBEAT, HEARTBEAT
 from app.local.simulator.simulation import Simulation, SimulationOptions
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
-from app.local.stack.steps import CONNECTOR, SOURCE, TOPICS
+from app.operations.provision.steps import CONNECTOR, SOURCE, TOPICS
 from tests.support.bank.cdc_reader import CdcRecord, read_cdc
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of

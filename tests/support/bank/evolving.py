@@ -13,7 +13,7 @@ from typing import Any
 from app.config.settings import KafkaSettings
 from app.local.stack.part import Part
 from app.local.stack.stack import Stack
-from app.local.stack.steps import SOURCE
+from app.operations.provision.steps import SOURCE
 from tests.support.bank.capture_cdc import owner
 from tests.support.bank.cdc_reader import CdcRecord, read_cdc
 from tests.support.machine.stack import private_stack, settings_of

@@ -27,7 +27,7 @@ from pydantic_settings import BaseSettings
 from app.config.settings import KafkaSettings
 from app.local.stack.part import BACKENDS, Part
 from app.local.stack.stack import Stack
-from app.local.stack.steps import Step
+from app.operations.provision.steps import Step
 
 SectionT = TypeVar("SectionT", bound=BaseSettings)
 

@@ -1,7 +1,7 @@
-"""Defines the provisioning steps that `up` runs on the parts, in this order. Every step is idempotent.
+"""Defines the provisioning steps in the order in which they run. Every step is idempotent.
 
-`bankstream provision` runs the same steps on an existing deployment. A step imports its modules when it runs: the agents that the topics
-step needs take longer to import than most commands take to run.
+`bankstream provision` runs them on an existing deployment, `bankstream stack up` on the local stack. A step imports its modules when it
+runs: the agents that the topics step needs take longer to import than most commands take to run.
 """
 
 import asyncio
@@ -11,17 +11,15 @@ from typing import Final
 
 from app.config.settings import ConnectSettings, EngineSettings, KafkaSettings, SourceSettings, read
 from app.config.topics import read_catalogue
-from app.local.stack.part import Part
 
 Variables = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One named step. It runs when all parts in `needs` are ready, and is called with the stack's settings."""
+    """One named step. `run` is called with variables that take precedence over the environment."""
 
     name: str
-    needs: frozenset[Part]
     run: Callable[[Variables], None]
 
 
@@ -59,11 +57,11 @@ def _warehouse(variables: Variables) -> None:
     warehouse.run(variables)
 
 
-SOURCE: Final = Step("source", frozenset({Part.POSTGRES}), _source)
-TOPICS: Final = Step("topics", frozenset({Part.KAFKA}), _topics)
-CONNECTOR: Final = Step("connector", frozenset({Part.POSTGRES, Part.KAFKA, Part.CONNECT}), _connector)
-LAKE: Final = Step("lake", frozenset({Part.S3}), _lake)
-WAREHOUSE: Final = Step("warehouse", frozenset({Part.S3, Part.WAREHOUSE}), _warehouse)
+SOURCE: Final = Step("source", _source)
+TOPICS: Final = Step("topics", _topics)
+CONNECTOR: Final = Step("connector", _connector)
+LAKE: Final = Step("lake", _lake)
+WAREHOUSE: Final = Step("warehouse", _warehouse)
 
 DEFAULT: Final[tuple[Step, ...]] = (SOURCE, TOPICS, LAKE, WAREHOUSE, CONNECTOR)
 """The connector is last because Kafka Connect takes longest to start; the other steps run meanwhile."""
