@@ -3,9 +3,10 @@
 Amounts, times and thresholds are drawn from few values, so that most examples lie on an edge of some rule.
 """
 
+import importlib
 import random
 from collections import Counter
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -23,40 +24,21 @@ from tests.support.streams.velocity import MINUTE_US, SECOND_US, transaction
 
 SEEDS: Final = range(FIRST_SEED, FIRST_SEED + 1_000 * EXAMPLES)
 CUSTOMER: Final = 7
-SPANS: Final = ("1s", "30s", "1m", "2m")
 STEPS_US: Final = (0, 1, SECOND_US - 1, SECOND_US, 2 * SECOND_US, 30 * SECOND_US - 1, 30 * SECOND_US, MINUTE_US)
 FIRES: Final = 50
 """So often each kind of rule has to fire, and to have too little history where it can: fewer would prove little."""
 
 
 def random_rules(rnd: random.Random) -> RuleSet:
-    """One rule of each kind, with thresholds that the transactions meet, miss and touch."""
+    """Some rules, each of another kind, with thresholds that the transactions meet, miss and touch.
 
-    def amount() -> str:
-        return to_decimal(rnd.randrange(8))
-
-    def types() -> list[str]:
-        return rnd.choice((["debit"], ["debit"], ["credit"], ["debit", "credit"]))
-
-    low, probe = rnd.randrange(7), rnd.randrange(5)
-    kinds: dict[str, dict[str, Any]] = {
-        "card_testing": {
-            "probe_at_most": to_decimal(probe), "probe_count": rnd.choice((1, 1, 2)), "probe_window": rnd.choice(SPANS),
-            "at_least": to_decimal(rnd.randrange(probe + 1, 8)), "window": rnd.choice(SPANS), "types": types(),
-        },
-        "velocity_count": {"limits": {name: rnd.randrange(1, 6) for name in rnd.sample(("1m", "5m", "1h"), rnd.randrange(1, 4))}},
-        "large_amount": {
-            "at_least": amount(), "factor": rnd.choice(("0.5", "1", "1.5", "3")), "window": rnd.choice(SPANS),
-            "minimum_history": rnd.randrange(1, 4), "types": types(),
-        },
-        "threshold": {"at_least": amount(), "types": types()},
-        "structuring": {
-            "at_least": to_decimal(low), "below": to_decimal(rnd.randrange(low + 1, 9)), "minimum_count": rnd.randrange(1, 4),
-            "window": rnd.choice(SPANS), "types": types(),
-        },
-    }  # fmt: skip
+    The tests of a kind, tests/unit/domain/rules/test_<kind>.py, have its `random_fields`.
+    """
+    fields = {
+        kind: importlib.import_module(f"tests.unit.domain.rules.test_{kind}").random_fields(rnd) for kind in KINDS
+    }
     common = {"severity": "low", "explanation": "It fired."}
-    rows = [{"id": kind, "kind": kind, **common, **fields} for kind, fields in kinds.items()]
+    rows = [{"id": kind, "kind": kind, **common, **found} for kind, found in fields.items()]
     return read_rules({"rule": rnd.sample(rows, rnd.randrange(1, len(rows) + 1))}, "random.toml")
 
 

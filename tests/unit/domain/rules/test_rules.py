@@ -1,7 +1,6 @@
-"""The fraud rules as tables of cases, each with its reason; and what a rules file may say."""
+"""Alerts of the rules, and what a rules file may say."""
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,208 +8,14 @@ from typing import Any
 import pytest
 
 from app.config.rules_file import load_rules
-from app.domain.records import AlertRecord, TransactionRecord
 from app.domain.rules.fields import RulesError
 from app.domain.rules.rule import RuleSet
 from app.domain.rules.rule_file import read_rules
 from app.domain.rules.verdicts import Condition, score
-from app.domain.screening import Screening, TransactionChange, screen
-from app.domain.velocity import CustomerHistory, History
-from app.native.history import NativeHistory, Rules
-from tests.support.streams.native import library
-from tests.support.streams.velocity import DAY_US, MINUTE_US, SECOND_US, transaction
-
-SHIPPED = load_rules(None)
-
-new_history: Callable[[RuleSet], CustomerHistory] = lambda rules: History(rules.selections)  # noqa: E731 - it is replaced
-
-
-@pytest.fixture(autouse=True, scope="module", params=["Python", "library"])
-def kind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test with histories in Python, and in the native library."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "library":
-            patch.setitem(globals(), "new_history", lambda rules: NativeHistory(Rules(library(), rules)))
-        yield
-
-
-def run(rules: RuleSet, *records: TransactionRecord) -> Screening:
-    """What the last record comes to."""
-    history = new_history(rules)
-    results = [screen(history, TransactionChange.of(record), rules, now_us=0) for record in records]
-    return results[-1]
-
-
-def outcome(rule: str, *records: TransactionRecord) -> str:
-    return dict(run(SHIPPED, *records).outcomes)[rule]
-
-
-def alert(rule: str, *records: TransactionRecord) -> AlertRecord:
-    (found,) = [alert for alert in run(SHIPPED, *records).alerts if alert.rule == rule]
-    return found
-
-
-def series(*steps: tuple[int, str], **common: Any) -> list[TransactionRecord]:
-    """Transactions at these times, of these amounts."""
-    return [transaction(number, at_us, amount, **common) for number, (at_us, amount) in enumerate(steps, 1)]
-
+from tests.support.streams.rules import SHIPPED, alert, run, series
+from tests.support.streams.velocity import MINUTE_US, SECOND_US, transaction
 
 M, S = MINUTE_US, SECOND_US
-
-CARD_TESTING = [
-    ("fired", [(0, "1.00"), (M, "2.00"), (2 * M, "0.01"), (3 * M, "100.00")], "three probes and exactly 100"),
-    ("not_fired", [(0, "1.00"), (M, "2.01"), (2 * M, "1.00"), (3 * M, "100.00")], "one probe is a cent too large"),
-    ("not_fired", [(0, "1.00"), (M, "1.00"), (2 * M, "1.00"), (3 * M, "99.99")], "the amount is a cent too small"),
-    ("not_fired", [(0, "1.00"), (M, "1.00"), (3 * M, "500.00")], "two probes only"),
-    ("not_fired", [(0, "1.00"), (M, "1.00"), (5 * M, "1.00"), (6 * M, "100.00")], "the third is five minutes after the first"),
-    ("fired", [(0, "1.00"), (M, "1.00"), (5 * M - 1, "1.00"), (6 * M, "100.00")], "the third is a microsecond sooner"),
-    ("fired", [(0, "1.00"), (M, "1.00"), (2 * M, "1.00"), (62 * M - 1, "100.00")], "just within the hour after the last probe"),
-    ("not_fired", [(0, "1.00"), (M, "1.00"), (2 * M, "1.00"), (62 * M, "100.00")], "an hour after the last probe"),
-    ("fired", [(0, "1.00"), (0, "1.00"), (0, "1.00"), (0, "100.00")], "all at one instant"),
-    ("fired", [(0, "1.00"), (M, "1.00"), (2 * M, "1.00"), (20 * M, "1.00"), (21 * M, "100.00")], "a lone probe after the three"),
-    ("not_fired", [(0, "1.00"), (M, "1.00"), (2 * M, "1.00"), (3 * M, "100.00"), (4 * M, "1.00")], "a probe is not the amount"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("expected", "steps", "why"), CARD_TESTING)
-def test_card_testing(expected: str, steps: list[tuple[int, str]], why: str) -> None:
-    assert outcome("card_testing", *series(*steps)) == expected, why
-
-
-PROBES = [(0, "1.00"), (M, "1.00"), (2 * M, "1.00")]
-
-
-@pytest.mark.parametrize(
-    ("probes", "last", "why"),
-    [
-        ({"kind": "credit"}, {}, "money that came in is no probe"),
-        ({}, {"kind": "credit"}, "nor is it the large amount"),
-        ({"currency": "USD"}, {}, "thresholds are in one currency"),
-        ({"status": "declined"}, {}, "declined probes moved no money"),
-        ({"status": "reversed"}, {}, "reversed probes moved no money"),
-    ],
-)
-def test_card_testing_looks_at_money_that_left_in_one_currency(
-    probes: Mapping[str, Any], last: Mapping[str, Any], why: str
-) -> None:
-    assert outcome("card_testing", *series(*PROBES), transaction(9, 3 * M, "200.00")) == "fired"
-    assert (
-        outcome("card_testing", *series(*PROBES, **probes), transaction(9, 3 * M, "200.00", **last)) == "not_fired"
-    ), why
-
-
-def test_probes_on_two_accounts_of_a_customer_count_together() -> None:
-    records = series(*PROBES)
-    records[1] = transaction(50, M, "1.00", account_id=32)
-    assert outcome("card_testing", *records, transaction(9, 3 * M, "200.00")) == "fired"
-
-
-def test_probes_that_come_late_but_before_the_amount_count() -> None:
-    first, second, third = series(*PROBES)
-    assert outcome("card_testing", third, first, second, transaction(9, 3 * M, "200.00")) == "fired"
-
-
-@pytest.mark.parametrize(
-    ("expected", "steps", "why"),
-    [
-        ("fired", [(0, "0.99"), (60 * S - 1, "500.01")], "within the minute"),
-        ("not_fired", [(0, "0.99"), (60 * S, "500.01")], "a minute later"),
-        ("not_fired", [(0, "1.00"), (S, "500.01")], "one is not less than one"),
-        ("not_fired", [(0, "0.99"), (S, "500.00")], "500 is not more than 500"),
-    ],
-)
-def test_probe_then_big(expected: str, steps: list[tuple[int, str]], why: str) -> None:
-    assert outcome("probe_then_big", *series(*steps)) == expected, why
-
-
-@pytest.mark.parametrize(
-    ("expected", "count", "apart_us", "window", "why"),
-    [
-        ("fired", 10, S, "1m", "ten within a minute"),
-        ("not_fired", 9, S, None, "nine are fine"),
-        ("not_fired", 10, 7 * S, None, "ten that take longer than a minute are fine"),
-        ("fired", 20, 15 * S, "5m", "twenty within five minutes"),
-        ("fired", 60, 59 * S, "1h", "sixty within the hour"),
-        ("not_fired", 60, 62 * S, None, "sixty that take longer than the hour"),
-    ],
-)
-def test_velocity_count(expected: str, count: int, apart_us: int, window: str | None, why: str) -> None:
-    records = series(*((number * apart_us, "10.00") for number in range(count)))
-    assert outcome("velocity_count", *records) == expected, why
-    if window is not None:
-        found = alert("velocity_count", *records)
-        assert f"in {window}, where {count} " in found.explanation
-        assert {it["name"]: it["holds"] for it in found.features["conditions"]} == {
-            f"count {name}": name == window for name in ("1m", "5m", "1h")
-        }
-        assert [it.offset for it in found.evidence] == list(range(count, max(0, count - 20), -1))
-
-
-TENS = [(number * DAY_US, "100.00") for number in range(5)]
-
-
-@pytest.mark.parametrize(
-    ("expected", "steps", "why"),
-    [
-        ("fired", [*TENS, (6 * DAY_US, "500.00")], "five times the mean of five others, and 500"),
-        ("not_fired", [*TENS, (6 * DAY_US, "499.99")], "below the minimum, whatever the mean"),
-        (
-            "not_fired",
-            [*TENS, (6 * DAY_US - 1, "400.00"), (6 * DAY_US, "700.00")],
-            "less than five times a mean of 150",
-        ),
-        ("fired", [*TENS, (6 * DAY_US - 1, "400.00"), (6 * DAY_US, "750.00")], "just five times a mean of 150"),
-        ("insufficient_history", [*TENS[:4], (6 * DAY_US, "9000.00")], "four others are too few to tell"),
-        ("not_fired", [*TENS[:4], (6 * DAY_US, "499.00")], "too small an amount needs no history to be told"),
-        ("insufficient_history", [*TENS, (30 * DAY_US, "9000.00")], "the first is 30 days old"),
-        ("fired", [(0, "100.00")] * 5 + [(0, "500.00")], "all at one instant"),
-    ],
-)
-def test_large_amount(expected: str, steps: list[tuple[int, str]], why: str) -> None:
-    assert outcome("large_amount", *series(*steps)) == expected, why
-
-
-def test_a_large_amount_is_held_against_amounts_of_its_own_kind() -> None:
-    big = transaction(9, 6 * DAY_US, "5000.00")
-    assert outcome("large_amount", *series(*TENS, kind="credit"), big) == "insufficient_history"
-    assert outcome("large_amount", *series(*TENS, currency="USD"), big) == "insufficient_history"
-    assert outcome("large_amount", *series(*TENS, status="declined"), big) == "insufficient_history"
-    assert outcome("large_amount", *series(*TENS), transaction(9, 6 * DAY_US, "5000.00", kind="credit")) == "not_fired"
-
-
-def test_a_large_amount_says_what_it_was_held_against() -> None:
-    found = alert("large_amount", *series(*TENS, (6 * DAY_US, "1000.00")))
-    assert found.explanation == "1000.00 EUR is far above this customer's mean of 100.00 EUR over 5 transactions."
-    assert [(it["name"], it["threshold"], it["would_not_fire"]) for it in found.features["conditions"]] == [
-        ("amount", "500.00", "499.99"),
-        ("amount against own mean", "500.00", "499.99"),
-        ("history", "5", "4"),
-    ]
-    assert found.score == "0.8750"
-    many = alert("large_amount", *series(*((number, "100.00") for number in range(20)), (20, "500.00")))
-    assert many.score == "0.7500", "much history makes it no surer"
-
-
-@pytest.mark.parametrize(
-    ("expected", "amount", "kind"),
-    [("fired", "10000.00", "debit"), ("fired", "10000.00", "credit"), ("not_fired", "9999.99", "debit")],
-)
-def test_threshold(expected: str, amount: str, kind: str) -> None:
-    assert outcome("threshold", transaction(1, amount=amount, kind=kind)) == expected
-
-
-@pytest.mark.parametrize(
-    ("expected", "steps", "why"),
-    [
-        ("fired", [(0, "9000.00"), (DAY_US, "9500.00"), (2 * DAY_US, "9999.99")], "three in the band"),
-        ("not_fired", [(0, "9000.00"), (DAY_US, "9500.00"), (2 * DAY_US, "10000.00")], "10000 is not in the band"),
-        ("not_fired", [(0, "8999.99"), (DAY_US, "9500.00"), (2 * DAY_US, "9500.00")], "8999.99 is not in the band"),
-        ("not_fired", [(0, "9000.00"), (DAY_US, "9500.00"), (7 * DAY_US, "9500.00")], "the first is seven days old"),
-        ("not_fired", [(0, "9000.00")] * 3 + [(DAY_US, "5.00")], "only what is in the band itself"),
-    ],
-)
-def test_structuring(expected: str, steps: list[tuple[int, str]], why: str) -> None:
-    assert outcome("structuring", *series(*steps)) == expected, why
 
 
 @pytest.mark.parametrize(
