@@ -134,8 +134,7 @@ def test_a_rule_of_ones_own_is_in_force() -> None:
 
 
 def test_a_rule_may_begin_at_nothing() -> None:
-    (rule,) = rules_of(at_least="0.00").rules
-    assert [concern.at_least_minor for concern in rule.prefilters] == [0]
+    assert [it.rule for it in run(rules_of(at_least="0.00"), transaction(1, amount="0.01")).alerts] == ["big"]
 
 
 @pytest.mark.parametrize(
