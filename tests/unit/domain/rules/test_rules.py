@@ -186,7 +186,12 @@ SHIPPED_TABLES = {
         ("velocity_count", "limits", {"2m": 5}, "limits = .*; allowed: a table of windows"),
         ("velocity_count", "limits", {}, "limits = .*; allowed: a table of windows"),
         ("velocity_count", "limits", {"1m": 0}, "limits = 0; allowed: a table of windows"),
-        ("structuring", "below", "9000.00", "below = 'an amount not above at_least'; allowed: an amount above at_least"),
+        (
+            "structuring",
+            "below",
+            "9000.00",
+            "below = 'an amount not above at_least'; allowed: an amount above at_least",
+        ),
     ],
 )
 def test_each_kind_refuses_what_makes_no_sense_for_it(rule: str, field: str, value: object, message: str) -> None:
