@@ -34,8 +34,8 @@ slow: install ## the tests that take long: doctor, continuity, restore, trace, r
 histories: install ## 10,000 random histories of a table against a plain list of the past (about 8 minutes of processor time)
 	BANKSTREAM_HISTORIES=1000 $(BIN)/pytest tests/agents/test_histories.py
 
-mutants: install ## small changes to the code of domain and engine that no test notices, by module (SHARE=10: every tenth; hours otherwise)
-	$(if $(SHARE),BANKSTREAM_MUTANTS_SHARE=$(SHARE)) $(BIN)/python tests/mutants.py $(ARGS)
+mutants: install ## small changes to the code of domain and engine that no test notices, by module (SHARE=10: every tenth; all take an hour or more)
+	$(if $(SHARE),BANKSTREAM_MUTANTS_SHARE=$(SHARE)) $(if $(SECONDS),BANKSTREAM_MUTANTS_SECONDS=$(SECONDS)) $(BIN)/python tests/mutants.py $(ARGS)
 
 faults: install ## every fault of the matrix on a bank of its own (ARGS="worker-killed"; SEED=7 MINUTES=10 for the random mode)
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)

@@ -11,11 +11,15 @@ from app.domain.screening import Screening, TransactionChange, screen
 from app.domain.velocity import CustomerHistory, History
 from tests.support.streams.velocity import transaction
 
-SHIPPED: Final = load_rules(None)
 SPANS: Final = ("1s", "30s", "1m", "2m")
 """Time spans of random rules. They are few, so that most random transactions lie on an edge of some rule."""
 
 new_history: Callable[[RuleSet], CustomerHistory] = lambda rules: History(rules.selections)  # noqa: E731 - tests replace it
+
+
+def shipped() -> RuleSet:
+    """The rules of the application, read anew."""
+    return load_rules(None)
 
 
 def run(rules: RuleSet, *records: TransactionRecord) -> Screening:
@@ -27,12 +31,12 @@ def run(rules: RuleSet, *records: TransactionRecord) -> Screening:
 
 def outcome(rule: str, *records: TransactionRecord) -> str:
     """The outcome of a shipped rule on the last record."""
-    return dict(run(SHIPPED, *records).outcomes)[rule]
+    return dict(run(shipped(), *records).outcomes)[rule]
 
 
 def alert(rule: str, *records: TransactionRecord) -> AlertRecord:
     """The alert of a shipped rule on the last record."""
-    (found,) = [alert for alert in run(SHIPPED, *records).alerts if alert.rule == rule]
+    (found,) = [alert for alert in run(shipped(), *records).alerts if alert.rule == rule]
     return found
 
 

@@ -217,6 +217,13 @@ def test_a_row_that_is_not_taken_stays_as_it_was() -> None:
             assert (result.state, result.records, result.effect) == (state, (), "unchanged")
 
 
+@pytest.mark.parametrize("operation", ["c", "u", "d", "r"])
+def test_a_change_that_is_delivered_twice_is_a_replay(operation: Operation) -> None:
+    dimension = Dimension()
+    dimension.take(change("c", 1, 1))
+    assert [dimension.take(change(operation, 2, 2)) for _ in range(2)][1] == "replayed"
+
+
 def test_deleting_what_is_not_alive_says_that_nothing_changed() -> None:
     dimension = Dimension()
     assert [dimension.take(change("d", lsn, lsn)) for lsn in (1, 2)] == ["unchanged", "unchanged"]

@@ -30,6 +30,11 @@ def test_keys_land_where_java_producers_put_them(key: bytes, murmur2: int) -> No
     assert partition_for(key, 1_000_003) == (murmur2 & 0x7FFFFFFF) % 1_000_003
 
 
+@pytest.mark.parametrize(("count", "partition"), [(1, 0), (2, 1), (3, 0), (4, 3)])
+def test_a_key_lands_by_its_hash_however_few_partitions_there_are(count: int, partition: int) -> None:
+    assert partition_for(b"abc", count) == partition
+
+
 def test_a_record_without_a_key_has_a_fixed_partition() -> None:
     assert {partition_for(None, count) for count in (1, 4, 7)} == {0}
 

@@ -34,6 +34,7 @@ CARD_TESTING = [
     ("fired", [(0, "1.00"), (0, "1.00"), (0, "1.00"), (0, "100.00")], "all at one instant"),
     ("fired", [(0, "1.00"), (M, "1.00"), (2 * M, "1.00"), (20 * M, "1.00"), (21 * M, "100.00")], "a lone probe after the three"),
     ("not_fired", [(0, "1.00"), (M, "1.00"), (2 * M, "1.00"), (3 * M, "100.00"), (4 * M, "1.00")], "a probe is not the amount"),
+    ("not_fired", [(0, "1.00"), (0, "1.00"), (0, "1.00"), (20 * M, "1.00"), (60 * M, "100.00")], "three an hour ago, and one since"),
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from app.domain.rules.fields import RulesError
 from app.domain.rules.rule import RuleSet
 from app.domain.rules.rule_file import read_rules
 from app.domain.rules.verdicts import Condition, score
-from tests.support.streams.rules import SHIPPED, alert, run, series
+from tests.support.streams.rules import alert, run, series, shipped
 from tests.support.streams.velocity import MINUTE_US, SECOND_US, transaction
 
 M, S = MINUTE_US, SECOND_US
@@ -134,8 +134,7 @@ def test_a_rule_of_ones_own_is_in_force() -> None:
 
 
 def test_a_rule_may_begin_at_nothing() -> None:
-    (rule,) = rules_of(at_least="0.00").rules
-    assert [concern.at_least_minor for concern in rule.prefilters] == [0]
+    assert [it.rule for it in run(rules_of(at_least="0.00"), transaction(1, amount="0.01")).alerts] == ["big"]
 
 
 @pytest.mark.parametrize(
@@ -187,12 +186,23 @@ SHIPPED_TABLES = {
         ("velocity_count", "limits", {"2m": 5}, "limits = .*; allowed: a table of windows"),
         ("velocity_count", "limits", {}, "limits = .*; allowed: a table of windows"),
         ("velocity_count", "limits", {"1m": 0}, "limits = 0; allowed: a table of windows"),
-        ("structuring", "below", "9000.00", "allowed: an amount above at_least"),
+        (
+            "structuring",
+            "below",
+            "9000.00",
+            "below = 'an amount not above at_least'; allowed: an amount above at_least",
+        ),
     ],
 )
 def test_each_kind_refuses_what_makes_no_sense_for_it(rule: str, field: str, value: object, message: str) -> None:
     with pytest.raises(RulesError, match=message):
         read_rules({"rule": [{**SHIPPED_TABLES[rule], field: value}]}, "my.toml")
+
+
+def test_a_band_may_be_of_one_amount() -> None:
+    (rule,) = read_rules({"rule": [{**SHIPPED_TABLES["structuring"], "below": "9000.01"}]}, "my.toml").rules
+    (band,) = rule.selections
+    assert (band.at_least_minor, band.at_most_minor) == (900_000, 900_000)
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
@@ -218,6 +228,6 @@ def test_a_rules_file_of_ones_own_replaces_the_shipped_one(tmp_path: Path) -> No
 
 
 def test_the_shipped_rules_have_sentences_that_can_be_filled_in() -> None:
-    assert {rule.id for rule in SHIPPED.rules} >= {"card_testing", "velocity_count", "large_amount"}
-    for rule in SHIPPED.rules:
+    assert {rule.id for rule in shipped().rules} >= {"card_testing", "velocity_count", "large_amount"}
+    for rule in shipped().rules:
         assert "{" not in rule.explanation.format(**dict.fromkeys(rule.placeholders, "x"))
