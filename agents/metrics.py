@@ -13,7 +13,7 @@ class BatchedCount:
     """How often all of these label values were counted at once."""
 
     def __init__(self, labels: Sequence[tuple[str, ...]]) -> None:
-        self.labels, self.times = labels, 0
+        self.labels, self.count = labels, 0
 
 
 class BatchedCounter(Collector):
@@ -24,22 +24,22 @@ class BatchedCounter(Collector):
         self._name, self._documentation, self._labels = name, documentation, labels
         self.counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
         """By label values. Only the thread that processes records writes it."""
-        self._together: list[BatchedCount] = []
+        self._batched: list[BatchedCount] = []
         REGISTRY.register(self)
 
-    def together(self, labels: Sequence[tuple[str, ...]]) -> "BatchedCount":
+    def batched(self, labels: Sequence[tuple[str, ...]]) -> "BatchedCount":
         """Label values that are counted at once."""
-        together = BatchedCount(labels)
-        self._together.append(together)
-        return together
+        batch = BatchedCount(labels)
+        self._batched.append(batch)
+        return batch
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         """What was counted so far."""
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
         counts = self.counts.copy()
-        for together in self._together:
-            for values in together.labels:
-                counts[values] += together.times
+        for batch in self._batched:
+            for values in batch.labels:
+                counts[values] += batch.count
         for values, count in counts.items():
             family.add_metric(values, count)
         yield family

@@ -1,4 +1,4 @@
-"""Rule: a snapshot's last row of a table is an order to close what the snapshot did not have. Debezium marks that row."""
+"""Rule: a snapshot's last row of a table is a command to close what the snapshot did not have. Debezium marks that row."""
 
 from typing import Final
 
@@ -14,22 +14,22 @@ _NONE: Final = "none"
 
 
 def observe(table: CapturedTable, change: RowChange, source: Source, record: InputRecord, unit: UnitOfWork) -> None:
-    """Remember a snapshot by the first row of it that comes on this partition; give the order with its last row."""
+    """Remember a snapshot by the first row of it that comes on this partition; send the command with its last row."""
     if change.snapshot == "none" or change.lsn is None or not table.whole_snapshots:
         return
     before = latest(table.name, record.partition, unit)
     if before is None or before.lsn < change.lsn:
         here = Snapshot(change.lsn, change.commit_us, record.timestamp, source)
         unit.table(SNAPSHOTS).put((table.name, record.partition), here)
-        unit.memory["snapshot", table.name, record.partition] = here
+        unit.cache["snapshot", table.name, record.partition] = here
     if change.snapshot == "last_row" and table_commands.last_seen_lsn("snapshot", table.name, unit) < change.lsn:
         table_commands.broadcast(TableCommand("snapshot", table.name, source, record.timestamp), unit)
 
 
 def latest(table: str, partition: int, unit: UnitOfWork) -> Snapshot | None:
     """The latest snapshot of which a row came on this partition. Asked for with every change, so it is kept in memory."""
-    cached = unit.memory.get(("snapshot", table, partition))
+    cached = unit.cache.get(("snapshot", table, partition))
     if cached is None:
         cached = unit.table(SNAPSHOTS).get((table, partition)) or _NONE
-        unit.memory["snapshot", table, partition] = cached
+        unit.cache["snapshot", table, partition] = cached
     return cached if isinstance(cached, Snapshot) else None

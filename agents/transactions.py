@@ -82,9 +82,9 @@ def release(account: RowKey, unit: UnitOfWork) -> None:
             unit.dead_letter(record, error)
 
 
-def truncate(order: TableCommand, unit: UnitOfWork) -> None:
-    """Mark what a TRUNCATE took, so that replays of it stay away. The velocity agent has the order from the same topic."""
-    truncation = truncations.store(order, unit)
+def truncate(command: TableCommand, unit: UnitOfWork) -> None:
+    """Mark what a TRUNCATE took, so that replays of it stay away. The velocity agent has the command from the same topic."""
+    truncation = truncations.store(command, unit)
     passed_on = unit.table(FORWARDED_TRANSACTIONS)
     for raw_key, passed in list(passed_on.scan()):
         gone = transaction_join.apply_truncate(passed, truncation.lsn)
@@ -168,7 +168,7 @@ def _common(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> bool:
 
 def _encoded_account(account_id: int, unit: UnitOfWork) -> _Encoded | None:
     """What `_account` answers, as records have it."""
-    accounts, cached = unit.table(ACCOUNTS), unit.memory.get(("encoded account", account_id))
+    accounts, cached = unit.table(ACCOUNTS), unit.cache.get(("encoded account", account_id))
     if isinstance(cached, _Encoded) and cached.state == accounts.get_encoded(cached.stored_key):
         return cached
     stored_key = ACCOUNTS.encode_key((account_id,))
@@ -181,7 +181,7 @@ def _encoded_account(account_id: int, unit: UnitOfWork) -> _Encoded | None:
         return None
     key = key_bytes("customer_id", account.customer_id)
     encoded = _Encoded(stored_key, state, account.customer_id, key, msgspec.json.encode(account.attributes))
-    unit.memory["encoded account", account_id] = encoded
+    unit.cache["encoded account", account_id] = encoded
     return encoded
 
 
@@ -190,12 +190,12 @@ def _account(account_id: int, unit: UnitOfWork) -> JoinedAccount | None:
     state = unit.table(ACCOUNTS).get((account_id,))
     if state is None or "customer_id" not in state.attributes:
         return None
-    cached = unit.memory.get(("account", account_id))
+    cached = unit.cache.get(("account", account_id))
     if isinstance(cached, _Joined) and (cached.row is state.attributes or cached.row == state.attributes):
         return cached.account
     attributes = {name: value for name, value in state.attributes.items() if name not in ("account_id", "customer_id")}
     account = JoinedAccount(integer(state.attributes["customer_id"], "customer_id"), attributes)
-    unit.memory["account", account_id] = _Joined(state.attributes, account)
+    unit.cache["account", account_id] = _Joined(state.attributes, account)
     return account
 
 

@@ -1,6 +1,6 @@
-"""Rule: a TRUNCATE, which comes on one partition, is an order to all of them, in the same transaction as its position.
+"""Rule: a TRUNCATE, which comes on one partition, is a command to all of them, in the same transaction as its position.
 
-An order closes what is older than itself (the table lock makes the log position exact) and is remembered, because an older change may
+A command closes what is older than itself (the table lock makes the log position exact) and is remembered, because an older change may
 come later: partitions are not read in step.
 """
 
@@ -15,18 +15,18 @@ from tables.truncations import TRUNCATIONS
 
 
 def broadcast(change: RowChange, source: Source, unit: UnitOfWork) -> None:
-    """Send the order to every partition. Raises PoisonRecordError `no_lsn`: without it nobody knows what was truncated."""
+    """Send the command to every partition. Raises PoisonRecordError `no_lsn`: without it nobody knows what was truncated."""
     if change.lsn is None:
         raise PoisonRecordError("a TRUNCATE without an lsn", reason="no_lsn", stage="apply")
     table_commands.broadcast(TableCommand("truncate", change.table, source), unit)
 
 
-def store(order: TableCommand, unit: UnitOfWork) -> Truncation:
-    """Keep the order; answers the latest that is known of its table."""
-    assert order.source.lsn is not None
-    known = unit.table(TRUNCATIONS).get(order.table)
-    if known is not None and known.lsn >= order.source.lsn:
+def store(command: TableCommand, unit: UnitOfWork) -> Truncation:
+    """Keep the command; answers the latest that is known of its table."""
+    assert command.source.lsn is not None
+    known = unit.table(TRUNCATIONS).get(command.table)
+    if known is not None and known.lsn >= command.source.lsn:
         return known
-    truncation = Truncation(order.source.lsn, parse_us(order.source.commit_time), order.source)
-    unit.table(TRUNCATIONS).put(order.table, truncation)
+    truncation = Truncation(command.source.lsn, parse_us(command.source.commit_time), command.source)
+    unit.table(TRUNCATIONS).put(command.table, truncation)
     return truncation

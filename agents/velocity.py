@@ -53,7 +53,7 @@ class _Logic:
 
     def __init__(self, rules: RuleSet, cached_events: int) -> None:
         self._rules, self._cached_events = rules, cached_events
-        self._counts, self._quiet = metrics.RULES.counts, metrics.RULES.together(rules.none_fired)
+        self._counts, self._none_fired = metrics.RULES.counts, metrics.RULES.batched(rules.none_fired)
 
     def apply(self, record: InputRecord, unit: UnitOfWork) -> None:
         """Implements `RecordHandler`."""
@@ -63,18 +63,18 @@ class _Logic:
         if not self._holds(history, change.event):
             history = History(self._rules.selections, history)
         result = screen(history, change, self._rules, now_us=unit.now_us, truncated_lsn=histories.truncated_lsn)
-        histories.keep(customer_id, history, history.size)
+        histories.put(customer_id, history, history.size)
         _store(customer_id, result, unit)
         if result.velocity is not None:
             unit.emit(VELOCITY.name, key=record.key, value=encode(result.velocity))
         self._tell(record.key, result, unit)
 
     def _histories(self, unit: UnitOfWork) -> HistoryCache:
-        histories = unit.memory.get(_MEMORY)
+        histories = unit.cache.get(_MEMORY)
         if not isinstance(histories, HistoryCache):
             truncation = unit.table(TRUNCATIONS).get(NAME)
             histories = HistoryCache(self._cached_events, None if truncation is None else truncation.lsn)
-            unit.memory[_MEMORY] = histories
+            unit.cache[_MEMORY] = histories
         return histories
 
     def _take(self, histories: HistoryCache, customer_id: int, unit: UnitOfWork) -> CustomerHistory:
@@ -93,8 +93,8 @@ class _Logic:
     def _tell(self, key: bytes | None, result: Screening, unit: UnitOfWork) -> None:
         for alert in result.alerts:
             unit.emit(ALERTS.name, key=key, value=encode(alert))
-        if result.outcomes is self._quiet.labels:
-            self._quiet.times += 1
+        if result.outcomes is self._none_fired.labels:
+            self._none_fired.count += 1
         else:
             for looked in result.outcomes:
                 self._counts[looked] += 1
@@ -123,15 +123,15 @@ class _NativeLogic(_Logic):
         if isinstance(history, NativeHistory):
             screened = self._screener.screen(history, value, customer_id, histories.truncated_lsn)
         if screened is None:
-            histories.keep(customer_id, history, history.size)
+            histories.put(customer_id, history, history.size)
             return False
-        histories.keep(customer_id, history, screened.size)
+        histories.put(customer_id, history, screened.size)
         for gone in screened.expired:
             events.evict_encoded(gone)
         events.put_encoded(screened.key, screened.facts)
         unit.emit(VELOCITY.name, key=key, value=screened.velocity)
         if screened.look == QUIET:
-            self._quiet.times += 1
+            self._none_fired.count += 1
         elif screened.look == CONCERNED:
             self._judge(record, history, screened.velocity, unit)
         return True
@@ -154,19 +154,19 @@ class _NativeLogic(_Logic):
         return not isinstance(history, NativeHistory) or history.holds(event)
 
 
-def truncate(order: TableCommand, unit: UnitOfWork) -> None:
+def truncate(command: TableCommand, unit: UnitOfWork) -> None:
     """Take out what a TRUNCATE took. Reads the whole partition; the memory of what has fired stays."""
-    truncation = truncations.store(order, unit)
+    truncation = truncations.store(command, unit)
     events = unit.table(EVENTS)
     for raw, facts in events.scan():
         customer_id, event = decode_event(raw, facts)
         if is_truncated(event, truncation.lsn):
-            husk = fired_marker(event)
-            if husk is None:
+            marker = fired_marker(event)
+            if marker is None:
                 events.delete(_key(customer_id, event))
-            elif husk != event:
-                events.put(_key(customer_id, event), husk.facts)
-    unit.memory.pop(_MEMORY, None)
+            elif marker != event:
+                events.put(_key(customer_id, event), marker.facts)
+    unit.cache.pop(_MEMORY, None)
 
 
 def _decode(record: InputRecord) -> TransactionChange:

@@ -79,16 +79,16 @@ def apply(versioned: VersionedTable, record: InputRecord, unit: UnitOfWork) -> R
     return row_key
 
 
-def apply_command(versioned: VersionedTable, order: TableCommand, unit: UnitOfWork) -> None:
-    """Close the versions of this partition that an order is about."""
+def apply_command(versioned: VersionedTable, command: TableCommand, unit: UnitOfWork) -> None:
+    """Close the versions of this partition that a command is about."""
     rows, read_key = unit.table(versioned.rows), key_reader(versioned.table)
     read = snapshots.latest(versioned.name, unit.partition, unit)
-    earlier = read if read is not None and read.lsn < table_commands.command_lsn(order) else None
+    earlier = read if read is not None and read.lsn < table_commands.command_lsn(command) else None
     for raw_key, state in list(rows.scan()):
         row_key = read_key(raw_key)
         key = dict(zip(versioned.table.key, row_key, strict=True))
         missed = state if earlier is None else _missed(versioned, key, state, earlier, unit)
-        step = _step(order, key, missed)
+        step = _step(command, key, missed)
         emit(versioned, key, step.records, unit)
         if step.state is not state:
             rows.put(row_key, step.state)
@@ -103,11 +103,11 @@ def emit(
         metrics.VERSIONS.labels(versioned.name, record.__struct_config__.tag, record.reason).inc()
 
 
-def _step(order: TableCommand, key: Key, state: RowState) -> Scd2Result:
-    lsn, at_us = table_commands.command_lsn(order), parse_us(order.source.commit_time)
-    if order.order == "truncate":
-        return scd2.apply_truncate(key, state, Truncation(lsn, at_us, order.source))
-    return scd2.apply_snapshot(key, state, Snapshot(lsn, at_us, order.recorded_ms, order.source))
+def _step(command: TableCommand, key: Key, state: RowState) -> Scd2Result:
+    lsn, at_us = table_commands.command_lsn(command), parse_us(command.source.commit_time)
+    if command.kind == "truncate":
+        return scd2.apply_truncate(key, state, Truncation(lsn, at_us, command.source))
+    return scd2.apply_snapshot(key, state, Snapshot(lsn, at_us, command.recorded_ms, command.source))
 
 
 def _before(
@@ -123,27 +123,27 @@ def _before(
     if state is None or not state.alive or scd2.is_replay(state, change):
         return state
     read = snapshots.latest(versioned.name, record.partition, unit) if change.operation != "r" else None
-    for order in table_commands.pending_commands(versioned.name, unit):
-        if read is not None and read.lsn < table_commands.command_lsn(order):
+    for command in table_commands.pending_commands(versioned.name, unit):
+        if read is not None and read.lsn < table_commands.command_lsn(command):
             state, read = _missed(versioned, key, state, read, unit), None
-        if _is_behind(change, record, order):
-            step = _step(order, key, state)
+        if _is_behind(change, record, command):
+            step = _step(command, key, state)
             emit(versioned, key, step.records, unit)
             state = step.state
     return state if read is None else _missed(versioned, key, state, read, unit)
 
 
 def _missed(versioned: VersionedTable, key: Key, state: RowState, read: Snapshot, unit: UnitOfWork) -> RowState:
-    """The state when a snapshot that is known by its rows has been heeded. The order of its end may come late, from another partition, and
-    a TRUNCATE behind it earlier: in the order of the log the row was gone before."""
+    """The state when a snapshot that is known by its rows has been applied. The command at its end may come late, from another partition,
+    and a TRUNCATE behind it earlier: in the order of the log the row was gone before."""
     step = scd2.apply_snapshot(key, state, read)
     emit(versioned, key, step.records, unit)
     return step.state
 
 
-def _is_behind(change: RowChange, record: InputRecord, order: TableCommand) -> bool:
-    """Whether a change comes behind what an order is about. The log position says it of a TRUNCATE, whose lock lets nothing be under way,
+def _is_behind(change: RowChange, record: InputRecord, command: TableCommand) -> bool:
+    """Whether a change comes behind what a command is about. The log position says it of a TRUNCATE, whose lock lets nothing be under way,
     and of two snapshots; else the time of recording does."""
-    if order.order == "truncate" or change.operation == "r":
-        return change.lsn is not None and change.lsn > table_commands.command_lsn(order)
-    return record.timestamp >= order.recorded_ms
+    if command.kind == "truncate" or change.operation == "r":
+        return change.lsn is not None and change.lsn > table_commands.command_lsn(command)
+    return record.timestamp >= command.recorded_ms

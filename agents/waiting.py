@@ -88,7 +88,7 @@ def _remove(account_id: int, records: list[WaitingRecord], unit: UnitOfWork) -> 
 
 
 def _count(unit: UnitOfWork) -> int:
-    count = unit.memory.get(_COUNT)
+    count = unit.cache.get(_COUNT)
     if count is None:
         count = sum(1 for _ in unit.table(WAITING).scan())
         _set_count(count, unit)
@@ -96,5 +96,5 @@ def _count(unit: UnitOfWork) -> int:
 
 
 def _set_count(count: int, unit: UnitOfWork) -> None:
-    unit.memory[_COUNT] = count
+    unit.cache[_COUNT] = count
     metrics.WAITING.labels(unit.partition).set(count)

@@ -219,7 +219,7 @@ async def arrived(environment: Mapping[str, str]) -> None:
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
     while True:
         try:
-            await wait_until_caught_up(environment, timeout_s=deadline - time.monotonic(), say=lambda _: None)
+            await wait_until_caught_up(environment, timeout_s=deadline - time.monotonic(), on_progress=lambda _: None)
         except (KafkaError, BankstreamError) as error:
             if time.monotonic() > deadline:
                 raise

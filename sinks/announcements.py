@@ -106,7 +106,7 @@ class AnnouncementPartition:
     @property
     def position(self) -> int | None:
         """The offset of the first hint whose object is not loaded yet."""
-        while self._outstanding and self._loader.loaded(self._outstanding[0][1], self._outstanding[0][2]):
+        while self._outstanding and self._loader.is_loaded(self._outstanding[0][1], self._outstanding[0][2]):
             self._outstanding.popleft()
         return self._outstanding[0][0] if self._outstanding else self._taken
 
@@ -119,7 +119,7 @@ class AnnouncementPartition:
         """Returns the end offset, which is read before the lake is listed, so that the listing includes objects announced earlier."""
         self._taken = await self._end()
         self._opened()
-        self._loader.sweep_soon()
+        self._loader.request_sweep()
         return self._taken
 
     async def process(self, records: Sequence[InputRecord]) -> None:
@@ -130,11 +130,11 @@ class AnnouncementPartition:
             except msgspec.MsgspecError as error:
                 logger.warning("offset %d of the announcements is unreadable: %s", record.offset, error)
                 continue
-            key = self._loader.hint(found)
+            key = self._loader.on_announcement(found)
             if key is not None:
                 self._outstanding.append((record.offset, key, found.last_offset))
         self._taken = records[-1].offset + 1
-        await self._loader.room()
+        await self._loader.wait_for_room()
 
     async def close(self) -> None:
         """Report that the partition is closed."""

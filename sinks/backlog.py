@@ -29,7 +29,7 @@ class ChainBacklog:
             row = LedgerRow(found.last_offset, found.object, found.sha256)
         return row
 
-    def moved(self, row: LedgerRow) -> None:
+    def advance(self, row: LedgerRow) -> None:
         """Set the ledger row, and drop the objects before it."""
         self.row = row
         self.waiting = {last: found for last, found in self.waiting.items() if last >= row.last_offset}

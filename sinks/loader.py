@@ -64,7 +64,7 @@ class Loader:
         self._stale = True
         """Whether the ledger has to be read before the next load."""
 
-    def hint(self, found: LakeObject) -> ChainKey | None:
+    def on_announcement(self, found: LakeObject) -> ChainKey | None:
         """Add an announced object. Returns its chain; None if the announcement is ignored."""
         try:
             key, start = chain.parse(found.object)
@@ -85,12 +85,12 @@ class Loader:
             self._wake.set()
         return key
 
-    def loaded(self, key: ChainKey, last_offset: int) -> bool:
+    def is_loaded(self, key: ChainKey, last_offset: int) -> bool:
         """Returns whether the last known ledger row has passed this offset."""
         known = self._chains.get(key)
         return known is not None and known.row.last_offset >= last_offset
 
-    def reached(self, key: ChainKey) -> int:
+    def loaded_offset(self, key: ChainKey) -> int:
         """Returns the last offset of the last known ledger row; -1 if nothing is loaded."""
         known = self._chains.get(key)
         return -1 if known is None else known.row.last_offset
@@ -99,12 +99,12 @@ class Loader:
         """Returns the chains that are not loaded until the next sweep, with the reasons."""
         return {key: known.broken for key, known in self._chains.items() if known.broken}
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait until the number of waiting objects is below the limit."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._waiting() < MAX_WAITING * self._settings.max_objects)
 
-    def sweep_soon(self) -> None:
+    def request_sweep(self) -> None:
         """Request a listing of the lake, because earlier announcements may have gone to another worker."""
         self._sweep_due.set()
 
@@ -162,7 +162,7 @@ class Loader:
 
     async def _read_ledger(self) -> None:
         for key, row in (await self._warehouse.ledger()).items():
-            self._chains.setdefault(key, ChainBacklog(row)).moved(row)
+            self._chains.setdefault(key, ChainBacklog(row)).advance(row)
         self._stale = False
         self._read.set()
         async with self._changed:
@@ -216,7 +216,7 @@ class Loader:
         metrics.LAST_LOAD_TIME.set_to_current_time()
         metrics.LOAD_OBJECTS.observe(sum(len(step.objects) for step in steps))
         for step in steps:
-            self._chains[step.chain].moved(step.end)
+            self._chains[step.chain].advance(step.end)
             metrics.LOADED_ROWS.labels(step.landing).inc(sum(found.rows for found in step.objects))
 
     async def _divide(self, steps: list[LoadStep], error: SinkRefusedError) -> None:
@@ -255,7 +255,7 @@ class Loader:
             more = await asyncio.gather(*(self._guarded(key, self._list) for key in ours))
             self._wake.set()
             ours = [key for key, unfinished in zip(ours, more, strict=True) if unfinished]
-            await self.room()
+            await self.wait_for_room()
         metrics.BROKEN_CHAINS.set(sum(1 for known in self._chains.values() if known.broken))
 
     async def _chains_of(self, topic: str) -> list[ChainKey]:
@@ -311,7 +311,7 @@ class Loader:
                 )
             known.waiting[end.last_offset] = found
             end = LedgerRow(found.last_offset, found.object, found.sha256)
-        known.moved(known.row)  # the ledger may have advanced meanwhile
+        known.advance(known.row)  # the ledger may have advanced meanwhile
         return len(names) == limit
 
     async def _stat(self, name: str) -> LakeObject | None:

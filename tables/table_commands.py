@@ -1,6 +1,6 @@
-"""Control orders. Key: due or done, its kind, the table, its log position (0 for done ones: the last counts). Value: the order.
+"""Table commands. Key: due or done, its kind, the table, its log position (0 for done ones: the last counts). Value: the command.
 
-A due one is kept until the partition has processed everything that its part of the table's topic had when the order came.
+A due one is kept until the partition has processed everything that its part of the table's topic had when the command came.
 """
 
 from typing import Final, Literal

@@ -65,14 +65,14 @@ class HistoryCache:
         self._histories: OrderedDict[int, tuple[CustomerHistory, int]] = OrderedDict()
 
     def take(self, customer_id: int) -> CustomerHistory | None:
-        """The history of a customer, out of memory; `keep` it when it has been changed."""
+        """The history of a customer, out of memory; `put` it when it has been changed."""
         found = self._histories.pop(customer_id, None)
         if found is None:
             return None
         self._events -= found[1]
         return found[0]
 
-    def keep(self, customer_id: int, history: CustomerHistory, size: int) -> None:
+    def put(self, customer_id: int, history: CustomerHistory, size: int) -> None:
         """Put a history of this size back as the one used last."""
         self._histories[customer_id] = history, size
         self._events += size

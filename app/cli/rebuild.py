@@ -35,7 +35,7 @@ def rebuild(
             {},
             into,
             compare=compare,
-            say=lambda text: bar.update(task, description=text),
+            on_progress=lambda text: bar.update(task, description=text),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if as_json:

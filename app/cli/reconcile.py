@@ -24,7 +24,7 @@ def reconcile(
 
     progress = Console(stderr=True, highlight=False)
     with progress.status("taking a snapshot") as status:
-        report = compare({}, timeout_s=timeout, say=status.update)
+        report = compare({}, timeout_s=timeout, on_progress=status.update)
     if as_json:
         typer.echo(msgspec.json.encode(report))
     else:

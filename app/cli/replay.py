@@ -16,7 +16,7 @@ def replay(
     out: Annotated[Path, typer.Option(file_okay=False, help="directory for <topic>.ndjson, one line for each record")],
     as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
 ) -> None:
-    """Run the agents' logic over recorded changes, without Kafka.
+    """Run the handlers over recorded changes, without Kafka.
 
     The same input always gives the same bytes, independent of the clock.
     """

@@ -54,7 +54,7 @@ def simulate(
     signal.pthread_sigmask(
         signal.SIG_BLOCK, STOPS
     )  # sigtimedwait below receives them, so that no handler interrupts the run
-    wishes = SimulationOptions(
+    options = SimulationOptions(
         rate=rate,
         transactions=None if seconds is None else max(1, round(rate * seconds)),
         seed=secrets.randbits(32) if seed is None else seed,
@@ -64,10 +64,10 @@ def simulate(
     settings = load(PostgresSettings)
     try:
         if as_json:
-            _print(Simulation(settings, wishes, _wait, _print).run())
+            _print(Simulation(settings, options, _wait, _print).run())
         else:
             with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
-                final = Simulation(settings, wishes, _wait, lambda now: live.update(_table(now), refresh=True)).run()
+                final = Simulation(settings, options, _wait, lambda now: live.update(_table(now), refresh=True)).run()
             Console().print(_table(final))
     except BrokenPipeError:  # the reader has closed the pipe; Python's flush at exit would fail on it too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -42,7 +42,7 @@ def trace(
     progress = Console(stderr=True, highlight=False)
     try:
         with progress.status("tracing") as status:
-            found = follow({}, table, key, version=version, whole_chains=whole_chains, say=status.update)
+            found = follow({}, table, key, version=version, whole_chains=whole_chains, on_progress=status.update)
     except TraceError as error:
         typer.secho(f"bankstream: {error}", err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from None

@@ -82,7 +82,7 @@ ALERTS: Final = Topic("bank.alerts", "{customer_id}", "AlertRecord", landing="AL
 DEAD_LETTERS: Final = Topic(
     "bank.dead-letters", "as the original", "DeadLetter", landing="DEAD_LETTERS", retention_ms=30 * DAY_MS
 )
-CONTROL: Final = Topic("bank.control", "null", "ControlRecord")
+CONTROL: Final = Topic("bank.control", "null", "TableCommand")
 """Table commands for every partition of the streams groups, such as the fan-out of a TRUNCATE."""
 LAKE_OBJECTS: Final = Topic("bank.lake.objects", "{topic}/{partition}", "LakeObject")
 

@@ -49,7 +49,7 @@ class CapturedTable:
 def read_tables(
     document: Mapping[str, Any], place: str, required: Mapping[str, tuple[str, ...]]
 ) -> tuple[CapturedTable, ...]:
-    """The tables of a document (parsed TOML), in its order. `required`: integer keys of the tables that the application's own agents need.
+    """The tables of a document (parsed TOML), in its order. `required`: integer keys of the tables that the application's handlers need.
 
     Raises TablesError.
     """

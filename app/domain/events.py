@@ -53,8 +53,8 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.status in COUNTED
 
     @property
-    def weight(self) -> tuple[object, ...]:
-        """What the windows see of it: two events of equal time and weight are the same to them."""
+    def window_values(self) -> tuple[object, ...]:
+        """What the windows see of it: two events of equal time and values are the same to them."""
         status = POSTED if self.status in COUNTED else self.status
         return self.amount_minor, self.currency, self.credit, status, self.counterparty, self.country
 
@@ -126,7 +126,7 @@ class AmountFilter:
     at_least_minor: int = -(1 << 62)
     at_most_minor: int = 1 << 62
 
-    def takes(self, facts: Facts) -> bool:
+    def matches(self, facts: Facts) -> bool:
         """Whether an event's amount belongs to it."""
         return self.at_least_minor <= facts.amount_minor <= self.at_most_minor and facts.kind in self.types
 

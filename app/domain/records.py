@@ -152,13 +152,13 @@ CommandKind = Literal["truncate", "snapshot"]
 
 
 class TableCommand(msgspec.Struct, frozen=True):
-    """An order to every partition.
+    """A command about a whole table, to every partition.
 
     `truncate`: close the versions of `table` whose lsn is below that of the source. `snapshot`: the source is the last row of a snapshot
     of `table`; close the versions of rows that it did not have, when all of it has been read.
     """
 
-    order: CommandKind
+    kind: CommandKind = msgspec.field(name="order")
     table: str
     source: Source
     recorded_ms: int = 0

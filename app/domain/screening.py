@@ -101,7 +101,7 @@ def _is_stale(event: Event, known: Event) -> bool:
 
 def _is_repeated(record: TransactionRecord, event: Event, known: Event) -> bool:
     old, new = known.facts, event.facts
-    if known.time_us != event.time_us or old.status != new.status or old.weight != new.weight:
+    if known.time_us != event.time_us or old.status != new.status or old.window_values != new.window_values:
         return False
     if record.op == "created":
         return True
@@ -111,13 +111,13 @@ def _is_repeated(record: TransactionRecord, event: Event, known: Event) -> bool:
 
 
 def _forget(history: CustomerHistory, known: Event, result: Screening) -> None:
-    husk = fired_marker(known)
-    if husk is None:
+    marker = fired_marker(known)
+    if marker is None:
         history.remove(known)
         result.gone = known
     else:
-        history.put(husk)
-        result.kept = husk
+        history.put(marker)
+        result.kept = marker
 
 
 def _keep(
@@ -217,7 +217,7 @@ def _alert(
 ) -> AlertRecord:
     verdict = verdicts[rule.id]
     features: dict[str, Any] = {
-        "amount": verdict.words["amount"],
+        "amount": verdict.placeholders["amount"],
         "currency": record.currency,
         "type": record.type,
         "status": record.status,
@@ -236,7 +236,7 @@ def _alert(
         event_time=format_us(event.time_us),
         detected_at=format_us(now_us),
         features=features,
-        explanation=rule.explanation.format(**verdict.words),
+        explanation=rule.explanation.format(**verdict.placeholders),
         evidence=_evidence(event, verdict.evidence, record.source),
         source=record.source,
     )

@@ -83,7 +83,7 @@ class CustomerHistory(Protocol):
         """Move the cursor: the tracks then hold every event up to and including this instant, and none after it."""
         ...
 
-    def after(self, length_us: int) -> int:
+    def window_start_us(self, length_us: int) -> int:
         """The open lower end of the window of this length that ends at the event last sought; never beyond the horizon."""
         ...
 
@@ -156,7 +156,7 @@ class History:
         identity, key = (event.account_id, event.transaction_id), event.key
         before = self._by_id.get(identity)
         if before is not None:
-            if before.time_us == event.time_us and before.facts.weight == event.facts.weight:
+            if before.time_us == event.time_us and before.facts.window_values == event.facts.window_values:
                 self._events[self._position(key)] = self._by_id[identity] = event
                 return
             self.remove(before)
@@ -202,7 +202,7 @@ class History:
         else:
             self._move(len(keys) if keys and keys[-1][0] <= time_us else bisect_left(keys, (time_us + 1,)))
 
-    def after(self, length_us: int) -> int:
+    def window_start_us(self, length_us: int) -> int:
         """See `CustomerHistory`."""
         return max(self._end_us - length_us, self.floor_us)
 
@@ -339,7 +339,7 @@ class History:
         if facts.country:
             self.countries.pop(facts.country)
         for selection, track in zip(self._selections, self._amounts[facts.currency], strict=True):
-            if selection.takes(facts):
+            if selection.matches(facts):
                 track.pop()
 
 

@@ -12,11 +12,11 @@ Key = tuple[int, int, int]
 
 
 class AmountLookup(Protocol):
-    """AmountLookup in order, by position from 0, as a rule looks them up."""
+    """Amounts in order, by position from 0, as a rule looks them up."""
 
     def __len__(self) -> int: ...
 
-    def later(self, after_us: int, end: int) -> int:
+    def first_after(self, after_us: int, end: int) -> int:
         """The first position, of those below `end`, that is later than `after_us`; `end` if none is."""
         ...
 
@@ -72,7 +72,7 @@ class AmountAggregate:
             row = rows[row][2]
         self.peaks += reversed(covered)
 
-    def later(self, after_us: int, end: int) -> int:
+    def first_after(self, after_us: int, end: int) -> int:
         """See `AmountLookup`."""
         return bisect_right(self.times, after_us, 0, end)
 

@@ -122,7 +122,7 @@ class OverlayView(Generic[K, V]):
 
 
 class BatchUnitOfWork:
-    """The unit of work of one batch of one partition group. Implements `Unit`; `records` and `changes` are what it came to.
+    """The unit of work of one transaction of one partition. Implements `UnitOfWork`; `records` and `changes` are its outputs and state.
 
     Call `mark()` before each record, and `undo()` when the record proved to be poison.
     """
@@ -134,13 +134,13 @@ class BatchUnitOfWork:
         partitions: int,
         tables: frozenset[str],
         store: ReadOnlyStore,
-        memory: MutableMapping[Any, Any],
+        cache: MutableMapping[Any, Any],
         partitions_of: Callable[[str], int],
         dead_letter_topic: str,
         now_us: int,
     ) -> None:
         self.partition, self.partitions = partition, partitions
-        self.memory, self.now_us = memory, now_us
+        self.cache, self.now_us = cache, now_us
         self._tables, self._store = tables, store
         self._partitions_of, self._dead_letter_topic = partitions_of, dead_letter_topic
         self._overlays: dict[str, Overlay] = {}
@@ -194,7 +194,7 @@ class BatchUnitOfWork:
                 step.pop()
             else:
                 _restore(*step)
-        self.memory.clear()
+        self.cache.clear()
 
     def changes(self) -> list[tuple[str, bytes, bytes | None, bool]]:
         """(table, key, value or None for gone, whether the changelog hears of it), one a key."""

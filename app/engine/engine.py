@@ -167,7 +167,7 @@ class Engine:
         await self._watch.close()
         await self.log.stop()
 
-    async def seeks(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    async def seek_offsets(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Where to read each of these partitions from, and a fresh cursor there. The caller seeks.
 
         ContinuityError when Kafka no longer has the next record, never had it, or has another topic of that name: something would be
@@ -198,7 +198,7 @@ class Engine:
             self.cursors[tp] = Cursor(target)
         return targets
 
-    def ready_for(self, tps: Iterable[TopicPartition]) -> set[TopicPartition]:
+    def fetchable(self, tps: Iterable[TopicPartition]) -> set[TopicPartition]:
         """Those of the partitions that have been sought and may be fetched: the others have enough in memory."""
         return {tp for tp in tps if (cursor := self.cursors.get(tp)) is not None and cursor.pending < MAX_PENDING}
 
@@ -228,11 +228,15 @@ class Engine:
         if not self._closing:
             await asyncio.gather(*(one.processor.punctuate() for one in self._open.values()))
 
-    def durable(self) -> dict[TopicPartition, int]:
+    def durable_positions(self) -> dict[TopicPartition, int]:
         """For each partition being read, the first offset whose effects are not durable yet."""
         offsets: dict[TopicPartition, int] = {}
         for tp in self.cursors:
-            known = [offset for _, one in self._owners(tp) if (offset := one.processor.durable(tp.topic)) is not None]
+            known = [
+                offset
+                for _, one in self._owners(tp)
+                if (offset := one.processor.durable_position(tp.topic)) is not None
+            ]
             if known:
                 offsets[tp] = min(known)
         return offsets
@@ -247,7 +251,7 @@ class Engine:
         ids, counts = dict[str, uuid.UUID](), dict[str, int]()
         subtopologies = {subtopology.name: subtopology for subtopology in self._subtopologies}
         for (name, _), one in self._open.items():
-            identities = one.processor.identities()
+            identities = one.processor.topic_ids()
             ids |= identities
             if (partitions := subtopologies[name].partitions) is not None:
                 counts |= dict.fromkeys(identities, partitions)
@@ -274,7 +278,7 @@ class Engine:
         durable = {
             number: position
             for (_, number), one in sorted(self._open.items())
-            if (position := one.processor.durable(change.topic)) is not None
+            if (position := one.processor.durable_position(change.topic)) is not None
         }
         ends: Mapping[TopicPartition, int] = {}
         if change.now is not None and durable:

@@ -141,7 +141,7 @@ class Consumer(driver.Consumer):
 
     async def commit(self, *_: Any, **__: Any) -> bool:
         """Write group offsets, so that lag can be monitored with Kafka's own tools. Nothing depends on them."""
-        durable = self.engine.durable()
+        durable = self.engine.durable_positions()
         offsets = {tp: OffsetAndMetadata(offset, "") for tp, offset in durable.items()}
         consumer = self._thread._consumer  # noqa: SLF001
         for tp, offset in durable.items():
@@ -157,7 +157,7 @@ class Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Seek every assigned partition to the position in the state. A worker that is stopping has nothing more to read."""
         try:
-            targets = await self.engine.seeks({TopicPartition(*tp) for tp in self.assignment()})
+            targets = await self.engine.seek_offsets({TopicPartition(*tp) for tp in self.assignment()})
         except Exception as error:  # noqa: BLE001 - Faust's recovery would crash of it, and the worker end with a code that says nothing
             if not self.engine.closing:
                 die(error, "seek")
@@ -176,7 +176,7 @@ class Consumer(driver.Consumer):
                     continue
                 cursors = dict(engine.cursors)
                 active = {
-                    TP(*tp) for tp in engine.ready_for(TopicPartition(*tp) for tp in self._get_active_partitions())
+                    TP(*tp) for tp in engine.fetchable(TopicPartition(*tp) for tp in self._get_active_partitions())
                 }
                 if not active:  # an empty set would mean every partition
                     await asyncio.sleep(max(linger, 0.005))
@@ -364,7 +364,7 @@ class App(FaustApp):
         self.is_ready = yes
         metrics.READY.set(int(yes))
 
-    def beside(self, service: Any) -> None:
+    def add_service(self, service: Any) -> None:
         """Run a service of mode's in this process, from before the first partition opens until the worker stops."""
         self._beside.append(service)
 

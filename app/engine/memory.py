@@ -85,7 +85,7 @@ def _is_next(prefix: bytes, end: bytes) -> bool:
 
 @dataclass(slots=True)
 class InMemoryKeyValueStore:
-    """Tables as dictionaries. Implements `Readable`."""
+    """Tables as dictionaries. Implements `ReadOnlyStore`."""
 
     tables: dict[str, _Entries] = field(default_factory=dict)
 
@@ -210,7 +210,7 @@ class MemoryPartition:
             partitions=self._group.partitions,
             tables=self._tables,
             store=self.store,
-            memory=self._memory,
+            cache=self._memory,
             partitions_of=self._group.partitions_of,
             dead_letter_topic=self._group.dead_letter_topic,
             now_us=now_us,

@@ -1,4 +1,4 @@
-"""A partition group: co-partitioned topics, the tables their agents share, and the one transaction at a time that binds them."""
+"""A partition group: co-partitioned topics, the tables their handlers share, and the one transaction at a time that binds them."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ POSITIONS = "positions"
 
 @dataclass(frozen=True, slots=True)
 class PartitionGroup:
-    """Co-partitioned topics and the tables that their agents share.
+    """Co-partitioned topics and the tables that their handlers share.
 
     `name` is part of the transactional id and of the changelogs' names: changing it abandons the state.
     `punctuate` is called about every `punctuate_interval_ms` for each open partition, for work that time alone makes due.
@@ -106,7 +106,7 @@ class GroupPartition:
         self._memory: LruDict[Any, Any] = LruDict(engine.memory_entries)
         self._tables = frozenset(table.name for table in group.tables)
         self._positions: dict[str, Position] = {}
-        self.identities: dict[str, uuid.UUID] = {}
+        self.topic_ids: dict[str, uuid.UUID] = {}
         """Kafka's ids of the inputs, as of the positions, and of the changelogs."""
         self._unsaid: dict[bytes, bytes] = {}
         """The changelogs' ids, until they are part of the state."""
@@ -141,7 +141,7 @@ class GroupPartition:
             if (raw := self._store.get(POSITIONS, topic.encode())) is not None
         }
         self._check_changelogs(self._store, changelogs, ids)
-        self.identities = ids | {topic: position.topic_id for topic, position in self._positions.items()}
+        self.topic_ids = ids | {topic: position.topic_id for topic, position in self._positions.items()}
         metrics.OPEN_SECONDS.labels(self.group.name).observe(time.monotonic() - started)
         metrics.RESTORED_RECORDS.labels(self.group.name).inc(restored)
         logger.info(
@@ -228,7 +228,7 @@ class GroupPartition:
             partitions=self.group.partitions,
             tables=self._tables,
             store=self._store,
-            memory=self._memory,
+            cache=self._memory,
             partitions_of=self.group.partitions_of,
             dead_letter_topic=self.group.dead_letter_topic,
             now_us=time.time_ns() // 1000,
@@ -274,7 +274,7 @@ class GroupPartition:
     async def _commit(self, unit: BatchUnitOfWork, reached_inputs: Mapping[str, int]) -> None:
         """Outputs, changelog and positions in one transaction; then the store, which so is never ahead of Kafka."""
         assert self._store is not None
-        moved = {topic: Position(offset, self.identities[topic]) for topic, offset in reached_inputs.items()}
+        moved = {topic: Position(offset, self.topic_ids[topic]) for topic, offset in reached_inputs.items()}
         changes = unit.changes()
         changes += [(POSITIONS, topic.encode(), positions.encode(position), True) for topic, position in moved.items()]
         changes += [(POSITIONS, key, value, True) for key, value in self._unsaid.items()]

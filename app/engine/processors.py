@@ -25,11 +25,11 @@ class Processor(Protocol):
         """The next offset of an input topic to hand to `process`; None: nothing was processed yet."""
         ...
 
-    def durable(self, topic: str) -> int | None:
+    def durable_position(self, topic: str) -> int | None:
         """The first offset whose effects could still be lost by a crash; for lag monitoring."""
         ...
 
-    def identities(self) -> Mapping[str, uuid.UUID]:
+    def topic_ids(self) -> Mapping[str, uuid.UUID]:
         """The topics that have to stay what they are while this is open, with Kafka's ids of them: inputs, and what state is made of."""
         ...
 
@@ -60,15 +60,15 @@ class TransactionalProcessor:
         """The next offset to process, as of the last committed transaction."""
         return self._partition.position(topic)
 
-    durable = position
+    durable_position = position
 
     def committed(self) -> CommittedState | None:
         """The state for a reader, until the next `await`."""
         return self._partition.committed()
 
-    def identities(self) -> Mapping[str, uuid.UUID]:
+    def topic_ids(self) -> Mapping[str, uuid.UUID]:
         """Inputs and changelogs."""
-        return self._partition.identities
+        return self._partition.topic_ids
 
     async def process(self, batches: Sequence[TopicRecords]) -> None:
         """One transaction for all of them: at a trickle, most of its time is the broker's."""
@@ -129,12 +129,12 @@ class SinkProcessor:
         self._check(topic)
         return self._taken
 
-    def durable(self, topic: str) -> int | None:
+    def durable_position(self, topic: str) -> int | None:
         """The first offset not durable."""
         self._check(topic)
         return self._partition.position
 
-    def identities(self) -> Mapping[str, uuid.UUID]:
+    def topic_ids(self) -> Mapping[str, uuid.UUID]:
         """The topic."""
         topic_id = self._partition.topic_id
         return {} if topic_id is None else {self._topic: topic_id}

@@ -79,7 +79,7 @@ async def restore(
     try:
         async with asyncio.timeout(engine.restore_timeout_s):
             replayed = await _replay(store, partitions, behind, high_watermarks, kafka, log)
-            store.set_current()
+            store.set_caught_up()
             return await _settle(store, cache), replayed
     except TimeoutError:
         store.close()
@@ -117,7 +117,7 @@ def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
         return store
     if known != identity:
         logger.warning("local state %s belongs to changelogs that no longer exist: made again", path)
-    elif (age_s := time.time() - store.current_at) > MAX_AGE_S:
+    elif (age_s := time.time() - store.caught_up_at) > MAX_AGE_S:
         logger.warning("local state %s is %.0f s old, and may have missed deletions: made again", path, age_s)
     else:
         metrics.RESTORES.labels("warm").inc()

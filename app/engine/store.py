@@ -123,14 +123,14 @@ class Store:
         self._write(batch)
 
     @property
-    def current_at(self) -> float:
+    def caught_up_at(self) -> float:
         """The latest time, in Unix seconds, at which the store is known to have missed no deletion: it was new, or at the end of its
         changelogs. 0 if it does not say.
         """
         raw = self._get(_CURRENT)
         return int.from_bytes(raw, "big") / 1000 if raw else 0.0
 
-    def set_current(self) -> None:
+    def set_caught_up(self) -> None:
         """Note that the store is at the end of its changelogs now."""
         batch = WriteBatch(raw_mode=True)
         self._stamp(batch, time.time())

@@ -13,7 +13,7 @@ from app.engine.processors import Processor, SinkPartition, SinkProcessor, Trans
 def transactional_subtopology(
     group: PartitionGroup, handlers: Mapping[str, RecordHandler], engine: Engine, *, state: Path, cache: Cache
 ) -> Subtopology:
-    """A group whose agents' logic is in `handlers`, one for each of its topics."""
+    """A group with its `handlers`, one for each of its topics."""
     if missing := set(group.topics) - handlers.keys():
         raise ValueError(f"group {group.name} has no handler for {', '.join(sorted(missing))}")
 

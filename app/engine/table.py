@@ -1,4 +1,4 @@
-"""State tables: what an agent declares, and the view it gets inside a unit of work."""
+"""State tables: what a handler declares, and the view it gets inside a unit of work."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass

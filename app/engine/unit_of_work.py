@@ -1,4 +1,4 @@
-"""The unit of work: everything one batch of one partition group reads and writes, committed in one Kafka transaction or not at all."""
+"""The unit of work: everything the batches of one transaction read and write, committed in one Kafka transaction or not at all."""
 
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -13,7 +13,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class InputRecord(Protocol):
-    """A Kafka record as an agent sees it; aiokafka's ConsumerRecord is one. `timestamp` is in milliseconds since the epoch."""
+    """A Kafka record as a handler sees it; aiokafka's ConsumerRecord is one. `timestamp` is in milliseconds since the epoch."""
 
     @property
     def topic(self) -> str:
@@ -52,9 +52,9 @@ class InputRecord(Protocol):
 
 
 class UnitOfWork(Protocol):
-    """What the logic of an agent may do with one record: read and write tables of its group, and emit records.
+    """What a handler may do with one record: read and write tables of its group, and emit records.
 
-    Logic is a function `apply(record: InputRecord, unit: Unit) -> None`. It must be deterministic given the record, the tables
+    A handler is a function `apply(record: InputRecord, unit: UnitOfWork) -> None`. It must be deterministic given the record, the tables
     and `now_us`. When it raises `PoisonRecordError`, what it wrote for this record is undone and the record goes to the dead letters;
     any other exception ends the process, with the record's position in the last log line.
     """
@@ -75,7 +75,7 @@ class UnitOfWork(Protocol):
         ...
 
     @property
-    def memory(self) -> MutableMapping[Any, Any]:
+    def cache(self) -> MutableMapping[Any, Any]:
         """A bounded cache of derived objects for this partition. Anything in it may vanish at any time, and all of it does when a
         record is undone; it must be possible to make every entry again from the tables."""
         ...

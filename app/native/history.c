@@ -1,4 +1,4 @@
-/* A customer's events and the windows over them: what app/domain/velocity.py and tracks.py do, in the memory of arrays. */
+/* A customer's events and the windows over them: what app/domain/velocity.py and window_aggregates.py do, in the memory of arrays. */
 #include "history.h"
 
 #include <stdio.h>

@@ -37,9 +37,9 @@ class Rules:
         self.library = library
         self.selections = {selection: number for number, selection in enumerate(_selections(rules))}
         self.pointer: Any = library.ffi.new("bank_rules *")
-        it, concerns = self.pointer, _concerns(rules)
+        it, prefilters = self.pointer, _prefilters(rules)
         it.kept_us, it.compact_at = velocity.RETENTION_US, velocity.COMPACT_AT
-        it.windows, it.selections, it.concerns = len(WINDOWS_US), len(self.selections), len(concerns)
+        it.windows, it.selections, it.concerns = len(WINDOWS_US), len(self.selections), len(prefilters)
         numbers = {name: number for number, name in enumerate(WINDOWS_US)}
         for name, number in numbers.items():
             it.name[number], it.length_us[number] = name.encode(), WINDOWS_US[name]
@@ -47,25 +47,29 @@ class Rules:
             at = it.selection[number]
             at.at_least_minor, at.at_most_minor = _bounded(selection.at_least_minor), _bounded(selection.at_most_minor)
             at.credit, at.debit = "credit" in selection.types, "debit" in selection.types
-        for number, concern in enumerate(concerns):
+        for number, prefilter in enumerate(prefilters):
             at = it.concern[number]
-            at.at_least_minor, at.count, at.after_us = _bounded(concern.at_least_minor), concern.count, concern.after_us
-            at.window = numbers[concern.window] if concern.window else -1
-            at.after = -1 if concern.after is None else self.selections[concern.after]
+            at.at_least_minor, at.count, at.after_us = (
+                _bounded(prefilter.at_least_minor),
+                prefilter.count,
+                prefilter.after_us,
+            )
+            at.window = numbers[prefilter.window] if prefilter.window else -1
+            at.after = -1 if prefilter.after is None else self.selections[prefilter.after]
         self.scratch = _Scratch(library)
 
     @staticmethod
     def holds(library: Library, rules: RuleSet) -> bool:
         """Whether the library has room for a rule set."""
         lib = library.lib
-        return bool(len(_selections(rules)) <= lib.BANK_SELECTIONS and len(_concerns(rules)) <= lib.BANK_CONCERNS)
+        return bool(len(_selections(rules)) <= lib.BANK_SELECTIONS and len(_prefilters(rules)) <= lib.BANK_CONCERNS)
 
 
 def _selections(rules: RuleSet) -> list[AmountFilter]:
     return list(dict.fromkeys((ALL_AMOUNTS, *rules.selections)))
 
 
-def _concerns(rules: RuleSet) -> list[Prefilter]:
+def _prefilters(rules: RuleSet) -> list[Prefilter]:
     return [concern for rule in rules.rules for concern in rule.prefilters]
 
 
@@ -189,7 +193,7 @@ class NativeHistory:
         """See `CustomerHistory`."""
         self._lib.bank_history_seek(self.pointer, time_us)
 
-    def after(self, length_us: int) -> int:
+    def window_start_us(self, length_us: int) -> int:
         """See `CustomerHistory`."""
         return int(self._lib.bank_history_after(self.pointer, length_us))
 
@@ -226,7 +230,7 @@ class NativeHistory:
 
 
 class NativeAmounts:
-    """A track in the library. Implements `Amounts`, whose methods say what they are for."""
+    """A track in the library. Implements `AmountLookup`, whose methods say what they are for."""
 
     __slots__ = ("_lib", "_rules", "_track")
 
@@ -237,18 +241,18 @@ class NativeAmounts:
     def __len__(self) -> int:
         return int(self._lib.bank_track_length(*self._track))
 
-    def later(self, after_us: int, end: int) -> int:
-        """See `Amounts`."""
+    def first_after(self, after_us: int, end: int) -> int:
+        """See `AmountLookup`."""
         return int(self._lib.bank_track_after(*self._track, after_us, end))
 
     def total(self, first: int) -> int:
-        """See `Amounts`."""
+        """See `AmountLookup`."""
         high, low = self._rules.library.ffi.new("int64_t *"), self._rules.library.ffi.new("uint64_t *")
         self._lib.bank_track_sum(*self._track, first, high, low)
         return (int(high[0]) << 64) + int(low[0])
 
     def key(self, position: int) -> Key:
-        """See `Amounts`."""
+        """See `AmountLookup`."""
         if not self._lib.bank_track_event(*self._track, position, self._rules.scratch.event):
             raise IndexError(position)
         return self._rules.scratch.read().key

@@ -78,7 +78,7 @@ class Dependencies:
     tokens: Tokens
     audit: AuditLog
     forwarder: Forwarder
-    landed: VersionSource
+    versions: VersionSource
     recent: RecentAlerts
     live: AlertStreams
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
@@ -176,8 +176,8 @@ def timeout_of(settings: ApiSettings, path: str) -> float:
 
 def request_context(request: Request) -> RequestContext:
     """Returns the guard's data about a request."""
-    look: RequestContext = request.state.look
-    return look
+    context: RequestContext = request.state.request_context
+    return context
 
 
 def scoped(scope: str) -> Callable[[Request], Awaitable[None]]:
@@ -196,7 +196,7 @@ class Endpoints:
 
     def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
-        self._places = PartitionRouter(parts.worker, parts.partitions)
+        self._router = PartitionRouter(parts.worker, parts.partitions)
 
     async def customer(self, request: Request, customer_id: Key) -> Response:
         """The customer's row as of the last committed change. 410 if it was deleted."""
@@ -242,11 +242,11 @@ class Endpoints:
 
         410 if that event is no longer in the log.
         """
-        look = request_context(request)
-        look.key = customer_id
+        context = request_context(request)
+        context.key = customer_id
 
         def allowed() -> bool:
-            client = self._parts.tokens.client(look.token)
+            client = self._parts.tokens.client(context.token)
             return client is not None and "alerts" in client.scopes
 
         return _StreamResponse(await self._parts.live.open(last_event_id, customer_id, allowed))
@@ -273,39 +273,39 @@ class Endpoints:
         answer: Callable[[RequestContext, LookupEntity, int], Awaitable[Any]],
     ) -> Response:
         """Returns the answer of this worker, or of the worker that owns the key."""
-        look = request_context(request)
-        look.key = key
-        look.clear = look.client is not None and "pii" in look.client.scopes
-        url = None if look.forwarded else self._places.elsewhere(kind, key)
+        context = request_context(request)
+        context.key = key
+        context.clear = context.client is not None and "pii" in context.client.scopes
+        url = None if context.forwarded else self._router.remote_url(kind, key)
         if url is None:
-            return self._json(await answer(look, kind, key))
+            return self._json(await answer(context, kind, key))
         metrics.FORWARDED.inc()
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        headers = {"authorization": look.headers["authorization"], REQUEST_ID: look.request_id}
+        headers = {"authorization": context.headers["authorization"], REQUEST_ID: context.request_id}
         timeout_s = timeout_of(self._parts.settings, request.url.path)
-        found = await self._parts.forwarder.ask(url, path, headers, timeout_s=timeout_s)
+        found = await self._parts.forwarder.get(url, path, headers, timeout_s=timeout_s)
         return Response(found.body, found.status, dict(found.headers))
 
     def _state(self, kind: LookupEntity, key: int) -> tuple[RowState, State]:
         """Returns the row, even if it was deleted. Raises ProblemError 404 if there never was one."""
-        state, number = self._places.here(kind, key)
+        state, number = self._router.local_state(kind, key)
         row = state.get(TABLES[kind.table], (key,))
         if row is None:
             raise not_found(f"There is no such {kind.table.removesuffix('s')}.")
         return row, State(kind.group, number, dict(state.positions))
 
-    async def _row(self, look: RequestContext, kind: LookupEntity, key: int) -> RowNow:
+    async def _row(self, context: RequestContext, kind: LookupEntity, key: int) -> RowNow:
         row, state = self._state(kind, key)
         if not row.alive:
             raise ProblemError(
                 HTTPStatus.GONE, f"The row was deleted at {format_us(row.since_us)}; its versions are still available."
             )
-        attributes, hidden = _shown(look, kind, row.attributes)
+        attributes, hidden = _shown(context, kind, row.attributes)
         return RowNow(key, row.version_id, format_us(row.since_us), attributes, hidden, state)
 
     async def _velocity(self, _: RequestContext, kind: LookupEntity, key: int) -> VelocityNow:
         now_us = self._parts.now_us()
-        state, number = self._places.here(kind, key)
+        state, number = self._router.local_state(kind, key)
         windows, known = windows_at(state, key, now_us, self._parts.settings.velocity_max_events)
         if not known and state.get(CUSTOMERS, (key,)) is None:
             raise not_found("There is no such customer.")
@@ -313,11 +313,11 @@ class Endpoints:
         return VelocityNow(key, format_us(now_us), windows, complete, State(kind.group, number, dict(state.positions)))
 
     def _versions(self, limit: int) -> Callable[[RequestContext, LookupEntity, int], Awaitable[Versions]]:
-        async def answer(look: RequestContext, kind: LookupEntity, key: int) -> Versions:
+        async def answer(context: RequestContext, kind: LookupEntity, key: int) -> Versions:
             row, state = self._state(kind, key)
-            found = await version_history(self._parts.landed, kind.table, kind.key, key, row)
+            found = await version_history(self._parts.versions, kind.table, kind.key, key, row)
             newest = found[: -limit - 1 : -1]
-            return Versions(key, [_version(look, kind, one) for one in newest], len(found), state)
+            return Versions(key, [_version(context, kind, one) for one in newest], len(found), state)
 
         return answer
 
@@ -332,13 +332,13 @@ class Endpoints:
         if moment_us > self._parts.now_us():
             raise not_found("That moment is in the future.")
 
-        async def answer(look: RequestContext, kind: LookupEntity, key: int) -> Version:
+        async def answer(context: RequestContext, kind: LookupEntity, key: int) -> Version:
             row, _ = self._state(kind, key)
-            found = await version_history(self._parts.landed, kind.table, kind.key, key, row)
+            found = await version_history(self._parts.versions, kind.table, kind.key, key, row)
             held = next((one for one in reversed(found) if one.holds(format_us(moment_us))), None)
             if held is None:
                 raise not_found("The row did not exist at that moment.")
-            return _version(look, kind, held)
+            return _version(context, kind, held)
 
         return answer
 
@@ -352,13 +352,13 @@ class Endpoints:
         return Response(body, media_type=JSON)
 
 
-def _shown(look: RequestContext, kind: LookupEntity, row: Row) -> tuple[Row, list[str]]:
-    return (row, []) if look.clear else masked(kind.table, row)
+def _shown(context: RequestContext, kind: LookupEntity, row: Row) -> tuple[Row, list[str]]:
+    return (row, []) if context.clear else masked(kind.table, row)
 
 
-def _version(look: RequestContext, kind: LookupEntity, version: PastVersion) -> Version:
+def _version(context: RequestContext, kind: LookupEntity, version: PastVersion) -> Version:
     opened, closed = version.opened, version.closed
-    attributes, hidden = _shown(look, kind, opened.attributes)
+    attributes, hidden = _shown(context, kind, opened.attributes)
     return Version(
         opened.version_id, version.valid_from, version.valid_to, attributes, opened.changed, opened.reason,
         None if closed is None else closed.reason, hidden,

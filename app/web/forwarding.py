@@ -37,7 +37,7 @@ class Forwarder:
         self._tls: SSLContext | bool = create_default_context(cafile=cafile) if cafile is not None else True
         self._session: aiohttp.ClientSession | None = None
 
-    async def ask(self, url: str, path: str, headers: Mapping[str, str], *, timeout_s: float) -> ForwardedResponse:
+    async def get(self, url: str, path: str, headers: Mapping[str, str], *, timeout_s: float) -> ForwardedResponse:
         """Sends GET `path` to the worker at `url` and returns its answer. Raises ProblemError 503 if it does not answer."""
         if self._session is None:
             connector = aiohttp.TCPConnector(limit_per_host=64, ssl=self._tls)

@@ -66,10 +66,10 @@ class RequestContext:
         return HOP in self.headers
 
 
-def internal_error(look: RequestContext) -> ProblemError:
+def internal_error(context: RequestContext) -> ProblemError:
     """Returns the 500 for an unexpected error."""
     return ProblemError(
-        HTTPStatus.INTERNAL_SERVER_ERROR, f"Internal error. The worker's log has it under request {look.request_id}."
+        HTTPStatus.INTERNAL_SERVER_ERROR, f"Internal error. The worker's log has it under request {context.request_id}."
     )
 
 
@@ -106,15 +106,15 @@ class Guard:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         given = headers.get(REQUEST_ID, "")
-        look = RequestContext(
+        context = RequestContext(
             given if _REQUEST_ID.fullmatch(given) else self._new_id(), time.perf_counter_ns(), headers
         )
-        scope.setdefault("state", {})["look"] = look
-        answer = _Answer(self, scope, look, send)
+        scope.setdefault("state", {})["request_context"] = context
+        answer = _Answer(self, scope, context, send)
         try:
             async with asyncio.timeout(self._timeout_s(scope["path"])) as limit:
                 answer.limit = limit
-                self._admit(scope, look)
+                self._admit(scope, context)
                 await self._app(scope, receive, answer.send)
         except _UnauditedError:
             pass
@@ -123,39 +123,39 @@ class Guard:
         except TimeoutError:
             await answer.problem(unavailable("The answer took longer than its time limit. Try again in a moment."))
         except Exception:
-            logger.exception("request %s to %s failed", look.request_id, answer.endpoint)
+            logger.exception("request %s to %s failed", context.request_id, answer.endpoint)
             if not answer.finished:  # Starlette has sent an answer, and raises the error nevertheless
-                await answer.problem(internal_error(look))
+                await answer.problem(internal_error(context))
 
-    def record(self, look: RequestContext, method: str, endpoint: str, status: int) -> None:
+    def record(self, context: RequestContext, method: str, endpoint: str, status: int) -> None:
         """Write the line of the audit. Raises OSError if that fails."""
         self._audit.write(
             AuditEntry(
                 time=format_us(self._now_us()),
-                request_id=look.request_id,
-                client=look.client.name if look.client is not None else NOBODY,
+                request_id=context.request_id,
+                client=context.client.name if context.client is not None else NOBODY,
                 method=method,
                 endpoint=endpoint,
                 status=status,
-                duration_ms=(time.perf_counter_ns() - look.started_ns) / 1_000_000,
-                key=look.key,
-                clear=look.clear and status == HTTPStatus.OK,
-                forwarded=look.forwarded,
+                duration_ms=(time.perf_counter_ns() - context.started_ns) / 1_000_000,
+                key=context.key,
+                clear=context.clear and status == HTTPStatus.OK,
+                forwarded=context.forwarded,
             )
         )
 
-    def _admit(self, scope: Scope, look: RequestContext) -> None:
+    def _admit(self, scope: Scope, context: RequestContext) -> None:
         """Raises ProblemError for a request that is not admitted."""
-        if look.headers.get("content-length", "0") != "0" or "transfer-encoding" in look.headers:
+        if context.headers.get("content-length", "0") != "0" or "transfer-encoding" in context.headers:
             raise ProblemError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "No endpoint takes a body.", {"Connection": "close"}
             )
         if scope["path"] in OPEN_PATHS:
             return
-        kind, _, token = look.headers.get("authorization", "").partition(" ")
-        look.token = token.strip()
-        look.client = self._tokens.client(look.token) if kind.lower() == "bearer" and token else None
-        if look.client is None:
+        kind, _, token = context.headers.get("authorization", "").partition(" ")
+        context.token = token.strip()
+        context.client = self._tokens.client(context.token) if kind.lower() == "bearer" and token else None
+        if context.client is None:
             address = (scope.get("client") or ("",))[0]
             _turn_away(self._rates.wait_s(f"address:{address}", FAILURES_PER_S))
             raise ProblemError(
@@ -163,7 +163,7 @@ class Guard:
                 "Send a valid token: Authorization: Bearer …",
                 {"WWW-Authenticate": "Bearer"},
             )
-        _turn_away(self._rates.wait_s(f"client:{look.client.name}", look.client.rate_per_s or self._rate_per_s))
+        _turn_away(self._rates.wait_s(f"client:{context.client.name}", context.client.rate_per_s or self._rate_per_s))
         if scope["path"].startswith(LOOKUPS) and (wait_s := self._rates.wait_s(EVERYBODY, self._total_per_s)):
             raise unavailable(
                 "This worker has reached its limit of lookups from all clients, because stream processing has priority.",
@@ -194,8 +194,8 @@ def _messages(error: ProblemError) -> tuple[Message, Message]:
 class _Answer:
     """Sends an answer, and writes the audit before its head is sent."""
 
-    def __init__(self, guard: Guard, scope: Scope, look: RequestContext, send: Send) -> None:
-        self._guard, self._scope, self._look, self._send = guard, scope, look, send
+    def __init__(self, guard: Guard, scope: Scope, context: RequestContext, send: Send) -> None:
+        self._guard, self._scope, self._context, self._send = guard, scope, context, send
         self.limit: asyncio.Timeout | None = None
         self._started = False
         self.finished = False
@@ -218,7 +218,7 @@ class _Answer:
             self._started = True
             message = {
                 **message,
-                "headers": [*headers, *HEADERS, (REQUEST_ID.encode(), self._look.request_id.encode())],
+                "headers": [*headers, *HEADERS, (REQUEST_ID.encode(), self._context.request_id.encode())],
             }
         elif message["type"] == "http.response.body":
             self.finished = not message.get("more_body", False)
@@ -237,13 +237,15 @@ class _Answer:
 
     def _count(self, status: int) -> None:
         metrics.REQUESTS.labels(self.endpoint, status).inc()
-        metrics.SECONDS.labels(self.endpoint).observe((time.perf_counter_ns() - self._look.started_ns) / 1e9)
+        metrics.SECONDS.labels(self.endpoint).observe((time.perf_counter_ns() - self._context.started_ns) / 1e9)
 
     def _audited(self, status: int) -> bool:
-        if self._scope["path"] in OPEN_PATHS or (status == HTTPStatus.TOO_MANY_REQUESTS and self._look.client is None):
+        if self._scope["path"] in OPEN_PATHS or (
+            status == HTTPStatus.TOO_MANY_REQUESTS and self._context.client is None
+        ):
             return True
         try:
-            self._guard.record(self._look, self._scope["method"], self.endpoint, status)
+            self._guard.record(self._context, self._scope["method"], self.endpoint, status)
         except OSError as error:
             metrics.UNAUDITED.inc()
             logger.critical("an answer was withheld because the audit cannot be written: %s", error.strerror or error)

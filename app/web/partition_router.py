@@ -64,7 +64,7 @@ class PartitionRouter:
         """Returns the partition of a key, which is the partition of its changes."""
         return partition_for(key_bytes(kind.key, key), self._partitions)
 
-    def elsewhere(self, kind: LookupEntity, key: int) -> str | None:
+    def remote_url(self, kind: LookupEntity, key: int) -> str | None:
         """Returns the URL of the worker that owns the key; None if this worker does.
 
         Raises ProblemError 503 during a rebalance, or if the owner is unknown or serves no API.
@@ -83,7 +83,7 @@ class PartitionRouter:
             )
         return url
 
-    def here(self, kind: LookupEntity, key: int) -> tuple[CommittedState, int]:
+    def local_state(self, kind: LookupEntity, key: int) -> tuple[CommittedState, int]:
         """Returns the committed state with this key, valid until the next `await`, and the key's partition.
 
         Raises ProblemError 503 if the partition is not open on this worker.

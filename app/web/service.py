@@ -119,7 +119,7 @@ class ApiService(AsgiService):
         self._parts.live.stop()
         await super().on_stop()
         await self._parts.forwarder.close()
-        await self._parts.landed.close()
+        await self._parts.versions.close()
 
 
 def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: SnowflakeSettings) -> None:
@@ -135,11 +135,11 @@ def serve(app: App, settings: ApiSettings, kafka: KafkaSettings, warehouse: Snow
         tokens=Tokens(settings.tokens_file),
         audit=AuditLog(settings.audit_file),
         forwarder=Forwarder(max_bytes=settings.max_answer_bytes, cafile=settings.tls_cafile),
-        landed=LandingReader(warehouse, settings.history_sessions),
+        versions=LandingReader(warehouse, settings.history_sessions),
         recent=RecentAlerts(kafka, ALERTS.name, partitions, settings.alerts_kept),
         live=AlertStreams(kafka, ALERTS.name, partitions, settings.max_streams),
     )
-    app.beside(ApiService(app, parts, sockets, settings))
+    app.add_service(ApiService(app, parts, sockets, settings))
 
 
 def _check(settings: ApiSettings) -> None:

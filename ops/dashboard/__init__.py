@@ -1,1 +1,1 @@
-"""The analysts' dashboard: Streamlit pages over the warehouse. `data` asks, `desk` remembers, `views` show."""
+"""The analysts' dashboard: Streamlit pages over the warehouse. `data` asks, `query_cache` remembers, `views` show."""

@@ -1,4 +1,4 @@
-"""What all browsers of one server share: the desk with its session, and the settings, from the environment or .streamlit/secrets.toml."""
+"""What all browsers of one server share: the query cache with its session, and settings from the environment or .streamlit/secrets.toml."""
 
 import os
 

@@ -59,7 +59,7 @@ class QueryCache:
         self._answers: OrderedDict[tuple[Any, ...], tuple[float, float, QueryResult[Any]]] = OrderedDict()
         self._away_since: datetime | None = None
 
-    def ask(self, question: Callable[..., Value], *arguments: object, every_s: float) -> QueryResult[Value]:
+    def get(self, question: Callable[..., Value], *arguments: object, every_s: float) -> QueryResult[Value]:
         """`question(session, now, *arguments)`, or its last answer if that is younger than `every_s` or took long."""
         name = (question.__name__, *arguments)
         with self._lock:

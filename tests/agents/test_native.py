@@ -30,7 +30,7 @@ def twins() -> ParityCheck:
 
 @pytest.fixture(scope="module")
 def forgetful() -> ParityCheck:
-    """ParityCheck that keep hardly a history in memory."""
+    """Parity checks that keep hardly a history in memory."""
     return ParityCheck(cached_events=1)
 
 

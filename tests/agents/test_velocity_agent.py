@@ -63,8 +63,8 @@ class Agent:
         )
 
     def truncate(self, lsn: int, table: str = "transactions") -> list[EmittedRecord]:
-        order = TableCommand("truncate", table, replace(transaction(1).source, lsn=lsn))
-        return self.raw(Record(encode(order), None, topic=CONTROL.name))
+        command = TableCommand("truncate", table, replace(transaction(1).source, lsn=lsn))
+        return self.raw(Record(encode(command), None, topic=CONTROL.name))
 
     @property
     def stored(self) -> dict[bytes, bytes]:

@@ -39,9 +39,9 @@ class Bank:
     stack: Stack
     environment: Mapping[str, str]
     home: Path
-    keeper: WorkerSupervisor
+    workers: WorkerSupervisor
     load: Load
-    ledger: ConfirmedTransactions
+    confirmed: ConfirmedTransactions
     recovery: Recovery
     chance: random.Random
 
@@ -62,7 +62,7 @@ class Bank:
 
     def logs(self) -> str:
         """The ends of the workers' logs."""
-        return "\n".join(f"--- {name}\n{tail(self.keeper.log(name))}" for name in self.keeper.names())
+        return "\n".join(f"--- {name}\n{tail(self.workers.log(name))}" for name in self.workers.names())
 
 
 @contextmanager
@@ -72,20 +72,20 @@ def bank(*, seed: int, streams_workers: int, environment: Mapping[str, str] | No
         variables = {**stack.environment(), **TUNING, **_overrides(), **(environment or {})}
         home = stack.home.path / "faults"
         home.mkdir(mode=0o700)
-        ledger = ConfirmedTransactions()
-        load = Load(settings_of(variables, PostgresSettings), ledger, seed)
+        confirmed = ConfirmedTransactions()
+        load = Load(settings_of(variables, PostgresSettings), confirmed, seed)
         with (
-            WorkerSupervisor(variables, home) as keeper,
+            WorkerSupervisor(variables, home) as workers,
             Recovery(settings_of(variables, KafkaSettings)) as recovery,
         ):
             try:
                 for number in range(1, streams_workers + 1):
-                    keeper.add(f"streams-{number}", "streams")
-                keeper.add("lake-1", "lake")
-                keeper.add("warehouse-1", "warehouse")
+                    workers.add(f"streams-{number}", "streams")
+                workers.add("lake-1", "lake")
+                workers.add("warehouse-1", "warehouse")
                 load.populate((datetime.now(UTC) - timedelta(days=HISTORY_DAYS)).isoformat())
-                keeper.ready()
-                yield Bank(stack, variables, home, keeper, load, ledger, recovery, random.Random(seed))
+                workers.ready()
+                yield Bank(stack, variables, home, workers, load, confirmed, recovery, random.Random(seed))
             finally:
                 load.close()
                 _keep_logs(home)

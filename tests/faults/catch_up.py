@@ -54,7 +54,9 @@ class CatchUp:
     async def _run(self, deadline: float, timeout_s: float) -> None:
         source = settings_of(self._bank.environment, SourceSettings)
         cdc = [topic.name for topic in CATALOGUE.cdc]
-        captured = await barrier.everything_committed(self._kafka, source, cdc, timeout_s=timeout_s, say=lambda _: None)
+        captured = await barrier.everything_committed(
+            self._kafka, source, cdc, timeout_s=timeout_s, on_progress=lambda _: None
+        )
         accounts, customers = self._groups
         await self._reached(
             accounts.name, {tp: end for tp, end in captured.items() if tp.topic != CUSTOMERS.name}, deadline
@@ -71,7 +73,7 @@ class CatchUp:
                 landed,
                 ids,
                 timeout_s=max(1.0, deadline - time.monotonic()),
-                say=lambda _: None,
+                on_progress=lambda _: None,
             )
 
     async def _last(self, topics: list[str], deadline: float) -> Mapping[TopicPartition, int]:

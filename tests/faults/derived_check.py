@@ -45,11 +45,11 @@ class Derived:
         self._second_look = beginning(TopicPartition(TRANSACTIONS.name, number) for number in self._numbers)
         self._held = {tp: Held(tp) for tp in seen if tp.topic in IN_ORDER}
         self._letters: list[EmittedRecord] = []
-        self._orders: list[EmittedRecord] = []
+        self._commands: list[EmittedRecord] = []
 
     async def run(self, reader: Reader, verdict: Violations) -> None:
         """Everything that has come since the last time."""
-        self._letters, self._orders = [], []
+        self._letters, self._commands = [], []
         joined, actual = await self._passed_on(reader)
         expected: dict[tuple[int, int], list[tuple[bytes, int]]] = defaultdict(list)
         for number in self._numbers:
@@ -62,7 +62,7 @@ class Derived:
             for number in self._numbers:
                 await self._by_customer(number, reader, again)
         await self._unordered(reader, DEAD_LETTERS.name, self._letters, verdict)
-        await self._obey(await self._unordered(reader, CONTROL.name, self._orders, verdict), reader)
+        await self._apply_commands(await self._unordered(reader, CONTROL.name, self._commands, verdict), reader)
         for held in self._held.values():
             rest = await self._take(reader, held.tp, 1 << 40)
             if rest:
@@ -98,9 +98,9 @@ class Derived:
         async for page in again.pages(TopicPartition(TRANSACTIONS.name, number)):
             await self._emitted(number, oracle.process(page), reader)
 
-    async def _obey(self, orders: dict[int, list[Any]], reader: Reader) -> None:
-        """Orders about a whole table wait in each partition until it has read what they are about: by now, it has."""
-        for number, records in orders.items():
+    async def _apply_commands(self, commands: dict[int, list[Any]], reader: Reader) -> None:
+        """Commands about a whole table wait in each partition until it has read what they are about: by now, it has."""
+        for number, records in commands.items():
             for oracle in (self._oracle.accounts[number], self._oracle.customers[number]):
                 await self._emitted(number, oracle.partition.process(records, oracle.handlers), reader)
                 now_us = records[-1].timestamp * 1_000
@@ -146,7 +146,7 @@ class Derived:
                 tp = TopicPartition(topic, number)
                 self._held[tp].compare(mine, await self._take(reader, tp, len(mine)))
         self._letters += by_topic[DEAD_LETTERS.name]
-        self._orders += by_topic[CONTROL.name]
+        self._commands += by_topic[CONTROL.name]
 
     async def _unordered(
         self, reader: Reader, topic: str, outputs: list[EmittedRecord], verdict: Violations

@@ -26,14 +26,14 @@ def run(runner: Runner, rows: dict[str, Fault], *, seconds: float, events: int) 
     bank, chance = runner.bank, random.Random(runner.seed)
     faults = [row for row in rows.values() if row.weight and row.around is nothing]
     outcome = FaultResult(NAME, 0, DOES, HOLDS, seed=runner.seed, minutes=round(seconds / 60, 2))
-    began, before, exits = time.monotonic(), bank.ledger.rows, len(bank.keeper.exits())
+    began, before, exits = time.monotonic(), bank.confirmed.rows, len(bank.workers.exits())
     end, shaped, fired, moments = began + seconds, 0.0, Counter[str](), list[float]()
     bank.load.start(round(events / seconds))
     while (now := time.monotonic()) < end:
         bank.load.check()
         if now - shaped > SHAPE_EVERY_S:
             shaped = now
-            wanted = max(0, before + events - bank.ledger.rows) / max(1.0, end - now)
+            wanted = max(0, before + events - bank.confirmed.rows) / max(1.0, end - now)
             bank.load.rate = round(wanted * chance.choice(RATES))
             bank.load.hot_percent = 90 if chance.random() < HOT_CHANCE else 0
         fault = chance.choices(faults, [row.weight for row in faults])[0]
@@ -51,10 +51,10 @@ def run(runner: Runner, rows: dict[str, Fault], *, seconds: float, events: int) 
     bank.load.stop()
     outcome.load_s = round(time.monotonic() - began, 1)
     outcome.proofs = [f"{name}: {count}" for name, count in sorted(fired.items())]
-    outcome.kills = sum(end.code == KILLED for end in bank.keeper.exits(exits))
+    outcome.kills = sum(end.code == KILLED for end in bank.workers.exits(exits))
     outcome.fired = fired.total()
     runner.say(
-        f"   {bank.ledger.rows - before} row changes in {outcome.load_s:.0f} s, {outcome.kills} kill -9; draining"
+        f"   {bank.confirmed.rows - before} row changes in {outcome.load_s:.0f} s, {outcome.kills} kill -9; draining"
     )
     runner.finish(outcome, faults[0], began=began, rows=before)
     recovered = (bank.recovery.since(at) for at in moments)

@@ -5,7 +5,6 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Final
 
 from app.config.settings import SnowflakeSettings
@@ -13,6 +12,7 @@ from app.config.topics import VELOCITY
 from app.proof.reconcile import barrier
 from app.proof.reconcile.report import ReconcileError
 from app.proof.reconcile.warehouse import WarehouseReader
+from app.runtime.progress import OnProgress
 from sinks.base import SinkError
 from tests.faults.bank import Bank
 from tests.faults.catch_up import CatchUp, CatchUpTimeoutError
@@ -26,21 +26,19 @@ from tests.support.machine.waiting import eventually
 RECOVERY_TIMEOUT_S: Final = 300.0
 DRAIN_TIMEOUT_S: Final = 900.0
 
-OnProgress = Callable[[str], object]
-
 
 class Runner:
     """One bank and what is run on it, one row after the other; each is verified on its own, from where the one before ended."""
 
-    def __init__(self, bank: Bank, seed: int, say: OnProgress) -> None:
-        self.bank, self.seed, self.say = bank, seed, say
+    def __init__(self, bank: Bank, seed: int, on_progress: OnProgress) -> None:
+        self.bank, self.seed, self.say = bank, seed, on_progress
         self._drain, self._verifier = CatchUp(bank), Verifier(bank)
         self._exits = 0
 
     def run(self, fault: Fault) -> FaultResult:
         """Fire the fault as often as its row says, and verify."""
         outcome = FaultResult(fault.name, fault.number, fault.does, fault.holds, stopped=fault.stops, seed=self.seed)
-        began, rows = time.monotonic(), self.bank.ledger.rows
+        began, rows = time.monotonic(), self.bank.confirmed.rows
         with fault.around(self.bank):
             self.bank.load.start(fault.rate)
             try:
@@ -67,7 +65,7 @@ class Runner:
             outcome.lost, outcome.doubled, outcome.wrong = verdict.lost, verdict.doubled, verdict.wrong
             outcome.problems += verdict.details
         self._judge_exits(fault, outcome)
-        outcome.events = self.bank.ledger.rows - rows
+        outcome.events = self.bank.confirmed.rows - rows
         outcome.seconds = round(time.monotonic() - began, 1)
 
     def _fire(self, fault: Fault, outcome: FaultResult) -> None:
@@ -92,7 +90,7 @@ class Runner:
         wanted = self.bank.recovery.offsets(firing.at)
         ids = asyncio.run(barrier.topic_ids(self.bank.kafka, [VELOCITY.name]))
         with contextlib.closing(WarehouseReader(settings_of(self.bank.environment, SnowflakeSettings))) as warehouse:
-            barrier.wait_for_ledger(warehouse, wanted, ids, timeout_s=RECOVERY_TIMEOUT_S, say=lambda _: None)
+            barrier.wait_for_ledger(warehouse, wanted, ids, timeout_s=RECOVERY_TIMEOUT_S, on_progress=lambda _: None)
         outcome.landed_s.append(round(time.time() - firing.at, 2))
 
     def _drained(self, outcome: FaultResult) -> bool:
@@ -105,7 +103,7 @@ class Runner:
         return True
 
     def _judge_exits(self, fault: Fault, outcome: FaultResult) -> None:
-        ended = self.bank.keeper.exits(self._exits)
+        ended = self.bank.workers.exits(self._exits)
         self._exits += len(ended)
         outcome.exits = {str(code): count for code, count in sorted(Counter(end.code for end in ended).items())}
         unasked = [end for end in ended if end.code == KILLED and not end.asked]

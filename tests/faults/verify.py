@@ -52,7 +52,7 @@ class Verifier:
         verdict, environment = Violations(), self._bank.environment
         async with Reader(self._kafka, self._positions) as reader:
             await self._derived.run(reader, verdict)
-        self._captured.settle(self._bank.ledger, verdict)
+        self._captured.settle(self._bank.confirmed, verdict)
         await self._states.run(verdict)
         await self._lake.run(settings_of(environment, S3Settings), self._seen, verdict)
         await asyncio.to_thread(hold_warehouse, settings_of(environment, SnowflakeSettings), self._seen, verdict)

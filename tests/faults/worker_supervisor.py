@@ -85,7 +85,9 @@ class WorkerSupervisor:
         assert self._zygote.stdout is not None
         if "ready" not in json.loads(self._zygote.stdout.readline() or b"{}"):
             raise RuntimeError(f"the zygote did not start:\n{(self._home / 'zygote.log').read_text()}")
-        threading.Thread(target=self._listen, args=(self._zygote.stdout,), name="keeper", daemon=True).start()
+        threading.Thread(
+            target=self._listen, args=(self._zygote.stdout,), name="worker-supervisor", daemon=True
+        ).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -36,7 +36,7 @@ class Prefilter:
         if self.after is None:
             return True
         track = history.amounts(self.after, event.facts.currency)
-        return track is not None and track.key(len(track) - 1)[0] > history.after(self.after_us)
+        return track is not None and track.key(len(track) - 1)[0] > history.window_start_us(self.after_us)
 
 
 class Rule(Protocol):
@@ -66,7 +66,7 @@ class Rule(Protocol):
 
     @property
     def prefilters(self) -> tuple[Prefilter, ...]:
-        """What it is about: of a transaction for which none of them holds, `judge` would say `not_fired`."""
+        """Of a transaction for which none of them matches, `judge` would say `not_fired`."""
         ...
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:

@@ -57,7 +57,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     outcome: Outcome
     conditions: tuple[Condition, ...]
-    words: dict[str, str]
+    placeholders: dict[str, str]
     evidence: tuple[Event, ...] = ()
 
     def as_feature(self) -> dict[str, Any]:

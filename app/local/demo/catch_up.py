@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -15,19 +15,18 @@ from app.engine.kafka import connection
 from app.errors import BankstreamError
 from app.proof.reconcile import barrier
 from app.proof.reconcile.warehouse import WarehouseReader
+from app.runtime.progress import OnProgress
 from app.topology.partition_groups import STREAMS
 
 POLL_S: Final = 0.25
-
-OnProgress = Callable[[str], None]
 
 
 class CatchUpError(BankstreamError):
     """A part of the pipeline has not caught up in time."""
 
 
-async def wait_until_caught_up(environment: Mapping[str, str], *, timeout_s: float, say: OnProgress) -> None:
-    """Wait until everything that is committed now has arrived. Raises SettlingError or ReconcileError with the place that is behind.
+async def wait_until_caught_up(environment: Mapping[str, str], *, timeout_s: float, on_progress: OnProgress) -> None:
+    """Wait until everything that is committed now has arrived. Raises CatchUpError or ReconcileError with the place that is behind.
 
     SinkError when the warehouse cannot be asked.
     """
@@ -35,22 +34,31 @@ async def wait_until_caught_up(environment: Mapping[str, str], *, timeout_s: flo
     deadline = time.monotonic() + timeout_s
     catalogue = read_catalogue(environment)
     cdc, derived = [topic.name for topic in catalogue.cdc], [topic.name for topic in catalogue.derived]
-    captured = await barrier.everything_committed(kafka, source, cdc, timeout_s=timeout_s, say=say)
-    say("waiting until the streams have processed it")
+    captured = await barrier.everything_committed(kafka, source, cdc, timeout_s=timeout_s, on_progress=on_progress)
+    on_progress("waiting until the streams have processed it")
     await _processed(kafka, captured, deadline)
     await _processed(kafka, await _last(kafka, [TRANSACTIONS.name], deadline), deadline)
     made = await _last(kafka, derived, deadline)
     ids = await barrier.topic_ids(kafka, [*cdc, *derived])
     await asyncio.to_thread(
-        _loaded, read(SnowflakeSettings, environment), {**captured, **made}, ids, deadline - time.monotonic(), say
+        _loaded,
+        read(SnowflakeSettings, environment),
+        {**captured, **made},
+        ids,
+        deadline - time.monotonic(),
+        on_progress,
     )
 
 
 def _loaded(
-    settings: SnowflakeSettings, offsets: barrier.Offsets, ids: Mapping[str, str], timeout_s: float, say: OnProgress
+    settings: SnowflakeSettings,
+    offsets: barrier.Offsets,
+    ids: Mapping[str, str],
+    timeout_s: float,
+    on_progress: OnProgress,
 ) -> None:
     with contextlib.closing(WarehouseReader(settings)) as warehouse:
-        barrier.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, say=say)
+        barrier.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, on_progress=on_progress)
 
 
 async def _last(kafka: KafkaSettings, topics: Iterable[str], deadline: float) -> barrier.Offsets:

@@ -152,7 +152,9 @@ class Demo:
         self._doing("opening the bank: creating customers, accounts and their payment history")
         ended = await self._run_bank(stack, environment, OPENING_S)
         if not ended:
-            await self._unless_ended(wait_until_caught_up(environment, timeout_s=SETTLE_TIMEOUT_S, say=self._doing))
+            await self._unless_ended(
+                wait_until_caught_up(environment, timeout_s=SETTLE_TIMEOUT_S, on_progress=self._doing)
+            )
         return not self._end.is_set()
 
     async def _bank_day(self, stack: Stack, environment: dict[str, str]) -> None:
@@ -217,11 +219,11 @@ class Demo:
         """Waits until everything is delivered and compares the warehouse with PostgreSQL. Returns None if that fails."""
         if whole:  # after an error, what has not arrived by now will not arrive
             with self._noted():
-                await wait_until_caught_up(environment, timeout_s=SETTLE_TIMEOUT_S, say=self._doing)
+                await wait_until_caught_up(environment, timeout_s=SETTLE_TIMEOUT_S, on_progress=self._doing)
                 await asyncio.sleep(2 * TICK_S)  # the observers' last poll
         self._board.resting = True
         with self._noted():
-            return await asyncio.to_thread(reconcile, environment, say=self._doing)
+            return await asyncio.to_thread(reconcile, environment, on_progress=self._doing)
         return None
 
     @contextmanager

@@ -86,7 +86,7 @@ class CustomerLifecycle:
             (0.0015, self._leaves),
         )
 
-    def happen(self) -> list[Work]:
+    def next_works(self) -> list[Work]:
         """Returns the events that accompany one planning step. Each event has its own probability."""
         works = (event() for chance, event in self._events if self._random.random() < chance)
         return [work for work in works if work is not None]

@@ -44,7 +44,7 @@ class Planner:
         self._random, self._bank, self._ids = random, bank, ids
         self._rate, self._fraud_rate = rate, fraud_rate
         self._frauds = FraudInjector(random, bank)
-        self._life = CustomerLifecycle(random, bank, ids, self._frauds.victims)
+        self._lifecycle = CustomerLifecycle(random, bank, ids, self._frauds.victims)
         self._inserted = 0
         self._pending: tuple[list[tuple[float, int, BookedPayment]], ...] = tuple([] for _ in range(SHARDS))
         self._settled_s = [SETTLEMENT_INTERVAL_S * shard / SHARDS for shard in range(SHARDS)]
@@ -53,7 +53,7 @@ class Planner:
     def plan(self, room: int) -> list[Work]:
         """Returns the next works: the follow-ups that are due, and one work with 1 to `room` new transactions."""
         now_s = self._inserted / self._rate
-        works = [*self._settlements(now_s), *self._corrections(now_s), *self._life.happen()]
+        works = [*self._settlements(now_s), *self._corrections(now_s), *self._lifecycle.next_works()]
         if self._random.random() < ROLLED_BACK and (doubtful := ordinary(self._random, self._bank, 1)):
             customer, payments = doubtful
             statements = payments[0].statements(self._ids.transaction())

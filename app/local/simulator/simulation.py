@@ -56,10 +56,10 @@ class Simulation:
     """One run; an object is used once. Raises SimulationError if the database is unavailable or has not the bank's schema."""
 
     def __init__(
-        self, settings: PostgresSettings, wishes: SimulationOptions, wait: Wait, report: Callable[[Statistics], None]
+        self, settings: PostgresSettings, options: SimulationOptions, wait: Wait, report: Callable[[Statistics], None]
     ) -> None:
         """`report` is called in the caller's thread about once a second."""
-        self._settings, self._wishes, self._report = settings, wishes, report
+        self._settings, self._options, self._report = settings, options, report
         self._ask, self._asked = wait, False
         self._tally = StatisticsCounter()
         self._lines = [WorkQueue() for _ in range(SHARDS)]
@@ -72,12 +72,12 @@ class Simulation:
         """Executes the run and returns its statistics. If `wait` returns True, it stops after the current SQL transactions."""
         try:
             with closing(SequenceIds(lambda: connect(self._settings))) as ids:
-                random = Random(self._wishes.seed)  # noqa: S311 - a simulation has to be repeatable
+                random = Random(self._options.seed)  # noqa: S311 - a simulation has to be repeatable
                 with connect(self._settings) as connection:
                     connection.autocommit = True
                     self._bank = load(connection)
-                    grow(connection, random, self._bank, ids, self._wishes.customers, lambda: self._wait(0))
-                planner = Planner(random, self._bank, ids, rate=self._wishes.rate, fraud_rate=self._wishes.fraud_rate)
+                    grow(connection, random, self._bank, ids, self._options.customers, lambda: self._wait(0))
+                planner = Planner(random, self._bank, ids, rate=self._options.rate, fraud_rate=self._options.fraud_rate)
                 return self._run(planner)
         except psycopg.errors.UndefinedTable as error:
             raise SimulationError(
@@ -114,7 +114,7 @@ class Simulation:
 
     def _pace(self, planner: Planner) -> bool:
         """Pass the works to the connections when they are due. Returns whether the run was stopped before its end."""
-        total, rate, planned = self._wishes.transactions, self._wishes.rate, 0
+        total, rate, planned = self._options.transactions, self._options.rate, 0
         while total is None or planned < total:
             deadline = self._start + planned / rate
             if self._sleep_until(deadline):
@@ -164,8 +164,8 @@ class Simulation:
         """The body of one connection's thread."""
         writer = Writer(self._settings, self._stopping.is_set)
         try:
-            while works := line.take(self._wishes.works_per_commit):
-                counts, rolled_back = writer.do(works)
+            while works := line.take(self._options.works_per_commit):
+                counts, rolled_back = writer.execute(works)
                 self._tally.add(
                     counts,
                     rollbacks=rolled_back,

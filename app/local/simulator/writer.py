@@ -51,7 +51,7 @@ class Writer:
         if self._connection is not None:
             self._connection.close()
 
-    def do(self, works: Sequence[Work]) -> tuple[Counts, int]:
+    def execute(self, works: Sequence[Work]) -> tuple[Counts, int]:
         """Executes the works in one SQL transaction. Returns the rows written and the number of works rolled back.
 
         A work that violates a constraint, because another program has deleted a customer for example, is rolled back alone. Raises
@@ -108,7 +108,7 @@ class Writer:
         counts: Counts = Counter()
         rolled_back = 0
         for work in works:
-            done, undone = self.do([work])
+            done, undone = self.execute([work])
             counts += done
             rolled_back += undone
         return counts, rolled_back

@@ -60,7 +60,7 @@ class Watcher:
         self._problems: dict[str, str] = {}
         self._confirmed = ""
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """At both. What cannot be asked is a problem like any other: it is logged, and asked again at the next look."""
         self._look_at_slot()
         self._look_at_connector()
@@ -122,7 +122,7 @@ class Watcher:
 def watch(watcher: Watcher, wait: Callable[[float], bool], interval_s: float) -> None:
     """Look until `wait` (seconds) says that it is time to stop."""
     while True:
-        watcher.look()
+        watcher.poll()
         if wait(interval_s):
             return
 

@@ -1,8 +1,8 @@
 """Tables of which the snapshot behind a capture gap had no row. No row bears the mark of such a table's end, so nobody has been told.
 
 What is missing is known: the connector reads every table, the heartbeat's row last. If that row has been read anew and no row of another
-table since the last beat before the gap, that table was empty. Its open versions are closed by the very order that the last row
-of a snapshot gives elsewhere (`agents.snapshots`), with the heartbeat's row as its evidence. An order given twice is obeyed once.
+table since the last beat before the gap, that table was empty. Its open versions are closed by the same command that the last row
+of a snapshot gives elsewhere (`agents.snapshots`), with the heartbeat's row as its evidence. A command sent twice is applied once.
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ async def close_emptied(
 
     The connector's configuration must be ours: one that reads some of the tables only would make others look empty.
     """
-    since_ms, order = await _evidence(gap, kafka)
+    since_ms, command = await _evidence(gap, kafka)
     emptied = [
         table.name
         for table in tables
@@ -49,16 +49,16 @@ async def close_emptied(
         transactions = TransactionalProducer(TRANSACTIONAL_ID, kafka, engine)
         await transactions.start()
         try:
-            orders = [(None, encode(msgspec.structs.replace(order, table=name))) for name in emptied]
+            commands = [(None, encode(msgspec.structs.replace(command, table=name))) for name in emptied]
             numbers = range(CONTROL.partition_count(kafka.partitions))
-            await transactions.commit({(CONTROL.name, number): orders for number in numbers})
+            await transactions.commit({(CONTROL.name, number): commands for number in numbers})
         finally:
             await transactions.stop()
     return emptied
 
 
 async def _evidence(gap: GapRecord, kafka: KafkaSettings) -> tuple[int, TableCommand]:
-    """When the last beat before the gap was recorded, and the order that the heartbeat's row behind it would give."""
+    """When the last beat before the gap was recorded, and the command that the heartbeat's row behind it would give."""
     before_ms: int | None = None
     async for record in read_all_committed(kafka, [TopicPartition(HEARTBEAT.name, 0)]):
         beat = _change(record.value, record.headers, HEARTBEAT_TABLE)

@@ -92,10 +92,10 @@ async def load_all(
     try:
         while True:
             broken = loader.broken()
-            progress(sum(min(loader.reached(key), last) + 1 for key, last in goals.items()), total)
+            progress(sum(min(loader.loaded_offset(key), last) + 1 for key, last in goals.items()), total)
             if failures:
                 raise failures[0]
-            if all(key in broken or loader.loaded(key, last) for key, last in goals.items()):
+            if all(key in broken or loader.is_loaded(key, last) for key, last in goals.items()):
                 return Loaded(audited.objects, {key: broken[key] for key in goals if key in broken})
             await asyncio.wait({task}, timeout=LOOK_S)
     finally:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
 from app.config.settings import S3Settings, SnowflakeSettings, WarehouseSettings, read
@@ -12,13 +12,12 @@ from app.operations.provision.warehouse import landing_tables
 from app.proof.rebuild import contents, target
 from app.proof.rebuild.loading import Loaded, Progress, load_all
 from app.proof.rebuild.report import MAX_DIFFERENCES, RebuildError, Report, TableReport, Verdict
+from app.runtime.progress import OnProgress
 from sinks.base import ChainKey
 from sinks.s3 import S3Store
 from sinks.sessions import open_reader
 from sinks.snowflake import SnowflakeWarehouse
 from sinks.sql import identifier
-
-OnProgress = Callable[[str], None]
 
 
 def rebuild(
@@ -26,7 +25,7 @@ def rebuild(
     into: str,
     *,
     compare: bool = True,
-    say: OnProgress = lambda _text: None,
+    on_progress: OnProgress = lambda _text: None,
     progress: Progress = lambda _done, _total: None,
 ) -> Report:
     """Fill database `into` from the lake alone, and compare it with the configured one.
@@ -45,14 +44,14 @@ def rebuild(
     if into == first.database.upper():
         raise RebuildError(f"{into} is the warehouse itself (BANKSTREAM_SNOWFLAKE_DATABASE). Name another database")
     second = first.model_copy(update={"database": into})
-    say(f"preparing {into}")
+    on_progress(f"preparing {into}")
     resumed = target.prepare(second, lake, catalogue)
-    say("loading")
+    on_progress("loading")
     loaded = asyncio.run(_load(second, lake, catalogue, read(WarehouseSettings, environment), progress))
     if not loaded.broken:
         target.finished(second)
-    say("comparing")
-    tables, differences, not_compared = _compare(first, second, landing_tables(catalogue), say, compare=compare)
+    on_progress("comparing")
+    tables, differences, not_compared = _compare(first, second, landing_tables(catalogue), on_progress, compare=compare)
     verdict: Verdict = "incomplete" if loaded.broken else "not compared"
     if compare and not loaded.broken:
         verdict = "different" if differences else "equal"
@@ -87,7 +86,7 @@ def _compare(
     first: SnowflakeSettings,
     second: SnowflakeSettings,
     landing_tables: Iterable[str],
-    say: OnProgress,
+    on_progress: OnProgress,
     *,
     compare: bool,
 ) -> tuple[dict[str, TableReport], list[str], list[str]]:
@@ -112,7 +111,7 @@ def _compare(
                 if last > there.get(key, -1)
             ]
         for table in landing_tables:
-            say(f"comparing {table}")
+            on_progress(f"comparing {table}")
             rebuilt = contents.content(reader, second.database, table, limits)
             rows, sha256 = contents.total(rebuilt)
             if not compare:

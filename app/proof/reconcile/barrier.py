@@ -6,7 +6,7 @@ all that was committed before it is there too; the ends of the topics at that mo
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from app.engine.kafka import KafkaLog
 from app.postgres import as_bank
 from app.proof.reconcile.report import ReconcileError
 from app.proof.reconcile.warehouse import WarehouseReader
+from app.runtime.progress import OnProgress
 
 MARK_EVERY_S: Final = 5.0
 """A marker that the connector's first snapshot swallowed never comes as a change: it is set again this often."""
@@ -29,7 +30,6 @@ POLL_S: Final = 0.1
 TAIL_RECORDS: Final = 64
 """How far before a log's end its last record is looked for first; transaction markers stand between."""
 
-OnProgress = Callable[[str], None]
 Offsets = Mapping[TopicPartition, int]
 
 
@@ -75,7 +75,7 @@ class Marker:
 
 
 async def everything_committed(
-    settings: KafkaSettings, source: SourceSettings, topics: Iterable[str], *, timeout_s: float, say: OnProgress
+    settings: KafkaSettings, source: SourceSettings, topics: Iterable[str], *, timeout_s: float, on_progress: OnProgress
 ) -> dict[TopicPartition, int]:
     """The offset of the last committed record of each partition of these topics, when all that was committed in the source by now is in
     them; -1 where there is none. ReconcileError if the marker does not come in time.
@@ -83,14 +83,16 @@ async def everything_committed(
     deadline = time.monotonic() + timeout_s
     try:
         async with committed_consumer(settings) as consumer:
-            await _pass_marker(consumer, Marker(source), deadline, timeout_s, say)
+            await _pass_marker(consumer, Marker(source), deadline, timeout_s, on_progress)
         return await last_records(settings, await partitions_of(settings, topics), deadline)
     except KafkaError as error:
         raise ReconcileError(f"Kafka at {settings.bootstrap_servers} does not answer: {error!r}") from None
 
 
-async def _pass_marker(consumer: Any, marker: Marker, deadline: float, timeout_s: float, say: OnProgress) -> None:
-    say("waiting for a marker to come through Kafka")
+async def _pass_marker(
+    consumer: Any, marker: Marker, deadline: float, timeout_s: float, on_progress: OnProgress
+) -> None:
+    on_progress("waiting for a marker to come through Kafka")
     heartbeat = TopicPartition(HEARTBEAT.name, 0)
     consumer.assign([heartbeat])
     consumer.seek(heartbeat, (await consumer.end_offsets([heartbeat]))[heartbeat])
@@ -166,14 +168,14 @@ async def topic_ids(settings: KafkaSettings, topics: Iterable[str]) -> dict[str,
 
 
 def wait_for_ledger(
-    warehouse: WarehouseReader, wanted: Offsets, ids: Mapping[str, str], *, timeout_s: float, say: OnProgress
+    warehouse: WarehouseReader, wanted: Offsets, ids: Mapping[str, str], *, timeout_s: float, on_progress: OnProgress
 ) -> None:
     """Until the warehouse has loaded all of these offsets. ReconcileError names what is behind when it has not in time.
 
     SinkError when the warehouse cannot be asked.
     """
     deadline = time.monotonic() + timeout_s
-    say("waiting until the warehouse has loaded it")
+    on_progress("waiting until the warehouse has loaded it")
     while True:
         ledger = warehouse.ledger()
         behind = {

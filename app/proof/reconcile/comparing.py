@@ -58,7 +58,7 @@ class _Side:
 
 
 def compare(
-    source: Rows, warehouse: Rows, columns: tuple[Column, ...], progress: Callable[[int], None] = lambda _rows: None
+    source: Rows, warehouse: Rows, columns: tuple[Column, ...], progress: Callable[[int], object] = lambda _rows: None
 ) -> TableReport:
     """Walk both to their ends. `progress` is told the source rows done, now and then."""
     money = tuple(index for index, column in enumerate(columns) if column.money)

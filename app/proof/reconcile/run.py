@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,11 +18,10 @@ from app.proof.reconcile.comparing import compare
 from app.proof.reconcile.report import Report, SnapshotPosition
 from app.proof.reconcile.source import SourceReader, opened
 from app.proof.reconcile.warehouse import WarehouseReader
+from app.runtime.progress import OnProgress
 
 TIMEOUT_S: Final = 120.0
 SHIPPED: Final = "app/captured.toml"
-
-OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +38,11 @@ class Declaration:
 
 
 def reconcile(
-    environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, say: OnProgress = lambda _text: None
+    environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, on_progress: OnProgress = lambda _text: None
 ) -> Report:
     """Compare all declared tables at one position, under load. `environment` has settings that go before the process's own.
 
-    `say` is told what is being done. `timeout_s` is for the way from the source to the warehouse, not for the comparison. Raises
+    `on_progress` is told what is being done. `timeout_s` is for the way from the source to the warehouse, not for the comparison. Raises
     ReconcileError or SinkError when no comparison can be made; differences are a result.
     """
     began = time.monotonic()
@@ -51,12 +50,14 @@ def reconcile(
     declaration, topics = Declaration.of(catalogue, file), [topic.name for topic in catalogue.cdc]
     kafka, origin = read(KafkaSettings, environment), read(SourceSettings, environment)
     with opened(origin) as source:
-        offsets = asyncio.run(barrier.everything_committed(kafka, origin, topics, timeout_s=timeout_s, say=say))
+        offsets = asyncio.run(
+            barrier.everything_committed(kafka, origin, topics, timeout_s=timeout_s, on_progress=on_progress)
+        )
         lake = read(S3Settings, environment)
         with contextlib.closing(WarehouseReader(read(SnowflakeSettings, environment), lake)) as warehouse:
             ids = asyncio.run(barrier.topic_ids(kafka, topics))
-            barrier.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, say=say)
-            return compare_tables(declaration, source, warehouse, offsets, began=began, say=say)
+            barrier.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, on_progress=on_progress)
+            return compare_tables(declaration, source, warehouse, offsets, began=began, on_progress=on_progress)
 
 
 def compare_tables(
@@ -66,17 +67,17 @@ def compare_tables(
     offsets: barrier.Offsets,
     *,
     began: float,
-    say: OnProgress = lambda _text: None,
+    on_progress: OnProgress = lambda _text: None,
 ) -> Report:
     """The comparison alone, of what the landing tables hold up to these offsets; without offsets, of all that they hold."""
     tables = {}
     for table in [source.table(declared, declaration.file) for declared in declaration.tables]:
-        say(f"comparing {table.name}")
+        on_progress(f"comparing {table.name}")
         tables[table.name] = compare(
             source.rows(table),
             warehouse.rows(table, source.snapshot, _of_topic(cdc_topic(table.declared).name, offsets)),
             table.columns,
-            lambda rows, name=table.name: say(f"comparing {name}: {rows:,} rows"),  # type: ignore[misc]
+            lambda rows, name=table.name: on_progress(f"comparing {name}: {rows:,} rows"),  # type: ignore[misc]
         )
     snapshot = source.snapshot
     named = {f"{p.topic}/{p.partition}": offset for p, offset in sorted(offsets.items())}

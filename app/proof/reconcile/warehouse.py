@@ -67,19 +67,19 @@ class WarehouseReader:
         `last_offsets`: the last offset of each partition of the table's topic that counts; None: all that has landed.
         """
         name = f"{self._database}.BRONZE.RECONCILE_{table.name.upper()}_{uuid4().hex[:12].upper()}"
-        aside = self._aside(table.declared)
-        query = current_rows(self._database, table, snapshot, last_offsets, bound=len(aside.records))
-        self._reader.rows(f"CREATE TEMPORARY TABLE {name} AS {query}", aside.records)
+        unqueryable = self._unqueryable(table.declared)
+        query = current_rows(self._database, table, snapshot, last_offsets, bound=len(unqueryable.records))
+        self._reader.rows(f"CREATE TEMPORARY TABLE {name} AS {query}", unqueryable.records)
         try:
             for page in self._reader.pages(name, ("place", "row_image"), size=PAGE_ROWS):
                 for _, image in page:
-                    row = row_of(image, table, aside)
+                    row = row_of(image, table, unqueryable)
                     yield order_of(table.key, row), row
         finally:
             with contextlib.suppress(SinkError):  # the session's end drops it too
                 self._reader.rows(f"DROP TABLE IF EXISTS {name}")
 
-    def _aside(self, table: CapturedTable) -> UnqueryableChanges:
+    def _unqueryable(self, table: CapturedTable) -> UnqueryableChanges:
         found = self._reader.rows(UNQUERYABLE.format(database=self._database, topic=cdc_topic(table).name))
         rows = [
             (int(partition), int(offset), None if recorded_ms is None else int(recorded_ms), wrapped, name)
@@ -88,11 +88,11 @@ class WarehouseReader:
         return decode_unqueryable(table, rows, self._lake)
 
 
-def row_of(image: str, table: Table, aside: UnqueryableChanges) -> tuple[Value, ...]:
+def row_of(image: str, table: Table, unqueryable: UnqueryableChanges) -> tuple[Value, ...]:
     """A row of the query's result: its columns in the source's order, each in its canonical text."""
     values = msgspec.json.decode(image, type=dict[str, Any])
     if MARK in values:
-        values = aside.image(values[MARK])
+        values = unqueryable.image(values[MARK])
     elif table.declared.encodings:
         converted = as_declared(msgspec.json.decode(image, type=dict[str, msgspec.Raw]), table.declared.encodings)
         values = msgspec.json.decode(msgspec.json.encode(converted), type=dict[str, Any])

@@ -28,7 +28,7 @@ which is there anyway. What does not fit is read again and again."""
 
 
 @dataclass
-class _Member:
+class _BoundGroup:
     group: PartitionGroup
     handlers: Handlers
     partition: MemoryPartition
@@ -58,7 +58,7 @@ class Replay:
         cached = max(CACHED_EVENTS, settings.velocity_cached_events)
         settings = settings.model_copy(update={"velocity_cached_events": cached})
         self._members = [
-            _Member(group, handlers, MemoryPartition(group, 0))
+            _BoundGroup(group, handlers, MemoryPartition(group, 0))
             for group, handlers in build_topology(catalogue, settings, single)
         ]
         self._accounts, self._customers, *_ = self._members
@@ -91,14 +91,14 @@ class Replay:
 
     def _process(self, chunk: list[Recorded], latest_us: int, outputs: Outputs) -> None:
         for member, run in self._runs(chunk):
-            following = iter(run)  # an order is obeyed before what follows the record that gave it
+            following = iter(run)  # a command is applied before what follows the record that gave it
             while emitted := member.partition.process(following, member.handlers, until=CONTROL.name):
                 self._emitted(emitted, outputs)
         if self._accounts.group.punctuate is not None:
             expired = self._accounts.partition.punctuate(self._accounts.group.punctuate, now_us=latest_us)
             self._emitted(expired, outputs)
 
-    def _runs(self, chunk: list[Recorded]) -> Iterator[tuple[_Member, list[Recorded]]]:
+    def _runs(self, chunk: list[Recorded]) -> Iterator[tuple[_BoundGroup, list[Recorded]]]:
         """Consecutive records of one group."""
         run: list[Recorded] = []
         current, of_topic = self._of_topic[chunk[0].topic], self._of_topic
@@ -111,7 +111,7 @@ class Replay:
         yield current, run
 
     def _emitted(self, emitted: list[EmittedRecord], outputs: Outputs) -> None:
-        """Write what is for the outside, hand on what is for a group: control orders to both, transactions to the customers'."""
+        """Write what is for the outside, hand on what is for a group: table commands to both, transactions to the customers'."""
         by_topic: dict[str, list[EmittedRecord]] = {}
         for output in emitted:
             of_topic = by_topic.get(output.topic)
@@ -119,13 +119,13 @@ class Replay:
                 by_topic[output.topic] = [output]
             else:
                 of_topic.append(output)
-        orders = [self._recorded(output) for output in by_topic.pop(CONTROL.name, ())]
+        commands = [self._recorded(output) for output in by_topic.pop(CONTROL.name, ())]
         for topic, of_topic in by_topic.items():
             outputs.write(topic, of_topic)
         if passed := [self._recorded(output) for output in by_topic.get(TRANSACTIONS.name, ())]:
             self._emitted(self._customers.partition.process(passed, self._customers.handlers), outputs)
-        for member in self._members if orders else ():
-            self._emitted(member.partition.process(orders, member.handlers), outputs)
+        for member in self._members if commands else ():
+            self._emitted(member.partition.process(commands, member.handlers), outputs)
 
     def _recorded(self, output: EmittedRecord) -> Recorded:
         self._derived += 1

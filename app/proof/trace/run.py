@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from app.config.settings import KafkaSettings, S3Settings, SnowflakeSettings, SourceSettings, read
@@ -19,11 +19,10 @@ from app.proof.trace.record_position import RecordPosition
 from app.proof.trace.report import Check, Step, Trace, differs, judged, noted
 from app.proof.trace.source import SourceLog
 from app.proof.trace.tables import WarehouseTables
+from app.runtime.progress import OnProgress
 from sinks.base import SinkError
 from sinks.reading import MissingObjectError, NamedRow
 from sinks.s3 import S3Store
-
-OnProgress = Callable[[str], None]
 
 
 class TraceError(BankstreamError):
@@ -37,25 +36,31 @@ def trace(
     *,
     version: int | None = None,
     whole_chains: bool = False,
-    say: OnProgress = lambda _text: None,
+    on_progress: OnProgress = lambda _text: None,
 ) -> Trace:
     """Trace a row of a model, or a record of a landed topic (`table` is its name, `key` its partition/offset).
 
     `key` names a row of the model (`Model.read_key`); of a dimension also the id of a version, and `version` picks one by its number
     (unset: the newest). `whole_chains` reads every object of the chains that were touched. What differs or is unreachable is in the result.
     """
-    return asyncio.run(_trace(environment, table, key, version, say, whole_chains=whole_chains))
+    return asyncio.run(_trace(environment, table, key, version, on_progress, whole_chains=whole_chains))
 
 
 async def _trace(
-    environment: Mapping[str, str], table: str, key: str, version: int | None, say: OnProgress, *, whole_chains: bool
+    environment: Mapping[str, str],
+    table: str,
+    key: str,
+    version: int | None,
+    on_progress: OnProgress,
+    *,
+    whole_chains: bool,
 ) -> Trace:
     began = time.monotonic()
     catalogue = read_catalogue(environment)
     landing, traceable = catalogue.landing, models.traceable(catalogue.tables)
     if table not in traceable and table not in landing:
         raise TraceError(f"{table!r} cannot be traced. What can: {', '.join((*traceable, *landing))}")
-    say("opening a session with the warehouse")
+    on_progress("opening a session with the warehouse")
     tables: WarehouseTables | SinkError
     try:
         tables = await asyncio.to_thread(WarehouseTables, read(SnowflakeSettings, environment), landing)
@@ -65,7 +70,7 @@ async def _trace(
     try:
         async with KafkaReader(read(KafkaSettings, environment)) as log:
             records = Records(tables, landing, LakeReader(store), log)
-            way = _Tracer(records, landing, SourceLog(read(SourceSettings, environment)), say)
+            way = _Tracer(records, landing, SourceLog(read(SourceSettings, environment)), on_progress)
             if table in landing:
                 top = await way.record(_position(table, key))
             elif isinstance(tables, SinkError):
@@ -73,7 +78,7 @@ async def _trace(
             else:
                 top = await _Rows(tables, way).trace(traceable[table], key, version)
             if whole_chains:
-                say("reading whole chains")
+                on_progress("reading whole chains")
                 chains = [await whole_chain(store, chain) for chain in records.chains()]
                 top = Step(top.name, top.place, top.checks, (*top.steps, *chains))
     finally:
@@ -86,9 +91,9 @@ async def _trace(
 class _Tracer:
     """From a record to what it was made from."""
 
-    def __init__(self, records: Records, landed: Collection[str], source: SourceLog, say: OnProgress) -> None:
+    def __init__(self, records: Records, landed: Collection[str], source: SourceLog, on_progress: OnProgress) -> None:
         """`landed`: the topics that land in the warehouse."""
-        self._records, self._landed, self._source, self._say = records, landed, source, say
+        self._records, self._landed, self._source, self._on_progress = records, landed, source, on_progress
 
     async def record(self, position: RecordPosition) -> Step:
         """Any record of a landed topic."""
@@ -98,7 +103,7 @@ class _Tracer:
 
     async def derived(self, position: RecordPosition, name: str = "record") -> tuple[Step, Derived | None]:
         """A derived record: its places, and the change that it comes from."""
-        self._say(f"tracing {position}")
+        self._on_progress(f"tracing {position}")
         proven = await self._records.prove(position)
         try:
             record = derivation.read_derived(position.topic, proven.value or b"")
@@ -113,7 +118,7 @@ class _Tracer:
 
     async def change(self, position: RecordPosition, record: Derived | None = None, topic: str = "") -> Step:
         """A raw change: its places, what PostgreSQL says of it, and what `record` of `topic`, which was made from it, must say."""
-        self._say(f"tracing {position}")
+        self._on_progress(f"tracing {position}")
         proven = await self._records.prove(position)
         change, problem = self.decoded(position, proven)
         if change is None:

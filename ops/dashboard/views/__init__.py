@@ -1,4 +1,4 @@
-"""The pages, one a file. Each draws what the desk knows, and says how old it is."""
+"""The pages, one a file. Each draws what the query cache holds, and says how old it is."""
 
 from collections.abc import Callable, Mapping
 from typing import Final

@@ -21,7 +21,7 @@ def show() -> None:
 
 @st.fragment(run_every=LIVE_S)
 def _show(hours: int) -> None:
-    answer = query_cache().ask(data.alerts, hours, every_s=LIVE_S - 1)
+    answer = query_cache().get(data.alerts, hours, every_s=LIVE_S - 1)
     found = value_or_notice(answer, "Alerts")
     if found is None:
         return

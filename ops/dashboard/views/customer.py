@@ -30,7 +30,7 @@ def show() -> None:
 
 @st.fragment(run_every=SLOW_S)
 def _show(customer_id: int) -> None:
-    answer = query_cache().ask(data.customer, customer_id, every_s=LIVE_S)
+    answer = query_cache().get(data.customer, customer_id, every_s=LIVE_S)
     found = value_or_notice(answer, "History")
     if found is None:
         if answer.fresh:

@@ -18,7 +18,7 @@ def show() -> None:
 
 @st.fragment(run_every=SLOW_S)
 def _show() -> None:
-    answer = query_cache().ask(data.health, every_s=SLOW_S - 1)
+    answer = query_cache().get(data.health, every_s=SLOW_S - 1)
     found = value_or_notice(answer, "The landing tables")
     now = read_at(answer)
     if found is not None:
@@ -57,7 +57,7 @@ def _show() -> None:
 
 
 def _gold(now: datetime) -> str:
-    answer = query_cache().ask(data.gold_reaches, every_s=SLOW_S - 1)
+    answer = query_cache().get(data.gold_reaches, every_s=SLOW_S - 1)
     if answer.not_built:
         return components.kpi("Gold", "not built", "make dbt builds it")
     if not answer.fresh:

@@ -18,7 +18,7 @@ def show() -> None:
 
 @st.fragment(run_every=GOLD_S)
 def _show() -> None:
-    choice = value_or_notice(query_cache().ask(data.currencies, every_s=GOLD_S - 1), "Gold is")
+    choice = value_or_notice(query_cache().get(data.currencies, every_s=GOLD_S - 1), "Gold is")
     if choice is None:
         return
     if not choice:
@@ -34,14 +34,14 @@ def _show() -> None:
 
 
 def _volumes(dimension: str, currency: str, first: date, last: date) -> None:
-    answer = query_cache().ask(data.history, dimension, currency, first, last, every_s=GOLD_S - 1)
+    answer = query_cache().get(data.history, dimension, currency, first, last, every_s=GOLD_S - 1)
     found = value_or_notice(answer, "Gold is")
     if found is None:
         return
     if not found.totals:
         st.html('<div class="empty">No transaction in these days.</div>')
         return
-    reaches = query_cache().ask(data.gold_reaches, every_s=GOLD_S - 1)
+    reaches = query_cache().get(data.gold_reaches, every_s=GOLD_S - 1)
     if reaches.fresh and reaches.value:
         st.html(
             f'<div class="state">From gold, which reaches to {components.stamp(reaches.value)} UTC. Pending and posted transactions.</div>'

@@ -26,7 +26,7 @@ def show() -> None:
 
 @st.fragment(run_every=LIVE_S)
 def _show(minutes: int) -> None:
-    answer = query_cache().ask(data.live, minutes, every_s=LIVE_S - 1)
+    answer = query_cache().get(data.live, minutes, every_s=LIVE_S - 1)
     found = value_or_notice(answer, "Transactions")
     if found is None:
         if answer.fresh:

@@ -1,4 +1,4 @@
-"""What Snowflake answers when something is wrong, in its own words and codes, for `HttpFaults` in front of a server of its protocol.
+"""What Snowflake answers when something is wrong, in its own words and codes, for `HttpProxy` in front of a server of its protocol.
 
 The codes are those that snowflake-connector-python acts upon (its network.py): on 390112 it asks for a new session token with the master
 token and repeats the request, on all others of the login service it raises.

@@ -47,11 +47,11 @@ def broken(
     def fire(bank: Bank, chance: random.Random) -> Firing:
         group = chance.choice(groups(CATALOGUE, bank.kafka))
         changelog = group.changelog(chance.choice(group.tables).name)
-        before, at = len(bank.keeper.exits()), time.time()
+        before, at = len(bank.workers.exits()), time.time()
         asyncio.run(_damage(bank, changelog, damage))
         _refused(bank, changelog, before, lives=1)
         ends = asyncio.run(_ends(bank, OUTPUTS[group.name]))
-        _refused(bank, changelog, len(bank.keeper.exits()), lives=LIVES)
+        _refused(bank, changelog, len(bank.workers.exits()), lives=LIVES)
         if emitted := asyncio.run(_emitted(bank, ends)):
             raise AssertionError(f"records came out behind {emitted} though {changelog} is not what it was")
         return Firing(
@@ -109,15 +109,15 @@ def _covers(bank: Bank, finding: str, first: str, last: str) -> bool:
 
 def _refused(bank: Bank, changelog: str, since: int, *, lives: int) -> None:
     def all_ended() -> bool:
-        codes = [end.name for end in bank.keeper.exits(since) if end.code == CONTINUITY]
-        return all(codes.count(name) >= lives for name in bank.keeper.names("streams"))
+        codes = [end.name for end in bank.workers.exits(since) if end.code == CONTINUITY]
+        return all(codes.count(name) >= lives for name in bank.workers.names("streams"))
 
     eventually(
         all_ended, timeout_s=STOPPED_S, message=f"not every streams worker stops with {CONTINUITY}:\n{bank.logs()}"
     )
-    for name in bank.keeper.names("streams"):
-        assert changelog in tail(bank.keeper.log(name)), (
-            f"{name} does not name {changelog}:\n{tail(bank.keeper.log(name))}"
+    for name in bank.workers.names("streams"):
+        assert changelog in tail(bank.workers.log(name)), (
+            f"{name} does not name {changelog}:\n{tail(bank.workers.log(name))}"
         )
 
 

@@ -19,30 +19,30 @@ def crash(point: str, latest: int) -> Callable[[Bank, random.Random], Firing]:
     kind = crash_points.POINTS[point].kind
 
     def fire(bank: Bank, chance: random.Random) -> Firing:
-        keeper, proof = bank.keeper, bank.home / f"{point}.proof"
-        name, before = chance.choice(keeper.names(kind)), crash_points.deaths(proof)
-        worker = keeper.worker(name)
+        workers, proof = bank.workers, bank.home / f"{point}.proof"
+        name, before = chance.choice(workers.names(kind)), crash_points.deaths(proof)
+        worker = workers.worker(name)
         plain, hooks = worker.environment, worker.hooks
-        keeper.stop(name)
+        workers.stop(name)
         if point == "during-restore":
             shutil.rmtree(bank.home / "state" / name)
-        ended = len(keeper.exits())
+        ended = len(workers.exits())
         armed = crash_points.environment(point, nth=chance.randint(1, latest), times=len(before) + 1, proof=proof)
-        keeper.add(name, kind, hooks=[*hooks, crash_points.HOOK], **plain, **armed).asked = True
+        workers.add(name, kind, hooks=[*hooks, crash_points.HOOK], **plain, **armed).asked = True
         found: list[Exit] = []
 
         def died() -> bool:
-            found[:] = [end for end in keeper.exits(ended) if end.name == name]
+            found[:] = [end for end in workers.exits(ended) if end.name == name]
             return bool(found)
 
         eventually(
             died, timeout_s=REACH_TIMEOUT_S,
-            message=f"{name} did not reach {point} in {REACH_TIMEOUT_S:.0f} s:\n{tail(keeper.log(name))}",
+            message=f"{name} did not reach {point} in {REACH_TIMEOUT_S:.0f} s:\n{tail(workers.log(name))}",
         )  # fmt: skip
         worker.environment, worker.hooks = plain, hooks
         proofs = crash_points.deaths(proof)[len(before) :]
         if found[0].code != KILLED or len(proofs) != 1:
-            raise NotFiredError(f"{found[0]}, with {proofs or 'no proof'}:\n{tail(keeper.log(name))}")
+            raise NotFiredError(f"{found[0]}, with {proofs or 'no proof'}:\n{tail(workers.log(name))}")
         return Firing(f"{name}: {proofs[0]}, exit code {found[0].code}", found[0].at)
 
     return fire

@@ -83,7 +83,7 @@ async def everything_captured(bank: Bank) -> None:
     """Until every change there is by now is in Kafka."""
     source = settings_of(bank.environment, SourceSettings)
     await barrier.everything_committed(
-        bank.kafka, source, [topic.name for topic in CATALOGUE.cdc], timeout_s=WAIT_S, say=lambda _: None
+        bank.kafka, source, [topic.name for topic in CATALOGUE.cdc], timeout_s=WAIT_S, on_progress=lambda _: None
     )
 
 

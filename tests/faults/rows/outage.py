@@ -53,8 +53,8 @@ def away(line: ProxiedPeer) -> Callable[[Bank, random.Random], Firing]:
 def _private_mb(bank: Bank) -> dict[str, float]:
     """Anonymous memory of every worker: without page cache and mapped files."""
     found = {}
-    for name in bank.keeper.names():
-        status = Path(f"/proc/{bank.keeper.pid(name)}/status").read_text(encoding="utf-8")
+    for name in bank.workers.names():
+        status = Path(f"/proc/{bank.workers.pid(name)}/status").read_text(encoding="utf-8")
         (line,) = (line for line in status.splitlines() if line.startswith("RssAnon:"))
         found[name] = int(line.split()[1]) / 1024
     return found

@@ -29,20 +29,20 @@ HALF_AN_HOUR_S: Final = 1_800.0
 
 def kill(bank: Bank, chance: random.Random) -> Firing:
     """kill -9 of any worker."""
-    return kill_one(bank, chance.choice(bank.keeper.names()))
+    return kill_one(bank, chance.choice(bank.workers.names()))
 
 
 def kill_streams(bank: Bank, chance: random.Random) -> Firing:
     """kill -9 of a streams worker."""
-    return kill_one(bank, chance.choice(bank.keeper.names("streams")))
+    return kill_one(bank, chance.choice(bank.workers.names("streams")))
 
 
 def kill_one(bank: Bank, name: str) -> Firing:
     """kill -9 of this worker, proved by its exit code."""
     for _ in range(ATTEMPTS):
-        bank.keeper.alive(name)
+        bank.workers.alive(name)
         at = time.time()
-        ended = bank.keeper.kill(name)
+        ended = bank.workers.kill(name)
         if ended.code == KILLED:
             return Firing(f"{ended.name}: exit code {ended.code}", at)
     raise NotFiredError(f"{ended}, by itself, before it was killed, {ATTEMPTS} times in a row")
@@ -50,10 +50,10 @@ def kill_one(bank: Bank, name: str) -> Firing:
 
 def stop(bank: Bank, chance: random.Random) -> Firing:
     """SIGTERM under load, and it is started again."""
-    name = chance.choice(bank.keeper.names())
-    bank.keeper.ready(name)
+    name = chance.choice(bank.workers.names())
+    bank.workers.ready(name)
     at, began = time.time(), time.monotonic()
-    ended = bank.keeper.restart(name)
+    ended = bank.workers.restart(name)
     seconds = time.monotonic() - began
     if ended.code != 0:
         raise NotFiredError(f"{ended} instead of draining:\n{tail(ended.log)}")
@@ -63,10 +63,10 @@ def stop(bank: Bank, chance: random.Random) -> Firing:
 
 def zombie(bank: Bank, chance: random.Random) -> Firing:
     """SIGSTOP until others have its partitions, then SIGCONT: it wakes in the belief that it owns them."""
-    name = chance.choice(bank.keeper.names("streams"))
-    bank.keeper.ready()
+    name = chance.choice(bank.workers.names("streams"))
+    bank.workers.ready()
     at = time.time()
-    process = psutil.Process(bank.keeper.freeze(name))
+    process = psutil.Process(bank.workers.freeze(name))
     status = process.status()
     try:
         eventually(
@@ -76,13 +76,13 @@ def zombie(bank: Bank, chance: random.Random) -> Firing:
         )
     finally:
         process.resume()
-    ends = len(bank.keeper.exits())
+    ends = len(bank.workers.exits())
     eventually(
-        lambda: any(end.pid == process.pid for end in bank.keeper.exits()) or _open_here(bank, name) is not None,
+        lambda: any(end.pid == process.pid for end in bank.workers.exits()) or _open_here(bank, name) is not None,
         timeout_s=TAKEOVER_S,
         message=f"{name} neither ends nor answers after it was woken",
     )
-    code = next((end.code for end in bank.keeper.exits(max(0, ends - 3)) if end.pid == process.pid), None)
+    code = next((end.code for end in bank.workers.exits(max(0, ends - 3)) if end.pid == process.pid), None)
     what = "still there, without partitions" if code is None else f"exit code {code}"
     if code == FENCED:
         what += " (fenced)"
@@ -90,40 +90,40 @@ def zombie(bank: Bank, chance: random.Random) -> Firing:
 
 
 def _open_here(bank: Bank, name: str) -> int | None:
-    found = OPEN.search(bank.keeper.metrics(name))
+    found = OPEN.search(bank.workers.metrics(name))
     return None if found is None else int(found[1])
 
 
 def _open_elsewhere(bank: Bank, name: str) -> int:
-    return sum(_open_here(bank, other) or 0 for other in bank.keeper.names("streams") if other != name)
+    return sum(_open_here(bank, other) or 0 for other in bank.workers.names("streams") if other != name)
 
 
 def come_and_go(bank: Bank, _: random.Random) -> Firing:
     """So many more streams workers that each has one partition, and they leave again."""
-    guests = [f"streams-guest-{n}" for n in range(1, 1 + bank.kafka.partitions - len(bank.keeper.names("streams")))]
+    guests = [f"streams-guest-{n}" for n in range(1, 1 + bank.kafka.partitions - len(bank.workers.names("streams")))]
     at = time.time()
     for name in guests:
-        bank.keeper.add(name, "streams")
+        bank.workers.add(name, "streams")
     eventually(
         lambda: all((_open_here(bank, name) or 0) > 0 for name in guests),
         timeout_s=TAKEOVER_S,
-        message=f"not every guest gets a partition: {[(name, _open_here(bank, name)) for name in bank.keeper.names('streams')]}",
+        message=f"not every guest gets a partition: {[(name, _open_here(bank, name)) for name in bank.workers.names('streams')]}",
     )
-    bank.keeper.ready(*guests)
-    codes = [bank.keeper.stop(name).code for name in guests]
+    bank.workers.ready(*guests)
+    codes = [bank.workers.stop(name).code for name in guests]
     if any(codes):
-        raise NotFiredError(f"{', '.join(guests)} left with {codes}:\n{tail(bank.keeper.log(guests[0]))}")
+        raise NotFiredError(f"{', '.join(guests)} left with {codes}:\n{tail(bank.workers.log(guests[0]))}")
     return Firing(f"{', '.join(guests)}: had partitions, left with exit code 0", at)
 
 
 def burst(bank: Bank, _: random.Random) -> Firing:
     """kill -9 of all workers at once."""
-    names = bank.keeper.names()
+    names = bank.workers.names()
     for name in names:
-        bank.keeper.alive(name)
+        bank.workers.alive(name)
     at = time.time()
     with ThreadPoolExecutor(len(names)) as pool:
-        ended = list(pool.map(bank.keeper.kill, names))
+        ended = list(pool.map(bank.workers.kill, names))
     killed = sum(end.code == KILLED for end in ended)
     if killed < len(ended) - 1:
         raise NotFiredError(f"only {killed} of {len(ended)} were killed: {', '.join(map(str, ended))}")
@@ -136,20 +136,20 @@ def own_clock(bank: Bank) -> Iterator[None]:
     try:
         yield
     finally:
-        bank.keeper.worker("streams-1").hooks = ()
-        bank.keeper.restart("streams-1")
-        bank.keeper.ready("streams-1")
+        bank.workers.worker("streams-1").hooks = ()
+        bank.workers.restart("streams-1")
+        bank.workers.ready("streams-1")
 
 
 def shifted(hook: str, least_s: float) -> Callable[[Bank, random.Random], Firing]:
     """The first streams worker lives with another clock; proved by the times in its log."""
 
     def fire(bank: Bank, _: random.Random) -> Firing:
-        bank.keeper.worker("streams-1").hooks = (f"tests.faults.clocks:{hook}",)
+        bank.workers.worker("streams-1").hooks = (f"tests.faults.clocks:{hook}",)
         at = time.time()
-        bank.keeper.restart("streams-1")
-        bank.keeper.ready("streams-1")
-        newest = LINE_TIME.findall(bank.keeper.log("streams-1").read_text(errors="replace"))[-1]
+        bank.workers.restart("streams-1")
+        bank.workers.ready("streams-1")
+        newest = LINE_TIME.findall(bank.workers.log("streams-1").read_text(errors="replace"))[-1]
         shift = datetime.fromisoformat(newest).astimezone().timestamp() - time.time()
         if abs(shift - least_s) > HALF_AN_HOUR_S:
             raise NotFiredError(f"the clock of streams-1 differs by {shift:.0f} s only")

@@ -19,22 +19,22 @@ CONNECTOR_TIMEOUT_S: Final = 60
 def restart(bank: Bank, names: Sequence[str]) -> None:
     """SIGTERM of all of these at once, and up again as they are to be now; returns when they are ready."""
     with ThreadPoolExecutor(len(names)) as pool:
-        list(pool.map(bank.keeper.restart, names))
-    bank.keeper.ready(*names)
+        list(pool.map(bank.workers.restart, names))
+    bank.workers.ready(*names)
 
 
 @contextmanager
 def workers(bank: Bank, names: Sequence[str], variables: Mapping[str, str]) -> Iterator[None]:
     """These workers with other settings, meanwhile."""
-    before = {name: dict(bank.keeper.worker(name).environment) for name in names}
+    before = {name: dict(bank.workers.worker(name).environment) for name in names}
     for name in names:
-        bank.keeper.worker(name).environment = {**before[name], **variables}
+        bank.workers.worker(name).environment = {**before[name], **variables}
     restart(bank, names)
     try:
         yield
     finally:
         for name in names:
-            bank.keeper.worker(name).environment = before[name]
+            bank.workers.worker(name).environment = before[name]
         restart(bank, names)
 
 

@@ -122,7 +122,7 @@ def _unknown_commit(bank: Bank, _: random.Random) -> Firing:
 
 def _unknown(bank: Bank, name: str) -> float:
     """How many outcomes the worker did not know so far."""
-    lines = [line for line in bank.keeper.metrics(name).splitlines() if line.startswith(UNKNOWN)]
+    lines = [line for line in bank.workers.metrics(name).splitlines() if line.startswith(UNKNOWN)]
     return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
 

@@ -37,12 +37,12 @@ def _directory(bank: Bank) -> Path:
 
 
 def _stop(bank: Bank) -> None:
-    bank.keeper.stop(NAME)
+    bank.workers.stop(NAME)
 
 
 def _start(bank: Bank) -> None:
-    worker = bank.keeper.worker(NAME)
-    bank.keeper.add(NAME, worker.kind, hooks=worker.hooks, **worker.environment)
+    worker = bank.workers.worker(NAME)
+    bank.workers.add(NAME, worker.kind, hooks=worker.hooks, **worker.environment)
 
 
 def damaged(kind: damage.Damage) -> Fire:
@@ -68,7 +68,7 @@ def old_copy(bank: Bank, _: random.Random) -> Firing:
     _stop(bank)
     shutil.copytree(_directory(bank), kept)
     _start(bank)
-    bank.keeper.ready(NAME)
+    bank.workers.ready(NAME)
     threading.Event().wait(AGE_S)
     _stop(bank)
     behind = {
@@ -99,12 +99,12 @@ def locked(bank: Bank, chance: random.Random) -> Firing:
     _stop(bank)
     path = chance.choice(damage.stores(_directory(bank)))
     store = Store(path, block_cache=Cache(1 << 20))
-    seen = bank.keeper.log(NAME).stat().st_size
+    seen = bank.workers.log(NAME).stat().st_size
     try:
         _start(bank)
         eventually(
             lambda: "is in use by another process" in _log(bank, seen), timeout_s=REACT_TIMEOUT_S,
-            message=f"{NAME} does not mind that {path} is open elsewhere:\n{tail(bank.keeper.log(NAME))}",
+            message=f"{NAME} does not mind that {path} is open elsewhere:\n{tail(bank.workers.log(NAME))}",
         )  # fmt: skip
     finally:
         store.close()
@@ -112,7 +112,7 @@ def locked(bank: Bank, chance: random.Random) -> Firing:
 
 
 def _log(bank: Bank, since: int) -> str:
-    return bank.keeper.log(NAME).read_bytes()[since:].decode(errors="replace")
+    return bank.workers.log(NAME).read_bytes()[since:].decode(errors="replace")
 
 
 _disk: SmallDisk
@@ -124,29 +124,29 @@ def _on_a_small_disk(bank: Bank) -> Iterator[None]:
     global _disk
     _stop(bank)
     with small_disk(bank.home / "small-disk", DISK_MB) as _disk:
-        worker = bank.keeper.worker(NAME)
+        worker = bank.workers.worker(NAME)
         before = dict(worker.environment)
         worker.environment = {**before, "BANKSTREAM_ENGINE_STATE_DIR": str(_disk.path)}
         _start(bank)
-        bank.keeper.ready(NAME)
+        bank.workers.ready(NAME)
         try:
             yield
         finally:
             _stop(bank)
             worker.environment = before
             _start(bank)
-            bank.keeper.ready(NAME)
+            bank.workers.ready(NAME)
 
 
 def disk_full(bank: Bank, _: random.Random) -> Firing:
     """Not a byte is free until the worker has noticed. Recovery is counted from when there is room again."""
-    seen, ended = bank.keeper.log(NAME).stat().st_size, len(bank.keeper.exits())
+    seen, ended = bank.workers.log(NAME).stat().st_size, len(bank.workers.exits())
     taken = _disk.fill()
     try:
-        bank.keeper.kill(NAME)  # what is in memory is lost with it; its next life needs the disk at once
+        bank.workers.kill(NAME)  # what is in memory is lost with it; its next life needs the disk at once
         eventually(
-            lambda: "No space left on device" in _log(bank, seen) and len(bank.keeper.exits(ended)) > 1, timeout_s=REACT_TIMEOUT_S,
-            message=f"{NAME} does not notice that its disk is full:\n{tail(bank.keeper.log(NAME))}",
+            lambda: "No space left on device" in _log(bank, seen) and len(bank.workers.exits(ended)) > 1, timeout_s=REACT_TIMEOUT_S,
+            message=f"{NAME} does not notice that its disk is full:\n{tail(bank.workers.log(NAME))}",
         )  # fmt: skip
     finally:
         _disk.free()
@@ -157,7 +157,7 @@ def state_is_as_the_changelogs_say(bank: Bank) -> list[str]:
     """Of the worker that was hit, entry by entry. Damage that the first look comes upon has to be gone for the second."""
     compared, differences = _audited(bank)
     if any(_directory(bank).rglob("*.damaged")):
-        bank.keeper.ready(NAME)
+        bank.workers.ready(NAME)
         compared, again = _audited(bank)
         differences += again
     return differences if compared else [f"nothing of {NAME}'s state could be compared with a changelog"]

@@ -82,7 +82,7 @@ async def test_a_batch_waits_while_kafka_cannot_be_asked(rig: TaskHarness) -> No
     rig.submit(fetched)
     await until(lambda: rig.engine.cursors[rig.input].pending == 0)
     assert asked > 1
-    assert rig.engine.durable() == {rig.input: EVENTS + 1}
+    assert rig.engine.durable_positions() == {rig.input: EVENTS + 1}
 
 
 async def test_records_that_expired_before_they_were_processed_are_named(rig: TaskHarness) -> None:
@@ -184,4 +184,4 @@ async def test_a_partition_taken_away_while_kafka_is_asked_where_to_read_it_is_l
         return await ask(partitions)
 
     rig.engine.log.beginning = meanwhile  # type: ignore[method-assign]
-    assert await rig.engine.seeks([rig.input]) == {}
+    assert await rig.engine.seek_offsets([rig.input]) == {}

@@ -37,7 +37,7 @@ async def test_the_streams_go_on_behind_records_that_expired_once_that_is_accept
     assert await gaps.gaps(store) == [gap]
     assert await rig.reopen() == EVENTS + 7
     await rig.process()
-    assert rig.engine.durable() == {rig.input: EVENTS + 10}
+    assert rig.engine.durable_positions() == {rig.input: EVENTS + 10}
 
 
 async def test_the_streams_go_on_with_a_topic_made_anew_once_that_is_accepted(rig: TaskHarness) -> None:
@@ -50,7 +50,7 @@ async def test_the_streams_go_on_with_a_topic_made_anew_once_that_is_accepted(ri
     assert gap.topic_id != gap.resumes_topic_id
     assert await rig.reopen() == 0
     await rig.process()
-    assert rig.engine.durable() == {rig.input: 3}
+    assert rig.engine.durable_positions() == {rig.input: 3}
     with pytest.raises(GapError, match="nothing is lost"):
         await accept(rig, store)
 

@@ -112,7 +112,7 @@ async def test_hostile_records_are_archived_to_the_byte_and_stop_no_load(lake_st
             assert [(row.key_bytes(), row.value_bytes()) for row in rows] == [(value, value) for value in values]
             loader = world.loader()
             task = asyncio.create_task(loader.run())
-            await until(lambda: loader.loaded(chain_key(), len(hostile) - 1))
+            await until(lambda: loader.is_loaded(chain_key(), len(hostile) - 1))
             task.cancel()
             assert offsets(world.rows(LANDING)) == [*range(len(hostile))]
 
@@ -143,7 +143,7 @@ async def test_a_record_too_large_for_a_row_has_an_object_of_its_own(lake_stack:
             assert (whole.offset, whole.key_bytes(), whole.value_bytes()) == (0, Record(0).key, value)
             loader = world.loader()
             task = asyncio.create_task(loader.run())
-            await until(lambda: loader.loaded(chain_key(), 1))
+            await until(lambda: loader.is_loaded(chain_key(), 1))
             task.cancel()
             assert offsets(world.rows(LANDING)) == [0, 1]
 

@@ -196,10 +196,10 @@ async def test_what_is_announced_is_loaded_once(world: SinkEnvironment) -> None:
     loader = world.loader()
     async with Running(loader):
         for found in await write(world, 0, 1, 4, rows=3) * 2:
-            loader.hint(found)
+            loader.on_announcement(found)
         for found in await write(world, 6, 7, 8):
-            loader.hint(found)
-        await until(lambda: loader.loaded(chain_key(), 8))
+            loader.on_announcement(found)
+        await until(lambda: loader.is_loaded(chain_key(), 8))
     assert offsets(world.rows(LANDING)) == [0, 1, 4, 6, 7, 8]
     assert (await world.warehouse.ledger())[chain_key()].last_offset == 8
 
@@ -214,9 +214,9 @@ async def test_what_was_never_announced_is_found_by_the_next_sweep(world: SinkEn
     loader = world.loader(sweep_interval_ms=50)
     async with Running(loader):
         await write(world, 0)
-        await until(lambda: loader.loaded(chain_key(), 0))
+        await until(lambda: loader.is_loaded(chain_key(), 0))
         await write(world, 1)
-        await until(lambda: loader.loaded(chain_key(), 1))
+        await until(lambda: loader.is_loaded(chain_key(), 1))
     assert offsets(world.rows(LANDING)) == [0, 1]
 
 
@@ -224,12 +224,12 @@ async def test_a_lost_announcement_shows_by_the_next_one(world: SinkEnvironment)
     loader = world.loader()
     async with Running(loader):
         [first] = await write(world, 0)
-        loader.hint(first)
-        await until(lambda: loader.loaded(chain_key(), 0))
+        loader.on_announcement(first)
+        await until(lambda: loader.is_loaded(chain_key(), 0))
         await write(world, 1, 2)
         [late] = await write(world, 3)
-        loader.hint(late)
-        await until(lambda: loader.loaded(chain_key(), 3))
+        loader.on_announcement(late)
+        await until(lambda: loader.is_loaded(chain_key(), 3))
     assert offsets(world.rows(LANDING)) == [0, 1, 2, 3]
 
 
@@ -243,12 +243,12 @@ async def test_false_announcements_load_nothing_and_harm_nothing(world: SinkEnvi
         LakeObject(f"unknown.topic/first/0/{0:020d}.ndjson.zst", "unknown.topic", 0, 0, 0, 1, 1, "", -1, ""),
     ]
     async with Running(loader):
-        await until(lambda: loader.loaded(chain_key(), second.last_offset))
+        await until(lambda: loader.is_loaded(chain_key(), second.last_offset))
         for lie in lies:
-            loader.hint(lie)
+            loader.on_announcement(lie)
         [third] = await write(world, 2)
-        loader.hint(third)
-        await until(lambda: loader.loaded(chain_key(), 2))
+        loader.on_announcement(third)
+        await until(lambda: loader.is_loaded(chain_key(), 2))
     assert offsets(world.rows(LANDING)) == [0, 1, 2]
 
 
@@ -259,7 +259,9 @@ async def test_many_chains_are_loaded_together(world: SinkEnvironment) -> None:
     loader = world.loader()
     async with Running(loader):
         await until(
-            lambda: all(loader.loaded(chain_key(n, t), 1) for n in range(3) for t in ("bank.alerts", "bank.velocity"))
+            lambda: all(
+                loader.is_loaded(chain_key(n, t), 1) for n in range(3) for t in ("bank.alerts", "bank.velocity")
+            )
         )
     assert offsets(world.rows("ALERTS")) == offsets(world.rows("VELOCITY")) == [0, 0, 0, 1, 1, 1]
 
@@ -279,7 +281,7 @@ async def test_racing_loaders_load_everything_once(world: SinkEnvironment) -> No
         for warehouse in (world.second_warehouse(), world.second_warehouse())
     ]
     async with Running(loaders[0]), Running(loaders[1]):
-        await until(lambda: all(loader.loaded(chain_key(n), 11) for loader in loaders for n in range(3)))
+        await until(lambda: all(loader.is_loaded(chain_key(n), 11) for loader in loaders for n in range(3)))
     assert offsets(world.rows(LANDING)) == sorted([*range(12)] * 3)
 
 
@@ -315,8 +317,10 @@ async def test_a_chain_that_cannot_be_loaded_does_not_stop_the_others(world: Sin
         await write(world, 0, 1, number=number)
     loader = world.loader()
     async with Running(loader):
-        await until(lambda: loader.loaded(chain_key(0), 0) and all(loader.loaded(chain_key(n), 1) for n in (2, 3)))
-    assert not loader.loaded(chain_key(1), 0)
+        await until(
+            lambda: loader.is_loaded(chain_key(0), 0) and all(loader.is_loaded(chain_key(n), 1) for n in (2, 3))
+        )
+    assert not loader.is_loaded(chain_key(1), 0)
     assert offsets(world.rows(LANDING)) == [0, 0, 0, 1, 1]
 
 

@@ -144,7 +144,7 @@ def bank(airflow_installed: None, tmp_path_factory: pytest.TempPathFactory) -> I
                 [sys.executable, "-m", "app.cli", *simulate],
                 env=os.environ | stack.environment(), cwd=PROJECT, check=True, timeout=120, capture_output=True,
             )  # fmt: skip
-            asyncio.run(wait_until_caught_up(stack.environment(), timeout_s=120, say=lambda _: None))
+            asyncio.run(wait_until_caught_up(stack.environment(), timeout_s=120, on_progress=lambda _: None))
             migrated = made.airflow("db", "migrate")
             assert migrated.returncode == 0, migrated.stderr[-2_000:]
             yield made

@@ -218,12 +218,12 @@ def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monk
         assert "Gold is built and holds no transaction" in said(app(empty, monkeypatch, "history"))
         session = Session(empty.settings)
         seconds = 0.0
-        desk = QueryCache(session, ticks=lambda: seconds)
+        cache = QueryCache(session, ticks=lambda: seconds)
         a_live_bank(empty, datetime.now(UTC))
-        known = desk.ask(data.live, 15, every_s=4)
+        known = cache.get(data.live, 15, every_s=4)
         empty.stop()
         seconds = 5
-        away = desk.ask(data.live, 15, every_s=4)
+        away = cache.get(data.live, 15, every_s=4)
         assert away.value == known.value is not None
         assert away.read_at == known.read_at
         assert away.since is not None
@@ -234,7 +234,7 @@ def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monk
         assert "Nothing is shown, because nothing is known" in text
         empty.start()
         seconds = 10
-        back = desk.ask(data.live, 15, every_s=4)
+        back = cache.get(data.live, 15, every_s=4)
         assert back.fresh
         session.close()
 

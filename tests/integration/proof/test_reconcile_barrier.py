@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 async def topic(kafka: KafkaSettings) -> str:
-    name = f"fence-{uuid4().hex[:8]}"
+    name = f"barrier-{uuid4().hex[:8]}"
     await ensure_topics([TopicSpec(name, 3, {})], kafka)
     return name
 

@@ -74,9 +74,9 @@ class Bank(threading.Thread):
 
     def __init__(self, stack: Stack, seed: int, seconds: int) -> None:
         super().__init__()
-        wishes = SimulationOptions(150, 150 * seconds, seed, 0.01, 200)
+        options = SimulationOptions(150, 150 * seconds, seed, 0.01, 200)
         self._simulation = Simulation(
-            settings_of(stack, PostgresSettings), wishes, threading.Event().wait, lambda _: None
+            settings_of(stack, PostgresSettings), options, threading.Event().wait, lambda _: None
         )
         self.final: Statistics | None = None
 
@@ -176,10 +176,10 @@ def test_a_slot_that_is_gone_is_made_anew_and_every_row_is_read_again(
     reached = query(stack, "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = 'bank'")[0][0]
     with ConnectClient(settings_of(stack, ConnectSettings)) as client:
         watcher = Watcher(client, settings_of(stack, SourceSettings), "bank", WatchSettings())
-        watcher.look()
+        watcher.poll()
         assert "replication slot bank is not active" in caplog.text
         query(stack, "SELECT pg_drop_replication_slot('bank')")
-        watcher.look()
+        watcher.poll()
     assert f"no replication slot bank. Changes from {reached} on are not captured." in caplog.text
     query(stack, "INSERT INTO customers (name, country_code) VALUES ('while away', 'DE')")
     stack.start("connect")

@@ -73,10 +73,10 @@ class BankDatabase:
         found = self.query(f"SELECT to_jsonb(t) FROM {table} t ORDER BY 1")  # noqa: S608 - our own table's name
         return [{name: value for name, value in row.items() if name not in CLOCK} for (row,) in found]
 
-    def simulate(self, wait: Callable[[float], bool] | None = None, **wishes: Any) -> Statistics:
+    def simulate(self, wait: Callable[[float], bool] | None = None, **options: Any) -> Statistics:
         """A run in this process."""
         defaults = {"rate": 400.0, "transactions": 400, "seed": 1, "fraud_rate": 0.02, "customers": 80}
-        wanted = SimulationOptions(**{**defaults, **wishes})
+        wanted = SimulationOptions(**{**defaults, **options})
         return Simulation(self.settings, wanted, wait or threading.Event().wait, lambda _: None).run()
 
 

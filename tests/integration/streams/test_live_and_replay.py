@@ -145,7 +145,7 @@ def lose_slot(bank: Bank) -> None:
 def settled(bank: Bank, tmp_path: Path) -> tuple[Records, Records]:
     """The derived records, live and replayed, when all that was committed by now has been derived live."""
     kafka, source = settings_of(bank.stack, KafkaSettings), settings_of(bank.stack, SourceSettings)
-    asyncio.run(everything_committed(kafka, source, CDC, timeout_s=90, say=lambda _: None))
+    asyncio.run(everything_committed(kafka, source, CDC, timeout_s=90, on_progress=lambda _: None))
     changes = bank.read(CDC, nothing_new())
     recording = tmp_path / "changes.ndjson"
     recording.write_text("".join(json.dumps(kcat(record)) + "\n" for record in in_time(changes)), encoding="utf-8")

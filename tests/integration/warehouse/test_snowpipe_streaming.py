@@ -143,7 +143,7 @@ async def test_a_row_that_the_pipe_leaves_out_stops_its_chain_and_the_ledger_sta
     await write(streaming.world, 0, 1, number=1)
     loader = streaming.world.loader(sweep_interval_ms=50)
     task = asyncio.create_task(loader.run())
-    await until(lambda: loader.loaded(chain_key(1), 1) and "has left out 1 rows" in caplog.text)
+    await until(lambda: loader.is_loaded(chain_key(1), 1) and "has left out 1 rows" in caplog.text)
     task.cancel()
     assert (await streaming.ledger.ledger())[chain_key()].last_offset == 0
 

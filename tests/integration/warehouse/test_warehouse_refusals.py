@@ -64,8 +64,8 @@ async def test_a_load_that_is_refused_anywhere_is_made_once(database: Database, 
             for number, statement in enumerate(STATEMENTS):
                 broken = len(faults.fired) + REFUSALS[refusal](faults, statement)
                 for found in await write(world, 2 * number, 2 * number + 1, rows=2):
-                    loader.hint(found)
-                await until(lambda last=2 * number + 1: loader.loaded(chain_key(), last))  # type: ignore[misc]
+                    loader.on_announcement(found)
+                await until(lambda last=2 * number + 1: loader.is_loaded(chain_key(), last))  # type: ignore[misc]
                 assert len(faults.fired) == broken, f"{faults.fired} happened"
         finally:
             task.cancel()

@@ -225,7 +225,7 @@ async def test_a_reply_lost_at_any_statement_of_a_load_neither_loses_nor_doubles
             assert len(world.rows(LANDING)) == (6 if ledger == step.end else 0)
             loader = replace(world, warehouse=through).loader()
             task = asyncio.create_task(loader.run())
-            await until(lambda: loader.loaded(chain_key(), 5))
+            await until(lambda: loader.is_loaded(chain_key(), 5))
             task.cancel()
         finally:
             await through.close()

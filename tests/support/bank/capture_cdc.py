@@ -64,8 +64,8 @@ def main() -> None:
 
 def simulate(stack: Stack, *, transactions: int, rate: float, seed: int, fraud_rate: float) -> None:
     """The simulated bank, for so many transactions."""
-    wishes = SimulationOptions(rate, transactions, seed, fraud_rate, CUSTOMERS)
-    Simulation(settings_of(stack, PostgresSettings), wishes, threading.Event().wait, lambda _: None).run()
+    options = SimulationOptions(rate, transactions, seed, fraud_rate, CUSTOMERS)
+    Simulation(settings_of(stack, PostgresSettings), options, threading.Event().wait, lambda _: None).run()
 
 
 def owner(stack: Stack) -> psycopg.Connection[Any]:

@@ -95,7 +95,7 @@ class TaskHarness:
         await self.engine.log.start()
         await self.engine.check()
         await self.engine.assign([self.input])
-        return (await self.engine.seeks([self.input]))[self.input]
+        return (await self.engine.seek_offsets([self.input]))[self.input]
 
     async def close(self) -> None:
         await self.engine.close()

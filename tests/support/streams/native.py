@@ -99,7 +99,7 @@ class Worker:
         assert isinstance(histories, HistoryCache)
         history = histories.take(customer_id)
         assert history is not None
-        histories.keep(customer_id, history, history.size)
+        histories.put(customer_id, history, history.size)
         return history
 
     @property
@@ -149,18 +149,18 @@ class ParityCheck:
 
 def _counts() -> Counter[tuple[str, ...]]:
     return Counter({
-        (tally.name, *labels): count
-        for tally in (_Named("changes", metrics.CHANGES), _Named("rules", metrics.RULES))
-        for labels, count in tally.counts().items()
+        (counter.name, *labels): count
+        for counter in (_Named("changes", metrics.CHANGES), _Named("rules", metrics.RULES))
+        for labels, count in counter.counts().items()
     })  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Named:
     name: str
-    tally: BatchedCounter
+    counter: BatchedCounter
 
     def counts(self) -> dict[tuple[str, ...], int]:
         """What it tells Prometheus."""
-        samples = next(iter(self.tally.collect())).samples
+        samples = next(iter(self.counter.collect())).samples
         return {tuple(it.labels.values()): int(it.value) for it in samples if it.name.endswith("_total")}

@@ -148,7 +148,7 @@ async def _load(bank: Proof, kafka: KafkaSettings) -> None:
         loader = Loader(tables, store, landing, WarehouseSettings(load_interval_ms=0), fail=FailureRecorder())
         async with Running(loader):
             ends = [(parse(found[-1].object)[0], found[-1].last_offset) for found in bank.objects.values()]
-            await until(lambda: all(loader.loaded(key, last) for key, last in ends))
+            await until(lambda: all(loader.is_loaded(key, last) for key, last in ends))
     finally:
         if tables is not None:
             await tables.close()

@@ -227,4 +227,4 @@ class Running:
 async def load_all(loader: Loader, last: int) -> None:
     """Run a loader until the tests' partition is loaded through this offset."""
     async with Running(loader):
-        await until(lambda: loader.loaded(chain_key(), last))
+        await until(lambda: loader.is_loaded(chain_key(), last))

@@ -50,7 +50,7 @@ class FakeWorker:
 
 
 class FakeWarehouse:
-    """What the agents have sent to the SCD2 topics, as it would have landed. Implements `Landed`."""
+    """What the agents have sent to the SCD2 topics, as it would have landed. Implements `VersionSource`."""
 
     def __init__(self, streams: TopologyDriver) -> None:
         self._streams = streams

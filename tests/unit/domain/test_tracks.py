@@ -24,7 +24,7 @@ def test_amounts_have_the_count_sum_and_maximum_of_a_list(steps: Sequence[tuple[
             track.pop()
         for after in {-1, *(time for time, _ in plain)}:
             inside = [amount for time, amount in plain if time > after]
-            first = track.later(after, len(track))
+            first = track.first_after(after, len(track))
             assert (len(track) - first, track.total(first)) == (len(inside), sum(inside))
             assert [track.key(position)[2] for position in range(first, len(track))] == list(
                 range(len(plain) - len(inside) + 1, len(plain) + 1)
@@ -37,7 +37,7 @@ def test_a_search_looks_at_nothing_behind_the_end_that_it_is_given() -> None:
     track = AmountAggregate()
     for time in range(4):
         track.push((time, 0, time), 1)
-    assert [track.later(after, end) for after in (0, 3) for end in (1, 2, 4)] == [1, 1, 1, 1, 2, 4]
+    assert [track.first_after(after, end) for after in (0, 3) for end in (1, 2, 4)] == [1, 1, 1, 1, 2, 4]
 
 
 @given(STEPS)

@@ -205,7 +205,7 @@ def test_what_is_older_than_the_horizon_does_not_exist_and_what_is_at_it_does() 
     assert [event.transaction_id for event in expired] == [1]
     assert history.floor_us == events[1].time_us - 1
     history.seek(events[2].time_us)
-    assert history.after(DAY_US) == history.floor_us
+    assert history.window_start_us(DAY_US) == history.floor_us
 
 
 def test_the_latest_events_are_those_after_an_instant_up_to_the_event() -> None:

@@ -79,21 +79,21 @@ async def test_what_is_taken_and_what_is_durable_are_two_positions() -> None:
     sink = Sink(5)
     processor = await opened(sink)
     await processor.process([batch(5, 6, 7)])
-    assert (processor.position("t"), processor.durable("t")) == (8, 5)
+    assert (processor.position("t"), processor.durable_position("t")) == (8, 5)
     sink.position = 8
-    assert processor.durable("t") == 8
+    assert processor.durable_position("t") == 8
 
 
 @pytest.mark.parametrize("topic_id", [None, uuid.UUID(int=7)])
 async def test_a_sink_says_which_topic_its_position_is_about(topic_id: uuid.UUID | None) -> None:
-    identities = (await opened(Sink(5, topic_id))).identities()
-    assert identities == ({} if topic_id is None else {"t": topic_id})
+    topic_ids = (await opened(Sink(5, topic_id))).topic_ids()
+    assert topic_ids == ({} if topic_id is None else {"t": topic_id})
 
 
 async def test_a_processor_that_is_asked_about_another_topic_says_so() -> None:
     sink = Sink(5)
     processor = await opened(sink)
-    for ask in (processor.position, processor.durable):
+    for ask in (processor.position, processor.durable_position):
         with pytest.raises(BankstreamError, match="processor of t was asked about u"):
             ask("u")
     with pytest.raises(BankstreamError, match="processor of t was asked about u"):

@@ -130,18 +130,18 @@ def test_a_store_knows_since_when_it_may_have_missed_deletions(
     now = 1_000.0
     monkeypatch.setattr("time.time", lambda: now)
     store = Store(tmp_path / "0", block_cache=cache)
-    assert store.current_at == 0
+    assert store.caught_up_at == 0
     store.set_identity(b"x")
-    assert store.current_at == now
+    assert store.caught_up_at == now
     now += stores.STAMP_EVERY_S / 2
     store.write([("left", b"a", b"1")], {"left": 1})
-    assert store.current_at == 1_000
+    assert store.caught_up_at == 1_000
     now += stores.STAMP_EVERY_S
     store.write([("left", b"a", b"2")], {"left": 2})
-    assert store.current_at == now
+    assert store.caught_up_at == now
     now += 1
     store.load("left", Slice([LogRecord(b"b", b"1")], 3))
-    assert store.current_at == now - 1, "what is replayed may still be far from the end"
-    store.set_current()
-    assert store.current_at == now
+    assert store.caught_up_at == now - 1, "what is replayed may still be far from the end"
+    store.set_caught_up()
+    assert store.caught_up_at == now
     store.close()

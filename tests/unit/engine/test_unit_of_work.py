@@ -34,7 +34,7 @@ def unit_over(store: Store) -> BatchUnitOfWork:
         partitions=4,
         tables=frozenset({"numbers", "numbers2"}),
         store=store,
-        memory=LruDict(10),
+        cache=LruDict(10),
         partitions_of=lambda _: 4,
         dead_letter_topic="letters",
         now_us=1_700_000_000_000_000,
@@ -76,7 +76,7 @@ def test_undo_takes_back_writes_deletes_emissions_and_the_cache(store: Store) ->
     unit = unit_over(store)
     unit.table(NUMBERS).put(b"first", 1)
     unit.emit("out", key=b"k", value=b"first")
-    unit.memory["derived"] = object()
+    unit.cache["derived"] = object()
     unit.mark()
     list(unit.table(NUMBERS).scan())
     unit.table(NUMBERS).put(b"first", 2)
@@ -86,7 +86,7 @@ def test_undo_takes_back_writes_deletes_emissions_and_the_cache(store: Store) ->
     unit.undo()
     assert list(unit.table(NUMBERS).scan()) == [(b"first", 1), (b"kept", 7)]
     assert list(unit.records.values()) == [[(b"k", b"first")]]
-    assert not unit.memory
+    assert not unit.cache
 
 
 def test_an_evicted_key_leaves_the_changelog_alone_unless_this_unit_wrote_it(store: Store) -> None:

@@ -155,7 +155,7 @@ class Pair:
         assert native.newest_us == python.newest_us
         assert list(native) == list(python)
         for length_us in WINDOWS_US.values():
-            assert native.after(length_us) == python.after(length_us)
+            assert native.window_start_us(length_us) == python.window_start_us(length_us)
         for selection in SELECTIONS:
             for currency in CURRENCIES:
                 mine, its = python.amounts(selection, currency), native.amounts(selection, currency)
@@ -176,7 +176,7 @@ def _compare(mine: AmountLookup, its: AmountLookup) -> None:
         assert its.total(position) == mine.total(position)
         for after_us in (key[0] - 1, key[0], key[0] - HOUR_US):
             for end in (0, position, length):
-                assert its.later(after_us, end) == mine.later(after_us, end)
+                assert its.first_after(after_us, end) == mine.first_after(after_us, end)
     with pytest.raises(IndexError):
         its.key(length)
 

@@ -26,12 +26,12 @@ BEGAN = datetime(2026, 3, 1, 9, 0)  # noqa: DTZ001 - naive UTC, as the warehouse
 
 
 class Warehouse:
-    """A question with a scripted answer, and the clocks that the desk reads."""
+    """A question with a scripted answer, and the clocks that the cache reads."""
 
     def __init__(self) -> None:
         self.asked, self.seconds, self.takes_s = 0, 0.0, 0.0
         self.answer: int | Exception = 1
-        self.desk = QueryCache(Any, clock=self.now, ticks=lambda: self.seconds)  # type: ignore[arg-type]
+        self.cache = QueryCache(Any, clock=self.now, ticks=lambda: self.seconds)  # type: ignore[arg-type]
 
     def now(self) -> datetime:
         return datetime(2026, 3, 1, 9, tzinfo=UTC) + timedelta(seconds=self.seconds)
@@ -44,7 +44,7 @@ class Warehouse:
         return self.answer
 
     def ask(self, every_s: float = 4) -> Any:
-        return self.desk.ask(self.question, every_s=every_s)
+        return self.cache.get(self.question, every_s=every_s)
 
 
 def test_a_question_is_asked_once_for_all_who_ask_in_a_while() -> None:

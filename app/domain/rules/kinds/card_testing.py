@@ -77,7 +77,7 @@ class CardTesting:
         last, best = len(track) - 1, range(0)
         earliest = max(event.time_us - self.window_us, floor)
         while last >= 0 and (time_us := track.key(last)[0]) > earliest:
-            first = track.later(max(time_us - self.probe_window_us, floor), last + 1)
+            first = track.first_after(max(time_us - self.probe_window_us, floor), last + 1)
             if last + 1 - first > len(best):
                 best = range(first, last + 1)
             if len(best) >= self.probe_count:

@@ -57,7 +57,7 @@ class LargeAmount:
             return Verdict("not_fired", (amount,), {})
         track = history.amounts(self.baseline, facts.currency)
         assert track is not None
-        first = track.later(history.after(self.window_us), len(track))
+        first = track.first_after(history.window_start_us(self.window_us), len(track))
         count, total = len(track) - first - 1, track.total(first) - facts.amount_minor
         enough = Condition("history", count, self.minimum_history, is_scored=False)
         if not enough.holds:

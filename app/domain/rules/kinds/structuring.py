@@ -45,11 +45,11 @@ class Structuring:
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
         """Fires on every transaction in the band once there are enough."""
         del windows
-        if not self.band.takes(event.facts):
+        if not self.band.matches(event.facts):
             return Verdict("not_fired", (), {})
         track = history.amounts(self.band, event.facts.currency)
         assert track is not None
-        first = track.later(history.after(self.window_us), len(track))
+        first = track.first_after(history.window_start_us(self.window_us), len(track))
         count = len(track) - first
         enough = Condition("count in band", count, self.minimum_count)
         if not enough.holds:

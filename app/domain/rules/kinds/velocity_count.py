@@ -46,7 +46,7 @@ class VelocityCount:
                     "window": name,
                     "limit": str(limit),
                 }
-                evidence = history.latest_counted(event, history.after(length_us), EVIDENCE_MAX)
+                evidence = history.latest_counted(event, history.window_start_us(length_us), EVIDENCE_MAX)
                 return Verdict("fired", conditions, words, tuple(evidence))
         return Verdict("not_fired", conditions, {})
 
