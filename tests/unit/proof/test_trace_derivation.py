@@ -66,7 +66,7 @@ def test_whatever_the_agents_emit_holds() -> None:
         ("bank.scd2.customers", 0, {"version_id": "0" * 32}, "version_id is"),
         ("bank.scd2.customers", 0, {"key": {"customer_id": 2}}, "version_id is"),
         ("bank.scd2.customers", 0, {"valid_from": "2020-01-01T00:00:00.000000Z"}, "before the commit"),
-        ("bank.scd2.customers", 0, {"attributes": {"customer_id": 1}}, "attributes that are not the row's"),
+        ("bank.scd2.customers", 0, {"attributes": {"customer_id": 1}}, "attributes that differ from the row"),
         ("bank.scd2.customers", 1, {"reason": "deleted"}, "cannot close a version as deleted"),
         ("bank.transactions", 0, {"amount": "1.01"}, "columns that differ from those of the changed row: amount"),
         ("bank.velocity", 0, {"account_id": 11}, "columns that differ from those of the changed row: account_id"),
