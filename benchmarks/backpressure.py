@@ -1,9 +1,9 @@
-"""What an outage of S3 or of the warehouse does to alerts and memory: `python -m benchmarks.backpressure --seconds 600 --rate 75`.
+"""Measures alerts and memory during an outage of S3 or the warehouse: `python -m benchmarks.backpressure --seconds 600 --rate 75`.
 
-The whole stack runs under a load; then one sink is away for so long, frozen (it accepts connections and answers nothing) or stopped (it
-refuses them), and comes back. Alerts are timed before, during and after; the private memory of every worker (RssAnon: without page cache)
-is sampled once a second. Before anything is printed: the outage is proved (nothing reached the sink during it), every table is reconciled
-with PostgreSQL, and Kafka's alerts are in the warehouse, each once. Exit code 1 if any of it does not hold.
+The whole stack runs under load. Then one sink is frozen (it accepts connections but does not answer) or stopped (it refuses connections)
+for `--seconds`, and recovers. Alerts are timed before, during and after the outage. The private memory of every worker (RssAnon, without
+page cache) is sampled once a second. Before any output, the benchmark checks that nothing reached the sink during the outage, that every
+table reconciles with PostgreSQL, and that the warehouse has each of Kafka's alerts once. Exit code 1 if a check fails.
 """
 
 import argparse
@@ -46,10 +46,10 @@ OPENING_S: Final = 1.0
 SAMPLE_S: Final = 1.0
 NOISE_S: Final = 0.1
 GRACE_S: Final = 5.0
-"""What was under way when the sink went may still be seen of it so much later."""
+"""The time after the start of the outage during which requests in flight may still reach the sink."""
 SETTLE_TIMEOUT_S: Final = 600.0
 MAX_GROWTH_MB: Final = 256
-"""What the outage may add to the memory of a worker, whatever its length: the bound that backpressure has to keep."""
+"""The bound that backpressure has to keep: the maximum growth of a worker's memory in an outage of any length."""
 
 
 class _Sourced(msgspec.Struct):
@@ -59,25 +59,25 @@ class _Sourced(msgspec.Struct):
 
 @dataclass
 class Seen:
-    """What the observers saw. Times are `time.monotonic()`."""
+    """The observations. Times are `time.monotonic()`."""
 
     phase: Phase = "before"
     alert_ms: dict[Phase, list[float]] = field(default_factory=lambda: defaultdict(list))
     velocity_ms: dict[Phase, list[float]] = field(default_factory=lambda: defaultdict(list))
     alert_ids: list[str] = field(default_factory=list)
     objects: list[float] = field(default_factory=list)
-    """When each announcement of an object came by."""
+    """The arrival time of each announcement of an object."""
     ledger: list[tuple[float, int]] = field(default_factory=list)
-    """When the ledger was read, and the sum of its offsets."""
+    """The times at which the ledger was read, each with the sum of its offsets."""
     noise_ms: dict[Phase, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """How much too late this process woke from sleep: what of the latencies is the machine's."""
+    """The delay with which this process woke from sleep: the part of the latencies that the machine causes."""
     memory_mb: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     deaths: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
 @dataclass(frozen=True)
 class Outage:
-    """When it was, and how long everything took to arrive after it."""
+    """The start and end of the outage, and the time until everything had arrived after it."""
 
     sink: Sink
     how: How
@@ -87,7 +87,7 @@ class Outage:
 
 
 class Observers:
-    """Threads and tasks that fill a `Seen` for as long as the context lasts."""
+    """Threads and tasks that fill a `Seen` for the length of the context."""
 
     def __init__(self, stack: Stack) -> None:
         self.seen = Seen()
@@ -169,7 +169,7 @@ class Observers:
 
 
 def private_mb(pid: int) -> float | None:
-    """Anonymous memory of a process; None if it has just ended."""
+    """Returns the anonymous memory of a process; None if the process has exited."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("RssAnon:"):
@@ -178,7 +178,7 @@ def private_mb(pid: int) -> float | None:
 
 
 def run(sink: Sink, how: How, *, seconds: float, before_s: float, rate: int, log: Path) -> dict[str, Any]:
-    """One outage on a stack of its own. Answers the figures."""
+    """Runs one outage on a private stack. Returns the figures."""
     with private_stack(*BACKENDS, *WORKERS, steps=DEFAULT) as stack:
         return measure(stack, sink, how, seconds=seconds, before_s=before_s, rate=rate, log=log)
 
@@ -186,7 +186,7 @@ def run(sink: Sink, how: How, *, seconds: float, before_s: float, rate: int, log
 def measure(
     stack: Stack, sink: Sink, how: How, *, seconds: float, before_s: float, rate: int, log: Path
 ) -> dict[str, Any]:
-    """One outage on this stack, which has to run with all its parts. Answers the figures."""
+    """Runs one outage on this stack, which must run with all its parts. Returns the figures."""
     environment = stack.environment()
     seen, outage = asyncio.run(_loaded(stack, sink, how, seconds=seconds, before_s=before_s, rate=rate, log=log))
     report = reconcile(environment)
@@ -215,7 +215,7 @@ async def _loaded(
 
 
 async def arrived(environment: Mapping[str, str]) -> None:
-    """Until everything committed by now has come through. What cannot be asked for a while is asked again."""
+    """Waits until everything committed by now has arrived in the warehouse. Retries parts that do not answer."""
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
     while True:
         try:
@@ -229,7 +229,7 @@ async def arrived(environment: Mapping[str, str]) -> None:
 
 
 async def disturb(stack: Stack, seen: Seen, sink: Sink, how: How, *, seconds: float, before_s: float) -> Outage:
-    """Before, outage, after: until everything committed by the outage's end, and what came since, has arrived."""
+    """Runs the phases before, outage and after. Returns when all commits, including those after the outage, have arrived."""
     say(f"load for {before_s:.0f} s, then {sink} {how} for {seconds:.0f} s")
     await asyncio.sleep(before_s)
     await asyncio.to_thread(*((stack.stop, sink) if how == "stopped" else (stack.kill, sink, "STOP")))
@@ -246,14 +246,14 @@ async def disturb(stack: Stack, seen: Seen, sink: Sink, how: How, *, seconds: fl
 
 
 def brief(seen: Seen) -> str:
-    """A line while it lasts."""
+    """Returns a line of progress during the outage."""
     memory = ", ".join(f"{name} {samples[-1][1]:.0f} MB" for name, samples in sorted(seen.memory_mb.items()))
     deaths = ", ".join(f"{name} {len(reasons)}" for name, reasons in seen.deaths.items())
     return f"{len(seen.velocity_ms['outage'])} transactions, {memory}; ends: {deaths or 'none'}"
 
 
 def landed(environment: Mapping[str, str]) -> tuple[int, int]:
-    """Rows, and distinct ids, of the alerts in the warehouse."""
+    """Returns the rows and the distinct ids of the alerts in the warehouse."""
     settings = read(SnowflakeSettings, environment)
     with open_reader(settings) as reader:
         alerts = relation(settings.database, "ALERTS")
@@ -262,7 +262,7 @@ def landed(environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def judge(seen: Seen, outage: Outage, *, reconciled: bool, landed: tuple[int, int]) -> dict[str, Any]:
-    """The figures, and under `problems` what should not be."""
+    """Returns the figures, with failed checks under `problems`."""
     dark = (outage.began + GRACE_S, outage.ended)
     objects = sum(dark[0] < at < dark[1] for at in seen.objects)
     moves = [total for at, total in seen.ledger if dark[0] < at < dark[1]]
@@ -310,7 +310,7 @@ def _counted(reasons: list[str]) -> dict[str, int]:
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """For people, and as one line for programs at the end."""
+    """Prints the figures as text, and as one line of JSON at the end."""
     for kind in ("commit_to_alert_ms", "commit_to_velocity_ms", "machine_noise_ms"):
         for phase, of in found[kind].items():
             print(f"{kind:24} {phase:7} {of}")
@@ -326,7 +326,7 @@ def show(found: Mapping[str, Any]) -> None:
 
 
 def main() -> int:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.backpressure", description=(__doc__ or "").splitlines()[0]
     )

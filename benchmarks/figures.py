@@ -1,4 +1,4 @@
-"""What all benchmarks do with their figures: say how far they are, and bring many values to a few."""
+"""Prints progress and computes percentiles for all benchmarks."""
 
 import math
 import sys
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 
 def say(text: str) -> None:
-    """Progress, on standard error."""
+    """Prints progress on standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """The smallest value that so many percent do not exceed; NaN of nothing.
+    """Returns the smallest value that `percent` of the values do not exceed; NaN without values.
 
     >>> percentile([3.0, 1.0, 2.0], 50), percentile([3.0, 1.0, 2.0], 99)
     (2.0, 3.0)
@@ -21,7 +21,7 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """Count, p50, p90, p99 and maximum, to a tenth."""
+    """Returns count, p50, p90, p99 and maximum, rounded to a tenth."""
     if not values:
         return {"count": 0}
     cuts = {f"p{percent}": round(percentile(values, percent), 1) for percent in (50, 90, 99)}

@@ -1,9 +1,9 @@
-"""Where the time of an alert goes: `python -m benchmarks.latency [--rate 50] [--seconds 60] [--without-sinks]`.
+"""Measures the latency of an alert by stage: `python -m benchmarks.latency [--rate 50] [--seconds 60] [--without-sinks]`.
 
-On a whole local stack under the simulated bank's load, the times at which one change reaches each station: its commit in PostgreSQL,
-Debezium, Kafka (produced, then readable because its transaction has committed), the streams' transaction record, velocity and alert. Prints
-what the processes took of the processor, percentiles of each leg in milliseconds, and the slowest changes. An observer reads beside the
-streams, on the same cores; how much too late it woke is printed as noise.
+It runs a whole local stack under the simulated bank's load and records when each change reaches each stage: the commit in PostgreSQL,
+Debezium, Kafka (produced, then readable because its transaction has committed), the streams' transaction record, velocity and alert. It
+prints the processor time of the processes, percentiles of each leg in milliseconds, and the slowest changes. The observer runs on the
+same cores as the streams; the delay with which it woke is printed as noise.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from tests.support.machine.stack import private_stack
 
 WARM_UP_S: Final = 8.0
 SETTLE_US: Final = 500_000
-"""Changes of the first half second are not timed: their beginning may have been missed."""
+"""Changes of the first half second are not timed, because their first stages may have been missed."""
 SLOWEST: Final = 8
 NOISE_S: Final = 0.01
 STATIONS: Final = {TRANSACTIONS.name: "transaction", VELOCITY.name: "velocity", ALERTS.name: "alert"}
@@ -50,7 +50,7 @@ LEGS: Final = (
 )
 
 Way = dict[str, int]
-"""Of one change: when it was where, in microseconds since the epoch."""
+"""The times at which one change reached each stage, in microseconds since the epoch."""
 
 
 class _Source(msgspec.Struct):
@@ -69,7 +69,7 @@ class _Derived(msgspec.Struct):
 
 
 async def run(stack: Stack, rate: int, seconds: float, log: Path) -> dict[str, Any]:
-    """Time the ways of all changes of so many seconds."""
+    """Times all changes of `seconds`. Returns the figures."""
     environment = stack.environment()
     await _opened(environment, rate, log)
     bank = SimulatorProcess(environment, log, rate, 8)
@@ -158,7 +158,7 @@ async def _sleep(late: list[float]) -> None:
 
 
 def _processor() -> dict[str, float]:
-    """Seconds of processor time by process; the name is the end of its command line."""
+    """Returns seconds of processor time by process; the name is the process id and the end of the command line."""
     found = {}
     for process in psutil.process_iter(["cmdline", "cpu_times"]):
         command, times = " ".join(process.info["cmdline"] or []), process.info["cpu_times"]
@@ -168,7 +168,7 @@ def _processor() -> dict[str, float]:
 
 
 def show(found: dict[str, Any]) -> None:
-    """For people, and as one line for programs at the end."""
+    """Prints the figures as text, and as one line of JSON at the end."""
     for name, cores in sorted(found["cores"].items(), key=lambda item: -item[1]):
         print(f"{cores:6.3f} cores  {name}")
     for kind in ("alert", "velocity"):
@@ -184,7 +184,7 @@ def show(found: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rate", type=int, default=50, help="transactions a second")
     parser.add_argument("--seconds", type=float, default=60)

@@ -1,10 +1,10 @@
-"""What lookups take, and what they cost the stream: `python -m benchmarks.lookups --rate 500 --lookups 100`.
+"""Measures the latency of lookups and their cost to the stream: `python -m benchmarks.lookups --rate 500 --lookups 100`.
 
-On a real stack (PostgreSQL, Kafka, Connect with Debezium, one streams worker; with `--everything` also S3, the warehouse and its workers) a
-bank makes `--rate` transactions a second. Periods with and without lookups alternate, so that whatever else the machine does falls on both.
-Lookups come from a process of their own, at fixed times whether or not earlier ones have been answered (or, with `--lookups 0`, as fast as
-`--connections` take them); each is timed from the moment at which it was due. Before anything is printed: every answer was 200 and of the
-key that was asked for, and with the bank at rest the answers are PostgreSQL's rows. Exit code 1 if any of it does not hold.
+The stack has PostgreSQL, Kafka, Connect with Debezium and one streams worker; with `--everything` also S3, the warehouse and its workers.
+The bank makes `--rate` transactions a second. Periods with and without lookups alternate, so that other load on the machine affects both.
+A separate process sends lookups at fixed times, regardless of earlier replies (with `--lookups 0`, as fast as `--connections` allow). Each
+is timed from the moment at which it was due. Before any output, the benchmark checks that every reply was 200 and for the requested key,
+and that after the load has stopped the replies equal PostgreSQL's rows. Exit code 1 if a check fails.
 """
 
 import argparse
@@ -46,13 +46,13 @@ from tests.support.machine.stack import private_stack
 PATH_OF_THE_STREAM: Final = frozenset({Part.POSTGRES, Part.KAFKA, Part.CONNECT, Part.STREAMS})
 KINDS: Final = ("customers/{}", "accounts/{}", "customers/{}/velocity")
 OPENING_S: Final = 1.0
-"""A run of the bank so short makes what it needs to exist: customers, accounts and their past."""
+"""The length of the bank's opening run, which creates customers, accounts and their history."""
 OPENING_TIMEOUT_S: Final = 150.0
 IDLE_S: Final = 3.0
-"""Nothing for so long: all of it has come through."""
+"""After this time without a record, everything has arrived."""
 WARM_UP_S: Final = 5.0
 SETTLE_S: Final = 3.0
-"""The beginning of each period counts for neither."""
+"""The start of each period that is not measured."""
 ANSWER_TIMEOUT_S: Final = 30.0
 REST_TIMEOUT_S: Final = 180.0
 COLUMNS: Final = {"customers": ("risk_rating", "kyc_status"), "accounts": ("balance", "status")}
@@ -62,9 +62,9 @@ QUERIES: Final = {
 }
 CHECKED: Final = 50
 GONE: Final = "gone"
-"""The bank deletes customers now and then: then 410 is right."""
+"""The bank sometimes deletes customers; then 410 is correct."""
 RATE_LIMIT: Final = "1000000"
-"""Of a token: what is measured here is not how requests are turned away."""
+"""The rate limit of a token, high enough that no request is rejected."""
 
 
 class _Sourced(msgspec.Struct):
@@ -73,7 +73,7 @@ class _Sourced(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Plan:
-    """What the process that asks is to do. `per_s` 0: as fast as the connections take it."""
+    """The lookups of one period. `per_s` 0: as fast as the connections allow."""
 
     url: str
     token: str = field(repr=False)
@@ -87,37 +87,37 @@ class Plan:
 
 @dataclass
 class Asked:
-    """Of the lookups of one period, by kind: how long each took, in ms."""
+    """The results of the lookups of one period: durations in ms by kind, and errors."""
 
     took_ms: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     wrong: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
-    """What was said to have been deleted."""
+    """The paths that were answered with 410."""
     seconds: float = 0.0
 
 
 @dataclass
 class Period:
-    """What the stream did for so long."""
+    """The measurements of the stream in one period."""
 
     lookups: bool
     seconds: float = 0.0
     records: int = 0
-    """Velocity records that were committed: one for each change of a transaction."""
+    """The number of committed velocity records, one for each change of a transaction."""
     velocity_ms: list[float] = field(default_factory=list)
-    """From the commit in PostgreSQL until the record was read from Kafka."""
+    """The time from the commit in PostgreSQL until the record was read from Kafka."""
     alert_ms: list[float] = field(default_factory=list)
     worker_cpu_s: float = 0.0
     asked: Asked | None = None
     load: float = 0.0
-    """The machine's average over a minute, at the end."""
+    """The machine's one-minute load average at the end of the period."""
 
 
 # -- who asks ---------------------------------------------------------------------------------------------------------
 
 
 def ask(plan: Plan) -> Asked:
-    """In a process of its own: the lookups of a period."""
+    """Sends the lookups of a period. Runs in a separate process."""
     return asyncio.run(_ask(plan))
 
 
@@ -154,7 +154,7 @@ async def _ask(plan: Plan) -> Asked:
 
 
 async def _wrong(session: aiohttp.ClientSession, url: str, key: int) -> str | None:
-    """What is not right about the answer."""
+    """Returns the error of a reply, or None."""
     try:
         async with session.get(url) as answer:
             body = await answer.read()
@@ -172,16 +172,16 @@ async def _wrong(session: aiohttp.ClientSession, url: str, key: int) -> str | No
 
 
 class Observer:
-    """Reads what the stream commits, into the period that there is."""
+    """Reads the committed outputs of the stream into the current period."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._settings = read(KafkaSettings, environment)
         self.period: Period | None = None
         self.last_seen = math.inf
-        """When the last record came. `time.monotonic()`."""
+        """The time of the last record (`time.monotonic()`)."""
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Reads until it is cancelled."""
         partitions = await barrier.partitions_of(self._settings, [ALERTS.name, VELOCITY.name])
         decoder = msgspec.json.Decoder(_Sourced)
         async with committed_consumer(self._settings) as consumer:
@@ -207,7 +207,7 @@ class Observer:
 
 
 async def watched(stack: Stack, observer: Observer, period: Period, plan: Plan, pool: ProcessPoolExecutor) -> Period:
-    """One period, with lookups or without."""
+    """Runs one period, with or without lookups."""
     loop = asyncio.get_running_loop()
     asking = loop.run_in_executor(pool, ask, plan) if period.lookups else None
     await asyncio.sleep(SETTLE_S)
@@ -228,7 +228,7 @@ async def watched(stack: Stack, observer: Observer, period: Period, plan: Plan, 
 
 
 async def run(stack: Stack, chosen: argparse.Namespace, log: Path) -> dict[str, Any]:
-    """All periods on this stack. Answers the figures."""
+    """Runs all periods on this stack. Returns the figures."""
     environment = stack.environment()
     held: dict[str, float] = {}
     observer, bank = Observer(environment), SimulatorProcess(environment, log, chosen.rate, 8)
@@ -261,14 +261,14 @@ async def run(stack: Stack, chosen: argparse.Namespace, log: Path) -> dict[str, 
 
 
 async def opened(environment: Mapping[str, str], observer: Observer, rate: int, log: Path) -> None:
-    """A bank with a past, all of which has come through the stream."""
+    """Creates a bank with a history, and waits until the stream has processed it."""
     opening = SimulatorProcess(environment, log, rate, 7, seconds=OPENING_S)
     await opening.start()
     await opening.run(lambda _: None)
     deadline = time.monotonic() + OPENING_TIMEOUT_S
     while time.monotonic() - observer.last_seen < IDLE_S:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the bank's past did not come through within {OPENING_TIMEOUT_S:.0f} s")
+            raise TimeoutError(f"the stream did not process the bank's history within {OPENING_TIMEOUT_S:.0f} s")
         await asyncio.sleep(0.2)
 
 
@@ -288,7 +288,7 @@ def _keys(environment: Mapping[str, str]) -> tuple[tuple[int, ...], tuple[int, .
 async def at_rest(
     environment: Mapping[str, str], customers: tuple[int, ...], accounts: tuple[int, ...], gone: set[str]
 ) -> list[str]:
-    """What of a sample, and of all that was said to be gone, is not as PostgreSQL has it, once the stream has caught up."""
+    """Compares a sample, and all paths answered with 410, with PostgreSQL after the stream has caught up. Returns the differences."""
     settings, rng = read(SourceSettings, environment), random.Random(1)
     paths = {f"customers/{key}" for key in rng.sample(customers, min(CHECKED, len(customers)))} | {
         f"accounts/{key}" for key in rng.sample(accounts, min(CHECKED, len(accounts)))
@@ -314,7 +314,7 @@ async def at_rest(
 def judge(
     periods: list[Period], chosen: argparse.Namespace, held: Mapping[str, float], differ: list[str]
 ) -> dict[str, Any]:
-    """The figures, and under `problems` what should not be."""
+    """Returns the figures, with failed checks under `problems`."""
     with_them, without = ([one for one in periods if one.lookups is kind] for kind in (True, False))
     asked = [one.asked for one in with_them if one.asked is not None]
     wrong = [text for one in asked for text in one.wrong]
@@ -353,12 +353,12 @@ def _rate(periods: list[Period]) -> float:
 
 
 def _cpu(periods: list[Period]) -> float:
-    """Cores that the worker took, on average."""
+    """Returns the average number of cores that the worker used."""
     return sum(one.worker_cpu_s for one in periods) / sum(one.seconds for one in periods)
 
 
 def _ratio(with_them: list[Period], without: list[Period], percent: int) -> float:
-    """The median, over pairs of neighbours, of one's percentile to the other's."""
+    """Returns the median ratio of the percentiles of neighbouring periods."""
     return round(
         statistics.median(
             percentile(one.velocity_ms, percent) / percentile(other.velocity_ms, percent)
@@ -378,7 +378,7 @@ def _brief(period: Period) -> str:
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """For people, and as one line for programs at the end."""
+    """Prints the figures as text, and as one line of JSON at the end."""
     print(f"transactions/s asked for {found['asked_transactions_per_s']}, made {found['made_per_s']}")
     print(f"lookups/s                {found['lookups_per_s']}")
     for kind, of in found["lookup_ms"].items():
@@ -393,7 +393,7 @@ def show(found: Mapping[str, Any]) -> None:
 
 
 def main() -> int:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lookups", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rate", type=int, default=500, help="transactions a second")
     parser.add_argument("--lookups", type=int, default=100, help="lookups a second; 0: as fast as they are answered")

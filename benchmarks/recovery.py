@@ -1,13 +1,13 @@
-"""How long a streams worker needs after a death: `python -m benchmarks.recovery [--keys 1000000] [--rounds 2]`.
+"""Measures the recovery time of a streams worker: `python -m benchmarks.recovery [--keys 1000000] [--rounds 2]`.
 
-A real broker gets changelogs of so many keys, in the product's own encodings and in transactions, as the agents would have written
-them. Then real workers are started on them: with no local state (cold), and again after kill -9 (warm). Ready means that all partitions are
-open and read. A worker's processor time is printed beside the seconds: on a busy machine it is the better figure.
+It writes changelogs of `--keys` keys to a real broker, in the product's encodings and in transactions, as the agents write them. Then it
+starts real workers on them: without local state (cold), and again after kill -9 (warm). A worker is ready when it has opened and reads all
+partitions. The worker's processor time is printed beside the seconds, because it is the better figure on a busy machine.
 
-Before any figure is printed, the restored RocksDBs are read and compared with what was written: every key and every value.
+Before any output, the restored RocksDBs are compared with the written entries, every key and every value.
 
-`--handover` measures what a stop costs instead: two workers share the partitions, one gets SIGTERM (or SIGKILL), and a steady load on every
-partition says for how long none of its records came out.
+`--handover` instead measures the cost of a stop: two workers share the partitions, one receives SIGTERM (or SIGKILL), and a steady load on
+every partition shows how long the partition has no output.
 """
 
 import argparse
@@ -56,18 +56,18 @@ from tests.support.machine.stack import private_stack, settings_of
 from tests.support.streams.workers import Workers
 
 SHARES: Final = {"accounts": 0.2, "transactions": 0.4, "customers": 0.1, "velocity": 0.3}
-"""What part of the keys is in which table: an account has two transactions, and each of their events is remembered for 31 days."""
+"""The share of the keys in each table: an account has two transactions, and each of their events is kept for 31 days."""
 BATCH: Final = 5_000
 OPENED_AT: Final = "2024-03-01T09:00:00.000000Z"
 READY: Final = "bankstream_ready 1.0"
 READY_TIMEOUT_S: Final = 300.0
 OPENED: Final = re.compile(r"opened (\S+)/(\d+): (\d+) changelog records in ([\d.]+) s")
 QUIET_S: Final = 25.0
-"""How long the load goes on behind the stop of a worker: more than a session timeout."""
+"""The duration of the load after the stop of a worker: more than a session timeout."""
 
 
 def entries(table: str, keys: int) -> Iterator[tuple[int, bytes, bytes]]:
-    """What the changelog of a table gets: partition, key and value, in the encodings of `tables/`."""
+    """Yields the entries of a table's changelog: partition, key and value, in the encodings of `tables/`."""
     for number in range(1, keys + 1):
         partition = number % 4
         if table == "accounts":
@@ -123,13 +123,13 @@ def _row(lsn: int, **columns: str | int) -> RowState:
 
 
 class Content:
-    """An order-free fingerprint of keys and values, and how many there are."""
+    """An order-independent fingerprint of keys and values, and their count."""
 
     def __init__(self) -> None:
         self.count = self.sum = 0
 
     def add(self, key: bytes, value: bytes) -> None:
-        """One entry."""
+        """Adds one entry."""
         self.count += 1
         self.sum += int.from_bytes(hashlib.blake2b(key + b"\0" + value, digest_size=8).digest(), "big")
 
@@ -140,11 +140,11 @@ class Content:
 
 
 Contents = dict[tuple[str, str, int], Content]
-"""By group, table and partition."""
+"""Fingerprints by group, table and partition."""
 
 
 async def fill(kafka: KafkaSettings, keys: int) -> Contents:
-    """Write the changelogs, by the engine's own transactions."""
+    """Writes the changelogs with the engine's transactions."""
     written: Contents = defaultdict(Content)
     for group in groups(CATALOGUE, kafka):
         producers = [
@@ -172,7 +172,7 @@ async def fill(kafka: KafkaSettings, keys: int) -> Contents:
 
 
 async def _identities(group: PartitionGroup, kafka: KafkaSettings) -> list[tuple[bytes, bytes]]:
-    """What the state says of the changelogs that it was made with: without it no worker trusts them."""
+    """Returns the entries with the topic ids of the changelogs. Without them workers do not accept the changelogs."""
     async with KafkaLog(kafka) as log:
         ids = await log.require(changelog.topic for changelog in group.changelogs)
     return [
@@ -186,7 +186,7 @@ def _tables(group: PartitionGroup) -> list[str]:
 
 
 def stored(state: Path, kafka: KafkaSettings) -> Contents:
-    """What the local state of a stopped worker holds."""
+    """Returns the content of the local state of a stopped worker."""
     found: Contents = defaultdict(Content)
     for group in groups(CATALOGUE, kafka):
         for partition in range(4):
@@ -200,7 +200,7 @@ def stored(state: Path, kafka: KafkaSettings) -> Contents:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Returns a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -208,7 +208,7 @@ def free_port() -> int:
 
 
 class Started:
-    """A worker from its start on."""
+    """A started worker."""
 
     def __init__(self, workers: Workers, state: Path, **settings: str) -> None:
         self.port = free_port()
@@ -218,7 +218,7 @@ class Started:
         self.log = workers.home / f"worker-{workers.started}-streams.log"
 
     def wait_ready(self) -> dict[str, float]:
-        """Until it reads its partitions: seconds since the start, processor time, records, and the longest partition's restore."""
+        """Waits until it reads its partitions. Returns seconds since the start, processor time, records, and the longest restore."""
         deadline = self.began + READY_TIMEOUT_S
         while READY not in self.metrics():
             assert self.process.poll() is None, self.log.read_text()[-3000:]
@@ -233,7 +233,7 @@ class Started:
         }  # fmt: skip
 
     def metrics(self) -> str:
-        """What it answers at /metrics; nothing while it does not."""
+        """Returns the text of /metrics; empty while the worker does not answer."""
         with suppress(URLError, OSError), urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
             text: str = answer.read().decode()
             return text
@@ -241,7 +241,7 @@ class Started:
 
 
 def measure(environment: Mapping[str, str], home: Path, written: Contents, rounds: int) -> dict[str, Any]:
-    """Cold and warm starts, interleaved."""
+    """Measures cold and warm starts, interleaved."""
     kafka = settings_of(environment, KafkaSettings)
     state = home / "state"
     found: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
@@ -268,7 +268,7 @@ def measure(environment: Mapping[str, str], home: Path, written: Contents, round
 
 
 async def handover(environment: Mapping[str, str], home: Path, *, kill: bool) -> dict[str, Any]:
-    """Two workers, one is stopped: by partition, the longest time without a record of it coming out."""
+    """Stops one of two workers. Returns, by partition, the longest time without an output record."""
     kafka = settings_of(environment, KafkaSettings)
     with Workers(environment, home) as workers:
         settings = {"BANKSTREAM_ENGINE_SESSION_TIMEOUT_MS": str(EngineSettings().session_timeout_ms)}
@@ -309,7 +309,7 @@ def _longest_gap(times: list[float], since: float) -> float:
 
 
 def _accounts_of(partitions: int) -> dict[int, int]:
-    """An account of each partition."""
+    """Returns an account for each partition."""
     found: dict[int, int] = {}
     number = 10_000_000
     while len(found) < partitions:
@@ -319,7 +319,7 @@ def _accounts_of(partitions: int) -> dict[int, int]:
 
 
 async def _load(kafka: KafkaSettings, stop: asyncio.Event) -> None:
-    """A change of one account of every partition, twenty times a second."""
+    """Sends a change of one account in every partition, twenty times a second."""
     logs = {
         number: (account, CdcLog("accounts", "account_id"))
         for number, account in _accounts_of(kafka.partitions).items()
@@ -347,7 +347,7 @@ async def _load(kafka: KafkaSettings, stop: asyncio.Event) -> None:
 
 
 async def _outputs(kafka: KafkaSettings, stop: asyncio.Event, came: dict[int, list[float]]) -> None:
-    """When a version of an account of each partition came out."""
+    """Records when versions of accounts arrive, by partition."""
     consumer = AIOKafkaConsumer(**connection(kafka), isolation_level="read_committed", fetch_max_wait_ms=20)
     await consumer.start()
     try:
@@ -361,7 +361,7 @@ async def _outputs(kafka: KafkaSettings, stop: asyncio.Event, came: dict[int, li
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recovery", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=2)

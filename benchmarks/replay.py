@@ -1,11 +1,10 @@
-"""What a replayed transaction costs: `python -m benchmarks.replay [--transactions N] [--against CHECKOUT] [--profile]`.
+"""Measures the cost of a replayed transaction: `python -m benchmarks.replay [--transactions N] [--against CHECKOUT] [--profile]`.
 
-A generated recording (customers, accounts, then transactions of 90 days, a few customers with much, most with little; one
-transaction in six is posted by an update of its own) is replayed in a process of its own, several times; the best run counts,
-in processor time without the start of the process. A sample of the windows that came out is held against a recomputation
-from a list before a speed is printed.
-`--against` runs the code of another checkout in turns with this one, holds the outputs of both against each other, byte by byte, and
-prints the ratio.
+It generates a recording (customers, accounts, then transactions of 90 days; few customers have many and most have few; one
+transaction in six is posted by a separate update) and replays it several times in a separate process. The best run counts, in
+processor time without the start of the process. Before a speed is printed, a sample of the resulting windows is compared with
+a recomputation from a list.
+`--against` alternates runs of another checkout with runs of this one, compares the outputs of both byte by byte, and prints the ratio.
 """
 
 import argparse
@@ -59,14 +58,14 @@ print(took, summary.records)
 
 
 class Recorder:
-    """Lines as `kcat -C -J` writes them, of values as the product's connector sends them."""
+    """Writes lines in the format of `kcat -C -J`, with values in the format of the connector."""
 
     def __init__(self) -> None:
         self._offsets: dict[tuple[str, int], int] = defaultdict(int)
         self._lsn, self._tx_id = 28_000_000, 700
 
     def line(self, table: str, op: str, commit: datetime, key: dict[str, int], before: Any, after: Any) -> bytes:
-        """One change."""
+        """Returns the line of one change."""
         if op != "r":
             self._lsn, self._tx_id = self._lsn + 208, self._tx_id + 1
         us = round((commit - START).total_seconds() * 1e6) + int(START.timestamp()) * 1_000_000
@@ -91,7 +90,7 @@ class Recorder:
 
 
 def recording(transactions: int, seed: int = 1) -> Iterator[bytes]:
-    """The lines of a bank's quarter with so many changes of transactions."""
+    """Yields the lines of 90 days of a bank with about `transactions` changes of transactions."""
     rnd, log = random.Random(seed), Recorder()
     customers = range(1, max(transactions // 100, 10) + 1)
     accounts = {customer: [2 * customer - 1, 2 * customer] for customer in customers}
@@ -154,7 +153,7 @@ def _transaction(rnd: random.Random, number: int, account: int, home: str, booke
 
 
 def check(out: Path) -> None:
-    """A sample of windows against the recomputation."""
+    """Compares a sample of windows with the recomputation."""
     records = msgspec.json.Decoder(TransactionRecord)
     rows: dict[int, dict[int, TransactionRecord]] = defaultdict(dict)
     transactions = [records.decode(value) for value in _values(out / "bank.transactions.ndjson")]
@@ -177,7 +176,7 @@ def _values(path: Path) -> Iterator[bytes]:
 
 
 def run(checkout: Path, file: Path, out: Path) -> tuple[float, int]:
-    """Replay in a process of its own: seconds of processor time, and how many changes it read."""
+    """Replays in a separate process. Returns seconds of processor time, and the number of changes read."""
     command = [sys.executable, "-c", RUN, str(file), str(out)]
     done = subprocess.run(
         command, cwd=checkout, env={"PYTHONPATH": str(checkout)}, capture_output=True, text=True, check=False
@@ -189,7 +188,7 @@ def run(checkout: Path, file: Path, out: Path) -> tuple[float, int]:
 
 
 def profile(file: Path, out: Path) -> None:
-    """Where the time goes, by function, as seen by cProfile, which makes small functions look larger than they are."""
+    """Prints the time by function from cProfile, which overstates small functions."""
     sys.argv[1:] = [str(file), str(out)]
     profiler = cProfile.Profile()
     profiler.run(RUN)
@@ -197,7 +196,7 @@ def profile(file: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Generate, measure, check, print."""
+    """Generates, measures, checks and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--transactions", type=int, default=300_000, help="changes of transactions in the recording")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,8 +1,8 @@
-"""What one transaction costs in velocity and rules: `python -m benchmarks.velocity [EVENTS OF THE HOT CUSTOMER]`.
+"""Measures the cost of one transaction in velocity and rules: `python -m benchmarks.velocity [EVENTS OF THE HOT CUSTOMER]`.
 
-Each case is a stream of transactions; before its speed is printed, a sample of its windows is held against a recomputation from a list.
+Each case is a stream of transactions. Before its speed is printed, a sample of its windows is compared with a recomputation from a list.
 Cases run interleaved, several times; the best run of each counts (processor time), and is printed as a ratio to the first case.
-`naive` is the recomputation itself, on the typical customers: what the data structure saves there.
+`naive` is the recomputation itself on the typical customers; it shows what the data structure saves.
 """
 
 import gc
@@ -36,7 +36,7 @@ NO_RULES = RuleSet(())
 
 @dataclass(frozen=True)
 class Case:
-    """A stream: `warm` is processed before the clock starts, `timed` is what is measured."""
+    """A stream of transactions: `warm` is processed before the clock starts, `timed` is measured."""
 
     name: str
     warm: list[TransactionRecord]
@@ -45,7 +45,7 @@ class Case:
 
 
 def purchases(count: int, *, customers: int, days: int, seed: int = 1) -> Iterator[TransactionRecord]:
-    """Ordinary payments in order of their times, spread evenly."""
+    """Yields ordinary payments in time order, spread evenly."""
     rnd = random.Random(seed)
     for number in range(1, count + 1):
         minor = int(rnd.lognormvariate(3.2, 1.2) * 100) + 1
@@ -58,14 +58,14 @@ def purchases(count: int, *, customers: int, days: int, seed: int = 1) -> Iterat
 
 
 def again(records: list[TransactionRecord], **changes: object) -> list[TransactionRecord]:
-    """The same transactions, changed later."""
+    """Returns the same transactions, changed later."""
     return [
         replace(it, op="updated", source=replace(it.source, lsn=(it.source.lsn or 0) + 50), **changes) for it in records
     ]
 
 
 def cases(hot: int) -> list[Case]:
-    """Typical customers (100 transactions in 30 days), and a hot one."""
+    """Returns the cases: typical customers (100 transactions in 30 days), and a hot one."""
     typical = list(purchases(12_000, customers=120, days=30))
     one = list(purchases(hot + 5_000, customers=1, days=30))
     settled = [update for first in typical[10_000:] for update in (first, *again([first], status="posted"))]
@@ -84,13 +84,13 @@ def cases(hot: int) -> list[Case]:
 
 
 def late(records: list[TransactionRecord], rnd: random.Random) -> list[TransactionRecord]:
-    """Every tenth comes an hour's worth of records later."""
+    """Returns the records with every tenth delayed by an hour's worth of records."""
     order = sorted(range(len(records)), key=lambda at: at + (7 if rnd.random() < 0.1 else 0))
     return [records[at] for at in order]
 
 
 def delayed(records: list[TransactionRecord], behind: int) -> list[TransactionRecord]:
-    """Each is created, and posted after so many others."""
+    """Returns each record followed, after `behind` others, by its posting."""
     mixed = []
     for at, record in enumerate(records):
         mixed.append(record)
@@ -100,7 +100,7 @@ def delayed(records: list[TransactionRecord], behind: int) -> list[TransactionRe
 
 
 def measure(case: Case) -> tuple[float, list[VelocityRecord]]:
-    """Microseconds a change in the domain (decoded and placed before), and its velocity records."""
+    """Returns the microseconds per change in the domain (decoded before the clock starts), and the velocity records."""
     histories: dict[int, History] = {}
     found = []
     elapsed = 0.0
@@ -122,7 +122,7 @@ def measure(case: Case) -> tuple[float, list[VelocityRecord]]:
 
 
 def check(case: Case, found: list[VelocityRecord]) -> None:
-    """A sample of windows against the recomputation."""
+    """Compares a sample of windows with the recomputation."""
     rows: dict[int, TransactionRecord] = {it.transaction_id: it for it in case.warm}
     by_source = {(it.transaction_id, it.source.lsn): it for it in found}
     assert len(by_source) == len(case.timed), case.name
@@ -136,7 +136,7 @@ def check(case: Case, found: list[VelocityRecord]) -> None:
 
 
 def naive(case: Case, count: int) -> float:
-    """Microseconds a change of the recomputation, on so many of a case."""
+    """Returns the microseconds per change of the recomputation, for the first `count` changes of a case."""
     rows: dict[int, list[TransactionRecord]] = {}
     for record in case.warm:
         rows.setdefault(record.customer_id, []).append(record)
@@ -149,7 +149,7 @@ def naive(case: Case, count: int) -> float:
 
 
 def agent(case: Case, native: Library | None) -> float:
-    """Microseconds a record of the whole agent on a partition in memory: decode, table, encode, emit."""
+    """Returns the microseconds per record of the whole agent on a partition in memory: decode, table, encode, emit."""
     group = PartitionGroup(
         "bench", "by-customer", (TRANSACTIONS.name,), (*TABLES, TRUNCATIONS), 4, lambda _: 4, DEAD_LETTERS.name,
     )  # fmt: skip
@@ -177,7 +177,7 @@ class _Record:
 
 
 def main(hot: int = 20_000) -> None:
-    """Measure, check, print."""
+    """Checks, measures and prints."""
     todo = cases(hot)
     best = {case.name: float("inf") for case in todo}
     for case in todo:

@@ -1,1 +1,4 @@
-"""Commands that prove a deployment right: reconcile, trace, rebuild and replay."""
+"""Commands that verify a deployment: reconcile, trace, rebuild and replay.
+
+May import app.operations and everything below it.
+"""

@@ -1,1 +1,4 @@
-"""The analysts' dashboard: Streamlit pages over the warehouse. `data` asks, `query_cache` remembers, `views` show."""
+"""The analysts' dashboard: Streamlit pages over the warehouse. `data` queries, `query_cache` caches, `views` draw the pages.
+
+May import app.web, app.local.stack.owner_watchdog, sinks, app.config and app.errors.
+"""

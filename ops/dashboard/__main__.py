@@ -1,4 +1,4 @@
-"""`python -m ops.dashboard --port N [--owner PID]`: serves on this machine's loopback until SIGTERM, or until the owner's end."""
+"""`python -m ops.dashboard --port N [--owner PID]`: serves the dashboard on loopback until SIGTERM, or until the owner process exits."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from app.local.stack.owner_watchdog import await_end
 
 
 def _end_with(owner: int) -> None:
-    """SIGTERM to this process as soon as that one is gone, however it ended."""
+    """Sends SIGTERM to this process when the owner process has exited, for any reason."""
     await_end(owner)
     os.kill(os.getpid(), signal.SIGTERM)
 

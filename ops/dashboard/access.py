@@ -1,4 +1,4 @@
-"""What all browsers of one server share: the query cache with its session, and settings from the environment or .streamlit/secrets.toml."""
+"""Provides what all browsers of a server share: the query cache, and settings from the environment or .streamlit/secrets.toml."""
 
 import os
 
@@ -11,7 +11,7 @@ from ops.dashboard.warehouse import Session
 
 
 def _secrets() -> dict[str, str]:
-    """Top-level BANKSTREAM_ names of secrets.toml that the environment does not set. Never shown, never logged."""
+    """Returns the top-level BANKSTREAM_ names of secrets.toml that the environment does not set. They are never shown or logged."""
     try:
         found = dict(st.secrets)
     except StreamlitSecretNotFoundError:
@@ -23,11 +23,11 @@ def _secrets() -> dict[str, str]:
 
 @st.cache_resource
 def query_cache() -> QueryCache:
-    """One for the whole server."""
+    """Returns the query cache, one for the whole server."""
     return QueryCache(Session(read(SnowflakeSettings, _secrets())))
 
 
 @st.cache_resource
 def shows_personal_data() -> bool:
-    """Whether e-mail addresses and the like may be shown whole."""
+    """Returns whether personal data such as e-mail addresses may be shown unmasked."""
     return read(DashboardSettings, _secrets()).show_personal_data

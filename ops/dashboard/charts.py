@@ -1,4 +1,4 @@
-"""Charts. Amounts become floats here and only here: for drawing; labels and tooltips carry the exact decimal text."""
+"""Draws the charts. Only here amounts become floats, for drawing; labels and tooltips have the exact decimal text."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ def _finish(chart: Any, height: int) -> Any:
 
 
 def slices(found: Live, measure: Callable[[Slice], Decimal]) -> list[tuple[datetime, Decimal, Decimal]]:
-    """Credits and debits of each whole slice up to what has landed; one without transactions is a zero, not a hole."""
+    """Returns credits and debits of each complete slice up to the newest landed row. A slice without transactions is zero, not missing."""
     sums: dict[tuple[datetime, str], Decimal] = defaultdict(Decimal)
     for one in found.slices:
         sums[one.at, one.type] += measure(one)
@@ -47,7 +47,7 @@ def slices(found: Live, measure: Callable[[Slice], Decimal]) -> list[tuple[datet
 
 
 def volume(found: Live) -> Any:
-    """Transactions a slice, debits on credits."""
+    """Returns a chart of the transactions in each slice, debits stacked on credits."""
     bars = []
     for at, credits_, debits in slices(found, lambda one: Decimal(one.count)):
         bars.append(_bar(found, at, "credit", Decimal(0), credits_) | {"text": str(credits_)})
@@ -57,7 +57,7 @@ def volume(found: Live) -> Any:
 
 
 def amounts(found: Live, currency: str) -> Any:
-    """Credits above and debits below the line."""
+    """Returns a chart of amounts, credits above and debits below the line."""
     bars = []
     chosen = replace(found, slices=tuple(one for one in found.slices if one.currency == currency))
     for at, credits_, debits in slices(chosen, lambda one: one.amount):
@@ -68,7 +68,7 @@ def amounts(found: Live, currency: str) -> Any:
 
 
 def _bar(found: Live, at: datetime, side: str, low: Decimal, high: Decimal) -> dict[str, Any]:
-    """Times with their zone, or a browser elsewhere would take them for its own; and as text, because tooltips know no UTC."""
+    """Returns a bar. Times carry UTC, or a browser would interpret them as local; they are also text, because tooltips cannot show UTC."""
     end = at + timedelta(seconds=found.slice_s)
     return {
         "at": at.replace(tzinfo=UTC), "end": end.replace(tzinfo=UTC), "clock": f"{at:%H:%M:%S} to {end:%H:%M:%S}",
@@ -106,7 +106,7 @@ def _utc(moment: datetime) -> alt.DateTime:
 
 
 def rules(counts: Sequence[RuleCount], colours: Mapping[str, str]) -> Any:
-    """Alerts by rule, coloured by severity."""
+    """Returns a chart of alerts by rule, coloured by severity."""
     frame = pd.DataFrame([{"rule": one.rule, "severity": one.severity, "alerts": one.alerts} for one in counts])
     return _finish(
         alt.Chart(frame)
@@ -126,7 +126,7 @@ def rules(counts: Sequence[RuleCount], colours: Mapping[str, str]) -> Any:
 
 
 def totals(found: Sequence[Total], currency: str, dimension: str) -> Any:
-    """Amounts by a dimension, credit and debit side by side."""
+    """Returns a chart of amounts by a dimension, credit and debit side by side."""
     frame = pd.DataFrame(
         [
             {

@@ -1,4 +1,4 @@
-"""Words, numbers and small pieces of HTML, all escaped: what pages are put together from."""
+"""Formats text, numbers and small pieces of HTML for the pages. All text is escaped."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -60,7 +60,7 @@ STYLE: Final = """
 
 
 def money(amount: Decimal) -> str:
-    """With thousands and two digits, exact.
+    """Returns the exact amount with thousands separators and two decimals.
 
     >>> money(Decimal("1234567.5"))
     '1,234,567.50'
@@ -69,7 +69,7 @@ def money(amount: Decimal) -> str:
 
 
 def short_money(amount: Decimal) -> str:
-    """For a headline: at most five characters and a unit.
+    """Returns an amount for a headline: at most five characters and a unit.
 
     >>> short_money(Decimal("1234567.5"))
     '1.23 M'
@@ -81,23 +81,23 @@ def short_money(amount: Decimal) -> str:
 
 
 def amount(name: str, value: Decimal, kind: str = "") -> str:
-    """A card with an amount: short in large letters, exact below."""
+    """Returns a card with an amount: the short form in large letters, the exact one below."""
     short, exact = short_money(value), money(value)
     return kpi(name, short, exact if exact != short else "", kind)
 
 
 def clock(moment: datetime) -> str:
-    """Time of day, UTC."""
+    """Returns the time of day, UTC."""
     return f"{moment:%H:%M:%S}"
 
 
 def stamp(moment: datetime) -> str:
-    """Day and time, UTC."""
+    """Returns the day and the time, UTC."""
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def age(span: timedelta) -> str:
-    """How long ago, in the largest unit that says something.
+    """Returns an age in its largest units.
 
     >>> age(timedelta(seconds=75))
     '1 min 15 s'
@@ -111,7 +111,7 @@ def age(span: timedelta) -> str:
 
 
 def masked(column: str, value: object, *, show: bool) -> str:
-    """A customer's attribute as it may be shown: whole if the lookup API shows the column to everybody, or if all may be seen.
+    """Returns a customer's attribute, masked unless the lookup API shows the column to all clients or `show` is true.
 
     >>> masked("email", "ada@example.org", show=False), masked("risk_rating", "low", show=False)
     ('•••', 'low')
@@ -122,7 +122,7 @@ def masked(column: str, value: object, *, show: bool) -> str:
 
 
 def kpi(name: str, value: str, note: str = "", kind: str = "") -> str:
-    """A card with one figure."""
+    """Returns a card with one figure."""
     return (
         f'<div class="kpi {kind}"><div class="name">{escape(name)}</div><div class="value">{escape(value)}</div>'
         f'<div class="note">{escape(note)}</div></div>'
@@ -130,20 +130,20 @@ def kpi(name: str, value: str, note: str = "", kind: str = "") -> str:
 
 
 def kpis(*cards: str) -> str:
-    """A row of cards, two abreast on a phone."""
+    """Returns a row of cards; a phone shows two side by side."""
     return f'<div class="kpis">{"".join(cards)}</div>'
 
 
 def badge(severity: str) -> str:
-    """A severity, in words and in colour."""
+    """Returns a severity as coloured text."""
     return f'<span class="badge" style="background:{SEVERITIES.get(severity, "#55626b")}">{escape(severity)}</span>'
 
 
 def customer_link(customer_id: int) -> str:
-    """To the customer's timeline."""
+    """Returns a link to the customer's page."""
     return f'<a href="customer?id={customer_id:d}" target="_self">customer {customer_id:d}</a>'
 
 
 def rows(lines: Iterable[str]) -> str:
-    """A list."""
+    """Returns a list of lines."""
     return f'<div class="rows">{"".join(lines)}</div>'

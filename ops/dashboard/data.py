@@ -1,7 +1,7 @@
-"""Every question that the dashboard asks, as functions of a session and the present time. No Streamlit, no float for money.
+"""Queries the warehouse for the dashboard, as functions of a session and the present time. No Streamlit, no float for money.
 
-What is live reads the landing tables (schema BRONZE), typed as dbt/models/silver types them, and only the last minutes or days of them:
-gold is as old as the last dbt build. History reads gold. Times are naive UTC, as the warehouse's TIMESTAMP_NTZ.
+Live pages read the last minutes or days of the landing tables (schema BRONZE), typed as in dbt/models/silver, because gold is as old as
+the last dbt build. History reads gold. Times are naive UTC, as the warehouse's TIMESTAMP_NTZ.
 """
 
 import json
@@ -31,13 +31,13 @@ from ops.dashboard.warehouse import Session
 from sinks.sql import identifier
 
 SLICES: Final = 60
-"""Into which the live page's time is cut."""
+"""The number of slices of the live page's time range."""
 CUSTOMER_DAYS: Final = 31
 MAX_ROWS: Final = 5_000
 MAX_LISTED: Final = 200
 MAX_NEWEST: Final = 12
 NEWEST_MS: Final = 60_000
-"""The newest are looked for among what was written in so long before the newest of all."""
+"""The newest transactions are selected from the rows written in this time before the newest row."""
 MAX_ALERTS: Final = 40
 MAX_DAYS: Final = 400
 MAX_BARS: Final = 25
@@ -52,7 +52,7 @@ CHANGES: Final = """
         order by record:ts::number(38, 0) desc, record:offset::number(38, 0) desc
     ) = 1
 """
-"""The last word on each transaction of the landing table, of those changed since `landed_ms`."""
+"""The last record of each transaction that changed since `landed_ms`."""
 BOOKED_AT: Final = "convert_timezone('UTC', try_cast(value:booked_at::varchar as timestamp_tz))::timestamp_ntz"
 
 DIMENSIONS: Final[Mapping[str, str]] = {
@@ -62,7 +62,7 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "risk rating": "customers.risk_rating",
     "account type": "accounts.type",
 }
-"""What history can be grouped by. Only these expressions ever reach SQL."""
+"""The dimensions of the history page. Only these expressions are put into SQL."""
 
 
 def _milliseconds(moment: datetime) -> int:
@@ -78,7 +78,7 @@ def _from_ms(value: int) -> datetime:
 
 
 def live(session: Session, now: datetime, minutes: int) -> Live | None:
-    """The last `minutes`, up to what has landed. None: no transaction that was booked in them has."""
+    """Returns the last `minutes`, up to the newest landed row; None if no transaction booked in them has landed."""
     slice_s = minutes * 60 // SLICES
     began = int((now - timedelta(minutes=minutes)).timestamp())
     since = datetime.fromtimestamp(began - began % slice_s, UTC)
@@ -126,7 +126,7 @@ def live(session: Session, now: datetime, minutes: int) -> Live | None:
 def _transactions(
     session: Session, values: Mapping[str, object], limit: int, and_more: str = ""
 ) -> tuple[Transaction, ...]:
-    """Those changed since `landed_ms` that are left, the newest bookings first."""
+    """Returns the transactions that changed since `landed_ms` and were not deleted, the newest bookings first."""
     rows = session.rows(
         f"""
         with changes as ({CHANGES.replace("{and_more}", and_more)})
@@ -156,11 +156,11 @@ ALERTED: Final = """
     where record:ts::number(38, 0) >= %(landed_ms)s {and_more}
     qualify row_number() over (partition by record:value:alert_id::varchar order by record:offset::number(38, 0)) = 1
 """
-"""Alerts written since `landed_ms`, each once, also if the landing table has it twice."""
+"""Alerts written since `landed_ms`, each once even if the landing table has it twice."""
 
 
 def alerts(session: Session, now: datetime, hours: int) -> Alerts:
-    """All of the last hours by rule, and the newest of them."""
+    """Returns the alerts of the last `hours` by rule, and the newest ones."""
     values = {"landed_ms": _milliseconds(now - timedelta(hours=hours))}
     counts = session.rows(
         f"""
@@ -209,7 +209,7 @@ def _moment(text: str) -> datetime:
 
 
 def customer(session: Session, now: datetime, customer_id: int) -> Customer | None:
-    """The customer's versions, all of them, and the last CUSTOMER_DAYS of what it did. None: it has never been seen."""
+    """Returns all versions of a customer, and its activity of the last CUSTOMER_DAYS; None if it has never existed."""
     values = {"customer_id": customer_id, "landed_ms": _milliseconds(now - timedelta(days=CUSTOMER_DAYS))}
     records = session.rows(
         f"""
@@ -244,7 +244,7 @@ def customer(session: Session, now: datetime, customer_id: int) -> Customer | No
 
 
 def versions(records: Sequence[Mapping[str, Any]]) -> tuple[Version, ...]:
-    """Opens and closes in the order of the log, put together; the newest version first."""
+    """Builds versions from open and close records in log order. Returns the newest version first."""
     closes = {record["version_id"]: record for record in records if record["op"] == "close"}
     made: dict[str, Version] = {}
     before: Mapping[str, Any] = {}
@@ -270,7 +270,7 @@ def _text(value: object) -> str:
 
 
 def health(session: Session, now: datetime) -> Health:
-    """The ledger, the age of the newest row of every topic, and what was refused in the last day."""
+    """Returns the ledger, the age of the newest row of every topic, and the dead letters of the last day."""
     landing = sorted(set(map(identifier, read_catalogue({}).landing.values())))
     ages = " union all ".join(
         f"select record:topic::varchar as topic, max(record:ts::number(38, 0)) as newest_ms from {{bronze}}.{table} "  # noqa: S608
@@ -310,13 +310,13 @@ def health(session: Session, now: datetime) -> Health:
 
 
 def gold_reaches(session: Session, _now: datetime) -> datetime | None:
-    """The newest change that dbt has built into gold. None: gold is built, and empty."""
+    """Returns the commit time of the newest change in gold; None if gold is built but empty."""
     [(newest,)] = session.rows("select max(committed_at) from {gold}.FCT_TRANSACTIONS")
     return newest if isinstance(newest, datetime) else None
 
 
 def currencies(session: Session, _now: datetime) -> tuple[str, ...]:
-    """Currencies in gold, those with the most transactions first."""
+    """Returns the currencies in gold, those with the most transactions first."""
     rows = session.rows(
         f"""
         select currency, sum(transaction_count) as transactions
@@ -330,7 +330,7 @@ def currencies(session: Session, _now: datetime) -> tuple[str, ...]:
 
 
 def history(session: Session, _now: datetime, dimension: str, currency: str, first: date, last: date) -> History:
-    """Volume of the days from `first` to `last` by a dimension, from gold."""
+    """Returns the volume of the days from `first` to `last` by a dimension, from gold."""
     expression = DIMENSIONS[dimension]
     order, limit = (
         ("name desc", MAX_DAYS)

@@ -1,4 +1,4 @@
-"""Lines of transactions and of alerts, as more than one page lists them."""
+"""Renders the lists of transactions and alerts that several pages share."""
 
 from collections.abc import Iterable
 from html import escape
@@ -7,14 +7,14 @@ from ops.dashboard import components, records
 
 
 def transactions(found: Iterable[records.Transaction]) -> str:
-    """With their customers."""
+    """Returns a list of transactions with their customers."""
     return components.rows(
         _transaction(one, components.clock(one.booked_at), components.customer_link(one.customer_id)) for one in found
     )
 
 
 def transactions_of_one(found: Iterable[records.Transaction]) -> str:
-    """Of one customer, of days."""
+    """Returns a list of one customer's transactions, with days."""
     return components.rows(
         _transaction(one, f"{one.booked_at:%m-%d}<br>{components.clock(one.booked_at)}", f"account {one.account_id:d}")
         for one in found
@@ -22,7 +22,7 @@ def transactions_of_one(found: Iterable[records.Transaction]) -> str:
 
 
 def _transaction(one: records.Transaction, when: str, who: str) -> str:
-    """What moved no money (declined, reversed) is struck through."""
+    """Renders a transaction. One that moved no money (declined, reversed) is struck through."""
     sign = "+" if one.type == "credit" else "\u2212"
     look = one.type if one.status in ("pending", "posted") else "void"
     where = " · ".join(part for part in (one.channel, one.merchant_id, one.country_code, one.status) if part)
@@ -34,12 +34,12 @@ def _transaction(one: records.Transaction, when: str, who: str) -> str:
 
 
 def alerts(found: Iterable[records.Alert]) -> str:
-    """With their reasons and their customers."""
+    """Returns a list of alerts with their explanations and customers."""
     return components.rows(_alert(one, components.customer_link(one.customer_id)) for one in found)
 
 
 def alerts_of_one(found: Iterable[records.Alert]) -> str:
-    """Of one customer."""
+    """Returns a list of one customer's alerts."""
     return components.rows(_alert(one, f"account {one.account_id:d}") for one in found)
 
 

@@ -1,4 +1,4 @@
-"""Entry point: `python -m streamlit run ops/dashboard/main.py`, from the root of the project (`make dashboard` does)."""
+"""The dashboard's entry point: `python -m streamlit run ops/dashboard/main.py` in the root of the project (see `make dashboard`)."""
 
 import streamlit as st
 

@@ -1,6 +1,7 @@
-"""One place where pages get their answers: asked at most so often for all browsers together, and never shown without their age.
+"""Caches query results for all browsers together, limits how often a query runs, and keeps the age of every result.
 
-While the warehouse is away, an answer is the last good one with the time it was read, or none; and since when, and why, there is no newer.
+While the warehouse is unreachable, a result is the last good one with the time it was read, or none, together with the problem and the
+time of its first failure.
 """
 
 import threading
@@ -18,34 +19,34 @@ from sinks.reading import MissingObjectError, StatementRefusedError, StatementTi
 
 Value = TypeVar("Value")
 
-NOT_BUILT: Final = "a table that this page reads is not there, or not for this role"
+NOT_BUILT: Final = "a table that this page reads does not exist, or this role may not read it"
 
 MAX_CACHED: Final = 128
-"""Answers kept, those asked for least recently go first."""
+"""The maximum number of cached results; the least recently queried are evicted."""
 PAUSE: Final = 10
-"""After an answer its question rests for at least so many times as long as it took: the warehouse has other work."""
+"""A query runs again only after this multiple of its duration, because the warehouse has other work."""
 
 
 @dataclass(frozen=True)
 class QueryResult(Generic[Value]):
-    """What is known. With a problem, `value` is what was last known before it, or None."""
+    """A query result. With a problem, `value` is the last good value, or None."""
 
     value: Value | None
     read_at: datetime | None
     problem: str | None = None
     since: datetime | None = None
-    """The first failure after the last good answer."""
+    """The time of the first failure after the last good result."""
     not_built: bool = False
-    """The warehouse answers, but a table that was asked for has not been made yet."""
+    """The warehouse answers, but a queried table has not been created yet."""
 
     @property
     def fresh(self) -> bool:
-        """Whether `value` is the present."""
+        """Whether `value` is current."""
         return self.problem is None
 
 
 class QueryCache:
-    """Answers questions by name. Safe for threads; one statement at a time, in one session."""
+    """Runs and caches queries by function name and arguments. Thread-safe; one statement at a time, in one session."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class QueryCache:
         self._away_since: datetime | None = None
 
     def get(self, question: Callable[..., Value], *arguments: object, every_s: float) -> QueryResult[Value]:
-        """`question(session, now, *arguments)`, or its last answer if that is younger than `every_s` or took long."""
+        """Returns `question(session, now, *arguments)`, or its cached result within `every_s` or PAUSE times the query's duration."""
         name = (question.__name__, *arguments)
         with self._lock:
             answered_at, pause_s, known = self._answers.get(name, (float("-inf"), 0.0, QueryResult(None, None)))
@@ -95,7 +96,7 @@ class QueryCache:
 
 
 def _refusal(error: StatementRefusedError) -> str:
-    """Without the warehouse's words, which may quote the statement and its values."""
+    """Returns a message without the warehouse's own text, which may quote the statement and its values."""
     if isinstance(error, StatementTimeoutError):
         return str(error)
-    return f"the warehouse refuses the question (error {error.number})"
+    return f"the warehouse rejects the query (error {error.number})"

@@ -1,4 +1,4 @@
-"""What the dashboard knows when it has asked: figures and rows, money as Decimal, times as naive UTC."""
+"""Defines the query results of the dashboard: figures and rows, with money as Decimal and times as naive UTC."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Booked in a slice from `at` on: pending or posted, as gold's volume_per_minute counts."""
+    """The transactions booked in a time slice that begins at `at`: pending or posted, as in gold's volume_per_minute."""
 
     at: datetime
     currency: str
@@ -20,7 +20,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction as it is now."""
+    """The current state of a transaction."""
 
     transaction_id: int
     customer_id: int
@@ -37,19 +37,19 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The last minutes."""
+    """The transactions of the last minutes."""
 
     slice_s: int
     began: datetime
     until: datetime
-    """When the newest row that has landed was written: nothing is known of what comes after."""
+    """The time at which the newest landed row was written. Later transactions have not landed yet."""
     slices: tuple[Slice, ...]
     newest: tuple[Transaction, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A rule that fired, and why."""
+    """An alert: the rule that fired, and its explanation."""
 
     alert_id: str
     rule: str
@@ -66,7 +66,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class RuleCount:
-    """How often a rule fired."""
+    """The number of alerts of a rule."""
 
     rule: str
     severity: str
@@ -75,18 +75,18 @@ class RuleCount:
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
-    """Those of the last hours."""
+    """The alerts of the last hours."""
 
     counts: tuple[RuleCount, ...]
     customers: int
-    """How many they are about."""
+    """The number of customers with an alert."""
     newest: tuple[Alert, ...]
     """At most MAX_ALERTS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of a customer. `changed` has column, old and new value."""
+    """A version of a customer. `changed` has the column, the old value and the new value of each change."""
 
     valid_from: datetime
     valid_to: datetime | None
@@ -98,42 +98,42 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Velocity:
-    """What had been booked up to and including a transaction."""
+    """The velocity windows up to and including a transaction."""
 
     at: datetime
     currency: str
-    """Of that transaction; sums are over those in it."""
+    """The currency of that transaction. Sums include only transactions in it."""
     windows: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Everything about one customer, newest first."""
+    """One customer: versions, transactions and alerts, the newest first."""
 
     customer_id: int
     versions: tuple[Version, ...]
     transactions: tuple[Transaction, ...]
     alerts: tuple[Alert, ...]
     velocity: Velocity | None
-    """At its last transaction."""
+    """The velocity at its last transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicHealth:
-    """Where a topic stands in the warehouse."""
+    """The loading state of a topic in the warehouse."""
 
     topic: str
     partitions: int
     records: int
-    """Offsets passed by the ledger, over all partitions."""
+    """The number of offsets that the ledger has passed, over all partitions."""
     loaded_at: datetime | None
     newest_row: datetime | None
-    """None: nothing in the last day."""
+    """None: no row in the last day."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """What was refused in the last day, by topic and reason."""
+    """The dead letters of the last day, by topic and reason."""
 
     topic: str
     reason: str
@@ -143,7 +143,7 @@ class DeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The pipeline as the warehouse shows it."""
+    """The state of the pipeline as the warehouse shows it."""
 
     topics: tuple[TopicHealth, ...]
     dead_letters: tuple[DeadLetters, ...]
@@ -151,7 +151,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Volume of a day, merchant, country or segment, in one currency."""
+    """The volume of a day, merchant, country or segment, in one currency."""
 
     name: str
     credit_count: int
@@ -162,13 +162,13 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Volume between two days, in one currency."""
+    """The volume between two days, in one currency."""
 
     totals: tuple[Total, ...]
-    """Days in order, all else the largest first and what has no name last; at most MAX_DAYS or MAX_BARS."""
+    """Days in order; other groups by volume, the largest first and the one without a name last. At most MAX_DAYS or MAX_BARS."""
     groups: int
-    """How many there are."""
+    """The number of all groups."""
     count: int
     credit_amount: Decimal
     debit_amount: Decimal
-    """Count and amounts are of all of them."""
+    """Count and amounts cover all groups."""

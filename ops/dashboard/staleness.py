@@ -1,4 +1,4 @@
-"""What every page says when what it shows is not the present, and how often pages ask."""
+"""Shows on every page how old its data is and why there is no newer, and defines how often pages query."""
 
 from datetime import UTC, datetime
 from html import escape
@@ -12,20 +12,20 @@ from ops.dashboard.query_cache import QueryResult
 Value = TypeVar("Value")
 
 LIVE_S: Final = 5.0
-"""Pages of the last minutes are drawn anew so often; an answer serves all browsers for a second less."""
+"""The refresh interval of the live pages. A cached result serves all browsers for one second less."""
 SLOW_S: Final = 15.0
 GOLD_S: Final = 60.0
 
 
 def value_or_notice(answer: QueryResult[Value], what: str) -> Value | None:
-    """The value, with a word before it if it is not the present; None (and the reason on the page) if there is none."""
+    """Returns the value, after a notice on the page if it is not current; None, with the reason on the page, if there is none."""
     if answer.fresh:
         return answer.value
     since = components.stamp(answer.since) if answer.since else "now"
     if answer.not_built:
         st.html(
             f'<div class="wait"><b>{escape(what)} not built yet.</b> The warehouse answers, and {escape(answer.problem or "")}. '
-            "<code>bankstream provision</code> makes landing tables, <code>make dbt</code> (or the schedule that runs it) makes gold.</div>"
+            "<code>bankstream provision</code> creates landing tables, <code>make dbt</code> (or its schedule) builds gold.</div>"
         )
         return None
     last = (
@@ -40,12 +40,12 @@ def value_or_notice(answer: QueryResult[Value], what: str) -> Value | None:
 
 
 def as_of(answer: QueryResult[Value]) -> None:
-    """When the value was read. Says nothing if it is not the present: `value_or_notice` has said it then."""
+    """Shows when the value was read. If it is not current, `value_or_notice` has shown the time already."""
     if answer.fresh:
         st.html(f'<div class="state">As of {components.clock(read_at(answer))} UTC.</div>')
 
 
 def read_at(answer: QueryResult[Value]) -> datetime:
-    """When the value was read, naive UTC as all times of the warehouse: ages are as of then, not as of when they are drawn."""
+    """Returns when the value was read, as naive UTC like all times of the warehouse. Ages refer to this time, not to the drawing."""
     moment = answer.read_at or datetime.now(UTC)
     return moment.astimezone(UTC).replace(tzinfo=None)

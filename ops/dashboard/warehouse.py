@@ -1,4 +1,4 @@
-"""The dashboard's session with the warehouse: a limit of time on every statement, and the schemas' names put into it."""
+"""Opens the dashboard's session with the warehouse. It limits the time of every statement and fills in the schemas' names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -14,7 +14,7 @@ LOGIN_TIMEOUT_S: Final = 5
 
 
 class Session:
-    """Connects when first asked, and anew after the session was lost. Not safe for threads."""
+    """A session that connects at the first query, and again after a lost connection. Not thread-safe."""
 
     def __init__(self, settings: SnowflakeSettings) -> None:
         self._settings = settings.model_copy(
@@ -25,7 +25,7 @@ class Session:
         self._reader: WarehouseReader | None = None
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> Sequence[Row]:
-        """Rows of a statement with {bronze}, {silver} or {gold} for schemas and %(name)s for values. Errors as of `open_reader`."""
+        """Returns rows of a statement with {bronze}, {silver} or {gold} for schemas and %(name)s for values. Errors as in `open_reader`."""
         if self._reader is None:
             self._reader = open_reader(self._settings, statement_timeout_s=STATEMENT_TIMEOUT_S)
         try:
@@ -35,7 +35,7 @@ class Session:
             raise
 
     def close(self) -> None:
-        """End the session; the next question begins another."""
+        """Closes the session; the next query opens another."""
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()

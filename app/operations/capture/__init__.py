@@ -1,1 +1,4 @@
-"""What stands between PostgreSQL's log and Kafka: the connector and its replication slot, looked at and kept going."""
+"""Watches the Debezium connector and its replication slot, and restarts the connector when it fails.
+
+May import app.postgres, app.config and app.errors.
+"""

@@ -1,4 +1,4 @@
-"""Kafka Connect's REST interface, for one connector."""
+"""A client of Kafka Connect's REST interface for one connector."""
 
 import time
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from app.operations.capture.errors import ConnectorError
 
 POLL_S: Final = 0.1
 REQUEST_TIMEOUT_S: Final = (5, 60)
-"""To connect and to answer. Connect answers a new configuration after it has tried the database with it."""
+"""Limits for connecting and for the reply. Connect replies to a new configuration only after it has tried the database with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectorStatus:
-    """What Connect says of a connector and its task: RUNNING, FAILED with a Java stack trace, or anything on the way there."""
+    """The state of a connector and its task: RUNNING, FAILED with a Java stack trace, or a transitional state."""
 
     state: str
     trace: str = ""
@@ -32,7 +32,7 @@ class ConnectorStatus:
 
 
 class ConnectClient:
-    """Kafka Connect's REST interface, for one connector. Never through a proxy. Use as a context manager."""
+    """A client of Kafka Connect's REST interface for one connector. It never uses a proxy. Use it as a context manager."""
 
     def __init__(self, settings: ConnectSettings) -> None:
         self.settings = settings
@@ -48,13 +48,13 @@ class ConnectClient:
         self._session.close()
 
     def configuration(self) -> dict[str, str] | None:
-        """What Connect has stored; None if it does not have the connector."""
+        """Returns the stored configuration; None if Connect does not have the connector."""
         reply = self._request("GET", "/config")
         found: dict[str, str] | None = None if reply.status_code == HTTPStatus.NOT_FOUND else reply.json()
         return found
 
     def put(self, configuration: Mapping[str, str], deadline: float) -> None:
-        """Store a configuration. Waits while Connect's workers agree on who does what, which it answers with 409."""
+        """Stores a configuration. While Connect rebalances it replies 409; this is retried until `deadline` (time.monotonic)."""
         while True:
             reply = self._request("PUT", "/config", dict(configuration))
             if reply.ok:
@@ -68,7 +68,7 @@ class ConnectClient:
             time.sleep(POLL_S)
 
     def _problems(self, configuration: Mapping[str, str]) -> str:
-        """What is wrong with a configuration. Asked for apart: Connect 4.2 answers a PUT of a wrong one with a fault of its own."""
+        """Returns the errors of a configuration. A separate request: Connect 4.2 replies to a PUT of a wrong one with an internal error."""
         plugin = configuration.get("connector.class", "")
         reply = self._send("PUT", f"{self._root}/connector-plugins/{plugin}/config/validate", dict(configuration))
         if not reply.ok:
@@ -77,11 +77,9 @@ class ConnectClient:
         return "; ".join(dict.fromkeys(error.rstrip(".") for value in values for error in value["errors"]))
 
     def status(self) -> ConnectorStatus:
-        """The state of the connector and its task."""
+        """Returns the state of the connector and its task."""
         reply = self._request("GET", "/status")
-        if (
-            not reply.ok
-        ):  # stored, but not yet known to the worker that answers, or its workers are sharing out the work
+        if not reply.ok:  # stored, but not yet known to the worker that replies, or Connect rebalances
             return ConnectorStatus("UNASSIGNED")
         found = reply.json()
         parts = [found["connector"], *found["tasks"]]
@@ -94,7 +92,7 @@ class ConnectClient:
         return ConnectorStatus("/".join(sorted(states)) if found["tasks"] or "STOPPED" in states else "UNASSIGNED")
 
     def captured_lsn(self) -> int | None:
-        """The position in PostgreSQL's log of the change that was captured last, as stored with it; None before the first."""
+        """Returns the LSN of the last captured change, from the connector's stored offsets; None before the first."""
         reply = self._request("GET", "/offsets")
         if not reply.ok:
             return None
@@ -103,11 +101,11 @@ class ConnectClient:
         return max(lsns, default=None)
 
     def restart(self) -> None:
-        """Start what failed again, connector and task."""
+        """Restarts the connector and its task, each only if it has failed."""
         self._request("POST", "/restart?includeTasks=true&onlyFailed=true")
 
     def _request(self, method: str, path: str, body: Any = None) -> requests.Response:
-        """About the connector; answers that pass by themselves, such as 409 and 404, are for the caller. ConnectorError otherwise."""
+        """Sends a request about the connector. Returns 4xx replies, such as 404 and 409. ConnectorError for a GET that fails with 5xx."""
         reply = self._send(method, self._base + path, body)
         if reply.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and method == "GET":
             raise ConnectorError(f"Kafka Connect at {self.settings.url} failed: {_message(reply)}")
@@ -123,7 +121,7 @@ class ConnectClient:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """Of a request that failed: the innermost reason, as requests wraps it several times."""
+    """Returns the innermost reason of a failed request; the requests library wraps it several times."""
     inner: BaseException = error
     while isinstance(
         reason := getattr(inner, "reason", None) or (inner.args[0] if inner.args else None), BaseException

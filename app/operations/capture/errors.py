@@ -1,7 +1,7 @@
-"""The errors of the connector: what is wrong, and what to do about it."""
+"""The error of the connector."""
 
 from app.errors import BankstreamError
 
 
 class ConnectorError(BankstreamError):
-    """Kafka Connect refuses the connector, or the connector does not stream."""
+    """Kafka Connect rejects the connector, or the connector does not stream."""

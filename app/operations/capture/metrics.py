@@ -1,4 +1,4 @@
-"""Prometheus metrics of capture: names and what they mean, in one place."""
+"""The Prometheus metrics of capture: their names and their meaning."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge
 from app.operations.capture.slot import Slot
 
 WAL_STATUSES: Final = ("reserved", "extended", "unreserved", "lost", "missing")
-"""PostgreSQL's, and one of ours: there is no slot."""
+"""PostgreSQL's values of `wal_status`, and `missing`: there is no slot."""
 
 RUNNING: Final = Gauge("bankstream_capture_running", "1 while Connect says that connector and task run.")
 RESTARTS: Final = Counter("bankstream_capture_restarts_total", "Restarts of a failed connector or task.")
@@ -20,7 +20,7 @@ SLOT_STATUS: Final = Gauge("bankstream_slot_status", "1 for the status that the 
 
 
 def show(slot: Slot | None) -> None:
-    """What was seen of the slot."""
+    """Sets the metrics of the slot; None: there is no slot."""
     SLOT_ACTIVE.set(slot is not None and slot.active)
     SLOT_RETAINED_BYTES.set(slot.retained_bytes if slot is not None else 0)
     now = slot.wal_status if slot is not None else "missing"

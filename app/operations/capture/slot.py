@@ -1,4 +1,4 @@
-"""The replication slot that capture reads from, as PostgreSQL sees it."""
+"""Reads the state of the connector's replication slot from PostgreSQL."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,26 @@ from app.postgres import as_reader
 
 
 class SlotError(BankstreamError):
-    """The slot could not be looked at."""
+    """The state of the slot could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What PostgreSQL says of a slot.
+    """The state of a replication slot, from pg_replication_slots.
 
-    `wal_status` is PostgreSQL's own: reserved, extended, unreserved or lost; after `lost` no reader can go on from `confirmed_lsn`.
+    `wal_status` is PostgreSQL's: reserved, extended, unreserved or lost. After `lost` no reader can continue from `confirmed_lsn`.
     """
 
     active: bool
     wal_status: str
     confirmed_lsn: str
-    """Everything before it has been read, and is in Kafka."""
+    """All changes before it have been read and are in Kafka."""
     retained_bytes: int
-    """Log that PostgreSQL keeps for it. Grows while nobody reads, up to max_slot_wal_keep_size: then the slot is lost."""
+    """WAL that PostgreSQL keeps for the slot. Grows while the slot has no reader, up to max_slot_wal_keep_size; then the slot is lost."""
 
 
 def read_slot(source: SourceSettings, name: str) -> Slot | None:
-    """The slot, read with the reader's account; None if there is none of that name. SlotError when PostgreSQL does not answer."""
+    """Returns the slot, read with the reader's account; None if there is no slot of that name. SlotError if PostgreSQL does not answer."""
     try:
         with as_reader(source, connect_timeout=5) as connection:
             row = connection.execute(
@@ -40,15 +40,15 @@ def read_slot(source: SourceSettings, name: str) -> Slot | None:
             ).fetchone()
     except psycopg.Error as error:
         raise SlotError(
-            f"replication slot {name} cannot be looked at as {source.reader_user}: {one_line(error)}. Check "
+            f"replication slot {name} cannot be read as {source.reader_user}: {one_line(error)}. Check "
             "BANKSTREAM_POSTGRES_READER_*."
         ) from None
     return Slot(*row) if row is not None else None
 
 
 def cure(name: str) -> str:
-    """What a person does about a lost slot."""
+    """Returns the instructions for replacing a lost slot."""
     return (
-        f"Stop Kafka Connect, drop the slot (SELECT pg_drop_replication_slot('{name}')), and start Connect: it reads all rows anew. "
-        "The current state is right again after that; changes between the two reads that were overwritten are not in the history."
+        f"Stop Kafka Connect, drop the slot (SELECT pg_drop_replication_slot('{name}')), and start Connect: it reads all rows again. "
+        "After that the current state is correct, but the history lacks changes that were overwritten between the two reads."
     )

@@ -1,9 +1,8 @@
-"""`bankstream watch`: looks at the connector and its slot every few seconds, shows both as metrics, and starts again what failed.
+"""`bankstream watch`: checks the connector and its slot every few seconds, exports both as metrics, and restarts what failed.
 
-Kafka Connect leaves a failed task as it is until somebody asks for a restart, and a task fails for what passes by itself: a broker that
-was away for longer than a transaction may take is enough. Meanwhile PostgreSQL keeps its log for the slot, until it must not any more:
-then the slot is lost, while the connector's own status goes on to say RUNNING. Each of these is one log line when it begins and one when
-it ends.
+Kafka Connect does not restart a failed task by itself, and a task also fails for transient causes: an outage of the broker that is longer
+than the transaction timeout is enough. Meanwhile PostgreSQL keeps WAL for the slot, up to its limit. Past the limit the slot is lost,
+while the connector's status is still RUNNING. Each problem is logged once when it begins and once when it ends.
 """
 
 import logging
@@ -24,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S: Final = 1.0
 STEADY_S: Final = 60
-"""A connector that has run for so long has got over what it failed of."""
+"""After this time in RUNNING the connector counts as recovered, and the pause starts from zero again."""
 
 
 @dataclass(slots=True)
 class RestartBackoff:
-    """When a failed connector may be started again: at once, then after pauses that double up to `longest_s`."""
+    """The pauses between restarts of a failed connector: none before the first, then pauses that double up to `longest_s`."""
 
     longest_s: float
     pause_s: float = 0.0
@@ -37,13 +36,13 @@ class RestartBackoff:
     running_since_s: float | None = None
 
     def running(self, now_s: float) -> None:
-        """It runs. After a while of that the next failure is a new one."""
+        """Records that the connector runs. After STEADY_S the pause is reset, so that the next failure is restarted at once."""
         self.running_since_s = now_s if self.running_since_s is None else self.running_since_s
         if now_s - self.running_since_s >= STEADY_S:
             self.pause_s = 0.0
 
     def failed(self, now_s: float) -> bool:
-        """It has failed: whether to start it again now."""
+        """Records that the connector has failed. Returns whether to restart it now."""
         self.running_since_s = None
         if now_s - self.last_s < self.pause_s:
             return False
@@ -52,7 +51,7 @@ class RestartBackoff:
 
 
 class Watcher:
-    """One look a call. Keeps what was seen last, so that only changes are logged."""
+    """Checks the slot and the connector. Keeps the last problem of each, so that only changes are logged."""
 
     def __init__(self, client: ConnectClient, source: SourceSettings, slot: str, settings: WatchSettings) -> None:
         self._client, self._source, self._slot = client, source, slot
@@ -61,7 +60,7 @@ class Watcher:
         self._confirmed = ""
 
     def poll(self) -> None:
-        """At both. What cannot be asked is a problem like any other: it is logged, and asked again at the next look."""
+        """Checks both once. A part that does not answer is logged as a problem and is checked again at the next call."""
         self._look_at_slot()
         self._look_at_connector()
 
@@ -81,12 +80,12 @@ class Watcher:
 
     def _slot_problem(self, slot: Slot | None) -> str:
         if slot is not None and slot.wal_status != "lost":
-            return "" if slot.active else f"replication slot {self._slot} is not active: nobody reads it"
+            return "" if slot.active else f"replication slot {self._slot} is not active: it has no reader"
         captured = f"Changes from {self._confirmed} on are not captured. " if self._confirmed else ""
         if slot is None:
             return f"PostgreSQL has no replication slot {self._slot}. {captured}{cure(self._slot)}"
         captured = captured or f"Changes from {slot.confirmed_lsn} on are not captured. "
-        return f"replication slot {self._slot} is lost: PostgreSQL has removed log that was not read yet. {captured}{cure(self._slot)}"
+        return f"replication slot {self._slot} is lost: PostgreSQL has removed WAL that was not read yet. {captured}{cure(self._slot)}"
 
     def _look_at_connector(self) -> None:
         try:
@@ -104,23 +103,23 @@ class Watcher:
         if status.state == "RUNNING":
             self._restarts.running(time.monotonic())
         elif status.state == "FAILED" and self._restarts.failed(time.monotonic()):
-            logger.warning("connector failed and is started again: %s", status.cause)
+            logger.warning("connector failed and is restarted: %s", status.cause)
             metrics.RESTARTS.inc()
             self._client.restart()
         self._say("connector", "" if status.state == "RUNNING" else f"connector is {status.state}")
 
     def _say(self, what: str, problem: str) -> None:
-        """Log a problem when it comes, when it becomes another, and when it goes."""
+        """Logs a problem when it begins, when it changes, and when it ends."""
         before = self._problems.get(what, "")
         self._problems[what] = problem
         if problem and problem != before:
             logger.error("%s: %s", what, problem)
         elif before and not problem:
-            logger.info("%s is well again", what)
+            logger.info("%s has recovered", what)
 
 
 def watch(watcher: Watcher, wait: Callable[[float], bool], interval_s: float) -> None:
-    """Look until `wait` (seconds) says that it is time to stop."""
+    """Checks every `interval_s` seconds until `wait` (seconds) returns true."""
     while True:
         watcher.poll()
         if wait(interval_s):
@@ -128,7 +127,7 @@ def watch(watcher: Watcher, wait: Callable[[float], bool], interval_s: float) ->
 
 
 def stopping() -> threading.Event:
-    """Set by SIGTERM and SIGINT; its `wait` is what `watch` takes."""
+    """Returns an event that SIGTERM and SIGINT set; its `wait` is the argument of `watch`."""
     event = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: event.set())

@@ -1,7 +1,7 @@
 """Runs `dbt build` on the warehouse models in dbt/ and reports what passed, failed and was skipped.
 
 dbt runs as a separate process (`app.operations.dbt.process`). Its global state (adapters, plugins, argument parser) stays out of this
-process, and a build that hangs can be ended. dbt writes below BANKSTREAM_HOME, so a checkout stays clean and can be read-only.
+process, and a build that hangs can be killed. dbt writes below BANKSTREAM_HOME, so a checkout stays clean and can be read-only.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from app.errors import BankstreamError
 PROJECT: Final = Path(__file__).resolve().parents[3] / "dbt"
 TIMEOUT_S: Final = 1_800
 OUTPUT_LINES: Final = 40
-"""How much of dbt's output an error shows."""
+"""The last lines of dbt's output that an error message quotes."""
 
 PASSED: Final = frozenset({"success", "pass", "no-op"})
 WARNED: Final = frozenset({"warn"})
@@ -30,25 +30,25 @@ SKIPPED: Final = frozenset({"skipped"})
 
 
 class WarehouseModelsError(BankstreamError):
-    """dbt could not run to its end: no project, no connection, a model that does not compile, a limit reached."""
+    """dbt did not complete: no project, no connection, a model that does not compile, or the time limit reached."""
 
 
 class Problem(msgspec.Struct, frozen=True):
     """A model or test that did not pass."""
 
     name: str
-    """dbt's name of it, e.g. `no_overlap_dim_customer_customer_id`."""
+    """Its name in dbt, e.g. `no_overlap_dim_customer_customer_id`."""
     kind: str
     """model, test, unit_test, …"""
     status: str
-    """error (it could not run), fail (it ran and found rows), warn, skipped (what it needs failed)."""
+    """error (it could not run), fail (it ran and found rows), warn, skipped (an upstream node failed)."""
     message: str
     rows: int | None = None
-    """How many rows a test found."""
+    """The number of rows that a test found."""
 
 
 class BuildResult(msgspec.Struct, frozen=True):
-    """What a build came to."""
+    """The result of a build."""
 
     passed: int
     warned: int
@@ -56,15 +56,15 @@ class BuildResult(msgspec.Struct, frozen=True):
     skipped: int
     seconds: float
     problems: tuple[Problem, ...] = ()
-    """What failed, then what warned; what was skipped only follows from them and is not listed."""
+    """Failures, then warnings. Skipped nodes are not listed: they only follow from failures."""
 
     @property
     def ok(self) -> bool:
-        """Whether everything ran and no test failed. Warnings are allowed."""
+        """Whether every node ran and no test failed. Warnings are allowed."""
         return self.failed == self.skipped == 0
 
     def lines(self) -> list[str]:
-        """The result for people: a line of totals, and one for each problem."""
+        """Returns the result as text: a line of totals, then one line for each problem."""
         totals = f"{self.passed} passed, {self.failed} failed, {self.warned} warned, {self.skipped} skipped"
         return [f"dbt build: {totals} in {self.seconds:.1f} s"] + [
             f"  {problem.status} {problem.kind} {problem.name}: {problem.message}" for problem in self.problems
@@ -72,9 +72,9 @@ class BuildResult(msgspec.Struct, frozen=True):
 
 
 def build(environment: Mapping[str, str], **options: Any) -> BuildResult:
-    """Build every model and run every test against the warehouse that `environment` (BANKSTREAM_SNOWFLAKE_*) names.
+    """Builds every model and runs every test in the warehouse that `environment` (BANKSTREAM_SNOWFLAKE_*) names.
 
-    Options and errors are those of `prepared`. Failed tests are a result; WarehouseModelsError is raised if there is none.
+    Options and errors are those of `prepared`. Failed tests are part of the result; WarehouseModelsError means that there is no result.
     """
     with prepared(environment, **options) as go:
         return go()
@@ -93,18 +93,18 @@ def prepared(
     timeout_s: float = TIMEOUT_S,
     show: bool = False,
 ) -> Iterator[Callable[[], BuildResult]]:
-    """With a dbt that starts and reads the project at once, beside whatever else is done; what is given builds, waits for the end of
-    that and answers the result. It may be called once. A dbt that was not told to build is ended.
+    """Starts dbt, which parses the project in the background while the caller works. Yields a function that builds, waits for the end of
+    the build and returns its result. Call the function at most once. Without a call, dbt is killed at the end of the context.
 
-    `settle_seconds` 0 says that the log is at rest: comparisons between stream and raw changes leave out nothing. Unset, the
-    project's default holds, for a warehouse that is being loaded. `unit_tests` also runs those of the models' logic, which do not
-    look at the data and so belong to development (a third of the time on the local warehouse). Without `data_tests` the models are only
-    made, not tested. `select` narrows the build, in dbt's selection syntax. `show` passes dbt's output on.
+    `settle_seconds` 0 means that no more changes arrive: comparisons between stream and raw changes then leave nothing out. None applies
+    the project's default, which is for a warehouse that is being loaded. `unit_tests` also runs dbt's unit tests; they do not read the
+    data and so belong to development (a third of the time on the local warehouse). Without `data_tests` the models are built but not
+    tested. `select` narrows the build, in dbt's selection syntax. `show` prints dbt's output.
     """
     if not (project / "dbt_project.yml").is_file():
         raise WarehouseModelsError(
             f"there is no dbt project in {project}: it is part of the repository, not of the installed package. "
-            "Run this from a checkout or in the container image."
+            "Run this command from a checkout or in the container image."
         )
     home = Path(environment.get("BANKSTREAM_HOME", ".bankstream")).absolute() / "dbt"
     arguments: list[str | Path] = ["--project-dir", project, "--profiles-dir", project]
@@ -135,7 +135,7 @@ def prepared(
                     found = msgspec.json.decode(results.read_bytes(), type=_RunResults)
                 except (OSError, msgspec.DecodeError):
                     raise WarehouseModelsError(
-                        f"dbt did not come to a result; its log is {home / 'logs' / 'dbt.log'} and its last lines are:\n{_end(console)}"
+                        f"dbt wrote no result; its log is {home / 'logs' / 'dbt.log'} and its last lines are:\n{_end(console)}"
                     ) from None
                 return _result(found, seconds)
 
@@ -150,7 +150,7 @@ class _NodeResult(msgspec.Struct, frozen=True):
 
 
 class _RunResults(msgspec.Struct, frozen=True):
-    """dbt's run_results.json, the parts of it that are read."""
+    """The fields of dbt's run_results.json that are read."""
 
     results: tuple[_NodeResult, ...]
 
@@ -159,7 +159,7 @@ class _RunResults(msgspec.Struct, frozen=True):
 def _started(
     arguments: Sequence[str | Path], environment: Mapping[str, str], console: Path | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """With dbt's process, which does not outlive this. `console` takes what it prints; without, it goes where ours does."""
+    """Runs dbt's process for the length of the context. Its output goes to `console`; None: to the output of this process."""
     with console.open("wb") if console else nullcontext() as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "app.operations.dbt.process", *arguments],
@@ -167,7 +167,7 @@ def _started(
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=subprocess.STDOUT if file else None,
-            process_group=0,  # Ctrl-C is ours: what it ends is not the build
+            process_group=0,  # Ctrl-C reaches this process only, not the build
         )
         try:
             yield process
@@ -178,21 +178,21 @@ def _started(
 
 
 def _finish(process: subprocess.Popen[bytes], home: Path, timeout_s: float) -> None:
-    """Let it build, and wait for its end, whatever that is."""
+    """Starts the build and waits until the process exits, with any exit code."""
     assert process.stdin is not None
-    with suppress(BrokenPipeError):  # it has ended, and its console says why
+    with suppress(BrokenPipeError):  # the process has exited, and its output says why
         process.stdin.write(b"build\n")
         process.stdin.flush()
     try:
         process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         raise WarehouseModelsError(
-            f"dbt was ended after {timeout_s:.0f} s; what it waited for is in {home / 'logs' / 'dbt.log'}."
+            f"dbt was killed after {timeout_s:.0f} s; its log is {home / 'logs' / 'dbt.log'}."
         ) from None
 
 
 def _end(console: Path | None) -> str:
-    """The end of what dbt printed."""
+    """Returns the last lines of dbt's output."""
     if console is None:
         return "(shown above)"
     with console.open(encoding="utf-8", errors="replace") as file:
@@ -207,7 +207,7 @@ def _result(found: _RunResults, seconds: float) -> BuildResult:
         counts[verdict] += 1
         if verdict in ("failed", "warned"):
             kind, _, *names = node.unique_id.split(".")
-            name = names[0] if kind == "test" else ".".join(names)  # a test's last part is only a hash
+            name = names[0] if kind == "test" else ".".join(names)  # the last part of a test's id is a hash
             message = " ".join((node.message or "no message").split())
             problems.append(Problem(name, kind, node.status, message, node.failures))
     problems.sort(key=lambda problem: (problem.status == "warn", problem.name))
@@ -222,12 +222,12 @@ def _verdict(status: str) -> str:
         return "passed"
     if status in WARNED:
         return "warned"
-    return "skipped" if status in SKIPPED else "failed"  # a status that is new to us is no success
+    return "skipped" if status in SKIPPED else "failed"  # an unknown status counts as failed
 
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """One build at a time: two would replace each other's tables and results."""
+    """Holds a file lock, so that one build runs at a time: two would replace each other's tables and results."""
     try:
         for directory in (home / "target", home / "logs"):
             directory.mkdir(parents=True, exist_ok=True)
@@ -240,5 +240,5 @@ def _alone(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise WarehouseModelsError(f"another dbt build runs in {home}. Wait until it is done.") from None
+            raise WarehouseModelsError(f"another dbt build runs in {home}. Wait until it ends.") from None
         yield

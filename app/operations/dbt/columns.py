@@ -1,4 +1,4 @@
-"""The column of the warehouse that a column of PostgreSQL becomes: its name, its type, and the SQL that reads it from a record."""
+"""Maps a column of PostgreSQL to its column in the warehouse: the name, the type, and the SQL that reads it from a record."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ from app.domain.captured import KeyType
 from sinks.sql import identifier
 
 MOST_DIGITS: Final = 38
-"""Snowflake's NUMBER has no more."""
+"""The maximum precision of Snowflake's NUMBER."""
 MONEY_SCALE, MONEY_DIGITS = 2, 18
 
 _POSITION: Final = frozenset({
@@ -19,11 +19,11 @@ _POSITION: Final = frozenset({
 OF_CHANGES: Final = _POSITION | frozenset({
     "operation", "ends_snapshot", "row_image", "highest_lsn_before", "taken_lsn", "ended_at", "truncated_lsn",
 })  # fmt: skip
-"""Columns that the models of changes and of current rows have, or make on the way, beside those of the table."""
+"""Columns that the models of changes and of current rows add to those of the table, including intermediate ones."""
 OF_VERSIONS: Final = _POSITION | frozenset({
     "record_partition", "record_offset", "operation", "version_id", "valid_from", "valid_to", "reason", "changed", "attributes",
 })  # fmt: skip
-"""Columns of a model of version records, which has the table's key beside them."""
+"""Columns of a model of version records. The model also has the key columns of the table."""
 
 RESERVED: Final = frozenset({
     "all", "alter", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "between", "both", "by", "case", "cast",
@@ -38,7 +38,7 @@ RESERVED: Final = frozenset({
     "trailing", "trigger", "true", "try_cast", "union", "unique", "unpivot", "update", "user", "using", "values", "variadic", "when",
     "whenever", "where", "window", "with",
 })  # fmt: skip
-"""Words that Snowflake, or the local warehouse, does not take as the name of a column without quotes."""
+"""Words that Snowflake or the local warehouse rejects as an unquoted column name."""
 
 _INTEGERS: Final = frozenset({"smallint", "integer", "bigint", "oid"})
 _NUMERIC: Final = re.compile(r"numeric\((\d+),(-?\d+)\)", re.ASCII)
@@ -47,7 +47,7 @@ _TIMESTAMP: Final = re.compile(r"timestamp(\(\d\))? with(out)? time zone", re.AS
 
 @dataclass(frozen=True, slots=True)
 class WarehouseType:
-    """`data_type` as the model's contract has it; `read` makes the SQL that reads the column at a path of a record."""
+    """A column type. `data_type` is the type in the model's contract; `read` returns the SQL that reads it at a path of a record."""
 
     data_type: str
     read: Callable[[str], str]
@@ -71,8 +71,8 @@ TEXT: Final = WarehouseType("varchar", lambda path: f"{path}::varchar")
 
 
 def warehouse_type(source_type: str) -> WarehouseType:
-    """The type for one of PostgreSQL, as its `format_type` writes it. The text, exactly as it was sent, for all that has no type here:
-    text, varchar, char, uuid, json, jsonb, numeric without precision, arrays, enumerations and the rest.
+    """Returns the type for a type of PostgreSQL, given as `format_type` writes it. Types without an entry here keep the text exactly as
+    Debezium sent it: text, varchar, char, uuid, json, jsonb, numeric without precision, arrays, enumerations and the rest.
 
     >>> warehouse_type("numeric(9,6)").data_type, warehouse_type("numeric(18,2)") is MONEY, warehouse_type("jsonb") is TEXT
     ('number(9,6)', True, True)
@@ -91,14 +91,14 @@ def warehouse_type(source_type: str) -> WarehouseType:
 
 
 def key_kind(source_type: str) -> KeyType:
-    """How the connector writes a key column of this type."""
+    """Returns how the connector writes a key column of this type."""
     return "integer" if source_type in _INTEGERS else "text"
 
 
 def warehouse_names(columns: Iterable[str], key: Iterable[str]) -> Mapping[str, str]:
-    """The names in the warehouse, by those in the source. A column has its own name, with an underscore behind it where that is a
-    word of SQL or the name of a column that the models have themselves. Those are missing whose name needs quotes, and those that
-    differ from another in capital letters alone: their values are in the landing tables only.
+    """Returns the columns' names in the warehouse, by their names in the source. A column keeps its name; an underscore is appended where
+    the name is a reserved word or the name of a column that the models add. The result leaves out columns whose name needs quotes, and
+    columns whose names differ only in case. Their values are in the landing tables only.
 
     >>> dict(warehouse_names(["id", "order", "Since", "a b", "x", "X"], ["id"]))
     {'id': 'id', 'order': 'order_', 'Since': 'Since'}
@@ -114,7 +114,7 @@ def warehouse_names(columns: Iterable[str], key: Iterable[str]) -> Mapping[str, 
 
 
 def path(parent: str, column: str) -> str:
-    """The path of a column in a record, quoted unless it is a plain name in small letters. ValueError for what is no plain name."""
+    """Returns the path of a column in a record, quoted unless the name is plain and in lower case. ValueError if the name is not plain."""
     plain = identifier(column) == column.lower() and column not in RESERVED
     return f"{parent}:{column}" if plain else f'{parent}:"{column}"'
 
@@ -130,7 +130,7 @@ def _name(column: str, taken: frozenset[str]) -> str:
 def _number(precision: int, scale: int) -> WarehouseType:
     if scale == MONEY_SCALE and precision <= MONEY_DIGITS:
         return MONEY
-    if scale < 0:  # rounded to tens, hundreds, …
+    if scale < 0:  # PostgreSQL rounds to tens, hundreds, …
         precision, scale = precision - scale, 0
     precision = max(precision, scale)
     if precision > MOST_DIGITS:

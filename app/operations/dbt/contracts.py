@@ -1,6 +1,6 @@
-"""The contracts, tests and descriptions of a captured table's models in schema SILVER, as dbt's YAML.
+"""Generates the contracts, tests and descriptions of a captured table's models in schema SILVER, as dbt YAML.
 
-Names stand in quotes: YAML takes `no` for false. Comments of the source's columns are not used: dbt would evaluate what is in them.
+Names are quoted because YAML reads `no` as false. Comments on the source's columns are not used, because dbt would evaluate Jinja in them.
 """
 
 import re
@@ -19,12 +19,12 @@ TYPES: Final = {
     "ends_snapshot": "boolean", "record_partition": "number(38,0)", "record_offset": "number(38,0)", "version_id": "varchar",
     "valid_from": "timestamp_ntz", "valid_to": "timestamp_ntz", "reason": "varchar", "changed": "variant", "attributes": "variant",
 }  # fmt: skip
-"""Of the columns that the models have beside those of the table."""
+"""The types of the columns that the models add to those of the table."""
 TEXTS: Final = {
     "version_id": "Identifies the version: a pure function of table, key and source position.",
     "reason": "Why the version began or ended.",
 }
-"""Descriptions of those that dbt/models/columns.md does not describe."""
+"""Descriptions of the added columns that dbt/models/columns.md does not describe."""
 OPERATIONS: Final = ("operation", "{{ doc('operation') }}", "r, c, u, d, t")
 OPEN_OR_CLOSE: Final = ("operation", "`open` begins a version, `close` ends it.", "open, close")
 REASONS: Final = "created, updated, revived, key_changed, resnapshot, superseded, deleted, truncated, vanished"
@@ -33,7 +33,7 @@ _SHOWN: Final = re.compile(r"[A-Za-z0-9_ (),.\[\]]+", re.ASCII)
 
 
 def contracts(silver: SilverTable) -> dict[str, str]:
-    """The YAML of a table's models, by their names."""
+    """Returns the YAML of a table's models, by model name."""
     names = Names.of(silver.table)
     made = {names.changes: _changes(silver, names.changes), names.current: _current(silver, names.current)}
     if names.version_records is not None:
@@ -42,7 +42,7 @@ def contracts(silver: SilverTable) -> dict[str, str]:
 
 
 def landing_source(table: CapturedTable) -> str:
-    """The landing table of a table's version records, as one more source. Nobody knows how often it changes, so it is never stale."""
+    """Returns a dbt source for the landing table of a table's version records. It has no freshness check: its rate of change is unknown."""
     return lines(
         "sources:",
         "  - name: bronze",
@@ -64,7 +64,7 @@ def _changes(silver: SilverTable, name: str) -> str:
         "loaded_completely", "landing: cdc_events", f"topic: {topic}", f"key: {_kinds(table)}", "partition_column: source_partition",
         "offset_column: source_offset",
     )  # fmt: skip
-    if table.versions:  # only what the streams read can be refused by them
+    if table.versions:  # the streams worker reads, and so can reject, only tables with versions
         refused = ("letters: ref('dead_letters')", f"keys: {{{topic}: {_kinds(table)}}}")
         tests += _test("refused_is_a_dead_letter", *refused)
         tests += [*_test("refused_is_a_dead_letter", *refused, "wrapped: true"), "          config: {severity: warn}"]
@@ -110,7 +110,7 @@ def _version_records(silver: SilverTable, name: str) -> str:
 def _model(
     name: str, text: Iterable[str], tests: Iterable[str], columns: Iterable[str], left_out: int = 0
 ) -> str:  # fmt: skip
-    if left_out:  # without their names, which may be anything
+    if left_out:  # the number only: the names may contain anything
         text = (*text, f"Columns of the source that are in bronze alone, because of their names: {left_out}.")
     return lines(
         "models:",
@@ -125,7 +125,7 @@ def _model(
 
 
 def _theirs(silver: SilverTable) -> Iterator[str]:
-    """The table's columns. What nobody has declared open counts as personal data."""
+    """Yields the table's columns. Each one counts as personal data."""
     for column, (name, data_type) in zip(silver.columns, silver.typed, strict=True):
         what = "Column of the primary key" if column.name in silver.table.key else "Column"
         named = identifier(column.name)
@@ -134,7 +134,7 @@ def _theirs(silver: SilverTable) -> Iterator[str]:
 
 
 def _ours(*names: str, accepted: tuple[str, str, str] = ("", "", "")) -> Iterator[str]:
-    """Columns of the models themselves. `accepted`: a column, its description, and the values that it may have."""
+    """Yields the columns that the models add. `accepted`: a column, its description and its accepted values."""
     for name in names:
         if name != accepted[0]:
             yield from _column(name, TYPES[name], TEXTS.get(name, f"{{{{ doc('{name}') }}}}"))
@@ -151,7 +151,7 @@ def _column(name: str, data_type: str, text: str, *, personal: bool = False) -> 
 
 
 def _kinds(table: CapturedTable) -> str:
-    """The key as `is_row_change` takes it."""
+    """Returns the key in the form that the macro `is_row_change` expects."""
     kinds = [f'"{identifier(column)}": {kind}' for column, kind in table.key.items()]
     return f"{{{', '.join(kinds)}}}"
 

@@ -1,8 +1,8 @@
-"""`python -m app.operations.dbt.process COMMON… -- BUILD…`: one dbt that reads its project at once and builds when standard input says so.
+"""`python -m app.operations.dbt.process COMMON… -- BUILD…`: starts dbt, parses the project, and builds on a line of standard input.
 
-Starting dbt and reading the project takes seconds in which the warehouse is not needed: whoever knows that a build will come can have that
-behind them. A line on standard input lets it build. The end of standard input ends it, whatever it is at: it does not outlive its caller.
-COMMON are options of both steps.
+Starting dbt and parsing the project takes seconds and does not need the warehouse, so a caller can start this process before the build.
+A line on standard input starts the build. The end of standard input ends the process at once, so that it never outlives its caller.
+COMMON are the options of both steps.
 """
 
 import gc
@@ -14,30 +14,30 @@ from typing import Final
 
 FAILED: Final = 1
 BROKEN: Final = 2
-"""Exit codes as dbt's own: something of the build did not pass; dbt could not do what was asked."""
+"""Exit codes, equal to dbt's. 1: a node of the build did not pass. 2: dbt could not run the command."""
 ABANDONED: Final = 3
-"""Exit code when the caller is gone."""
+"""Exit code when the caller has exited."""
 COLLECT_AFTER: Final = (100_000, 50, 100)
-"""Python's garbage collector, by generation: what a short life makes is mostly kept."""
+"""Thresholds of Python's garbage collector, by generation: in a short-lived process most objects survive, so collecting is wasted work."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The whole process, which must be one of its own: pandas is hidden from all of it. What went wrong is printed, as dbt does."""
+    """Runs dbt and returns the exit code. It needs its own process, because it hides pandas from all modules. dbt prints the errors."""
     split = arguments.index("--")
     common, build = list(arguments[:split]), list(arguments[split + 1 :])
     told = threading.Event()
     threading.Thread(target=_listen, args=(told,), daemon=True).start()
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # Snowflake's client would import it, for a second, and dbt needs none of it
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # Snowflake's client would import it, which takes a second; dbt does not use it
     from dbt.cli.exceptions import DbtUsageException  # noqa: PLC0415 - only then
     from dbt.cli.main import dbtRunner  # noqa: PLC0415
     from dbt.contracts.graph.manifest import Manifest  # noqa: PLC0415
 
     parsed = dbtRunner().invoke(["--no-use-colors", "--log-level", "none", "parse", *common])
-    # without a manifest the build reads the project itself, and says what is wrong with it
+    # without a manifest the build parses the project itself and reports its errors
     manifest = parsed.result if isinstance(parsed.result, Manifest) else None
     told.wait()
     done = dbtRunner(manifest=manifest).invoke(["--no-use-colors", "build", *common, *build])
-    if isinstance(done.exception, DbtUsageException):  # the only one that dbt does not print itself
+    if isinstance(done.exception, DbtUsageException):  # the only exception that dbt does not print
         print(done.exception, file=sys.stderr)  # noqa: T201 - its console is a file that the caller shows
     if done.exception is not None:
         return BROKEN

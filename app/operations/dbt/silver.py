@@ -1,6 +1,6 @@
-"""The SQL of a captured table's models in schema SILVER: its changes, its current rows, the records of its versions.
+"""Generates the SQL of a captured table's models in schema SILVER: its changes, its current rows and its version records.
 
-That of the bank's own three tables in dbt/models/silver is exactly what is made here.
+The models of the bank's own three tables in dbt/models/silver are the output of this module.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ from app.operations.dbt.columns import RESERVED, path, warehouse_names, warehous
 from sinks.sql import identifier, literal
 
 SINGULAR: Final = {"customers": "customer", "accounts": "account", "transactions": "transaction"}
-"""What the bank's own tables call a row, in the names of their models. Other models use the table's name."""
+"""The singular that the models of the bank's own tables use in their names. Other models use the table's name."""
 
 CONFIG: Final = "{{ config(materialized='incremental', incremental_strategy='append', on_schema_change='fail') }}"
 LINEAGE: Final = ("source_topic", "source_partition", "source_offset", "source_lsn", "source_tx_id", "committed_at")
@@ -23,7 +23,7 @@ NO_SNAPSHOT: Final = {"ends_snapshot": "false as ends_snapshot"}
 
 @dataclass(frozen=True, slots=True)
 class SourceColumn:
-    """A column of the source. `type` is as PostgreSQL's `format_type` writes it; of a domain, its base type."""
+    """A column of the source. `type` is PostgreSQL's `format_type`; for a domain, its base type."""
 
     name: str
     type: str
@@ -35,19 +35,21 @@ class SilverTable:
 
     table: CapturedTable
     columns: tuple[SourceColumn, ...]
-    """Those of the source that have a name in the warehouse, in the source's order."""
+    """The source's columns that have a name in the warehouse, in the source's order."""
     left_out: tuple[str, ...]
-    """Those that have none."""
+    """The source's columns that have no name in the warehouse."""
     names: Mapping[str, str]
-    """The columns' names in the warehouse, by those in the source."""
+    """The columns' names in the warehouse, by their names in the source."""
 
     @classmethod
     def of(cls, table: CapturedTable, columns: Iterable[SourceColumn]) -> "SilverTable":
-        """From what the source has. ValueError if a column of the key has no name in the warehouse."""
+        """Returns the table with its columns in the source. ValueError if a column of the key has no name in the warehouse."""
         found = tuple(columns)
         names = warehouse_names([column.name for column in found], table.key)
         if missing := sorted(table.key.keys() - names.keys()):
-            raise ValueError(f"{', '.join(map(repr, missing))} of its primary key needs quotes, or is there twice")
+            raise ValueError(
+                f"{', '.join(map(repr, missing))} of its primary key needs quotes, or differs from another column only in case"
+            )
         return cls(
             table,
             tuple(column for column in found if column.name in names),
@@ -57,18 +59,18 @@ class SilverTable:
 
     @property
     def key(self) -> list[str]:
-        """The key's columns in the warehouse."""
+        """The names of the key columns in the warehouse."""
         return [self.names[column] for column in self.table.key]
 
     @property
     def typed(self) -> list[tuple[str, str]]:
-        """The columns in the warehouse, each with its type in the contract."""
+        """The names of the columns in the warehouse, each with its type in the contract."""
         return [(self.names[column.name], warehouse_type(column.type).data_type) for column in self.columns]
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a table's models are called. `version_records` None: it has no versions."""
+    """The names of a table's models. `version_records` is None for a table without versions."""
 
     changes: str
     current: str
@@ -76,7 +78,7 @@ class Names:
 
     @classmethod
     def of(cls, table: CapturedTable) -> "Names":
-        """Every model has the table's name in its own; where that is a word of SQL, current rows have an underscore behind it."""
+        """Returns the names, made from the table's name. If that is a reserved word, the model of current rows appends an underscore."""
         name = identifier(table.name)
         stem = SINGULAR.get(name, name)
         current = f"{name}_" if name in RESERVED else name
@@ -84,12 +86,12 @@ class Names:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Those that there are."""
+        """The names of the models that exist."""
         return tuple(name for name in (self.changes, self.current, self.version_records) if name is not None)
 
 
 def sql(silver: SilverTable) -> dict[str, str]:
-    """The SQL of a table's models, by their names."""
+    """Returns the SQL of a table's models, by model name."""
     names = Names.of(silver.table)
     made = {names.changes: _changes(silver), names.current: _current(silver, names.changes)}
     if names.version_records is not None:
@@ -98,12 +100,12 @@ def sql(silver: SilverTable) -> dict[str, str]:
 
 
 def landing_name(table: CapturedTable) -> str:
-    """The landing table of its version records, as dbt's sources name it."""
+    """Returns the name that dbt's sources give the landing table of the version records."""
     return f"scd2_{identifier(table.name)}"
 
 
 def _changes(silver: SilverTable) -> str:
-    # where snapshots leave rows out, none of them shows which rows are gone
+    # a snapshot that leaves rows out does not show which rows were deleted
     change = [name if silver.table.whole_snapshots else NO_SNAPSHOT.get(name, name) for name in CHANGE]
     read = [
         f"{warehouse_type(column.type).read(path('row_image', column.name))} as {silver.names[column.name]}"
@@ -144,7 +146,7 @@ def _version_records(silver: SilverTable) -> str:
 
 
 def _kinds(silver: SilverTable) -> str:
-    """The key for a macro that reads it from records: a column's name, or kinds of columns by the names that the source gives them."""
+    """Returns the key in the form that the macros expect: the name of one integer column, or the kinds of the columns by source name."""
     key = silver.table.key
     if [*key.values()] == ["integer"]:
         return f"'{next(iter(key))}'"
@@ -158,5 +160,5 @@ def _select(columns: list[str]) -> Iterator[str]:
 
 
 def lines(*found: str) -> str:
-    """The text of a file."""
+    """Returns the lines joined as the text of a file."""
     return "\n".join(found) + "\n"

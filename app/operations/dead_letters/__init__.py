@@ -1,1 +1,4 @@
-"""Looking at dead letters, and sending them again once what refused them is mended."""
+"""Lists dead letters, and redrives them after the cause of the rejection has been removed.
+
+May import app.engine, app.config and app.errors.
+"""

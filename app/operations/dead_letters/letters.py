@@ -1,4 +1,4 @@
-"""Reading the dead-letter topic."""
+"""Reads the dead-letter topic."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,23 +16,23 @@ from app.errors import BankstreamError, one_line
 
 
 class DeadLetterError(BankstreamError):
-    """A dead letter that is not there, or cannot be sent again."""
+    """A dead letter does not exist, or cannot be redriven."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedDeadLetter:
-    """A letter and its own position on the dead-letter topic, by which people name it: `partition/offset`."""
+    """A dead letter and its name: its position on the dead-letter topic, `partition/offset`."""
 
     name: str
     letter: DeadLetter
 
     def is_of(self, topic: str | None, reason: str | None) -> bool:
-        """Whether it was refused on this topic for this reason; None: on any, for any."""
+        """Returns whether the record was rejected on this topic for this reason; None matches any."""
         return (not topic or topic == self.letter.topic) and (not reason or reason == self.letter.reason)
 
 
 async def find(kafka: KafkaSettings, *, topic: str | None = None, reason: str | None = None) -> list[NamedDeadLetter]:
-    """The dead letters, oldest first within a partition. `topic` is that of the refused record."""
+    """Returns the dead letters in the order of partition and offset. `topic` is the topic of the rejected record."""
     async with KafkaLog(kafka) as log:
         infos = await log.require([DEAD_LETTERS.name])
     tps = [TopicPartition(DEAD_LETTERS.name, number) for number in range(infos[DEAD_LETTERS.name].partitions)]
@@ -49,21 +49,23 @@ async def find(kafka: KafkaSettings, *, topic: str | None = None, reason: str | 
 
 @contextmanager
 def kafka_errors_as_dead_letter_errors(kafka: KafkaSettings) -> Iterator[None]:
-    """Turn what Kafka refuses, or that it does not answer, into a DeadLetterError that says what to do."""
+    """Raises a DeadLetterError that says what to do in the place of a KafkaError."""
     try:
         yield
     except KafkaError as error:
         raise DeadLetterError(
-            f"Kafka at {kafka.bootstrap_servers} does not do as asked: {one_line(error)}. Check BANKSTREAM_KAFKA_*, and that it runs."
+            f"Kafka at {kafka.bootstrap_servers} failed a request: {one_line(error)}. Check BANKSTREAM_KAFKA_*, and that Kafka runs."
         ) from error
 
 
 def named(found: Iterable[NamedDeadLetter], name: str) -> NamedDeadLetter:
-    """The letter with this name. DeadLetterError if there is none."""
+    """Returns the dead letter with this name. DeadLetterError if there is none."""
     for one in found:
         if one.name == name:
             return one
-    raise DeadLetterError(f"there is no dead letter {name!r}. `bankstream dead-letters list` names those there are")
+    raise DeadLetterError(
+        f"there is no dead letter {name!r}. `bankstream dead-letters list` shows the names of all dead letters"
+    )
 
 
 def _position(found: NamedDeadLetter) -> tuple[int, int]:

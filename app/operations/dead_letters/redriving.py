@@ -1,8 +1,8 @@
-"""Sending dead letters again: to the topic, partition and key they came from, in their old order, all in one transaction.
+"""Redrives dead letters: sends them to their original topic, partition and key, in their original order, in one transaction.
 
-Order per key: a refused change that a later change of the same key has overtaken is not sent. The later one carried the whole row, so
-current state is right already, and the old one, coming now, would be dropped by its log position; it would only look as if it
-had been repaired. `force` sends it nevertheless. Sending one twice is harmless for the same reason.
+Order per row: a rejected change is not sent if a later change of the same row was processed. The later change carried the whole row, so
+the current state is correct already. The stale change would be dropped because of its log position, and the redrive would look like a
+repair without being one. `force` sends it all the same. For the same reason, sending a change twice is harmless.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from app.engine.kafka import KafkaLog, connection
 from app.operations.dead_letters.letters import NamedDeadLetter
 
 REDRIVEN_FROM: Final = "bankstream.redriven-from"
-"""Header of a record that was sent again: where it stood."""
+"""The header of a redriven record: its original topic, partition and offset."""
 TRANSACTIONAL_ID: Final = "bankstream-redrive"
 ROW_KEYS: Final = {
     CUSTOMERS.name: "customer_id",
@@ -28,12 +28,12 @@ ROW_KEYS: Final = {
     TRANSACTIONS_CDC.name: "transaction_id",
     TRANSACTIONS.name: "transaction_id",
 }
-"""The column that says which row a record of a topic is of."""
+"""The column that identifies the row of a record, by topic."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedriveDecision:
-    """What becomes of a letter: `obstacle` says why it is not sent, None that it is."""
+    """The decision about one dead letter. `obstacle` says why it is not sent; None: it is sent."""
 
     found: NamedDeadLetter
     obstacle: str | None
@@ -42,7 +42,7 @@ class RedriveDecision:
 async def decide(
     found: Sequence[NamedDeadLetter], everything: Sequence[NamedDeadLetter], kafka: KafkaSettings
 ) -> list[RedriveDecision]:
-    """For each of `found`, in the order in which they are to be sent, whether it may be. `everything`: all dead letters there are."""
+    """Returns a decision for each of `found`, in the order of sending. `everything`: all dead letters of the topic."""
     refused = {one.letter.origin for one in everything}
     by_partition: dict[TopicPartition, list[NamedDeadLetter]] = defaultdict(list)
     for one in found:
@@ -54,14 +54,14 @@ async def decide(
         for tp, letters in sorted(by_partition.items()):
             letters.sort(key=lambda one: one.letter.offset)
             if tp.topic not in infos or tp.partition >= infos[tp.topic].partitions:
-                verdicts += [RedriveDecision(one, f"there is no {tp.topic}/{tp.partition} any more") for one in letters]
+                verdicts += [RedriveDecision(one, f"{tp.topic}/{tp.partition} no longer exists") for one in letters]
             else:
                 verdicts += await _judge(consumer, tp, letters, refused)
     return verdicts
 
 
 async def send(verdicts: Sequence[RedriveDecision], kafka: KafkaSettings) -> None:
-    """Send these letters, in this order, in one transaction."""
+    """Sends these letters, in this order, in one transaction."""
     producer = AIOKafkaProducer(**connection(kafka), transactional_id=TRANSACTIONAL_ID)
     await producer.start()
     try:
@@ -94,19 +94,19 @@ async def _judge(
 
 def _obstacle(one: NamedDeadLetter, row: str | None, processed: Mapping[str, int], first: int) -> str | None:
     if row is None:
-        return "it does not say which row it is of, so whether a later change of that row was processed cannot be told"
+        return "it does not identify its row, so it is unknown whether a later change of that row was processed"
     if first > one.letter.offset + 1:
-        return f"Kafka has records only from offset {first} on, so whether a later change of its row was processed cannot be told"
+        return f"Kafka has records only from offset {first} on, so it is unknown whether a later change of its row was processed"
     if processed.get(row, -1) > one.letter.offset:
-        return f"a later change of its row was processed, at offset {processed[row]}: this one would be dropped as older than the row"
+        return f"a later change of its row was processed, at offset {processed[row]}: this change would be dropped as stale"
     return None
 
 
 def _row(topic: str, value: bytes | None) -> str | None:
-    """Which row a record is of; None if it does not say. A message key alone does not: an account has many transactions."""
+    """Returns the row of a record; None if the record does not identify it. The message key does not: an account has many transactions."""
     column = ROW_KEYS.get(topic)
     if column is None:
-        return topic  # its records are not of rows, so only their own order counts
+        return topic  # the topic's records are not rows, so their order on the topic decides
     try:
         record = msgspec.json.decode(value or b"")
     except (msgspec.MsgspecError, RecursionError):

@@ -1,4 +1,4 @@
-"""The connector, its slot, and what the heartbeats tell of capture since yesterday."""
+"""Checks the connector, the position of its slot, and gaps in capture that the heartbeats of the last day show."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ READ_TIMEOUT_S: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Connector:
-    """What Connect says. `stored` None: it does not have the connector. `offset` is the LSN captured last."""
+    """The connector in Connect. `stored` is None if Connect does not have it. `offset` is the LSN of the last captured change."""
 
     stored: Mapping[str, str] | None
     status: ConnectorStatus
@@ -36,7 +36,7 @@ class _Source(msgspec.Struct):
 
 
 class HeartbeatRecord(msgspec.Struct):
-    """One change of the heartbeat row, or one reading of it by a snapshot (`op` r)."""
+    """One change of the heartbeat row, or its row in a snapshot (`op` r)."""
 
     op: str
     source: _Source
@@ -44,19 +44,19 @@ class HeartbeatRecord(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class CaptureGap:
-    """Changes between the two were not captured: `last` was the last one before, `resumed` where a snapshot began anew."""
+    """A range of LSNs whose changes were not captured: `last` is the last captured change, `resumed` the start of the next snapshot."""
 
     last: int
     resumed: int
 
     @property
     def name(self) -> str:
-        """The range as people write it."""
+        """The range as `bankstream gaps accept capture --range` expects it."""
         return f"{lsn_text(self.last)}..{lsn_text(self.resumed)}"
 
 
 def judge_connector(found: Connector, name: str, configured: Mapping[str, str]) -> list[Finding]:
-    """Settings and state; `configured` is what provisioning puts. Values are not shown: some might be secret."""
+    """Checks settings and state. `configured` is the configuration that provisioning writes. Findings omit values: some may be secret."""
     if found.stored is None:
         return [Finding("connector-missing", name, f"Kafka Connect has no connector {name}")]
     findings: list[Finding] = []
@@ -79,20 +79,20 @@ def judge_connector(found: Connector, name: str, configured: Mapping[str, str]) 
 
 
 def judge_position(slot: source.Slot | None, offset: int | None, name: str) -> list[Finding]:
-    """Whether the slot still has what follows the change that was captured last."""
+    """Checks that the slot still has the changes after the last captured one."""
     if slot is None or offset is None or slot.confirmed_lsn <= offset:
         return []
     lost = CaptureGap(offset, slot.confirmed_lsn)
     return [
         Finding(
-            "slot-ahead", name, f"captured through {lsn_text(offset)}, but slot {name} begins behind {lsn_text(slot.confirmed_lsn)}: "
+            "slot-ahead", name, f"captured through {lsn_text(offset)}, but slot {name} begins after {lsn_text(slot.confirmed_lsn)}: "
             f"{lost.name} ({lost.resumed - lost.last:,} bytes of log) was not captured",
         )
     ]  # fmt: skip
 
 
 def capture_gaps(beats: Iterable[HeartbeatRecord]) -> list[CaptureGap]:
-    """A heartbeat row read by a snapshot after one that came from the log: capture began anew there."""
+    """Returns the gaps. A heartbeat row from a snapshot that follows one from the log marks a gap: capture started again there."""
     found: list[CaptureGap] = []
     before: HeartbeatRecord | None = None
     for beat in beats:
@@ -105,14 +105,14 @@ def capture_gaps(beats: Iterable[HeartbeatRecord]) -> list[CaptureGap]:
 
 
 def judge_history(found: Iterable[CaptureGap], accepted: Iterable[str], name: str) -> list[Finding]:
-    """Breaks that nobody has accepted."""
+    """Reports the gaps that have not been accepted."""
     known = frozenset(accepted)
     return [
         Finding(
             "capture-gap", one.name,
             f"changes between {lsn_text(one.last)} and {lsn_text(one.resumed)} ({one.resumed - one.last:,} bytes of log) were not "
-            "captured; a snapshot has read what the rows had become",
-            f"bankstream gaps accept capture {name} --range {one.name} --reason '…'; then bankstream reconcile, and mend what differs",
+            "captured; a snapshot has read the rows as they were afterwards",
+            f"bankstream gaps accept capture {name} --range {one.name} --reason '…'; then bankstream reconcile, and repair what differs",
         )
         for one in found
         if one.name not in known
@@ -120,7 +120,7 @@ def judge_history(found: Iterable[CaptureGap], accepted: Iterable[str], name: st
 
 
 def check_connector(connect: ConnectSettings, catalogue: Catalogue) -> list[Finding]:
-    """Settings and state."""
+    """Checks the connector's settings and state."""
     with ConnectClient(connect) as client:
         stored = client.configuration()
         status = client.status() if stored is not None else ConnectorStatus("MISSING")
@@ -128,7 +128,7 @@ def check_connector(connect: ConnectSettings, catalogue: Catalogue) -> list[Find
 
 
 def check_position(connect: ConnectSettings, settings: SourceSettings) -> list[Finding]:
-    """The slot first: what was captured by then is not less later."""
+    """Checks the slot against the captured LSN. The slot is read first, because the captured LSN only grows."""
     name = slot_name()
     with source.reading(settings) as session:
         slot = source.streaming(session, name).slot
@@ -137,12 +137,12 @@ def check_position(connect: ConnectSettings, settings: SourceSettings) -> list[F
 
 
 async def check_history(kafka: KafkaSettings, accepted: Iterable[str]) -> list[Finding]:
-    """Every heartbeat that Kafka has."""
+    """Checks every heartbeat that Kafka has."""
     return judge_history(await read_breaks(kafka), accepted, slot_name())
 
 
 async def read_breaks(kafka: KafkaSettings) -> list[CaptureGap]:
-    """Those that the heartbeats show: Kafka keeps them for a day."""
+    """Returns the gaps that the heartbeats show. Kafka keeps heartbeats for one day."""
     return capture_gaps(await _beats(kafka))
 
 
@@ -157,7 +157,7 @@ async def _beats(kafka: KafkaSettings) -> list[HeartbeatRecord]:
 
 
 def _decode(decoder: "msgspec.json.Decoder[HeartbeatRecord]", value: bytes | None) -> HeartbeatRecord | None:
-    """None for a tombstone, and for what is no change of a row."""
+    """Returns None for a tombstone and for a record that is not a row change."""
     try:
         return None if value is None else decoder.decode(value)
     except msgspec.MsgspecError:

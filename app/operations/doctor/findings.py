@@ -1,4 +1,4 @@
-"""What a check found, and the report of all of them."""
+"""Defines a finding, the result of a check, and the report of all checks."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from app.operations.doctor.finding_kinds import KINDS, FindingKind
 
 HEALTHY, UNHEALTHY, UNKNOWN = 0, 1, 2
-"""Exit codes: no finding is an error; one is; something could not be checked (and nothing found is an error)."""
+"""Exit codes. 0: no finding is an error. 1: at least one is. 2: no finding is an error, but a check could not be made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: which kind, about what, what exactly, and what to do here. KeyError for a code that is no kind."""
+    """One problem: the code of its kind, its subject, a message, and a remedy for this case. KeyError if the code is not a kind."""
 
     code: str
     subject: str
@@ -23,16 +23,16 @@ class Finding:
 
     @property
     def kind(self) -> FindingKind:
-        """What is known of all findings of this kind."""
+        """The kind of this finding."""
         return KINDS[self.code]
 
     @property
     def advice(self) -> str:
-        """What to do: for this very finding if that can be said, else for its kind."""
+        """The remedy of this finding, else the remedy of its kind."""
         return self.cure or self.kind.cure
 
     def plain(self) -> dict[str, Any]:
-        """For programs."""
+        """Returns the finding for `--json`."""
         return {
             "code": self.code, "severity": self.kind.severity, "area": self.kind.area, "subject": self.subject,
             "message": self.message, "meaning": self.kind.meaning, "cure": self.advice,
@@ -41,7 +41,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What came of one check. `could_not` says why it could not be made; then there are no findings."""
+    """The result of one check. `could_not` says why it could not be made; then there are no findings."""
 
     check: str
     seconds: float
@@ -51,25 +51,25 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All outcomes."""
+    """The results of all checks."""
 
     outcomes: tuple[CheckResult, ...]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Errors first."""
+        """All findings, errors first."""
         found = [finding for outcome in self.outcomes for finding in outcome.findings]
         return tuple(sorted(found, key=lambda finding: finding.kind.severity))
 
     @property
     def exit_code(self) -> int:
-        """See HEALTHY, UNHEALTHY and UNKNOWN."""
+        """HEALTHY, UNHEALTHY or UNKNOWN."""
         if any(finding.kind.severity == "error" for finding in self.findings):
             return UNHEALTHY
         return UNKNOWN if any(outcome.could_not for outcome in self.outcomes) else HEALTHY
 
     def plain(self) -> dict[str, Any]:
-        """For programs."""
+        """Returns the report for `--json`."""
         return {
             "healthy": self.exit_code == HEALTHY,
             "findings": [finding.plain() for finding in self.findings],

@@ -1,4 +1,4 @@
-"""Kafka: topics and their policies, the positions of the streams worker against what there is, and the workers' groups."""
+"""Checks Kafka: the topics and their configuration, the positions of the streams worker, and the workers' consumer groups."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,18 +25,18 @@ FOREVER: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """A topic as it is."""
+    """The actual configuration of a topic."""
 
     partitions: int
     replicas: int
     offline: int
-    """Partitions without a leader, or with replicas that are not in sync."""
+    """The number of partitions without a leader or with replicas that are not in sync."""
     config: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class LogBounds:
-    """The first offset that Kafka has, and the one behind its last."""
+    """The first offset of a partition in Kafka, and its end offset."""
 
     first: int
     end: int
@@ -44,19 +44,19 @@ class LogBounds:
 
 @dataclass(frozen=True, slots=True)
 class GroupPositions:
-    """What one partition of a streams group says of itself."""
+    """The positions, changelog ids and committed offsets of one partition of a streams group."""
 
     group: PartitionGroup
     number: int
     positions: Mapping[str, Position] = field(default_factory=dict)
     changelogs: Mapping[str, UUID] = field(default_factory=dict)
-    """By table, the ids of the changelogs that its state was made with."""
+    """By table, the topic id of the changelog that its state was written to."""
     committed: Mapping[str, int] = field(default_factory=dict)
-    """What the consumer group has committed, by topic."""
+    """The offsets that the consumer group has committed, by topic."""
 
 
 def judge_topics(specs: Sequence[TopicSpec], found: Mapping[str, TopicFacts], replication: int) -> list[Finding]:
-    """Topics as they are against topics as they shall be."""
+    """Compares the topics in Kafka with the configured ones."""
     findings: list[Finding] = []
     for spec in specs:
         topic = found.get(spec.name)
@@ -118,7 +118,7 @@ def _shorter(has: str, wanted: str) -> bool:
 def judge_positions(
     processed: Iterable[GroupPositions], ids: Mapping[str, UUID], ends: Mapping[tuple[str, int], LogBounds]
 ) -> list[Finding]:
-    """Whether each partition of the streams groups can go on where it stopped."""
+    """Checks that each partition of the streams groups can continue from its position."""
     findings: list[Finding] = []
     for one in processed:
         for topic, position in one.positions.items():
@@ -134,7 +134,7 @@ def judge_positions(
                     Finding(
                         "changelog-recreated",
                         f"{topic}/{one.number}",
-                        f"changelog {topic} had id {made_with} when state was made, now {ids[topic]}",
+                        f"changelog {topic} had id {made_with} when the state was written, and has id {ids[topic]} now",
                     )
                 )
         if not one.positions:
@@ -145,7 +145,7 @@ def judge_positions(
                 Finding(
                     "state-gone",
                     f"{one.group.name}/{one.number}",
-                    f"{topic}/{one.number} was processed through offset {at - 1}, but there is no state",
+                    f"{topic}/{one.number} was processed through offset {at - 1}, but has no state",
                 )
                 for topic, at in gone.items()
             ]
@@ -184,7 +184,7 @@ def _judge_position(
 
 
 def judge_group(kind: str, members: int, lag: int, unread: Sequence[str] = ()) -> list[Finding]:
-    """Whether workers of a kind are there, know all topics, and keep up. `unread`: topics that have records of which none was read."""
+    """Checks that workers of a kind run, read all topics and keep up. `unread`: topics with records of which none was read."""
     findings: list[Finding] = []
     if members == 0:
         findings.append(
@@ -205,7 +205,7 @@ def judge_group(kind: str, members: int, lag: int, unread: Sequence[str] = ()) -
 
 
 async def check_topics(kafka: KafkaSettings, specs: Sequence[TopicSpec]) -> list[Finding]:
-    """Existence, counts, policies, replicas."""
+    """Checks that topics exist, their partition counts, configuration and replicas."""
     names = [spec.name for spec in specs]
     async with KafkaLog(kafka) as log:
         existing = sorted(await log.topics(names))
@@ -234,7 +234,7 @@ async def check_topics(kafka: KafkaSettings, specs: Sequence[TopicSpec]) -> list
 
 
 async def check_positions(kafka: KafkaSettings, groups: Sequence[PartitionGroup]) -> list[Finding]:
-    """Positions and changelogs of the streams groups against Kafka."""
+    """Compares the positions and changelogs of the streams groups with Kafka."""
     names = {
         *(topic for group in groups for topic in group.topics),
         *(log.topic for group in groups for log in group.changelogs),
@@ -255,13 +255,13 @@ async def check_positions(kafka: KafkaSettings, groups: Sequence[PartitionGroup]
         first, end = (
             await log.beginning(inputs),
             await log.end(inputs),
-        )  # after the positions: nothing of them can be behind the end
+        )  # read after the positions, so that no position can exceed the end
     ends = {(tp.topic, tp.partition): LogBounds(first[tp], end[tp]) for tp in inputs}
     return judge_positions(processed, {name: info.id for name, info in infos.items()}, ends)
 
 
 async def read_positions(kafka: KafkaSettings, group: PartitionGroup, log: KafkaLog) -> list[GroupPositions]:
-    """What every partition of a group says of itself, in their order: the whole changelog of positions is read."""
+    """Returns the positions of every partition of a group, in order. Reads the whole positions changelog."""
     changelog = group.changelog(POSITIONS)
     latest: dict[int, dict[bytes, bytes]] = {number: {} for number in range(group.partitions)}
     async with asyncio.timeout(READ_TIMEOUT_S):
@@ -283,7 +283,7 @@ async def read_positions(kafka: KafkaSettings, group: PartitionGroup, log: Kafka
 
 
 async def check_group(kafka: KafkaSettings, kind: str, group_id: str, topics: Iterable[str]) -> list[Finding]:
-    """Members and lag."""
+    """Checks the members and the lag of a consumer group."""
     admin = AIOKafkaAdminClient(**connection(kafka))
     await admin.start()
     try:

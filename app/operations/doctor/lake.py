@@ -1,4 +1,4 @@
-"""The lake against Kafka, and the warehouse's ledger against the lake."""
+"""Checks the lake against Kafka, the warehouse's ledger against the lake, and the warehouse's tables."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ from sinks.sessions import open_reader
 from sinks.sql import identifier
 
 NEWEST: Final = 50
-"""Objects at the end of each chain that are looked at; `deep` looks at all."""
+"""The number of objects at the end of each chain that are checked; `deep` checks all."""
 READS: Final = 16
 VERSIONS: Final = "SCHEMA_VERSIONS"
 
 
 @dataclass(frozen=True, slots=True)
 class ChainState:
-    """A chain as it was found: its objects from some place to its end, and what is wrong between two of them."""
+    """A chain: its newest object, and the first break between two of the objects that were checked."""
 
     key: ChainKey
     newest: LakeObject | None
@@ -44,7 +44,7 @@ def judge_lake(
     ends: Mapping[tuple[str, int], LogBounds],
     known: Sequence[GapRecord],
 ) -> list[Finding]:
-    """Whether the chains are whole and Kafka still has what follows them."""
+    """Checks that the chains are complete and that Kafka still has the records after them."""
     findings: list[Finding] = []
     accepted = {(gap.topic, gap.topic_id, gap.partition, gap.first): gap for gap in known if gap.worker == "lake"}
     for one in chains:
@@ -63,8 +63,8 @@ def judge_lake(
                 findings.append(
                     Finding(
                         "lake-recreated", subject,
-                        f"the chain of id {topic_id} ends with offset {next_offset - 1}; now topic {topic} has id {ids[topic]}, and "
-                        f"what the old one had from offset {next_offset} on is not in the lake",
+                        f"the chain of id {topic_id} ends with offset {next_offset - 1}; topic {topic} has id {ids[topic]} now, and "
+                        f"the old topic's records from offset {next_offset} on are not in the lake",
                         f"bankstream gaps accept lake {subject} --incarnation {topic_id} --reason '…'",
                     )
                 )  # fmt: skip
@@ -94,7 +94,7 @@ def judge_lake(
 def judge_ledger(
     ledger: Mapping[ChainKey, LedgerRow], chains: Sequence[ChainState], last: Mapping[str, LakeObject | None]
 ) -> list[Finding]:
-    """Whether what is loaded is in the lake. `last` has the objects that ledger rows end with, as they are now."""
+    """Checks that the loaded objects are in the lake. `last`: by name, the last object of each ledger row as it is in the lake now."""
     newest = {one.key: one.newest for one in chains}
     findings: list[Finding] = []
     for key, row in sorted(ledger.items()):
@@ -112,7 +112,7 @@ def judge_ledger(
                 )
             )
         elif kept is None or (kept.sha256, kept.last_offset) != (row.last_sha256, row.last_offset):
-            state = "is not in the lake" if kept is None else "is another object now"
+            state = "is not in the lake" if kept is None else "has been replaced by another object"
             findings.append(
                 Finding(
                     "ledger-object",
@@ -124,7 +124,7 @@ def judge_ledger(
 
 
 async def read_chain(store: ObjectStore, key: ChainKey, *, deep: bool = False) -> ChainState:
-    """The newest objects of a chain, and whether each follows the one before."""
+    """Reads the newest objects of a chain and checks that each continues the one before."""
     newest = await chain.newest(store, key)
     if newest is None:
         return ChainState(key, None)
@@ -145,13 +145,13 @@ async def read_chain(store: ObjectStore, key: ChainKey, *, deep: bool = False) -
             return ChainState(key, newest, f"{missing}: {name} does not follow {before.object}")
         if not chain.follows(one, before.last_offset, before.sha256):
             return ChainState(
-                key, newest, f"{name} does not follow {before.object}: it was written behind another object"
+                key, newest, f"{name} does not follow {before.object}: it was written after another object"
             )
     return ChainState(key, newest, found[-1] if isinstance(found[-1], str) else "")
 
 
 async def _names(store: ObjectStore, key: ChainKey, newest: LakeObject, *, deep: bool) -> list[str]:
-    """Of the last objects in order, or of all."""
+    """Returns the names of the last NEWEST objects in order; with `deep`, of all."""
     names: list[str] = []
     after = "" if deep else await _before(store, key, newest)
     while page := await store.names(chain.folder(key), after=after):
@@ -161,7 +161,7 @@ async def _names(store: ObjectStore, key: ChainKey, newest: LakeObject, *, deep:
 
 
 async def _before(store: ObjectStore, key: ChainKey, newest: LakeObject) -> str:
-    """A name with at least NEWEST objects behind it, "" if there is none: strides back grow until enough stand behind."""
+    """Returns a name that at least NEWEST objects follow, found in growing strides back from the end; "" if there is none."""
     stride = NEWEST
     end = chain.parse(newest.object)[1]
     while stride < end:
@@ -173,10 +173,10 @@ async def _before(store: ObjectStore, key: ChainKey, newest: LakeObject) -> str:
 
 
 async def _object(store: ObjectStore, name: str) -> LakeObject | str:
-    """The object, or what is wrong with it."""
+    """Returns the object, or a message that says what is wrong with it."""
     stat = await store.stat(name)
     if stat is None:
-        return f"{name} was listed and then gone"
+        return f"{name} was listed, but does not exist"
     try:
         return chain.parse_metadata(name, stat)
     except ContinuityError as error:
@@ -195,7 +195,7 @@ async def _chains(store: ObjectStore, catalogue: Catalogue, *, deep: bool) -> li
 
 
 async def check_lake(s3: S3Settings, kafka: KafkaSettings, catalogue: Catalogue, *, deep: bool) -> list[Finding]:
-    """Chains, first: what they have by then Kafka had before."""
+    """Checks the chains against Kafka. The chains are read first: Kafka had all their records before."""
     store = S3Store(s3)
     try:
         chains, known = await _chains(store, catalogue, deep=deep), await gaps(store)
@@ -210,7 +210,7 @@ async def check_lake(s3: S3Settings, kafka: KafkaSettings, catalogue: Catalogue,
 
 
 async def check_ledger(sql: SnowflakeSettings, s3: S3Settings) -> list[Finding]:
-    """The ledger first: what is loaded by then was in the lake before."""
+    """Checks the ledger against the lake. The ledger is read first: the lake had all loaded objects before."""
     store = S3Store(s3)
     try:
         ledger = await asyncio.to_thread(_ledger, sql)
@@ -229,7 +229,7 @@ def _ledger(sql: SnowflakeSettings) -> dict[ChainKey, LedgerRow]:
 
 
 def judge_tables(found: Sequence[str], version: int | None, catalogue: Catalogue) -> list[Finding]:
-    """Whether the warehouse has what loading needs."""
+    """Checks that the warehouse has the tables and the schema version that loading needs."""
     wanted = (*landing_tables(catalogue), LEDGER, VERSIONS)
     findings = [
         Finding("warehouse-table", table, f"table {SCHEMA}.{table} does not exist")
@@ -239,14 +239,16 @@ def judge_tables(found: Sequence[str], version: int | None, catalogue: Catalogue
     if version is not None and version != len(MIGRATIONS):
         findings.append(
             Finding(
-                "warehouse-table", VERSIONS, f"the warehouse is of version {version}, this program of {len(MIGRATIONS)}"
+                "warehouse-table",
+                VERSIONS,
+                f"the warehouse has schema version {version}, this program {len(MIGRATIONS)}",
             )
         )
     return findings
 
 
 def check_tables(sql: SnowflakeSettings, catalogue: Catalogue) -> list[Finding]:
-    """Landing tables, ledger, version."""
+    """Checks the landing tables, the ledger and the schema version."""
     with open_reader(sql) as reader:
         tables = f"{identifier(sql.database)}.INFORMATION_SCHEMA.TABLES"
         rows = reader.rows(f"SELECT table_name FROM {tables} WHERE table_schema = %s", [SCHEMA])  # noqa: S608 - an identifier

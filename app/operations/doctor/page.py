@@ -1,4 +1,4 @@
-"""docs/DOCTOR.md, made of the kinds: `python -m app.operations.doctor.page > docs/DOCTOR.md`. A test holds the two together."""
+"""Generates docs/DOCTOR.md from the kinds of findings: `python -m app.operations.doctor.page > docs/DOCTOR.md`. A test compares the two."""
 
 import sys
 from typing import Final
@@ -15,31 +15,31 @@ AREAS: Final[dict[Area, str]] = {
 
 HEAD: Final = """# Doctor: findings and cures
 
-`bankstream doctor` looks at every part that the settings name, changes nothing, and says what to do about what it finds. It needs the
+`bankstream doctor` checks every part that the settings name and gives a remedy for each finding. It changes nothing. It needs only
 accounts that read: the reader's in PostgreSQL (`BANKSTREAM_POSTGRES_READER_*`), and those of `BANKSTREAM_KAFKA_*`, `_CONNECT_*`, `_S3_*`
 and `_SNOWFLAKE_*`.
 
 ```console
 bankstream doctor            # a table for people
-bankstream doctor --json     # for programs: findings, and which checks were made
-bankstream doctor --deep     # every object of the lake, not only the newest of each chain
+bankstream doctor --json     # for programs: the findings and the checks that were made
+bankstream doctor --deep     # checks every object of the lake, not only the newest of each chain
 ```
 
 | exit code | |
 |---|---|
-| 0 | nothing is wrong; there may be warnings |
-| 1 | something is wrong: at least one finding is an error |
-| 2 | nothing that was found is wrong, but something could not be checked; the report says what and why |
+| 0 | no finding is an error; there may be warnings |
+| 1 | at least one finding is an error |
+| 2 | no finding is an error, but a check could not be made; the report says which and why |
 
-Each check stands alone: a part that is down keeps no other from being looked at.
+The checks are independent: a part that is down does not prevent the checks of the others.
 
-This page is made of the program's own list (`python -m app.operations.doctor.page`).
+This page is generated from the program's list of findings (`python -m app.operations.doctor.page`).
 """
 
 TAIL: Final = """
 ## Gaps
-A worker whose next record is gone stops with exit code 73 and names the offsets; it never goes on by itself. What is lost may be in the
-lake, or be made good from PostgreSQL (`bankstream reconcile` says what differs). If it is decided to go on without it:
+A worker whose next record no longer exists stops with exit code 73 and names the offsets; it never skips records by itself. The lost
+records may be in the lake, or can be recovered from PostgreSQL (`bankstream reconcile` shows the differences). To continue without them:
 
 ```console
 bankstream gaps accept streams TOPIC/PARTITION --reason 'why'
@@ -48,14 +48,14 @@ bankstream gaps accept capture bank --range FROM..TO --reason 'why'
 bankstream gaps list
 ```
 
-The gap is first written down in the lake, as an object under `gaps/` that is never changed: what is missing, who decided, when and why.
-Then the position moves behind it: for the streams workers in a transaction that fences whoever has the partition open, for the lake's by
-that object. Only what is lost can be accepted: the command finds the range out itself.
+The command first records the gap in the lake, as an immutable object under `gaps/`: what is missing, who accepted it, when and why.
+Then the position moves past the gap: for the streams workers in a transaction that fences the worker that owns the partition, for the
+lake workers by that object. Only lost records can be accepted: the command determines the range itself.
 
 ## Rebuilding the state of the streams workers
-When changelogs are gone or keys are on the wrong partitions, state cannot be brought forward, only made anew from the inputs that Kafka
-still has. Outputs are then sent again: ids of versions and alerts are the same as before, offsets are not. Have records of the CDC topics
-expired, the rows they told of are missing until a snapshot: drop the slot while Connect is stopped, and start Connect.
+When changelogs are lost or keys are on the wrong partitions, the state cannot be restored. It can only be rebuilt from the inputs that
+Kafka still has. Outputs are then sent again: the ids of versions and alerts are the same as before, the offsets are not. If records of the
+CDC topics have expired, their rows are missing until a snapshot: stop Connect, drop the slot, and start Connect.
 
 1. Stop the streams workers.
 2. Delete the topics `bankstream-streams-*-changelog` and the consumer group `bankstream-streams` (`kafka-topics.sh --delete`,
@@ -65,7 +65,7 @@ expired, the rows they told of are missing until a snapshot: drop the slot while
 
 
 def page() -> str:
-    """The whole page."""
+    """Returns the whole page."""
     parts = [HEAD]
     for area, title in AREAS.items():
         parts.append(f"\n## {title}\n")

@@ -1,4 +1,4 @@
-"""All checks side by side. Each stands alone: one part that is down keeps no other check from being made."""
+"""Runs all checks concurrently. They are independent: a part that is down does not prevent the other checks."""
 
 import asyncio
 import time
@@ -26,17 +26,17 @@ from sinks.gaps import gaps
 from sinks.s3 import S3Store
 
 TIMEOUT_S: Final = 90
-"""Of one check; without `deep`."""
+"""The limit of one check without `deep`."""
 ATTEMPTS: Final = 2
-"""A doctor says that a part does not answer, and does not wait until it does."""
+"""Few attempts: the doctor reports a part that does not answer and does not wait for it."""
 LAKE, WAREHOUSE = "bankstream-lake", "bankstream-warehouse"
-"""Consumer groups: the names of the apps, which importing them would start to make."""
+"""Consumer groups. They are the names of the Faust apps, repeated here because importing the modules would create the apps."""
 
 Check = Callable[[], Awaitable[list[Finding]]]
 
 
 async def examine(variables: Mapping[str, str], *, deep: bool = False) -> Report:
-    """Make every check; settings are these variables on top of the environment. SettingsError if those cannot be used."""
+    """Makes every check. `variables` override the environment. SettingsError if the settings are invalid."""
     found = await asyncio.gather(
         *(run_check(name, check, deep=deep) for name, check in checks(variables, deep=deep).items())
     )
@@ -44,7 +44,7 @@ async def examine(variables: Mapping[str, str], *, deep: bool = False) -> Report
 
 
 def checks(variables: Mapping[str, str], *, deep: bool = False) -> dict[str, Check]:
-    """By name, in the order in which they are shown."""
+    """Returns the checks by name, in the order of the report."""
     postgres, connect = read(SourceSettings, variables), read(ConnectSettings, variables)
     broker, engine = read(KafkaSettings, variables), read(EngineSettings, variables)
     s3 = read(S3Settings, variables).model_copy(update={"max_attempts": ATTEMPTS, "timeout_s": 10})
@@ -88,12 +88,12 @@ async def _history(broker: KafkaSettings, s3: S3Settings) -> list[Finding]:
 
 
 async def run_check(name: str, check: Check, *, deep: bool = False) -> CheckResult:
-    """What comes of a check, if only why nothing does."""
+    """Makes a check. Returns its result; an error becomes a result that says why the check could not be made."""
     began = time.monotonic()
     try:
         async with asyncio.timeout(None if deep else TIMEOUT_S):
             found = await check()
-    except Exception as error:  # noqa: BLE001 - whatever it is: the other checks are made, and this one is reported as not made
+    except Exception as error:  # noqa: BLE001 - every error is reported as a check not made, and the other checks continue
         reason = (
             "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {one_line(error)}"
         )

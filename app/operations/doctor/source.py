@@ -1,4 +1,4 @@
-"""PostgreSQL: tables, publication, privileges, slot and heartbeat, as the reader's account sees them."""
+"""Checks PostgreSQL with the reader's account: tables, publication, privileges, slot and heartbeat."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,39 +24,39 @@ WRITING: Final = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 OPERATIONS: Final = ("insert", "update", "delete", "truncate")
 
 Privilege = tuple[str, str, str]
-"""Role, table, and what it may do there."""
+"""A role, a table, and the privilege."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What capture rests on."""
+    """The objects in PostgreSQL that capture needs."""
 
     wal_level: str
     identities: Mapping[str, str]
-    """Of the captured tables that exist: PostgreSQL's letter, f is full."""
+    """The replica identity of each captured table that exists, as PostgreSQL's letter; f is full."""
     published: frozenset[str] | None
     """Tables of the publication; None: there is no publication."""
     operations: frozenset[str] = frozenset(OPERATIONS)
     filtered: frozenset[str] = frozenset()
-    """Published tables with a row filter or fewer columns than they have."""
+    """Published tables with a row filter or a column list."""
     migrations: Mapping[int, str] | None = None
-    """Version and checksum of what was applied; None: there is no ledger of them."""
+    """The checksums of the applied migrations by version; None: the table of applied migrations does not exist."""
     keys: Mapping[str, Mapping[str, KeyType]] = field(default_factory=dict)
-    """Primary keys of the captured tables that exist, as a declaration would have them."""
+    """The primary keys of the captured tables that exist, in the form of a declaration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Who may do what."""
+    """The roles and their privileges."""
 
     logins: Mapping[str, tuple[bool, bool]]
-    """Of the roles that exist: whether they may log in, and replicate."""
+    """For each role that exists, whether it may log in and whether it may replicate."""
     held: frozenset[Privilege] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The replication slot. LSNs are byte positions in PostgreSQL's log."""
+    """The replication slot. LSNs are byte positions in the WAL."""
 
     right_kind: bool
     active: bool
@@ -64,12 +64,12 @@ class Slot:
     confirmed_lsn: int
     lag_bytes: int
     safe_bytes: int | None
-    """How much more log may be written before the slot is lost; None: no limit."""
+    """The bytes of WAL that may be written before the slot is lost; None: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Streaming:
-    """Whether capture is at work."""
+    """The slot, and the age of the last heartbeat."""
 
     slot: Slot | None
     heartbeat_age_s: float | None
@@ -78,7 +78,7 @@ class Streaming:
 
 @contextmanager
 def reading(settings: SourceSettings) -> Iterator[psycopg.Connection[Any]]:
-    """A session of the reader."""
+    """Opens a read-only session of the reader's account."""
     with as_reader(
         settings, connect_timeout=CONNECT_TIMEOUT_S, application_name="bankstream doctor", autocommit=True,
         options="-c statement_timeout=30s -c default_transaction_read_only=on",
@@ -87,7 +87,7 @@ def reading(settings: SourceSettings) -> Iterator[psycopg.Connection[Any]]:
 
 
 def tables(connection: psycopg.Connection[Any], captured: Iterable[CapturedTable]) -> Tables:
-    """Ask for what `judge_tables` needs."""
+    """Reads the facts for `judge_tables`."""
     names = [table.name for table in captured]
     (level,) = _row(connection, "SHOW wal_level")
     identities = connection.execute(
@@ -118,7 +118,7 @@ def tables(connection: psycopg.Connection[Any], captured: Iterable[CapturedTable
 
 
 def judge_tables(found: Tables, captured: Sequence[CapturedTable], migrations: Iterable[Migration]) -> list[Finding]:
-    """What is wrong with what capture rests on."""
+    """Returns the findings about tables, publication and migrations."""
     names = [table.name for table in captured]
     findings: list[Finding] = []
     if found.wal_level != "logical":
@@ -142,7 +142,7 @@ def judge_tables(found: Tables, captured: Sequence[CapturedTable], migrations: I
             "replica-identity",
             table,
             f"the replica identity of {table} is {found.identities[table]!r}, not 'f' (full)",
-            f"ALTER TABLE {table} REPLICA IDENTITY FULL; changes made meanwhile stay incomplete: bankstream reconcile shows what differs",
+            f"ALTER TABLE {table} REPLICA IDENTITY FULL; earlier changes stay incomplete: bankstream reconcile shows the differences",
         )
         for table in names
         if found.identities.get(table, "f") != "f"
@@ -156,7 +156,7 @@ def _judge_migrations(applied: Mapping[int, str] | None, migrations: Iterable[Mi
     wanted = {migration.version: migration for migration in migrations}
     have = applied or {}
     problems = [f"{wanted[version].name} is not applied" for version in sorted(wanted.keys() - have.keys())]
-    problems += [f"version {version} is of a newer program" for version in sorted(have.keys() - wanted.keys())]
+    problems += [f"version {version} was applied by a newer program" for version in sorted(have.keys() - wanted.keys())]
     problems += [
         f"{wanted[version].name} has changed since it was applied"
         for version in sorted(wanted.keys() & have.keys())
@@ -174,7 +174,7 @@ def _judge_publication(found: Tables, wanted: frozenset[str]) -> list[Finding]:
     if missing or extra:
         parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"also has {', '.join(extra)}"] * bool(extra)
         more = (
-            ". Then bankstream reconcile: changes made meanwhile come back only by a snapshot (stop Connect, drop the slot, start Connect)"
+            ". Then bankstream reconcile: only a snapshot recovers rows changed before that (stop Connect, drop the slot, start Connect)"
             if missing
             else ""
         )
@@ -193,7 +193,7 @@ def _judge_publication(found: Tables, wanted: frozenset[str]) -> list[Finding]:
 
 
 def needed(settings: SourceSettings, captured: Iterable[str]) -> frozenset[Privilege]:
-    """What the roles must be allowed."""
+    """Returns the privileges that the roles need."""
     tables = (*captured, HEARTBEAT)
     return frozenset(
         {
@@ -207,7 +207,7 @@ def needed(settings: SourceSettings, captured: Iterable[str]) -> frozenset[Privi
 
 
 def roles(connection: psycopg.Connection[Any], settings: SourceSettings, captured: Iterable[str]) -> Roles:
-    """Ask for what `judge_roles` needs."""
+    """Reads the facts for `judge_roles`."""
     names = [settings.user, settings.replication_user, settings.reader_user]
     logins = {
         name: (login, replicates)
@@ -231,7 +231,7 @@ def roles(connection: psycopg.Connection[Any], settings: SourceSettings, capture
 
 
 def judge_roles(found: Roles, settings: SourceSettings, captured: Iterable[str]) -> list[Finding]:
-    """What is wrong with who may do what."""
+    """Returns the findings about roles and privileges."""
     findings: list[Finding] = []
     for role in (settings.user, settings.replication_user, settings.reader_user):
         login, replicates = found.logins.get(role, (None, None))
@@ -262,7 +262,7 @@ def judge_roles(found: Roles, settings: SourceSettings, captured: Iterable[str])
 
 
 def streaming(connection: psycopg.Connection[Any], slot_name: str) -> Streaming:
-    """Ask for what `judge_streaming` needs."""
+    """Reads the facts for `judge_streaming`."""
     row = connection.execute(
         "SELECT slot_type = 'logical' AND plugin = 'pgoutput' AND database = current_database(), active, coalesce(wal_status, 'unknown'), "
         "coalesce(confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(pg_current_wal_lsn() - confirmed_flush_lsn, 0)::bigint, safe_wal_size "
@@ -279,7 +279,7 @@ def streaming(connection: psycopg.Connection[Any], slot_name: str) -> Streaming:
 
 
 def judge_streaming(found: Streaming, slot_name: str) -> list[Finding]:
-    """What is wrong with capture at work."""
+    """Returns the findings about the slot and the heartbeat."""
     findings: list[Finding] = []
     slot = found.slot
     if slot is None:
@@ -291,7 +291,7 @@ def judge_streaming(found: Streaming, slot_name: str) -> list[Finding]:
             Finding(
                 "slot-lost",
                 slot_name,
-                f"slot {slot_name} is lost: log behind {lsn_text(slot.confirmed_lsn)} was removed unread",
+                f"slot {slot_name} is lost: WAL after {lsn_text(slot.confirmed_lsn)} was removed before it was read",
             )
         )
     else:
@@ -300,17 +300,19 @@ def judge_streaming(found: Streaming, slot_name: str) -> list[Finding]:
                 Finding(
                     "slot-inactive",
                     slot_name,
-                    f"nobody reads slot {slot_name}; {slot.lag_bytes:,} bytes wait behind {lsn_text(slot.confirmed_lsn)}",
+                    f"slot {slot_name} has no reader; {slot.lag_bytes:,} bytes after {lsn_text(slot.confirmed_lsn)} are not read",
                 )
             )
         if slot.wal_status == "unreserved":
             findings.append(
-                Finding("slot-unreserved", slot_name, f"slot {slot_name} needs log that goes at the next checkpoint")
+                Finding("slot-unreserved", slot_name, f"slot {slot_name} needs WAL that the next checkpoint removes")
             )
         elif slot.lag_bytes > SLOT_LAG_BYTES or slot.wal_status == "extended":
-            left = "" if slot.safe_bytes is None else f", {slot.safe_bytes:,} bytes more and it is lost"
+            left = "" if slot.safe_bytes is None else f"; the slot is lost after {slot.safe_bytes:,} more bytes"
             findings.append(
-                Finding("slot-behind", slot_name, f"{slot.lag_bytes:,} bytes of log wait in slot {slot_name}{left}")
+                Finding(
+                    "slot-behind", slot_name, f"{slot.lag_bytes:,} bytes of WAL in slot {slot_name} are not read{left}"
+                )
             )
     if found.heartbeat_age_s is None:
         findings.append(Finding("heartbeat-still", HEARTBEAT, "there is no heartbeat row"))
@@ -322,21 +324,21 @@ def judge_streaming(found: Streaming, slot_name: str) -> list[Finding]:
 
 
 def check_tables(settings: SourceSettings, catalogue: Catalogue) -> list[Finding]:
-    """Tables, publication, migrations."""
+    """Checks tables, publication and migrations."""
     captured = catalogue.tables
     with reading(settings) as connection:
         return judge_tables(tables(connection, captured), captured, shipped())
 
 
 def check_roles(settings: SourceSettings, catalogue: Catalogue) -> list[Finding]:
-    """Roles and privileges."""
+    """Checks roles and privileges."""
     captured = [table.name for table in catalogue.tables]
     with reading(settings) as connection:
         return judge_roles(roles(connection, settings, captured), settings, captured)
 
 
 def check_streaming(settings: SourceSettings, slot_name: str) -> list[Finding]:
-    """Slot and heartbeat."""
+    """Checks the slot and the heartbeat."""
     with reading(settings) as connection:
         return judge_streaming(streaming(connection, slot_name), slot_name)
 

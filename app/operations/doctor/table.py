@@ -1,4 +1,4 @@
-"""The report for people."""
+"""Prints the report as a table."""
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +10,7 @@ STYLES = {"error": "bold red", "warning": "yellow"}
 
 
 def show(report: Report, console: Console) -> None:
-    """Findings with what to do, then what could not be checked, then the verdict. Nothing in it is taken for markup."""
+    """Prints the findings with their remedies, the checks that could not be made, and the totals. No text is interpreted as markup."""
     if report.findings:
         table = Table(box=None, header_style="bold", pad_edge=False)
         for column in ("", "finding", "about", "what, and what to do"):

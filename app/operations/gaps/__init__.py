@@ -1,4 +1,7 @@
-"""Going on behind a gap: somebody says that what was lost is accepted and why, and it is written down before anything moves."""
+"""Accepts gaps: an operator accepts a loss and gives the reason, and the gap is recorded before any position moves past it.
+
+May import app.operations.doctor, sinks, app.cdc, app.engine, app.config, app.domain and app.errors.
+"""
 
 from app.operations.gaps.accepting import Decision, GapError, accept_capture, accept_lake, accept_streams
 from app.operations.gaps.emptied_tables import close_emptied

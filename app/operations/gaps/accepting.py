@@ -1,7 +1,6 @@
-"""Accepting a gap. The record is written into the lake first; only then may a position move over the gap, where positions live.
+"""Accepts a gap: writes its record into the lake first, then moves the position past the gap.
 
-Nothing that is not lost can be accepted: what is missing is found out here, from Kafka, the lake and the changelogs. Doing it twice writes
-and moves nothing twice.
+Only lost records can be accepted: the range is determined here from Kafka, the lake and the changelogs. Accepting is idempotent.
 """
 
 from collections.abc import Sequence
@@ -24,12 +23,12 @@ from sinks.gaps import GapRecord
 
 
 class GapError(BankstreamError):
-    """There is no such gap, or it cannot be accepted now."""
+    """The gap does not exist, or cannot be accepted now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who decided to go on, when (RFC 3339, UTC) and why."""
+    """The acceptance of a gap: the reason, the person who accepts it, and the time (RFC 3339, UTC)."""
 
     reason: str
     by: str
@@ -38,7 +37,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A topic partition as Kafka has it now."""
+    """A topic partition in Kafka now: its topic id and its first offset."""
 
     tp: TopicPartition
     topic_id: str
@@ -48,13 +47,13 @@ class _Place:
 async def accept_lake(
     store: ObjectStore, kafka: KafkaSettings, tp: TopicPartition, decision: Decision, *, topic_id: str | None = None
 ) -> GapRecord:
-    """The lake goes on with the first record that Kafka has. With `topic_id`, what a deleted topic of that id had behind its chain."""
+    """Lets the lake continue from Kafka's first record. `topic_id`: accepts the loss after the chain of a deleted topic of that id."""
     now = await _place(kafka, tp)
     key = ChainKey(tp.topic, topic_id or now.topic_id, tp.partition)
     newest = await chain.newest(store, key)
     if newest is None:
         raise GapError(
-            f"the lake has no chain of {tp.topic}/{tp.partition} with id {key.topic_id}: nothing of it was archived"
+            f"the lake has no chain of {tp.topic}/{tp.partition} with id {key.topic_id}: none of its records were archived"
         )
     begins = await gaps.resume_offset(store, key, newest.last_offset + 1)
     if key.topic_id == now.topic_id and begins >= now.first:
@@ -72,7 +71,7 @@ async def accept_streams(
     tp: TopicPartition,
     decision: Decision,
 ) -> list[GapRecord]:
-    """The streams groups of this topic go on with the first record that Kafka has. Fences a worker that has the partition open."""
+    """Lets the streams groups of this topic continue from the first record that Kafka has. Fences the worker that owns the partition."""
     now = await _place(kafka, tp)
     found = [
         await _accept_group(store, kafka, engine, group, now, decision) for group in groups if tp.topic in group.topics
@@ -92,7 +91,7 @@ async def _accept_group(
     decision: Decision,
 ) -> GapRecord | None:
     transactions = TransactionalProducer(group.transactional_id(now.tp.partition), kafka, engine)
-    await transactions.start()  # from here on no worker moves the position
+    await transactions.start()  # fences the worker: it can no longer move the position
     try:
         async with KafkaLog(kafka) as log:
             states = await read_positions(kafka, group, log)
@@ -111,7 +110,7 @@ async def _accept_group(
 async def accept_capture(
     store: ObjectStore, kafka: KafkaSettings, slot: str, wanted: str, decision: Decision
 ) -> GapRecord:
-    """A range of PostgreSQL's log that was not captured, as `bankstream doctor` writes it."""
+    """Accepts a range of LSNs that was not captured. `wanted` is the range as `bankstream doctor` prints it."""
     breaks: dict[str, CaptureGap] = {one.name: one for one in await read_breaks(kafka)}
     if wanted not in breaks:
         raise GapError(f"the heartbeats show no gap {wanted}. They show: {', '.join(breaks) or 'none'}")

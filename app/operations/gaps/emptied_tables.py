@@ -1,8 +1,9 @@
-"""Tables of which the snapshot behind a capture gap had no row. No row bears the mark of such a table's end, so nobody has been told.
+"""Closes the open versions of tables that were empty in the snapshot after a capture gap.
 
-What is missing is known: the connector reads every table, the heartbeat's row last. If that row has been read anew and no row of another
-table since the last beat before the gap, that table was empty. Its open versions are closed by the same command that the last row
-of a snapshot gives elsewhere (`agents.snapshots`), with the heartbeat's row as its evidence. A command sent twice is applied once.
+The last row of a table's snapshot normally triggers this (`agents.snapshots`). An empty table has no row, so the workers receive no
+signal. The heartbeat shows the case: the connector reads every table, and the heartbeat's row last. If a snapshot has read that row and
+no row of another table since the last beat before the gap, that table was empty. Its versions are closed by the same table command, with
+the heartbeat's row as the source position. A table command is idempotent.
 """
 
 from collections.abc import Iterable
@@ -29,15 +30,15 @@ Headers = Iterable[tuple[str, bytes]]
 
 
 class EvidenceError(BankstreamError):
-    """Kafka no longer has the heartbeats that show the gap."""
+    """Kafka no longer has the heartbeats around the gap."""
 
 
 async def close_emptied(
     gap: GapRecord, tables: Iterable[CapturedTable], kafka: KafkaSettings, engine: EngineSettings
 ) -> list[str]:
-    """Order that the versions of tables are closed which were empty behind the gap; answers their names.
+    """Sends a table command for each table that was empty after the gap, which closes its open versions. Returns the tables' names.
 
-    The connector's configuration must be ours: one that reads some of the tables only would make others look empty.
+    The connector must have the provisioned configuration: with fewer tables, those that it does not read would look empty.
     """
     since_ms, command = await _evidence(gap, kafka)
     emptied = [
@@ -58,7 +59,7 @@ async def close_emptied(
 
 
 async def _evidence(gap: GapRecord, kafka: KafkaSettings) -> tuple[int, TableCommand]:
-    """When the last beat before the gap was recorded, and the command that the heartbeat's row behind it would give."""
+    """Returns the timestamp of the last beat before the gap, and the table command made from the heartbeat's row after it."""
     before_ms: int | None = None
     async for record in read_all_committed(kafka, [TopicPartition(HEARTBEAT.name, 0)]):
         beat = _change(record.value, record.headers, HEARTBEAT_TABLE)
@@ -71,13 +72,13 @@ async def _evidence(gap: GapRecord, kafka: KafkaSettings) -> tuple[int, TableCom
             return before_ms, TableCommand("snapshot", HEARTBEAT_TABLE, source, record.timestamp)
         before_ms = record.timestamp
     raise EvidenceError(
-        f"Kafka no longer has the heartbeats around {gap.name}: which tables were empty behind it cannot be told. `bankstream reconcile` "
-        "names the rows that are too many."
+        f"Kafka no longer has the heartbeats around {gap.name}, so the tables that were empty after it are unknown. `bankstream reconcile` "
+        "lists the rows that should not exist."
     )
 
 
 async def _was_read(table: CapturedTable, since_ms: int, kafka: KafkaSettings) -> bool:
-    """Whether any row of the table was read by a snapshot since then."""
+    """Returns whether a snapshot has read any row of the table since then."""
     topic = cdc_topic(table)
     tps = [TopicPartition(topic.name, number) for number in range(topic.partition_count(kafka.partitions))]
     async for record in read_all_committed(kafka, tps, since_ms=since_ms):
@@ -88,7 +89,7 @@ async def _was_read(table: CapturedTable, since_ms: int, kafka: KafkaSettings) -
 
 
 def _change(value: bytes | None, headers: Headers, table: str) -> RowChange | None:
-    """None for what is no change: it proves nothing."""
+    """Returns None for a record that is not a row change: it is no evidence."""
     try:
         return decode(value, tuple(headers), table)
     except PoisonRecordError:

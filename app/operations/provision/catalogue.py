@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalogue says of captured tables: their columns and primary keys. Any account that may connect can ask."""
+"""Reads the columns and primary keys of captured tables from PostgreSQL's catalogue. Any account that may connect can read it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ QUERY: Final = """
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname = ANY (%s)
     ORDER BY c.relname, a.attnum
 """
-"""Without generated columns, which are not replicated. A domain counts as the type that it is made of, as the connector has it."""
+"""Generated columns are left out, because they are not replicated. A domain counts as its base type, as in the connector."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
-    """A table of the source as it is. `key` is its primary key, in the key's order, as a declaration would have it."""
+    """A table as it is in the source. `key` is its primary key in the key's order, in the form of a declaration."""
 
     columns: tuple[SourceColumn, ...]
     key: Mapping[str, KeyType]
 
 
 def source_tables(connection: psycopg.Connection[Any], names: Iterable[str]) -> Mapping[str, SourceTable]:
-    """Those of the tables that exist in schema public, by name. psycopg.Error if the database does not answer."""
+    """Returns the tables that exist in schema public, by name. psycopg.Error if the database does not answer."""
     columns: dict[str, list[SourceColumn]] = {}
     keys: dict[str, dict[int, SourceColumn]] = {}
     for table, name, place, source_type in connection.execute(QUERY, [[*names]]).fetchall():
@@ -50,7 +50,7 @@ def source_tables(connection: psycopg.Connection[Any], names: Iterable[str]) -> 
 
 
 def shown(key: Mapping[str, KeyType]) -> str:
-    """A key as the tables' file has it; of a table that has none, `none`.
+    """Returns a key as the tables' file writes it; `none` for a table without a key.
 
     >>> shown({"branch": "text", "number": "integer"})
     '{ branch = "text", number = "integer" }'

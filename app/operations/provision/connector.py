@@ -1,8 +1,8 @@
-"""The connector: Debezium's configuration put into Kafka Connect, and the proof that it streams.
+"""Puts Debezium's configuration into Kafka Connect and waits until the connector streams.
 
-Connect's word is not enough: its status says RUNNING while a lost replication slot is being retried. What counts is the slot, which
-PostgreSQL shows as active. connector.json is the configuration; ops/connect/bank.json is a link to it, and the README there explains it.
-It holds no secret, only the names of variables that Connect's own process resolves.
+Connect's status is not sufficient: it is RUNNING while the connector retries a lost replication slot. The connector streams if PostgreSQL
+shows its slot as active. connector.json is the configuration; ops/connect/bank.json is a link to it, and the README there explains it.
+It contains no secret, only the names of variables that Connect's own process resolves.
 """
 
 import json
@@ -18,14 +18,14 @@ from app.operations.capture.slot import SlotError, cure, read_slot
 
 POLL_S: Final = 0.1
 MAX_RESTARTS: Final = 5
-"""Of a task that failed, such as one that started before the database did."""
+"""The limit for a task that fails, such as one that started before the database."""
 RESTART_PAUSE_S: Final = 1.0
 
 
 def configuration(catalogue: Catalogue) -> dict[str, str]:
-    """The connector's configuration as Connect stores it: the file's, with the tables that are declared beside the bank's own.
+    """Returns the connector's configuration as Connect stores it: that of the file plus the declared tables.
 
-    Snapshots read tables in this order. The heartbeat stays last: it is never empty, and so always bears the mark of the end.
+    Snapshots read tables in this order. The heartbeat is last: it is never empty, so its row always marks the end of a snapshot.
     """
     found = _shipped()
     *bank, heartbeat = found["table.include.list"].split(",")
@@ -35,19 +35,19 @@ def configuration(catalogue: Catalogue) -> dict[str, str]:
 
 
 def slot_name() -> str:
-    """The replication slot that the connector reads from."""
+    """Returns the name of the replication slot that the connector reads."""
     return _shipped()["slot.name"]
 
 
 def is_as_provisioned(client: ConnectClient, catalogue: Catalogue) -> bool:
-    """Whether Connect has the connector with our configuration. ConnectorError if Connect does not answer."""
+    """Returns whether Connect has the connector with the provisioned configuration. ConnectorError if Connect does not answer."""
     return client.configuration() == {**configuration(catalogue), "name": client.settings.connector}
 
 
 def provision(connect: ConnectSettings, source: SourceSettings, catalogue: Catalogue) -> bool:
-    """Put the connector into Connect if what is there differs, and wait until it streams; answers whether it was put.
+    """Stores the configuration if Connect's differs, and waits until the connector streams. Returns whether it was stored.
 
-    ConnectorError says what Connect or the task said. A task that failed is started again a few times first.
+    ConnectorError quotes Connect or the task. A failed task is first restarted up to MAX_RESTARTS times.
     """
     with ConnectClient(connect) as client:
         wanted = configuration(catalogue)
@@ -73,7 +73,7 @@ def _await_streaming(client: ConnectClient, source: SourceSettings, slot: str, d
         if status.state == "FAILED":
             if restarts == MAX_RESTARTS or time.monotonic() > deadline:
                 raise ConnectorError(
-                    f"connector {client.settings.connector} failed {restarts + 1} times: {status.cause}. Correct that, and run "
+                    f"connector {client.settings.connector} failed {restarts + 1} times: {status.cause}. Remove the cause, and run "
                     "`bankstream provision connector` again."
                 )
             if time.monotonic() - restarted > RESTART_PAUSE_S:
@@ -86,14 +86,14 @@ def _await_streaming(client: ConnectClient, source: SourceSettings, slot: str, d
                 return
         if time.monotonic() > deadline:
             raise ConnectorError(
-                f"connector {client.settings.connector} does not stream after {client.settings.timeout_s} s: {problem}. Look into the "
-                "log of Kafka Connect."
+                f"connector {client.settings.connector} does not stream after {client.settings.timeout_s} s: {problem}. See "
+                "the log of Kafka Connect."
             )
         time.sleep(POLL_S)
 
 
 def _slot_problem(source: SourceSettings, name: str) -> str:
-    """Why the replication slot does not stream; empty if it does. ConnectorError if it never will."""
+    """Returns why the replication slot does not stream; empty if it does. ConnectorError if the slot is lost."""
     try:
         slot = read_slot(source, name)
     except SlotError as error:
@@ -102,6 +102,6 @@ def _slot_problem(source: SourceSettings, name: str) -> str:
         return f"PostgreSQL has no replication slot {name} yet"
     if slot.wal_status == "lost":
         raise ConnectorError(
-            f"replication slot {name} is lost: PostgreSQL has removed log that was not read yet. {cure(name)}"
+            f"replication slot {name} is lost: PostgreSQL has removed WAL that was not read yet. {cure(name)}"
         )
     return "" if slot.active else f"replication slot {name} is not active"

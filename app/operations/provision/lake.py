@@ -1,4 +1,4 @@
-"""The lake's bucket."""
+"""Creates the lake's bucket."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -13,16 +13,16 @@ from app.errors import BankstreamError
 
 
 class LakeError(BankstreamError):
-    """The bucket cannot be reached or made."""
+    """The bucket cannot be reached or created."""
 
 
 def run(environment: Mapping[str, str]) -> None:
-    """The step of the local stack and of `bankstream provision`, with settings from these variables."""
+    """Runs the step for the local stack and for `bankstream provision`; `environment` overrides the process's variables."""
     provision(read(S3Settings, environment))
 
 
 def provision(settings: S3Settings) -> bool:
-    """Make the bucket; answers whether it was missing. LakeError when it exists but is not ours, or S3 refuses."""
+    """Creates the bucket. Returns whether it was missing. LakeError if another account owns it, or if S3 rejects the request."""
     secret = settings.secret_access_key
     client = boto3.session.Session().client(
         "s3",
@@ -34,7 +34,7 @@ def provision(settings: S3Settings) -> bool:
             connect_timeout=5,
             read_timeout=settings.timeout_s,
             retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
-            proxies={} if settings.endpoint_url else None,  # none between us and a server of our own
+            proxies={} if settings.endpoint_url else None,  # no proxy for a server at a custom endpoint
             s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
         ),
     )
@@ -42,7 +42,7 @@ def provision(settings: S3Settings) -> bool:
         return _make(client, settings)
     except (ClientError, BotoCoreError) as error:
         raise LakeError(
-            f"bucket {settings.bucket} cannot be made or reached: {error}. Check BANKSTREAM_S3_BUCKET, the keys and their policy."
+            f"bucket {settings.bucket} cannot be created or reached: {error}. Check BANKSTREAM_S3_BUCKET, the keys and their policy."
         ) from None
     finally:
         client.close()

@@ -1,4 +1,4 @@
-"""Versioned migrations: SQL files applied once each, in order, each in a transaction, and remembered with their checksum."""
+"""Applies versioned migrations: each SQL file once, in order, in a transaction, and recorded with its checksum."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ from app.errors import one_line
 from app.operations.provision.errors import MigrationError
 
 DIRECTORY: Final[Traversable] = files("app.operations.provision") / "migrations"
-LOCK: Final = 0x62616E6B  # "bank": any number that no other program of this database takes for an advisory lock
+LOCK: Final = 0x62616E6B  # "bank": a number that no other program uses for an advisory lock in this database
 LOCK_TIMEOUT_S: Final = 60
 _NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file, `NNNN_what.sql`."""
+    """A migration file, `NNNN_name.sql`."""
 
     version: int
     name: str
@@ -37,12 +37,12 @@ class Migration:
 
     @property
     def sha256(self) -> str:
-        """The checksum that the ledger remembers."""
+        """The checksum that schema_migrations stores."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
 def shipped(directory: Traversable = DIRECTORY) -> tuple[Migration, ...]:
-    """The migrations of a directory in their order. MigrationError when the versions are not 1, 2, 3, …"""
+    """Returns the migrations of a directory in order. MigrationError if the versions are not 1, 2, 3, …"""
     found = sorted(
         (
             Migration(int(match[1]), file.name, file.read_text(encoding="utf-8"))
@@ -59,35 +59,35 @@ def shipped(directory: Traversable = DIRECTORY) -> tuple[Migration, ...]:
 
 
 def lock(connection: psycopg.Connection[Any]) -> None:
-    """Keep other provisioners of this database out until the connection closes. MigrationError when one does not finish."""
+    """Takes an advisory lock against other provisioning of this database until the connection closes. MigrationError on a timeout."""
     connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
     try:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
     except psycopg.errors.LockNotAvailable:
         raise MigrationError(
-            f"another program has been setting up database {connection.info.dbname} for {LOCK_TIMEOUT_S} s. "
+            f"another program has held the provisioning lock of database {connection.info.dbname} for {LOCK_TIMEOUT_S} s. "
             "Find it in pg_locks (locktype advisory), end it, and start again."
         ) from None
 
 
 def migrate(connection: psycopg.Connection[Any], migrations: Sequence[Migration]) -> list[str]:
-    """Apply what the ledger does not have; answers the names applied. The connection is in autocommit mode and holds the lock.
+    """Applies the migrations that schema_migrations lacks. Returns their names. The connection is in autocommit mode and holds the lock.
 
-    MigrationError, with nothing changed, when an applied file has changed since, or when the database is ahead of this program. One
-    that fails is rolled back alone; those before it stay.
+    MigrationError, with nothing changed, if an applied file has changed since, or if the database is ahead of this program. A migration
+    that fails is rolled back; those before it stay applied.
     """
     connection.execute(LEDGER)
     ledger = dict(connection.execute("SELECT version, sha256 FROM schema_migrations").fetchall())
     if ledger and max(ledger) > len(migrations):
         raise MigrationError(
-            f"database {connection.info.dbname} has migration {max(ledger)}, this program only knows {len(migrations)}. "
+            f"database {connection.info.dbname} has migration {max(ledger)}, this program has only {len(migrations)}. "
             "Run the newer version of the program that migrated it."
         )
     for migration in migrations:
         if migration.version in ledger and ledger[migration.version] != migration.sha256:
             raise MigrationError(
-                f"{migration.name} was applied to database {connection.info.dbname} and has been changed since. Put the file back as "
-                "it was, and make the change in a new migration."
+                f"{migration.name} was applied to database {connection.info.dbname} and has been changed since. Restore the file, "
+                "and make the change in a new migration."
             )
     fresh = [migration for migration in migrations if migration.version not in ledger]
     for migration in fresh:

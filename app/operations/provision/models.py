@@ -1,6 +1,6 @@
-"""The dbt models of the tables that are declared beside the bank's own: made from PostgreSQL's catalogue, as files of the dbt project.
+"""Generates the dbt models of declared tables from PostgreSQL's catalogue, as files of the dbt project.
 
-Each file begins with a line that says so. A file without that line is somebody's own: it is left as it is, and named.
+Each generated file begins with a line that says so. A file without that line is not generated: it is left unchanged and is reported.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,28 +31,28 @@ OWN: Final = frozenset({
     "dim_customer", "fct_alerts", "fct_transaction_states", "fct_transactions", "fct_velocity", "transaction_changes",
     "transaction_records", "transactions", "volume_per_minute",
 })  # fmt: skip
-"""Models and snapshots that the project comes with."""
+"""The models and snapshots that the project ships."""
 CONNECT_TIMEOUT_S: Final = 10
 
 
 class ModelsError(BankstreamError):
-    """Models of a declared table cannot be made: of the table as it is, or in that place."""
+    """The models of a declared table cannot be generated from the table, or cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of the files, by their names inside the project."""
+    """The result for each file, by its name inside the project."""
 
     written: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
-    """Somebody's own."""
+    """Files that are not generated, and so were left unchanged."""
     undeclared: list[str] = field(default_factory=list)
-    """Made for a table that is no longer declared, and still there."""
+    """Files that were generated for a table that is no longer declared, and still exist."""
 
 
 def provision(catalogue: Catalogue, settings: SourceSettings, project: Path) -> Written:
-    """Write the models of the declared tables into a dbt project. ModelsError, before anything is written, if one has none."""
+    """Writes the models of the declared tables into a dbt project. ModelsError, before any write, if a table cannot have models."""
     if not (project / "dbt_project.yml").is_file():
         raise ModelsError(f"there is no dbt project in {project}. Name its folder with --project.")
     found = _ask(settings, [table.name for table in catalogue.declared]) if catalogue.declared else {}
@@ -60,23 +60,23 @@ def provision(catalogue: Catalogue, settings: SourceSettings, project: Path) -> 
 
 
 def files_of_all(tables: Iterable[CapturedTable], found: Mapping[str, SourceTable]) -> dict[Path, str]:
-    """The files of several tables. ModelsError as `files`, and if two tables would have the same one."""
+    """Returns the files of several tables. ModelsError as for `files`, and if two tables would have the same file."""
     wanted: dict[Path, str] = {}
     for table in tables:
         made = files(table, found.get(table.name))
         if twice := sorted(path.name for path in made.keys() & wanted.keys()):
             raise ModelsError(
-                f"table {table.name} and another one would both have {', '.join(twice)}. Rename one of the tables."
+                f"table {table.name} and another table would both have {', '.join(twice)}. Rename one of them."
             )
         wanted |= made
     return wanted
 
 
 def files(table: CapturedTable, found: SourceTable | None) -> dict[Path, str]:
-    """A table's files and what is in them. ModelsError if the table is not what is declared, or has a name that is taken."""
+    """Returns a table's files and their contents. ModelsError if the table differs from its declaration, or if a model's name is taken."""
     if found is None:
         raise ModelsError(
-            f"table {table.name} is declared as captured, but there is none in schema public. Make it, or take it out of the file that "
+            f"table {table.name} is declared as captured, but does not exist in schema public. Create it, or remove it from the file that "
             "BANKSTREAM_TABLES_FILE names."
         )
     if [*table.key.items()] != [*found.key.items()]:
@@ -87,7 +87,7 @@ def files(table: CapturedTable, found: SourceTable | None) -> dict[Path, str]:
     names = Names.of(table)
     if taken := sorted(OWN.intersection(names.all)):
         raise ModelsError(
-            f"table {table.name} would have the model {', '.join(taken)}, which the project has already. Rename the table."
+            f"table {table.name} would have the model {', '.join(taken)}, which already exists in the project. Rename the table."
         )
     try:
         silver = SilverTable.of(table, found.columns)
@@ -101,7 +101,7 @@ def files(table: CapturedTable, found: SourceTable | None) -> dict[Path, str]:
 
 
 def write(project: Path, wanted: Mapping[Path, str]) -> Written:
-    """Write what differs. ModelsError if a file cannot be read or written."""
+    """Writes the files that differ. ModelsError if a file cannot be read or written."""
     done = Written()
     try:
         for name, text in sorted(wanted.items()):
@@ -131,7 +131,7 @@ def _ask(settings: SourceSettings, names: Iterable[str]) -> Mapping[str, SourceT
             return source_tables(session, names)
     except psycopg.Error as error:
         raise ModelsError(
-            f"PostgreSQL at {settings.host}:{settings.port} does not say what columns the tables have: {one_line(error)}. Check "
+            f"the columns of the tables cannot be read from PostgreSQL at {settings.host}:{settings.port}: {one_line(error)}. Check "
             "BANKSTREAM_POSTGRES_*."
         ) from None
 

@@ -1,15 +1,15 @@
-"""The source database: roles, database, tables, privileges, and the publication that Debezium reads.
+"""Provisions the source database: roles, database, tables, privileges, and the publication that Debezium reads.
 
-| role             | may                                                                                          |
+| role             | privileges and purpose                                                                       |
 |------------------|----------------------------------------------------------------------------------------------|
 | bank_owner       | owns the database and its tables; runs the migrations                                        |
 | bank_app         | SELECT, INSERT, UPDATE, DELETE on the bank's tables; the bank's own software                 |
 | bank_replication | REPLICATION, SELECT on the captured tables, UPDATE of the heartbeat's beat_at: the connector |
 | bank_reader      | SELECT                                                                                       |
 
-With an administrator in the settings, the roles and the database are made and their passwords set. Without one they have to exist, as on
-a bank's own server, and the owner does the rest. Passwords go to the server as SCRAM verifiers, so none can reach its log.
-Everything may be run again at any time; what is as it should be stays as it is.
+With an administrator in the settings, it creates the roles and the database and sets the passwords. Without one they must exist, as on
+a bank's own server, and the owner's account does the rest. Passwords are sent as SCRAM verifiers, so that none can reach the server's log.
+Provisioning is idempotent.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,17 +31,17 @@ from app.postgres import log_in
 
 PUBLICATION: Final = "bank"
 HEARTBEAT: Final = "heartbeat"
-"""Published beside the captured tables; its identity need not be full."""
+"""The table is published with the captured tables. Its replica identity need not be full."""
 APPLICATION: Final = "bankstream provision"
 CONNECT_TIMEOUT_S: Final = 10
 GENERATED_COLUMNS_COUNT: Final = 180_000
-"""The first version of PostgreSQL in which a full replica identity has generated columns too."""
+"""The first version of PostgreSQL in which a full replica identity includes generated columns."""
 
 Connection = psycopg.Connection[Any]
 
 
 def provision(settings: SourceSettings, catalogue: Catalogue) -> list[str]:
-    """Set up the source; answers the migrations applied now. SourceError says what is missing and who has to do what."""
+    """Sets up the source. Returns the migrations that it applied. SourceError says what is missing and which role has to provide it."""
     if settings.admin_user is not None:
         with _connect(settings, settings.admin_user, settings.admin_password, settings.admin_dbname) as connection:
             lock(connection)
@@ -73,7 +73,7 @@ def _connect(settings: PostgresSettings, user: str, password: SecretStr | None, 
     except psycopg.OperationalError as error:
         raise SourceError(
             f"PostgreSQL at {settings.host}:{settings.port}, database {dbname}, does not let {user} in: {one_line(error)}. Check "
-            "BANKSTREAM_POSTGRES_*; roles and database have to exist unless BANKSTREAM_POSTGRES_ADMIN_USER is set to make them."
+            "BANKSTREAM_POSTGRES_*; roles and database have to exist unless BANKSTREAM_POSTGRES_ADMIN_USER is set to create them."
         ) from None
     with connection:
         yield connection
@@ -90,7 +90,7 @@ def _make_roles(connection: Connection, settings: SourceSettings) -> None:
             _make_role(connection, name, password, attribute)
         except psycopg.errors.InsufficientPrivilege as error:
             raise SourceError(
-                f"{settings.admin_user} may not make or change role {name}: {error.diag.message_primary}. Let someone who may make it "
+                f"{settings.admin_user} may not create or change role {name}: {error.diag.message_primary}. Let an administrator create it "
                 "(app/operations/provision/source.py lists the roles), and unset BANKSTREAM_POSTGRES_ADMIN_USER."
             ) from None
 
@@ -133,13 +133,13 @@ def _check_roles(connection: Connection, settings: SourceSettings) -> None:
     rows = connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [list(wanted)]).fetchall()
     if missing := sorted(wanted - {name for (name,) in rows}):
         raise SourceError(
-            f"PostgreSQL at {settings.host}:{settings.port} has no role {', '.join(missing)}. Make them (the module "
-            "app/operations/provision/source.py lists what each may do), or set BANKSTREAM_POSTGRES_ADMIN_USER to someone who may."
+            f"PostgreSQL at {settings.host}:{settings.port} has no role {', '.join(missing)}. Create them (the module "
+            "app/operations/provision/source.py lists their privileges), or set BANKSTREAM_POSTGRES_ADMIN_USER to an administrator."
         )
 
 
 def _grant(connection: Connection, settings: SourceSettings) -> None:
-    """Run privileges.sql with the roles' names in the place of psql's variables."""
+    """Runs privileges.sql with the roles' names in the place of psql's variables."""
     text = (files("app.operations.provision") / "privileges.sql").read_text(encoding="utf-8")
     for variable, name in (
         ("app", settings.user),
@@ -152,13 +152,13 @@ def _grant(connection: Connection, settings: SourceSettings) -> None:
 
 
 def _capture_declared(connection: Connection, settings: SourceSettings, declared: Iterable[CapturedTable]) -> None:
-    """Let Debezium have the tables that are declared beside the bank's own. The bank makes them; here they become captured."""
+    """Makes the declared tables captured: replica identity, grants and publication. The bank creates the tables themselves."""
     for table in declared:
         name = sql.Identifier("public", table.name)
         if connection.execute("SELECT to_regclass(%s)", [f"public.{table.name}"]).fetchone() == (None,):
             raise SourceError(
                 f"table {table.name} is declared as captured, but database {settings.dbname} has none in schema public that "
-                f"{settings.owner_user} can see. Make it, or take it out of the file that BANKSTREAM_TABLES_FILE names."
+                f"{settings.owner_user} can see. Create it, or remove it from the file that BANKSTREAM_TABLES_FILE names."
             )
         _check_generated(connection, table.name)
         readers = sql.SQL(", ").join(map(sql.Identifier, (settings.replication_user, settings.reader_user)))
@@ -175,13 +175,14 @@ def _capture_declared(connection: Connection, settings: SourceSettings, declared
                     connection.execute(sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(publication, name))
         except psycopg.errors.InsufficientPrivilege as error:
             raise SourceError(
-                f"{settings.owner_user} may not let table {table.name} be captured: {error.diag.message_primary}. It has to own it."
+                f"{settings.owner_user} may not capture table {table.name}: {error.diag.message_primary}. It has to own the table."
             ) from None
 
 
 def _check_generated(connection: Connection, table: str) -> None:
-    """PostgreSQL refuses UPDATE and DELETE of a published table whose replica identity has columns that are not published. Generated
-    columns are part of a full identity, and are published only on demand."""
+    """Raises SourceError if a table has unpublished generated columns. PostgreSQL rejects UPDATE and DELETE on a published table whose
+    replica identity has columns that are not published. Generated columns are part of a full identity, but are published only on request.
+    """
     if connection.info.server_version < GENERATED_COLUMNS_COUNT:
         return
     rows = connection.execute(
@@ -192,14 +193,14 @@ def _check_generated(connection: Connection, table: str) -> None:
     if rows:
         generated = ", ".join(name for (name,) in rows)
         raise SourceError(
-            f"table {table} has the generated columns {generated}. While it is captured, PostgreSQL refuses every change of its rows. "
-            f"Publish them (ALTER PUBLICATION {PUBLICATION} SET (publish_generated_columns = stored); virtual ones cannot be), or take "
-            "the table out of the file that BANKSTREAM_TABLES_FILE names."
+            f"table {table} has the generated columns {generated}. While it is captured, PostgreSQL rejects updates and deletions. "
+            f"Publish them (ALTER PUBLICATION {PUBLICATION} SET (publish_generated_columns = stored); virtual ones cannot be), or remove "
+            "the table from the file that BANKSTREAM_TABLES_FILE names."
         )
 
 
 def _check_capture(connection: Connection, captured_tables: Iterable[CapturedTable]) -> None:
-    """Someone may have changed by hand what the migrations made; capture would then lose changes without a word."""
+    """Checks the publication and the replica identities: after a manual change to them, capture would lose changes silently."""
     rows = connection.execute(
         "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s ORDER BY 1", [PUBLICATION]
     ).fetchall()
@@ -208,7 +209,7 @@ def _check_capture(connection: Connection, captured_tables: Iterable[CapturedTab
     captured = ", ".join(sorted((*tables, HEARTBEAT)))
     if published != [f"public.{table}" for table in captured.split(", ")]:
         raise SourceError(
-            f"publication {PUBLICATION} has {', '.join(published) or 'no tables'} instead of {captured}. Put it right: "
+            f"publication {PUBLICATION} has {', '.join(published) or 'no tables'} instead of {captured}. Correct it: "
             f"ALTER PUBLICATION {PUBLICATION} SET TABLE {captured}"
         )
     rows = connection.execute(
@@ -218,6 +219,6 @@ def _check_capture(connection: Connection, captured_tables: Iterable[CapturedTab
     if rows:
         table = rows[0][0]
         raise SourceError(
-            f"table {table} has lost its full replica identity: changes would come without what was before. Put it right: "
+            f"table {table} has lost its full replica identity: changes would lack the row before the change. Correct it: "
             f"ALTER TABLE {table} REPLICA IDENTITY FULL"
         )

@@ -1,4 +1,4 @@
-"""The topics: the catalogue's, and the changelogs of the streams groups. Connect makes its own three."""
+"""Creates the topics of the catalogue and the changelogs of the streams groups. Connect creates its own three topics."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ from app.operations.provision.errors import TopicsError
 def specs(
     catalogue: Catalogue, groups: Iterable[PartitionGroup], kafka: KafkaSettings, engine: EngineSettings
 ) -> list[TopicSpec]:
-    """Every topic as it shall be. A changelog is compacted, or kept for its table's retention if it has one."""
+    """Returns the configuration of every topic. A changelog is compacted, or deleted after its table's retention if the table has one."""
     topics = [
         TopicSpec(
             topic.name,
@@ -44,14 +44,14 @@ def specs(
 async def provision(
     catalogue: Catalogue, groups: Iterable[PartitionGroup], kafka: KafkaSettings, engine: EngineSettings
 ) -> list[str]:
-    """Create what is missing; answers the names created. ContinuityError when one exists with another partition count.
+    """Creates the missing topics. Returns their names. ContinuityError if a topic exists with another partition count.
 
-    TopicsError when Kafka cannot be reached or refuses.
+    TopicsError if Kafka cannot be reached or rejects the request.
     """
     try:
         return await ensure_topics(specs(catalogue, groups, kafka, engine), kafka)
     except KafkaError as error:
         raise TopicsError(
-            f"Kafka at {kafka.bootstrap_servers} does not do as asked: {one_line(error)}. Check BANKSTREAM_KAFKA_*, and that it runs; its "
+            f"Kafka at {kafka.bootstrap_servers} failed a request: {one_line(error)}. Check BANKSTREAM_KAFKA_*, and that Kafka runs; its "
             "log says more."
         ) from error

@@ -1,7 +1,7 @@
-"""The warehouse: database, schemas, landing tables, ledger, file format and the external stage over the lake.
+"""Provisions the warehouse: database, schemas, landing tables, ledger, file format and the external stage over the lake.
 
-What never changes once it is there is a migration with a number, noted in BRONZE.SCHEMA_VERSIONS. Landing tables follow the catalogue of
-topics and the stage follows the settings, so both are seen to every time. Everything may be run again at any time.
+Objects that never change after their creation are numbered migrations, recorded in BRONZE.SCHEMA_VERSIONS. Landing tables depend on the
+topic catalogue and the stage on the settings, so both are checked at every run. Provisioning is idempotent.
 """
 
 from collections.abc import Mapping
@@ -31,22 +31,22 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         )""",
     ),
 )
-"""Each entry is a version, counted from 1. Only ever append: what was applied stays as it was."""
+"""Each entry is a version, counted from 1. Only append: an applied migration must not change."""
 
 
 class WarehouseError(BankstreamError):
-    """The warehouse does not let us set it up."""
+    """The warehouse cannot be set up."""
 
 
 def run(environment: Mapping[str, str]) -> None:
-    """The step of the local stack and of `bankstream provision`, with settings from these variables."""
+    """Runs the step for the local stack and for `bankstream provision`; `environment` overrides the process's variables."""
     provision(read(SnowflakeSettings, environment), read(S3Settings, environment), read_catalogue(environment))
 
 
 def provision(warehouse: SnowflakeSettings, lake: S3Settings, catalogue: Catalogue) -> int:
-    """Set everything up; answers how many migrations were applied now.
+    """Sets everything up. Returns the number of migrations that it applied.
 
-    WarehouseError names the statement that was refused. SinkUnavailableError when the warehouse does not answer.
+    WarehouseError names the rejected statement. SinkUnavailableError if the warehouse does not answer.
     """
     with open_session(warehouse) as session:
         database = identifier(warehouse.database)
@@ -62,12 +62,12 @@ def provision(warehouse: SnowflakeSettings, lake: S3Settings, catalogue: Catalog
 
 
 def landing_tables(catalogue: Catalogue) -> list[str]:
-    """The landing tables of the catalogue, each once."""
+    """Returns the landing tables of the catalogue, each once."""
     return sorted(set(map(identifier, catalogue.landing.values())))
 
 
 def stage(warehouse: SnowflakeSettings, lake: S3Settings) -> str:
-    """The statement that makes the external stage. With a storage integration it holds no key."""
+    """Returns the statement that creates the external stage. With a storage integration it contains no key."""
     name = relation(warehouse.database, warehouse.stage)
     url = "/".join(part for part in (lake.bucket, lake.prefix.strip("/")) if part)
     if warehouse.storage_integration is not None:
@@ -90,10 +90,10 @@ def _migrate(session: WarehouseSession, bronze: str) -> int:
         session,
         f"CREATE TABLE IF NOT EXISTS {bronze}.SCHEMA_VERSIONS (version INTEGER NOT NULL, applied_at TIMESTAMP_NTZ NOT NULL)",
     )
-    [(newest,)] = _run(session, f"SELECT coalesce(max(version), 0) FROM {bronze}.SCHEMA_VERSIONS")  # noqa: S608 - ours
+    [(newest,)] = _run(session, f"SELECT coalesce(max(version), 0) FROM {bronze}.SCHEMA_VERSIONS")  # noqa: S608 - an identifier
     if newest > len(MIGRATIONS):
         raise WarehouseError(
-            f"{bronze} has schema version {newest}, this program knows {len(MIGRATIONS)}. Use a newer program on it."
+            f"{bronze} has schema version {newest}, this program has {len(MIGRATIONS)}. Use a newer version of the program."
         )
     for version, statements in enumerate(MIGRATIONS[newest:], newest + 1):
         for statement in statements:
@@ -108,13 +108,13 @@ def _run(session: WarehouseSession, sql: str, *, secret: bool = False) -> list[R
     except StatementRefusedError as error:
         shown = f"{sql.split(' URL', maxsplit=1)[0]} …" if secret else " ".join(sql.split())
         raise WarehouseError(
-            f"the warehouse refuses `{shown}` with error {error.number}. Check the role's privileges."
+            f"the warehouse rejects `{shown}` with error {error.number}. Check the role's privileges."
             + ("" if secret else f" It says: {one_line(error)}")
         ) from None
 
 
 def _quoted(text: str) -> str:
-    """A string literal for what may hold any printable character: keys and URLs."""
+    """Returns a string literal for a key or URL. WarehouseError if the text has a character that is not printable."""
     if not text.isprintable():
-        raise WarehouseError("a setting of the lake has characters that no key or URL has. Check BANKSTREAM_S3_*.")
+        raise WarehouseError("a setting of the lake has characters that are not printable. Check BANKSTREAM_S3_*.")
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

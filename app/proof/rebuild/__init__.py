@@ -1,4 +1,7 @@
-"""An empty warehouse filled again from the lake alone, by the loader's own code, and held against the first one."""
+"""Rebuilds an empty warehouse from the lake alone with the loader's code, and compares it with the first warehouse.
+
+May import app.operations.provision, sinks, app.config and app.errors.
+"""
 
 from app.proof.rebuild.report import RebuildError, Report
 from app.proof.rebuild.run import rebuild

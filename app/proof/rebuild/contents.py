@@ -1,7 +1,7 @@
-"""The content of landing tables as hashes, worked out in the warehouse: one for each block of offsets, so that a difference has a place.
+"""Hashes the content of landing tables in the warehouse, one hash for each block of offsets, so that a difference can be located.
 
-A hash is over the rows' JSON as the warehouse prints it, which is one text for one VARIANT. Two tables of one kind of warehouse have
-the same hash exactly if they have the same rows; it says nothing across kinds.
+A hash covers the rows' JSON as the warehouse prints it; equal VARIANTs have the same text. Two tables in the same kind of warehouse have
+equal hashes exactly if they have the same rows. Hashes from different kinds of warehouses cannot be compared.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ from sinks.relations import relation
 from sinks.sql import literal
 
 BLOCK: Final = 10_000
-"""Offsets: their hashes, 64 characters each, stay far below the 16 MB of a text."""
+"""Offsets of a block. Its hashes, 64 characters each, stay far below the 16 MB limit of a text."""
 
 Ends = Mapping[ChainKey, int]
 Limits = Mapping[tuple[str, int], int | None]
-"""The last offset that counts, by topic and partition; None: all."""
+"""The last offset to compare, by topic and partition; None: all offsets."""
 
 CONTENT: Final = """
     WITH landed AS (
@@ -41,7 +41,7 @@ CONTENT: Final = """
 
 
 class Block(NamedTuple):
-    """A stretch of offsets of one partition."""
+    """A range of offsets of one partition."""
 
     topic: str
     partition: int
@@ -52,19 +52,19 @@ class Block(NamedTuple):
 
 
 Content = dict[Block, tuple[int, str]]
-"""Rows and hash of every block that has any."""
+"""The row count and the hash of every block that has rows."""
 
 
 def ends(reader: WarehouseReader) -> dict[ChainKey, int]:
-    """How far the ledger is. SinkError when the warehouse cannot be asked."""
+    """Returns the last loaded offset of every chain in the ledger. SinkError if the warehouse does not answer."""
     return {chain: row.last_offset for chain, row in reader.ledger().items()}
 
 
 def limits(first: Ends, second: Ends) -> dict[tuple[str, int], int | None]:
-    """Through which offsets two warehouses can be compared while the first goes on loading: those that both have passed.
+    """Returns the last offsets that both warehouses have loaded: through these they can be compared while the first continues to load.
 
-    A landing row does not say of which topic id it is. So a partition that has had several is compared as a whole, which
-    takes a moment when both are at the same place: RebuildError if they are not.
+    A landing row does not carry its topic id. A partition with several topic ids is therefore compared as a whole, which requires that
+    both warehouses have loaded it equally far; RebuildError if they have not.
     """
     found: dict[tuple[str, int], int | None] = {}
     by_partition: dict[tuple[str, int], list[ChainKey]] = {}
@@ -77,14 +77,14 @@ def limits(first: Ends, second: Ends) -> dict[tuple[str, int], int | None]:
             found[partition] = None
         else:
             raise RebuildError(
-                f"topic {partition[0]} was made anew at some time, and its partition {partition[1]} is loaded further in one "
-                "warehouse than in the other. Run this again when no changes come in"
+                f"topic {partition[0]} was recreated at some time, and its partition {partition[1]} is loaded further in one "
+                "warehouse than in the other. Run this again when no changes arrive"
             )
     return found
 
 
 def content(reader: WarehouseReader, database: str, table: str, within: Limits | None = None) -> Content:
-    """The blocks of a landing table. SinkError when the warehouse cannot be asked."""
+    """Returns the blocks of a landing table. SinkError if the warehouse does not answer."""
     sql = CONTENT.format(
         table=relation(database, table),
         block=BLOCK,
@@ -97,7 +97,7 @@ def content(reader: WarehouseReader, database: str, table: str, within: Limits |
 
 
 def total(found: Content) -> tuple[int, str]:
-    """Rows and hash of a whole table."""
+    """Returns the row count and the hash of a whole table."""
     digest = hashlib.sha256()
     for block, (rows, hashed) in sorted(found.items()):
         digest.update(f"{block.topic}\0{block.partition}\0{block.number}\0{rows}\0{hashed}\n".encode())
@@ -105,7 +105,7 @@ def total(found: Content) -> tuple[int, str]:
 
 
 def differences(first: Content, second: Content) -> list[str]:
-    """The blocks that differ."""
+    """Returns a line for each block that differs."""
     return [
         f"{block}: {first.get(block, (0, ''))[0]:,} rows in the first, {second.get(block, (0, ''))[0]:,} rebuilt"
         + (", with other content" if first.get(block, (0, ""))[0] == second.get(block, (0, ""))[0] else "")
@@ -115,7 +115,7 @@ def differences(first: Content, second: Content) -> list[str]:
 
 
 def _condition(within: Limits) -> str:
-    """SQL that is true of the rows within the limits."""
+    """Returns the SQL condition for the rows within the limits."""
     parts = [
         f"(topic = {literal(topic)} AND log_partition = {partition:d}"
         + (f" AND log_offset <= {last:d})" if last is not None else ")")

@@ -1,4 +1,4 @@
-"""Loading the whole lake into a warehouse, once, with the loader that the warehouse worker runs. Every object is audited on its way."""
+"""Loads the whole lake into a warehouse once, with the warehouse worker's loader. Every object is verified before it is loaded."""
 
 import asyncio
 import contextlib
@@ -15,32 +15,32 @@ from sinks.loader import Loader
 
 LOOK_S: Final = 0.1
 READS: Final = 4
-"""Objects read side by side; each is in memory as a whole while it is audited."""
+"""Objects read concurrently. Each one is in memory as a whole while it is verified."""
 
 Progress = Callable[[int, int], None]
-"""Offsets done, and in all."""
+"""Called with the number of offsets loaded and the total."""
 
 
 class VerifyingWarehouse:
-    """A warehouse that takes an object only if it is what it says it is: by hash, number of rows, offsets. A broken one is refused."""
+    """A warehouse that loads an object only if its hash, row count and offsets match its metadata, and rejects it otherwise."""
 
     def __init__(self, warehouse: Warehouse, store: ObjectStore) -> None:
         self._warehouse, self._store = warehouse, store
         self.objects = 0
-        """Loaded through here."""
+        """The number of objects loaded."""
         self._sound: set[str] = set()
         self._reads = asyncio.Semaphore(READS)
 
     async def ledger(self) -> dict[ChainKey, LedgerRow]:
-        """Every row."""
+        """Returns every row of the ledger."""
         return await self._warehouse.ledger()
 
     async def begin(self, chains: Sequence[ChainKey]) -> None:
-        """Rows for chains that have none."""
+        """Adds ledger rows for chains that have none."""
         await self._warehouse.begin(chains)
 
     async def load(self, steps: Sequence[LoadStep]) -> None:
-        """All or nothing; SinkRefusedError names the object that is not sound."""
+        """Loads all steps or none. SinkRefusedError names an object that fails verification."""
         unread = [found for step in steps for found in step.objects if found.object not in self._sound]
         for outcome in await asyncio.gather(*map(self._audit, unread), return_exceptions=True):
             if isinstance(outcome, BaseException):
@@ -50,7 +50,7 @@ class VerifyingWarehouse:
         self._sound.clear()
 
     async def close(self) -> None:
-        """Let go of the session."""
+        """Closes the session."""
         await self._warehouse.close()
 
     async def _audit(self, found: LakeObject) -> None:
@@ -59,12 +59,12 @@ class VerifyingWarehouse:
                 verified_lines(found, await self._store.get(found.object))
             except ContinuityError as error:
                 raise SinkRefusedError(str(error)) from None
-        self._sound.add(found.object)  # a load that is refused for another reason comes again, by halves
+        self._sound.add(found.object)  # the loader retries a load that was rejected for another reason in halves
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of it. `broken` says why a chain was not loaded to its end."""
+    """The result of loading. `broken` says why a chain was not loaded to its end."""
 
     objects: int
     broken: Mapping[ChainKey, str]
@@ -77,11 +77,11 @@ async def load_all(
     settings: WarehouseSettings,
     progress: Progress = lambda _done, _total: None,
 ) -> Loaded:
-    """Load every chain through the object that is its newest now. Goes on where the warehouse's ledger is.
+    """Loads every chain through its newest object at the time of the call. Resumes from the warehouse's ledger.
 
     `landing`: the landing table of each topic.
 
-    Raises what the loader gives up on: a warehouse or lake that does not answer.
+    Raises the error on which the loader gives up: the warehouse or the lake does not answer.
     """
     goals = await _goals(store, landing)
     total = sum(last + 1 for last in goals.values())
@@ -105,7 +105,7 @@ async def load_all(
 
 
 async def _goals(store: ObjectStore, topics: Iterable[str]) -> dict[ChainKey, int]:
-    """The last offset of every chain in the lake."""
+    """Returns the last offset of every chain in the lake."""
     goals: dict[ChainKey, int] = {}
     for topic in topics:
         for key in await chain.chains(store, topic):

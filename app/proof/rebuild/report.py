@@ -1,4 +1,4 @@
-"""What a rebuild came to."""
+"""Defines the report of a rebuild and prints it as a table."""
 
 from typing import Final, Literal
 
@@ -14,17 +14,17 @@ MAX_DIFFERENCES: Final = 100
 
 
 class RebuildError(BankstreamError):
-    """The rebuild was refused, or could not go on."""
+    """The rebuild was rejected, or could not continue."""
 
 
 class TableReport(msgspec.Struct, frozen=True):
-    """One landing table. The hashes are over every row, in the order of topic, partition and offset."""
+    """The result for one landing table. The hashes cover every row, in the order of topic, partition and offset."""
 
     rows: int
     sha256: str
     first_rows: int | None = None
     first_sha256: str | None = None
-    """Of the warehouse that it was compared with, through the same offsets."""
+    """Row count and hash in the first warehouse, through the same offsets."""
 
     @property
     def equal(self) -> bool:
@@ -33,7 +33,7 @@ class TableReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What `bankstream rebuild --json` prints."""
+    """The report that `bankstream rebuild --json` prints."""
 
     database: str
     lake: str
@@ -41,18 +41,18 @@ class Report(msgspec.Struct, frozen=True):
     verdict: Verdict
     tables: dict[str, TableReport]
     objects: int
-    """Loaded by this run; an earlier run that was ended may have loaded others."""
+    """The number of objects that this run loaded. An earlier interrupted run may have loaded others."""
     resumed: bool
     broken: dict[str, str]
-    """Chains that could not be loaded to their end, and why."""
+    """The chains that could not be loaded to their end, each with the reason."""
     differences: tuple[str, ...]
     not_compared: tuple[str, ...]
-    """Chains that the first warehouse has not loaded as far: what is behind its end could not be compared."""
+    """The chains that the first warehouse has not loaded as far. Their records after its end could not be compared."""
     seconds: float
 
 
 def summary_table(report: Report) -> Table:
-    """Rows and hashes by landing table."""
+    """Returns a table of rows and hashes by landing table."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("landing table", "rows", "in the first", "content"):
         table.add_column(column, justify="right" if column in ("rows", "in the first") else "left")

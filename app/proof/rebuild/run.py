@@ -1,4 +1,4 @@
-"""One rebuild: a database of its own, everything from the lake into it, and every landing table held against the first warehouse's."""
+"""Runs a rebuild: prepares a separate database, loads the lake into it, and compares every landing table with the first warehouse."""
 
 import asyncio
 import time
@@ -28,11 +28,10 @@ def rebuild(
     on_progress: OnProgress = lambda _text: None,
     progress: Progress = lambda _done, _total: None,
 ) -> Report:
-    """Fill database `into` from the lake alone, and compare it with the configured one.
+    """Loads database `into` from the lake alone, and compares it with the configured database.
 
-    Kafka, PostgreSQL and (without `compare`) the first warehouse's data are not asked for anything. Running it again goes on where an
-    earlier run was ended. RebuildError when `into` holds anything else, SinkError when the lake or the warehouse
-    does not answer.
+    It does not read Kafka, PostgreSQL or (without `compare`) the first warehouse's data. Another run resumes an interrupted one.
+    RebuildError if `into` contains other objects, SinkError if the lake or the warehouse does not answer.
     """
     began = time.monotonic()
     first, lake = read(SnowflakeSettings, environment), read(S3Settings, environment)
@@ -90,7 +89,7 @@ def _compare(
     *,
     compare: bool,
 ) -> tuple[dict[str, TableReport], list[str], list[str]]:
-    """The landing tables of the second, and of the first through the same offsets; what differs; what could not be compared."""
+    """Compares the landing tables through the offsets that both have. Returns reports by table, differences, and chains not compared."""
     tables: dict[str, TableReport] = {}
     differences: list[str] = []
     not_compared: list[str] = []

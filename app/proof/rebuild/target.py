@@ -1,4 +1,4 @@
-"""The database that is rebuilt: empty at first, or left behind by an earlier run over the same lake."""
+"""Prepares the database of a rebuild: an empty one, or the one of an earlier run over the same lake."""
 
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -13,20 +13,20 @@ from sinks.sessions import open_session
 from sinks.sql import identifier
 
 MARKER: Final = "REBUILD"
-"""A table with one row: which lake this database is rebuilt from, and when that was begun and finished."""
+"""A table with one row: the lake of the rebuild, and the times of its start and end."""
 OWN: Final = frozenset({MARKER, LEDGER, "SCHEMA_VERSIONS"})
 
 
 def lake_url(lake: S3Settings) -> str:
-    """The lake's name in the marker."""
+    """Returns the lake's name in the marker table."""
     return "s3://" + "/".join(part for part in (lake.bucket, lake.prefix.strip("/")) if part)
 
 
 def prepare(settings: SnowflakeSettings, lake: S3Settings, catalogue: Catalogue) -> bool:
-    """See that the database is there, is ours to fill, and has its tables; answers whether an earlier run has begun it.
+    """Creates the database and its tables, if they are missing. Returns whether an earlier run has begun the rebuild.
 
-    RebuildError when it holds something that is not of such a run: a rebuild only ever adds to what it made itself. SinkError when the
-    warehouse cannot be asked.
+    RebuildError if the database contains objects of another origin: a rebuild only adds to its own objects. SinkError if the warehouse
+    does not answer.
     """
     database = identifier(settings.database)
     marker = relation(database, MARKER)
@@ -44,7 +44,7 @@ def prepare(settings: SnowflakeSettings, lake: S3Settings, catalogue: Catalogue)
 
 
 def finished(settings: SnowflakeSettings) -> None:
-    """Note that everything was loaded."""
+    """Records in the marker table that everything was loaded."""
     with open_session(settings) as session:
         session.rows(f"UPDATE {relation(settings.database, MARKER)} SET finished_at = SYSDATE()")  # noqa: S608 - a name
 

@@ -1,7 +1,7 @@
-"""Waits until the warehouse has everything that was committed before now.
+"""Waits until the warehouse has loaded everything that the source had committed at the time of the call.
 
-A marker is committed to the source's heartbeat table. Debezium keeps the order of commits, so when the marker has come through Kafka,
-all that was committed before it is there too; the ends of the topics at that moment are then what the warehouse has to reach.
+It commits a marker to the source's heartbeat table. Debezium keeps the order of commits. So when the marker has arrived in Kafka, all
+earlier commits have arrived too, and the warehouse has to reach the ends that the topics have then.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from app.proof.reconcile.warehouse import WarehouseReader
 from app.runtime.progress import OnProgress
 
 MARK_EVERY_S: Final = 5.0
-"""A marker that the connector's first snapshot swallowed never comes as a change: it is set again this often."""
+"""The interval of setting the marker again: a marker that the connector's first snapshot has read never arrives as a change."""
 POLL_S: Final = 0.1
 TAIL_RECORDS: Final = 64
-"""How far before a log's end its last record is looked for first; transaction markers stand between."""
+"""How far before the end of a log the search for its last record begins; transaction markers take offsets after it."""
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -44,14 +44,14 @@ class _Envelope(msgspec.Struct):
 
 
 class Marker:
-    """Puts unique words into the source's log."""
+    """Writes a unique word into the source's log."""
 
     def __init__(self, settings: SourceSettings) -> None:
         self._settings = settings
         self._word = f"bankstream-{uuid4().hex}"
 
     def set(self) -> None:
-        """Commit the word, once more if it was set before."""
+        """Commits the word, also if it was committed before."""
         settings = self._settings
         try:
             with as_bank(settings, connect_timeout=10, application_name="bankstream reconcile") as session:
@@ -62,11 +62,11 @@ class Marker:
             ) from None
         if found != 1:
             raise ReconcileError(
-                f"table heartbeat has {found} rows instead of one. Put it right as the owner: let it have the row with id 1."
+                f"table heartbeat has {found} rows instead of one. As the owner, restore its only row, the one with id 1."
             )
 
     def is_in(self, value: bytes | None) -> bool:
-        """Whether this change of the heartbeat carries the word."""
+        """Returns whether this change of the heartbeat carries the word."""
         if value is None or self._word.encode() not in value:
             return False
         envelope = msgspec.json.decode(value, type=_Envelope)
@@ -77,8 +77,8 @@ class Marker:
 async def everything_committed(
     settings: KafkaSettings, source: SourceSettings, topics: Iterable[str], *, timeout_s: float, on_progress: OnProgress
 ) -> dict[TopicPartition, int]:
-    """The offset of the last committed record of each partition of these topics, when all that was committed in the source by now is in
-    them; -1 where there is none. ReconcileError if the marker does not come in time.
+    """Waits until these topics have everything that the source has committed by now. Returns the offset of the last committed record of
+    each partition; -1 where there is none. ReconcileError if the marker does not arrive in time.
     """
     deadline = time.monotonic() + timeout_s
     try:
@@ -92,7 +92,7 @@ async def everything_committed(
 async def _pass_marker(
     consumer: Any, marker: Marker, deadline: float, timeout_s: float, on_progress: OnProgress
 ) -> None:
-    on_progress("waiting for a marker to come through Kafka")
+    on_progress("waiting for a marker to arrive in Kafka")
     heartbeat = TopicPartition(HEARTBEAT.name, 0)
     consumer.assign([heartbeat])
     consumer.seek(heartbeat, (await consumer.end_offsets([heartbeat]))[heartbeat])
@@ -106,13 +106,13 @@ async def _pass_marker(
                 return
         if time.monotonic() > deadline:
             raise ReconcileError(
-                f"a marker committed in PostgreSQL has not come through topic {HEARTBEAT.name} within {timeout_s:.0f} s: the connector "
-                "stands still or is far behind. See its state (bankstream stack status) and its log, and try again."
+                f"a marker committed in PostgreSQL has not arrived in topic {HEARTBEAT.name} within {timeout_s:.0f} s: the connector "
+                "has stopped or is far behind. See its state (bankstream stack status) and its log, and try again."
             )
 
 
 async def partitions_of(settings: KafkaSettings, topics: Iterable[str]) -> list[TopicPartition]:
-    """Every partition of these topics. ContinuityError when a topic does not exist."""
+    """Returns every partition of these topics. ContinuityError if a topic does not exist."""
     async with KafkaLog(settings) as log:
         found = await log.require(topics)
     return [TopicPartition(topic.name, index) for topic in found.values() for index in range(topic.partitions)]
@@ -121,11 +121,11 @@ async def partitions_of(settings: KafkaSettings, topics: Iterable[str]) -> list[
 async def last_records(
     settings: KafkaSettings, partitions: list[TopicPartition], deadline: float
 ) -> dict[TopicPartition, int]:
-    """The offset of the last committed record of each partition, -1 where there is none. ReconcileError if that is not known in time.
+    """Returns the offset of the last committed record of each partition; -1 where there is none. ReconcileError on a timeout.
 
-    The end of a log is no answer: the markers of transactions, committed and aborted, take offsets too. So the last records are read,
-    up to the high watermarks. The last stable offset would not do: the marks of a transaction are written to its partitions one after
-    another, so one of them may show what was committed while the others do not yet.
+    The end offset of a log is not sufficient, because transaction markers and aborted records take offsets too. So the last records are
+    read, up to the high watermarks. The last stable offset is not sufficient either: the markers of a transaction are written to its
+    partitions one after another, so one partition may show the transaction as committed before the others do.
     """
     async with KafkaLog(settings) as log, committed_consumer(settings) as consumer:
         ends, beginnings = await log.end(partitions), await log.beginning(partitions)
@@ -144,7 +144,7 @@ async def last_records(
 
 
 async def _read_to(consumer: Any, ends: Offsets, deadline: float) -> dict[TopicPartition, int]:
-    """Read until every partition is at its end; the last record below it of each that had one."""
+    """Reads every partition to its end. Returns the offset of the last record before the end, for each partition that has one."""
     last: dict[TopicPartition, int] = {}
     waiting = set(ends)
     while waiting:
@@ -155,14 +155,14 @@ async def _read_to(consumer: Any, ends: Offsets, deadline: float) -> dict[TopicP
         waiting = {partition for partition in waiting if await consumer.position(partition) < ends[partition]}
         if waiting and time.monotonic() > deadline:
             raise ReconcileError(
-                f"the end of {', '.join(f'{p.topic}/{p.partition}' for p in sorted(waiting))} cannot be read in time: a transaction of a "
-                "worker that died is open there until it times out, or Kafka is slow. Try again."
+                f"the end of {', '.join(f'{p.topic}/{p.partition}' for p in sorted(waiting))} cannot be read in time: the transaction of a "
+                "worker that died is open until it times out, or Kafka is slow. Try again."
             )
     return last
 
 
 async def topic_ids(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
-    """The id of each topic: a topic made again under the same name has another, and its offsets begin anew."""
+    """Returns the id of each topic. A topic that is recreated under the same name has another id, and its offsets start again at 0."""
     async with KafkaLog(settings) as log:
         return {name: str(topic.id) for name, topic in (await log.require(topics)).items()}
 
@@ -170,12 +170,12 @@ async def topic_ids(settings: KafkaSettings, topics: Iterable[str]) -> dict[str,
 def wait_for_ledger(
     warehouse: WarehouseReader, wanted: Offsets, ids: Mapping[str, str], *, timeout_s: float, on_progress: OnProgress
 ) -> None:
-    """Until the warehouse has loaded all of these offsets. ReconcileError names what is behind when it has not in time.
+    """Waits until the warehouse has loaded all of these offsets. On a timeout, ReconcileError names the partitions that are behind.
 
-    SinkError when the warehouse cannot be asked.
+    SinkError if the warehouse does not answer.
     """
     deadline = time.monotonic() + timeout_s
-    on_progress("waiting until the warehouse has loaded it")
+    on_progress("waiting until the warehouse has loaded everything")
     while True:
         ledger = warehouse.ledger()
         behind = {

@@ -1,4 +1,4 @@
-"""Two streams of rows in the order of their keys, walked side by side: what is on one side only, what differs, counts, sums, hashes."""
+"""Compares two streams of rows in key order by a merge: missing, extra and different rows, counts, sums and hashes."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ REPORT_EVERY: Final = 5_000
 
 
 class _Side:
-    """Count, hash and sums of the rows that came by on one side."""
+    """One side of the comparison: the current row, and the count, hash and sums of the rows so far."""
 
     def __init__(self, rows: Rows, money: tuple[int, ...]) -> None:
         self._rows, self._money = rows, money
@@ -29,7 +29,7 @@ class _Side:
         self.advance()
 
     def advance(self) -> None:
-        """The next row; `key` None after the last."""
+        """Moves to the next row; after the last, `key` is None."""
         try:
             key, self.row = next(self._rows)
         except StopIteration:
@@ -37,8 +37,8 @@ class _Side:
             return
         if self.key is not None and key <= self.key:
             raise ReconcileError(
-                f"rows must come in the order of their keys, each once: {reported(key)!r} came after {reported(self.key)!r}. Texts have to "
-                "be sorted by their bytes: see whether the warehouse's database or account has a DEFAULT_DDL_COLLATION"
+                f"rows must be in the order of their keys, without duplicates: {reported(key)!r} follows {reported(self.key)!r}. Texts "
+                "have to be sorted by their bytes: check whether the warehouse's database or account has a DEFAULT_DDL_COLLATION"
             )
         self.key = key
         self.count += 1
@@ -49,18 +49,18 @@ class _Side:
                 try:
                     self.sums[index] = EXACT.add(self.sums[index], Decimal(value))
                 except InvalidOperation:
-                    self.sums[index] = Decimal("NaN")  # no number: the row's own difference says which
+                    self.sums[index] = Decimal("NaN")  # not a number: the row is reported as a difference
 
     @property
     def hash(self) -> str:
-        """Of all rows so far."""
+        """The hash of all rows so far."""
         return self._digest.hexdigest()
 
 
 def compare(
     source: Rows, warehouse: Rows, columns: tuple[Column, ...], progress: Callable[[int], object] = lambda _rows: None
 ) -> TableReport:
-    """Walk both to their ends. `progress` is told the source rows done, now and then."""
+    """Compares both sides to their ends. `progress` is called from time to time with the number of source rows compared."""
     money = tuple(index for index, column in enumerate(columns) if column.money)
     left, right = _Side(source, money), _Side(warehouse, money)
     differences: list[Difference] = []

@@ -1,8 +1,8 @@
-"""The query for the rows that a table has in the warehouse: dbt's macros, over the changes that a snapshot of PostgreSQL sees.
+"""Renders the query for a table's current rows in the warehouse from dbt's macros, limited to the changes that a snapshot sees.
 
-`macros` beside this file is dbt/macros: which rows live is written there, once. Two relations of dbt are replaced: the raw changes get
-those that no query can look into (unqueryable_changes.py), and the dead letters are read where they land, because silver may be older. A
-change that the snapshot does not see has not happened yet: it is left out before current_rows.
+The folder `macros` here is dbt/macros, the only definition of current rows. Two relations of dbt are replaced: the raw changes also get
+the decoded unqueryable ones (unqueryable_changes.py), and the dead letters are read from their landing table, because silver may be older.
+A change that the PostgreSQL snapshot does not see is left out before current_rows.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from app.proof.reconcile.source import PostgresSnapshot, Table
 
 FILES: Final = ("types", "landed_records", "captured_changes", "accepted_changes", "current_rows")
 LONG_BEFORE_US: Final = 3_600_000_000
-"""What was committed so long before the snapshot is seen by it, whatever its id: 32 bits wrap, clocks may be set."""
+"""A change committed this long before the snapshot is visible, regardless of its transaction id: 32-bit ids wrap, and clocks may be set."""
 
 BOUND: Final = "select parse_json(column1) as record from values {rows}"
 WITH_BOUND: Final = "(select record from {landed} union all /* bound */)"
@@ -63,10 +63,10 @@ def current_rows(
     last_offsets: Mapping[int, int] | None = None,
     bound: int = 0,
 ) -> str:
-    """The query for a table's rows as the snapshot's transactions left them: `place` in the order of the keys, and the row as JSON.
+    """Returns the query for a table's rows as the snapshot's transactions left them: `place` in key order, and the row as JSON.
 
-    `last_offsets`: the last offset of each partition that can belong to the snapshot; None: everything that has landed. `bound`: how many
-    records are bound beside those that landed, each as its JSON.
+    `last_offsets`: the last offset of each partition that can belong to the snapshot; None: all landed records. `bound`: the number of
+    records that are bound as parameters in addition to the landed ones, each as JSON.
     """
     sources = {"cdc_events": f"{database}.BRONZE.CDC_EVENTS", "dead_letters": f"{database}.BRONZE.DEAD_LETTERS"}
     if bound:
@@ -106,7 +106,7 @@ def _up_to(last_offsets: Mapping[int, int] | None) -> str:
 
 @cache
 def _macros(sources: tuple[tuple[str, str], ...]) -> Any:
-    """Dbt's macros over these relations. What dbt gives to a macro is given here as far as these use it."""
+    """Loads dbt's macros over these relations. Provides only those functions of dbt that the macros use."""
     folder = files("app.proof.reconcile") / "macros"
     text = "\n".join((folder / f"{name}.sql").read_text(encoding="utf-8") for name in FILES)
     relations = dict(sources)

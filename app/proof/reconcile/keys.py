@@ -1,6 +1,6 @@
-"""Primary keys: how each side sorts by one, how two are compared, and how one is reported.
+"""Orders, compares and reports primary keys.
 
-Both sides come in one order: integers and NUMERIC numerically, everything else by the bytes of its canonical text.
+Both sides use one order: integers and NUMERIC numerically, every other type by the bytes of its canonical text.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from app.proof.reconcile.report import Key, ReconcileError
 INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
 INSTANTS: Final = frozenset({"timestamp with time zone", "timestamp without time zone", "date"})
 DIGITS: Final = 38
-"""Of the warehouse's numbers. A NUMERIC key is sorted exactly up to so many."""
+"""The precision of the warehouse's numbers. A NUMERIC key is sorted exactly up to this precision."""
 FREE_SCALE: Final = 18
-"""How many of them stand after the point if the source's column has no declared scale."""
+"""The digits after the point if the source's column has no declared scale."""
 
 Order = tuple[int | Decimal | str, ...]
-"""A key by which rows are compared."""
+"""A key in the form in which rows are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyColumn:
-    """A column of a primary key. `place` is that of its column among the columns of the table."""
+    """A column of a primary key. `place` is its index among the columns of the table."""
 
     name: str
     kind: KeyType
@@ -37,12 +37,12 @@ class KeyColumn:
 
     @property
     def source_order(self) -> sql.Composable:
-        """What PostgreSQL sorts by."""
+        """The ORDER BY expression for PostgreSQL."""
         column = sql.SQL("kept.{}").format(sql.Identifier(self.name))
         return column if self._is_number else sql.SQL('{}::text COLLATE "C"').format(column)
 
     def warehouse_order(self, text: str) -> str:
-        """What the warehouse sorts by, for the same order; `text` is the expression of the column's value as Debezium wrote it."""
+        """Returns the warehouse's ORDER BY expression for the same order. `text` is the expression of the value as Debezium wrote it."""
         if self.kind == "integer":
             return text
         if self._is_number:
@@ -53,14 +53,14 @@ class KeyColumn:
         return f"rtrim({text}, ' ')" if self.type_name == "character" else text
 
     def value(self, row: Sequence[Value]) -> int | Decimal | str:
-        """The column's value in a row, comparable in that order."""
+        """Returns the column's value in a row, comparable in that order."""
         text = row[self.place] or ""
         if not self._is_number:
             return text
         if not text or not PLAIN.issuperset(text):
             raise ReconcileError(
-                f"a key has a {self.name} that is no finite number, although the source's column is {self.type_name}. Look for it "
-                "in the source and in the raw changes: rows cannot be put in order by it."
+                f"a key has a {self.name} that is not a finite number, although the source's column is {self.type_name}. Look for it "
+                "in the source and in the raw changes: rows cannot be sorted by it."
             )
         return int(text) if self.kind == "integer" else Decimal(text)
 
@@ -70,16 +70,16 @@ class KeyColumn:
 
 
 def order_of(key: tuple[KeyColumn, ...], row: Sequence[Value]) -> Order:
-    """By what a row is compared."""
+    """Returns the key by which a row is compared."""
     return tuple(column.value(row) for column in key)
 
 
 def reported(order: Order) -> Key:
-    """A key as a report has it: integers as they are, everything else as its canonical text; several columns as a tuple."""
+    """Returns a key for a report: integers unchanged, other types as canonical text; several columns as a tuple."""
     found = tuple(number(value) if isinstance(value, Decimal) else value for value in order)
     return found[0] if len(found) == 1 else found
 
 
 def texts(order: Order) -> tuple[str, ...]:
-    """A key's columns as texts, for hashing."""
+    """Returns a key's columns as texts, for hashing."""
     return tuple(number(value) if isinstance(value, Decimal) else str(value) for value in order)

@@ -1,4 +1,4 @@
-"""What a reconciliation came to: for programs as it is, for people as a table and a line for each key that differs."""
+"""Defines the report of a reconciliation, and prints it as a table and a line for each key that differs."""
 
 from typing import Final, Literal
 
@@ -9,25 +9,25 @@ from rich.table import Table
 from app.errors import BankstreamError
 
 MAX_DIFFERENCES: Final = 100
-"""How many keys of a table are named; the rest are counted."""
+"""The number of keys that a report names for each table; further ones are counted."""
 
 
 class ReconcileError(BankstreamError):
-    """The comparison could not be made: something does not answer, or the way from source to warehouse stands still."""
+    """The comparison could not be made: a part does not answer, or changes do not arrive in the warehouse."""
 
 
 Key = int | str | tuple[int | str, ...]
-"""A primary key. One integer column: the integer. One of another type: its text. Several columns: each of them, in their declared order."""
+"""A primary key: the integer or the text of a single column; for several columns, their values in the declared order."""
 
 
 class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A key whose row is not the same on both sides. Column names only: a report may be read by people who may not see the values."""
+    """A key whose row differs between the sides. It has column names only: readers of a report may not be allowed to see the values."""
 
     key: Key
     kind: Literal["missing", "extra", "different"]
     """missing: the warehouse lacks the row; extra: the source has no such row."""
     columns: tuple[str, ...] = ()
-    """Which columns differ."""
+    """The columns that differ."""
 
 
 class Sums(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Sums(msgspec.Struct, frozen=True):
 
 
 class TableReport(msgspec.Struct, frozen=True):
-    """One table. The hashes are SHA-256 over all rows in the order of their keys, in one text form for both sides."""
+    """The result for one table. The hashes are SHA-256 over all rows in key order, in canonical text."""
 
     source_rows: int
     warehouse_rows: int
@@ -48,27 +48,27 @@ class TableReport(msgspec.Struct, frozen=True):
     differences: tuple[Difference, ...]
     """The first MAX_DIFFERENCES, in the order of the keys."""
     more_differences: int = 0
-    """How many more there are."""
+    """The number of further differences."""
 
     @property
     def equal(self) -> bool:
-        """Whether both sides hold the same rows."""
+        """Whether both sides have the same rows."""
         return self.source_hash == self.warehouse_hash and not self.differences
 
 
 class SnapshotPosition(msgspec.Struct, frozen=True):
-    """The instant that was compared: a snapshot of PostgreSQL, and the last change in Kafka that can belong to it."""
+    """The instant of the comparison: a snapshot of PostgreSQL, and the last offsets in Kafka that can belong to it."""
 
     snapshot: str
     """pg_current_snapshot(): xmin:xmax:transactions in progress."""
     taken_at: str
     lsn: str
     offsets: dict[str, int]
-    """By topic/partition, the offset that the warehouse had to reach; empty if its landing tables were compared as they stood."""
+    """By topic/partition, the offset that the warehouse had to reach; empty if all landed records were compared."""
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What `bankstream reconcile --json` prints."""
+    """The report that `bankstream reconcile --json` prints."""
 
     reconciled: bool
     tables: dict[str, TableReport]
@@ -77,7 +77,7 @@ class Report(msgspec.Struct, frozen=True):
     seconds: float
 
     def lines(self) -> list[str]:
-        """What differs, a line a key; empty if nothing does."""
+        """Returns a line for each key that differs."""
         found = []
         for name, table in self.tables.items():
             for difference in table.differences:
@@ -86,7 +86,7 @@ class Report(msgspec.Struct, frozen=True):
                     "extra": "is in the warehouse and not in the source",
                     "different": f"differs in {', '.join(difference.columns)}",
                 }[difference.kind]
-                key = msgspec.json.encode(difference.key).decode()  # a text may have any character
+                key = msgspec.json.encode(difference.key).decode()  # a text may contain any character
                 found.append(f"{name} {key} {what}")
             if table.more_differences:
                 found.append(f"{name}: {table.more_differences:,} more keys differ")
@@ -94,7 +94,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def summary_table(report: Report) -> Table:
-    """Counts, sums and verdict by table, at most 80 columns wide."""
+    """Returns a table of counts, sums and verdicts, at most 80 columns wide."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("table", "source rows", "warehouse rows", "sum", "content"):
         table.add_column(column, justify="right" if "rows" in column or column == "sum" else "left")

@@ -1,4 +1,4 @@
-"""One reconciliation: the snapshot, the barrier, and then table by table both sides' rows next to each other."""
+"""Runs a reconciliation: takes the snapshot, waits for the barrier, and compares both sides table by table."""
 
 import asyncio
 import contextlib
@@ -33,17 +33,18 @@ class Declaration:
 
     @classmethod
     def of(cls, catalogue: Catalogue, file: str) -> "Declaration":
-        """The bank's own tables first, then the others in the order of the file."""
+        """Returns the bank's own tables first, then the others in the order of the file."""
         return cls((*map(catalogue.table, OWN_TABLES), *catalogue.declared), file)
 
 
 def reconcile(
     environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S, on_progress: OnProgress = lambda _text: None
 ) -> Report:
-    """Compare all declared tables at one position, under load. `environment` has settings that go before the process's own.
+    """Compares all declared tables at one position, under load. `environment` overrides the process's variables.
 
-    `on_progress` is told what is being done. `timeout_s` is for the way from the source to the warehouse, not for the comparison. Raises
-    ReconcileError or SinkError when no comparison can be made; differences are a result.
+    `on_progress` is called with the current step. `timeout_s` limits the wait for changes to arrive in the
+    warehouse, not the comparison. Raises
+    ReconcileError or SinkError if no comparison can be made; differences are part of the report.
     """
     began = time.monotonic()
     catalogue, file = read_catalogue(environment), str(read(CaptureSettings, environment).tables_file or SHIPPED)
@@ -69,7 +70,7 @@ def compare_tables(
     began: float,
     on_progress: OnProgress = lambda _text: None,
 ) -> Report:
-    """The comparison alone, of what the landing tables hold up to these offsets; without offsets, of all that they hold."""
+    """Compares the landing tables up to these offsets with the source; without offsets, all landed records."""
     tables = {}
     for table in [source.table(declared, declaration.file) for declared in declaration.tables]:
         on_progress(f"comparing {table.name}")

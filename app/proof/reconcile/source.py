@@ -1,4 +1,4 @@
-"""PostgreSQL's side: every row of the declared tables as one snapshot sees them, and what that snapshot sees of others."""
+"""Reads PostgreSQL's side: every row of the declared tables in one snapshot, and the transactions that the snapshot sees."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ MONEY_SCALE: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class PostgresSnapshot:
-    """What one instant sees: transactions below `xmax` but for those in progress. 64-bit transaction ids."""
+    """A snapshot. It sees the transactions below `xmax` except those in progress. Transaction ids have 64 bits."""
 
     text: str
     xmax: int
@@ -33,13 +33,13 @@ class PostgresSnapshot:
 
     @property
     def taken_at(self) -> str:
-        """When it was taken, by PostgreSQL's clock."""
+        """The time of the snapshot by PostgreSQL's clock."""
         return format_us(self.taken_us)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column as both sides are compared by it."""
+    """A column, and the conversion of its values for the comparison."""
 
     name: str
     type_name: str
@@ -49,7 +49,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A declared table as the source has it. `key`: the columns of its primary key, in their declared order."""
+    """A declared table as it is in the source. `key`: the columns of its primary key, in their declared order."""
 
     declared: CapturedTable
     columns: tuple[Column, ...]
@@ -62,7 +62,7 @@ class Table:
 
 
 class SourceReader:
-    """An open REPEATABLE READ transaction: everything read through it is of the same instant."""
+    """An open REPEATABLE READ transaction: all its reads see the same instant."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
@@ -77,9 +77,9 @@ class SourceReader:
         )
 
     def table(self, declared: CapturedTable, file: str) -> Table:
-        """The table with its columns, generated ones left out (they are not captured). `file` is the one that declares it.
+        """Returns the table with its columns, except generated ones, which are not captured. `file` is the file that declares it.
 
-        ReconcileError when the source has no such table, or it has another primary key.
+        ReconcileError if the source has no such table, or if the table has another primary key.
         """
         name = f"public.{declared.name}"
         found = self._connection.execute(
@@ -92,8 +92,8 @@ class SourceReader:
         ).fetchall()
         if not found:
             raise ReconcileError(
-                f"PostgreSQL has no table {name}, which {file} declares as [{declared.name}]. Make it (the bank's own: bankstream "
-                "stack up), or take it out of the file that BANKSTREAM_TABLES_FILE names."
+                f"PostgreSQL has no table {name}, which {file} declares as [{declared.name}]. Create it (the bank's own: bankstream "
+                "stack up), or remove it from the file that BANKSTREAM_TABLES_FILE names."
             )
         key = {
             column: "integer" if type_name in INTEGERS else "text" for column, type_name, _, in_key in found if in_key
@@ -101,7 +101,7 @@ class SourceReader:
         if key != declared.key:
             raise ReconcileError(
                 f"table {name} has {_key_text(key)} as its primary key, but {file} declares [{declared.name}] with "
-                f"{_key_text(declared.key)}. Correct the declaration and start the workers again, or give the table that key."
+                f"{_key_text(declared.key)}. Correct the declaration and restart the workers, or give the table that key."
             )
         places = {
             column: (place, type_name, _scale(modifier)) for place, (column, type_name, modifier, _) in enumerate(found)
@@ -122,7 +122,7 @@ class SourceReader:
         )
 
     def rows(self, table: Table) -> Iterator[tuple[Order, tuple[Value, ...]]]:
-        """Every row with its key, in the order of the keys, a few thousand in memory at a time."""
+        """Yields every row with its key, in key order. CURSOR_ROWS rows are in memory at a time."""
         texts = sql.SQL(", ").join(
             sql.SQL("kept.{}::text").format(sql.Identifier(column.name)) for column in table.columns
         )
@@ -144,7 +144,7 @@ class SourceReader:
 
 @contextmanager
 def opened(settings: SourceSettings) -> Iterator[SourceReader]:
-    """The snapshot, for as long as the context lasts."""
+    """Holds a snapshot for the length of the context."""
     try:
         connection = as_reader(
             settings, connect_timeout=CONNECT_TIMEOUT_S, application_name="bankstream reconcile",
@@ -172,10 +172,10 @@ def _one(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:
 
 
 def _scale(modifier: int) -> int | None:
-    """The scale of NUMERIC(p, s), which PostgreSQL keeps in the low bits of its type modifier."""
+    """Returns the scale of NUMERIC(p, s), which PostgreSQL stores in the low bits of the type modifier."""
     return None if modifier < 0 else (((modifier - 4) & 0x7FF) ^ 1024) - 1024
 
 
 def _key_text(key: Mapping[str, str]) -> str:
-    """A key as captured.toml has it."""
+    """Returns a key as captured.toml writes it."""
     return "{ " + ", ".join(f'{column} = "{kind}"' for column, kind in key.items()) + " }" if key else "no columns"

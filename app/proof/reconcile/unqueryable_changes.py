@@ -1,8 +1,8 @@
-"""Raw changes that landed without their value: as base64, because JSON parsers differ over it, or as an object of their own.
+"""Decodes raw changes that landed without a queryable value: as base64, because JSON parsers differ over it, or as a separate object.
 
-No query can look into them, so they are decoded here, with the streams' own decoder, and go back into the query as what it needs to
-know: the operation, the position, the transaction, whether it ends a snapshot, and the row's key. The row itself stays here until a page
-of the result asks for it.
+SQL cannot read them, so they are decoded here with the streams' decoder. The query receives only the fields that it needs: the
+operation, the position, the transaction, whether the change ends a snapshot, and the row's key. The row itself stays in this process
+until a page of the result refers to it.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from sinks.base import SinkRefusedError, SinkUnavailableError
 from sinks.s3 import S3Store
 
 MARK: Final = "__bankstream_aside"
-"""The column that stands for a row which is kept here; no table of PostgreSQL has one of this name."""
+"""The column that refers to a row in this process. No table of PostgreSQL has a column of this name."""
 
 Landed = tuple[int, int, int | None, str | None, str | None]
 """Partition, offset, Kafka's timestamp (ms), value_base64, large_object."""
@@ -35,20 +35,20 @@ Landed = tuple[int, int, int | None, str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class UnqueryableChanges:
-    """The changes of one table that were decoded here. `records` are JSON, as a landing table has it and the query reads it."""
+    """The decoded changes of one table. `records` are JSON in the form of a landing table, which the query reads."""
 
     records: tuple[str, ...]
     images: dict[str, Row]
 
     def image(self, mark: str) -> dict[str, Any]:
-        """The row that a mark stands for, every number as its text."""
+        """Returns the row that a mark refers to, every number as its text."""
         return {name: json.loads(bytes(raw), parse_int=str, parse_float=str) for name, raw in self.images[mark].items()}
 
 
 def decode_unqueryable(table: CapturedTable, landed: Iterable[Landed], lake: S3Settings | None) -> UnqueryableChanges:
-    """The changes among these records of a table's topic. What the streams refuse as poison is no change here either.
+    """Returns the changes among these records of a table's topic. Skips records that the streams reject as poison.
 
-    ReconcileError when an object of a large record cannot be read.
+    ReconcileError if the object of a large record cannot be read.
     """
     rows = list(landed)
     large = _contents(sorted({name for *_, name in rows if name is not None}), lake)
@@ -79,7 +79,7 @@ def decode_unqueryable(table: CapturedTable, landed: Iterable[Landed], lake: S3S
 
 
 def _envelope(change: RowChange, image: Row | None, key: Mapping[str, KeyType], mark: str) -> dict[str, Any]:
-    """What the query has to know of a change."""
+    """Returns the fields of a change that the query needs."""
     kept = None if image is None else {column: image[column] for column in key if column in image} | {MARK: mark}
     return {
         "op": change.operation,
@@ -94,12 +94,12 @@ def _envelope(change: RowChange, image: Row | None, key: Mapping[str, KeyType], 
 
 
 def _contents(names: list[str], lake: S3Settings | None) -> dict[str, bytes | None]:
-    """The values of large records, by their objects' names."""
+    """Returns the values of large records, by the names of their objects."""
     if not names:
         return {}
     if lake is None:
         raise ReconcileError(
-            f"{names[0]} holds a record that is too large for the warehouse, and no lake was named to read it from"
+            f"{names[0]} holds a record that is too large for the warehouse, and no lake is configured to read it from"
         )
     return asyncio.run(_read(names, lake))
 

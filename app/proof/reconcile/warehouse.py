@@ -1,7 +1,7 @@
-"""The warehouse's side: the rows that the landed raw changes add up to, counting only those that the source's snapshot sees.
+"""Reads the warehouse's side: the current rows that follow from the landed raw changes that the source's snapshot sees.
 
-What lives is said by dbt/macros/current_rows.sql (current_rows.py renders it). It is worked out in the warehouse, once, into a temporary
-table, and read from there page by page.
+dbt/macros/current_rows.sql defines the current rows (current_rows.py renders it). The warehouse computes them once into a temporary
+table, which is read page by page.
 """
 
 import contextlib
@@ -37,34 +37,34 @@ UNQUERYABLE: Final = """
         and coalesce(record:value_base64::varchar, record:large_object::varchar) is not null
     order by 1, 2
 """
-"""Records without a value that could be looked into: see app/proof/reconcile/unqueryable_changes.py."""
+"""Records without a queryable value: see app/proof/reconcile/unqueryable_changes.py."""
 
 Ledger = Mapping[tuple[str, str, int], int]
-"""Last loaded offset by (topic, topic_id, partition)."""
+"""The last loaded offset by (topic, topic_id, partition)."""
 
 
 class WarehouseReader:
-    """One session, for one thread. SinkError when the warehouse cannot be asked."""
+    """A session for one thread. Its methods raise SinkError if the warehouse does not answer."""
 
     def __init__(self, settings: SnowflakeSettings, lake: S3Settings | None = None) -> None:
-        """`lake` is asked for records that are too large for a landing row; without it such a record is an error."""
+        """Opens the session. `lake` has the records that are too large for a landing row; without it such a record is an error."""
         self._database, self._lake = settings.database, lake
         self._reader = open_reader(settings)
 
     def close(self) -> None:
-        """End the session."""
+        """Closes the session."""
         self._reader.close()
 
     def ledger(self) -> Ledger:
-        """How far the loader is."""
+        """Returns the last loaded offset of every chain."""
         return {chain: row.last_offset for chain, row in self._reader.ledger().items()}
 
     def rows(
         self, table: Table, snapshot: PostgresSnapshot, last_offsets: Mapping[int, int] | None = None
     ) -> Iterator[tuple[Order, tuple[Value, ...]]]:
-        """Every row with its key, in the order of the keys, a page in memory at a time.
+        """Yields every row with its key, in key order. One page is in memory at a time.
 
-        `last_offsets`: the last offset of each partition of the table's topic that counts; None: all that has landed.
+        `last_offsets`: the last offset of each partition of the table's topic to include; None: all landed records.
         """
         name = f"{self._database}.BRONZE.RECONCILE_{table.name.upper()}_{uuid4().hex[:12].upper()}"
         unqueryable = self._unqueryable(table.declared)
@@ -76,7 +76,7 @@ class WarehouseReader:
                     row = row_of(image, table, unqueryable)
                     yield order_of(table.key, row), row
         finally:
-            with contextlib.suppress(SinkError):  # the session's end drops it too
+            with contextlib.suppress(SinkError):  # the end of the session drops the table too
                 self._reader.rows(f"DROP TABLE IF EXISTS {name}")
 
     def _unqueryable(self, table: CapturedTable) -> UnqueryableChanges:
@@ -89,7 +89,7 @@ class WarehouseReader:
 
 
 def row_of(image: str, table: Table, unqueryable: UnqueryableChanges) -> tuple[Value, ...]:
-    """A row of the query's result: its columns in the source's order, each in its canonical text."""
+    """Converts a row of the query's result: its columns in the source's order, each as canonical text."""
     values = msgspec.json.decode(image, type=dict[str, Any])
     if MARK in values:
         values = unqueryable.image(values[MARK])

@@ -1,1 +1,4 @@
-"""Replaying recorded changes through the very logic of the streams worker, without Kafka: for backtests, and to see what a file gives."""
+"""Replays recorded changes through the logic of the streams worker without Kafka, for backtests and to inspect a recording's outputs.
+
+May import app.topology, app.engine, app.config and app.errors.
+"""

@@ -1,4 +1,4 @@
-"""Writing what a replay emitted: one file a topic, a line `{"key":…,"value":…}` a record. They appear when all of them are complete."""
+"""Writes a replay's outputs: a file for each topic, a line `{"key":…,"value":…}` for each record. Files appear when all are complete."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ class OutputError(BankstreamError):
 
 
 class Outputs:
-    """The files of one replay. Use with `with`; an exception leaves earlier files as they were."""
+    """The files of one replay. Use it as a context manager; an exception leaves existing files unchanged."""
 
     def __init__(self, directory: Path, names: Iterable[str]) -> None:
         self._directory = directory
@@ -47,7 +47,7 @@ class Outputs:
                 self._unfinished(name).unlink(missing_ok=True)
 
     def write(self, name: str, records: Sequence[EmittedRecord]) -> None:
-        """Append records."""
+        """Appends records."""
         lines: list[bytes] = []
         for record in records:
             lines += (b'{"key":', _json(record.key), b',"value":', record.value or b"null", b"}\n")
@@ -59,16 +59,16 @@ class Outputs:
 
 
 def _json(key: bytes | None) -> bytes:
-    """A key as JSON: as it is, or, when it is none (a dead letter's key may be anything), as {"base64": …}."""
+    """Returns a key as JSON: unchanged if it is JSON, else (a dead letter's key may be anything) as {"base64": …}."""
     if key is None:
         return b"null"
     return _short(key) if len(key) < 64 else _format(key)
 
 
 def _format(key: bytes) -> bytes:
-    if key.startswith(b'{"'):  # the keys that we write ourselves
+    if key.startswith(b'{"'):  # the keys that the workers write
         try:
-            key.decode()  # the formatter does not look into texts
+            key.decode()  # the formatter does not validate the encoding of strings
             return msgspec.json.format(key, indent=-1)
         except (UnicodeDecodeError, msgspec.MsgspecError):
             pass

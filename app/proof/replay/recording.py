@@ -1,4 +1,4 @@
-"""Reading recorded records: one JSON object a line as `kcat -C -J` writes it, plain, gzip or zstd."""
+"""Reads recorded records: one JSON object for each line as `kcat -C -J` writes it, plain, gzip or zstd."""
 
 import gzip
 import io
@@ -13,17 +13,17 @@ import zstandard
 from app.errors import BankstreamError
 
 Progress = Callable[[int], None]
-"""Told how many bytes of the files, as they are on disk, have been read since the last call."""
+"""Called with the number of bytes read since the last call, as the files are on disk."""
 
 BLOCK: Final = 1 << 17
-"""Bytes of lines that are decoded at a time: with all that comes of them they fit into a processor's cache."""
+"""Bytes of lines that are decoded at a time. With the objects made from them they fit into a processor's cache."""
 
 PACKED: Final = 1 << 17
-"""Bytes of a file that are read at a time: how finely progress is told."""
+"""Bytes of a file that are read at a time, which is also the granularity of progress."""
 
 
 class RecordingError(BankstreamError):
-    """A file that is no recording, with the line that is not."""
+    """A file is not a recording. The message names the line."""
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
@@ -53,7 +53,7 @@ _header_lists = msgspec.json.Decoder(list[str | None] | None)
 
 
 class _Counted(io.RawIOBase):
-    """Passes a file through and tells how far it is read."""
+    """A file that reports the bytes read to `progress`."""
 
     def __init__(self, file: IO[bytes], progress: Progress) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _Counted(io.RawIOBase):
 
 
 def read(paths: Iterable[Path], topics: frozenset[str], progress: Progress) -> Iterator[Recorded]:
-    """The records of these topics, file after file, line after line. Records of other topics are passed over.
+    """Yields the records of these topics, in the order of files and lines. Skips records of other topics.
 
     RecordingError names the file and line that cannot be read.
     """
@@ -86,7 +86,7 @@ def read(paths: Iterable[Path], topics: frozenset[str], progress: Progress) -> I
                         decoded = []
                     if len(decoded) == lines:
                         yield from _records(decoded, topics)
-                    else:  # of one line of many; or one is empty
+                    else:  # a line is invalid or empty, or has several objects
                         yield from _one_by_one(path, number, block.split(b"\n"), topics)
                     number += lines
         except OSError as error:
@@ -98,7 +98,7 @@ def read(paths: Iterable[Path], topics: frozenset[str], progress: Progress) -> I
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file, many at a time: those that end in one block of bytes, without the end of the last one."""
+    """Yields the lines of a file in groups: those that end in one block of bytes, without the newline of the last line."""
     begun: list[bytes] = []
     while block := file.read(BLOCK):
         head, newline, rest = block.rpartition(b"\n")
@@ -128,21 +128,21 @@ def _records(lines: Iterable[_Line], topics: frozenset[str]) -> list[Recorded]:
 
 
 def _one_by_one(path: Path, before: int, lines: list[bytes], topics: frozenset[str]) -> Iterator[Recorded]:
-    """Empty lines are passed over, a bad one is named. `before`: how many lines of the file came before."""
+    """Decodes lines one by one. Skips empty lines; RecordingError names an invalid one. `before`: the number of lines before these."""
     for number, text in enumerate(lines, before + 1):
         if text and not text.isspace():
             try:
                 yield from _records((_lines.decode(text),), topics)
             except msgspec.MsgspecError as error:
                 raise RecordingError(
-                    f"{path}, line {number}: {error}. A recording has a JSON object a line with topic, partition, offset, ts, key "
+                    f"{path}, line {number}: {error}. A recording has one JSON object per line with topic, partition, offset, ts, key "
                     "and payload, as `kcat -C -J` writes it"
                 ) from None
 
 
 @lru_cache(maxsize=256)
 def _headers(raw: bytes) -> tuple[tuple[str, bytes], ...]:
-    """Those of one connector are nearly always the same."""
+    """Decodes headers. Cached, because the headers of one connector are nearly always the same."""
     flat = _header_lists.decode(raw) or ()
     return tuple(
         (name, value.encode())

@@ -1,6 +1,6 @@
-"""A replay: the groups of the streams worker on memory, fed in the order of the files; their clock is each record's own timestamp.
+"""Runs a replay: feeds the streams worker's groups, on memory, in the order of the files. The clock is each record's timestamp.
 
-One partition a group is enough: records are applied in file order anyway, and order within a key is all that the logic asks for.
+One partition for each group is sufficient: records are applied in file order, and the logic depends only on the order within a key.
 """
 
 import gc
@@ -21,10 +21,10 @@ from app.topology.handlers import Handlers, build_topology
 
 _timestamp: Final = attrgetter("timestamp")
 CHUNK: Final = 1_000
-"""Input records per unit of work. It is part of what makes a replay deterministic: waiting records expire between two."""
+"""Input records in each unit of work. Waiting records expire between two units, so the value affects the (deterministic) output."""
 CACHED_EVENTS: Final = 1_000_000
-"""At least so many events of histories stay in memory, some 310 bytes each with the native library and 820 without, beside the state,
-which is there anyway. What does not fit is read again and again."""
+"""The minimum number of history events that stay in memory in addition to the state: some 310 bytes each with the native library, 820
+without. Events that do not fit are read repeatedly."""
 
 
 @dataclass
@@ -36,22 +36,22 @@ class _BoundGroup:
 
 @dataclass
 class Summary:
-    """What a replay came to."""
+    """The result of a replay."""
 
     records: int = 0
     outputs: dict[str, int] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
-    """By reason."""
+    """The number of dead letters by reason."""
     waiting: int = 0
-    """Transactions whose account never came."""
+    """The number of transactions whose account never arrived."""
 
 
 class Replay:
-    """One run. Feed it with `run`."""
+    """A replay. Call `run` with the records."""
 
     def __init__(self, catalogue: Catalogue, settings: WorkerSettings) -> None:
         self.inputs = frozenset(topic.name for topic in catalogue.cdc)
-        """The topics that it reads; what else a recording has is passed over."""
+        """The topics that it reads; records of other topics are skipped."""
         self.outputs = tuple(topic.name for topic in catalogue.derived)
         """The topics that it writes."""
         single = KafkaSettings().model_copy(update={"partitions": 1})
@@ -66,7 +66,7 @@ class Replay:
         self._derived = 0
 
     def run(self, records: Iterable[Recorded], outputs: Outputs) -> Summary:
-        """Process everything, write what it emits."""
+        """Processes all records and writes the emitted ones."""
         with _rare_collections():
             return self._run(records, outputs)
 
@@ -78,9 +78,9 @@ class Replay:
             chunk_ms = max(map(_timestamp, chunk))
             latest_ms = max(latest_ms, chunk_ms)
             self._process(chunk, chunk_ms * 1000, outputs)
-        for (
-            member
-        ) in self._members:  # a file may have its partitions one after another: what it lacks is known at its end
+        for member in (
+            self._members
+        ):  # a file may have its partitions one after another, so missing records are known only at its end
             self._emitted(member.partition.pass_barriers(now_us=latest_ms * 1000), outputs)
         for member in self._members:
             for letter in member.partition.dead_letters:
@@ -91,7 +91,7 @@ class Replay:
 
     def _process(self, chunk: list[Recorded], latest_us: int, outputs: Outputs) -> None:
         for member, run in self._runs(chunk):
-            following = iter(run)  # a command is applied before what follows the record that gave it
+            following = iter(run)  # a table command is applied before the records after the one that triggered it
             while emitted := member.partition.process(following, member.handlers, until=CONTROL.name):
                 self._emitted(emitted, outputs)
         if self._accounts.group.punctuate is not None:
@@ -99,7 +99,7 @@ class Replay:
             self._emitted(expired, outputs)
 
     def _runs(self, chunk: list[Recorded]) -> Iterator[tuple[_BoundGroup, list[Recorded]]]:
-        """Consecutive records of one group."""
+        """Yields runs of consecutive records of one group."""
         run: list[Recorded] = []
         current, of_topic = self._of_topic[chunk[0].topic], self._of_topic
         for record in chunk:
@@ -111,7 +111,7 @@ class Replay:
         yield current, run
 
     def _emitted(self, emitted: list[EmittedRecord], outputs: Outputs) -> None:
-        """Write what is for the outside, hand on what is for a group: table commands to both, transactions to the customers'."""
+        """Writes the output records. Forwards table commands to all groups, and transactions to the customers' group."""
         by_topic: dict[str, list[EmittedRecord]] = {}
         for output in emitted:
             of_topic = by_topic.get(output.topic)
@@ -134,7 +134,7 @@ class Replay:
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """What a replay keeps has no cycles, and grows: looking for some at Python's usual pace takes a tenth of the time."""
+    """Collects garbage rarely: a replay's growing state has no cycles, and the default thresholds would take a tenth of the time."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)

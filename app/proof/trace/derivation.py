@@ -1,4 +1,4 @@
-"""What a derived record must say, given the change that it names as its source. Pure."""
+"""Checks a derived record against the change that it names as its source. Pure."""
 
 from typing import Any, Final
 
@@ -23,13 +23,13 @@ from app.proof.trace.report import Check, differs, judged, noted
 
 CAPTURED: Final = f"{PREFIX}.public."
 VERSIONS: Final = f"{PREFIX}.scd2."
-"""What the topics of versions begin with; the table's name follows."""
+"""The prefix of the topics of versions; the table's name follows."""
 CLOSED_BY: Final = {"superseded": "cur", "deleted": "d", "key_changed": "d", "truncated": "t", "vanished": "rc"}
-"""The operations that can end a version for each reason."""
+"""The operations that can close a version, by reason."""
 
 
 class Opened(msgspec.Struct, frozen=True, tag_field="op", tag="open"):
-    """An open record with its attributes as they were sent, digit by digit."""
+    """An open record with its attributes as raw JSON, digit by digit."""
 
     version_id: str
     key: dict[str, Any]
@@ -50,40 +50,40 @@ _TYPES: Final[dict[str, Any]] = {
 
 
 def is_captured(topic: str) -> bool:
-    """Whether a topic has raw changes: the way ends there."""
+    """Returns whether a topic has raw changes, at which a trace ends."""
     return topic.startswith(CAPTURED)
 
 
 def read_derived(topic: str, value: bytes) -> Derived:
-    """A record of a derived topic. ValueError if it is none."""
+    """Decodes a record of a derived topic. ValueError if it is not one."""
     try:
         kind = Opened | Scd2Close if topic.startswith(VERSIONS) else _TYPES[topic]
         found: Derived = msgspec.json.decode(value, type=kind)
     except msgspec.MsgspecError as error:
-        raise ValueError(f"this is no record of {topic}: {error}") from None
+        raise ValueError(f"this is not a record of {topic}: {error}") from None
     return found
 
 
 def read_change(position: RecordPosition, value: bytes | None) -> RowChange:
-    """The change in a raw record. ValueError if there is none in it."""
+    """Decodes the change in a raw record. ValueError if it has none."""
     try:
         change = decode(value, (), position.topic.removeprefix(CAPTURED))
     except PoisonRecordError as error:
         raise ValueError(str(error)) from None
     if change is None:
-        raise ValueError("it carries no change of a row")
+        raise ValueError("it carries no row change")
     return change
 
 
 def origin(record: Derived) -> RecordPosition:
-    """Where the record says that it comes from."""
+    """Returns the source position that the record names."""
     if isinstance(record, DeadLetter):
         return RecordPosition(record.topic, record.partition, record.offset)
     return RecordPosition(record.source.topic, record.source.partition, record.source.offset)
 
 
 def evidence(record: Derived) -> list[RecordPosition]:
-    """The other records that an alert rests on."""
+    """Returns the other records that an alert names as evidence."""
     if not isinstance(record, AlertRecord):
         return []
     return [
@@ -94,9 +94,9 @@ def evidence(record: Derived) -> list[RecordPosition]:
 
 
 def checks(topic: str, record: Derived, change: RowChange) -> list[Check]:
-    """A derived record against the change it names."""
+    """Checks a derived record against the change that it names."""
     if isinstance(record, DeadLetter):
-        raise TypeError("a refused record is compared by its bytes")
+        raise TypeError("a rejected record is compared by its bytes")
     found = [_source(record.source, change)]
     if isinstance(record, Opened):
         found += _opened(topic.removeprefix(VERSIONS), record, change)
@@ -108,7 +108,7 @@ def checks(topic: str, record: Derived, change: RowChange) -> list[Check]:
 
 
 def refused(record: DeadLetter, value: bytes | None) -> Check:
-    """A dead letter against the record it holds."""
+    """Checks a dead letter against the record that it contains."""
     return judged(
         record.value == value,
         "the dead letter has the record's bytes",
@@ -131,20 +131,20 @@ def _opened(table: str, record: Opened, change: RowChange) -> list[Check]:
     found = [
         judged(
             made == record.version_id,
-            "version_id is the function of table, key and source position that it must be",
+            "version_id is the expected function of table, key and source position",
             f"version_id is {record.version_id}, but table, key and source position give {made}",
         )
     ]
     if change.after is None:
-        return [*found, differs(f"a version cannot be opened by op {change.operation!r}, which leaves no row")]
+        return [*found, differs(f"op {change.operation!r} leaves no row, so it cannot open a version")]
     after = _whole(change)
     wrong = columns_differing(after, {name: value for name, value in record.attributes.items() if name in after})
     wrong += sorted(record.attributes.keys() - change.after.keys())
     found.append(
         judged(
             not wrong,
-            f"all {len(after)} attributes are the row that the change left",
-            f"attributes that are not the row's after the change: {', '.join(wrong)}",
+            f"all {len(after)} attributes equal the row after the change",
+            f"attributes that differ from the row after the change: {', '.join(wrong)}",
         )
     )
     return [*found, _instant("valid_from", record.valid_from, change)]
@@ -157,14 +157,14 @@ def _closed(record: Scd2Close, change: RowChange) -> list[Check]:
         f"op {change.operation!r} cannot close a version as {record.reason}",
     )
     if record.reason == "vanished" and change.operation == "r":
-        return [found, noted(f"valid_to is {record.valid_to}: when the snapshot that did not find the row was taken")]
+        return [found, noted(f"valid_to is {record.valid_to}: the time of the snapshot that did not have the row")]
     return [found, _instant("valid_to", record.valid_to, change)]
 
 
 def _about_transaction(record: TransactionRecord | VelocityRecord | AlertRecord, change: RowChange) -> list[Check]:
     row = change.after if change.after is not None else change.before
     if row is None:
-        return [differs(f"op {change.operation!r} says nothing of a transaction")]
+        return [differs(f"op {change.operation!r} carries no transaction")]
     plain = values.plain(row)
     said = msgspec.to_builtins(record)
     if not isinstance(record, TransactionRecord):
@@ -177,8 +177,8 @@ def _about_transaction(record: TransactionRecord | VelocityRecord | AlertRecord,
     found = [
         judged(
             not wrong,
-            f"{len(plain.keys() & said.keys())} columns are those of the changed row",
-            f"columns that are not those of the changed row: {', '.join(sorted(wrong))}",
+            f"{len(plain.keys() & said.keys())} columns equal those of the changed row",
+            f"columns that differ from those of the changed row: {', '.join(sorted(wrong))}",
         )
     ]
     if isinstance(record, AlertRecord):
@@ -186,7 +186,7 @@ def _about_transaction(record: TransactionRecord | VelocityRecord | AlertRecord,
         found.append(
             judged(
                 made == record.alert_id,
-                "alert_id is the function of rule and transaction that it must be",
+                "alert_id is the expected function of rule and transaction",
                 f"alert_id is {record.alert_id}, but rule and transaction give {made}",
             )
         )
@@ -194,7 +194,7 @@ def _about_transaction(record: TransactionRecord | VelocityRecord | AlertRecord,
 
 
 def _same_text(said: Any, column: Any) -> bool:
-    """A field of a record and the column it was taken from: times may be written otherwise."""
+    """Returns whether a field of a record equals the column that it was taken from; times may have another format."""
     if said is None or column is None:
         return said is column
     return str(said) == str(column) or canonical.instant(said) == canonical.instant(column)
@@ -203,14 +203,16 @@ def _same_text(said: Any, column: Any) -> bool:
 def _instant(name: str, text: str, change: RowChange) -> Check:
     committed = format_us(change.commit_us)
     if text > committed:
-        return noted(f"{name} is {text}, lifted above the commit at {committed}: the clock of the source ran backwards")
+        return noted(
+            f"{name} is {text}, raised above the commit time {committed}: the clock of the source ran backwards"
+        )
     return judged(
         text == committed, f"{name} is the commit time", f"{name} is {text}, before the commit at {committed}"
     )
 
 
 def _whole(change: RowChange) -> Row:
-    """The row after a change. Columns that the log does not have are left out."""
+    """Returns the row after a change, without columns that the log does not contain."""
     assert change.after is not None
     if change.operation != "u":
         return change.after

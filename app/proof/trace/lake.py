@@ -1,4 +1,4 @@
-"""The lake's side of a trace: the object that holds a record, what it is chained to, and the record's line."""
+"""Checks the lake's side of a trace: the object that contains a record, its links in the chain, and the record's line."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,7 +19,7 @@ SHORT: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class ArchivedRecord:
-    """A record in the lake. `raw` is its line without the newline, `value` and `key` its bytes in Kafka."""
+    """A record in the lake. `raw` is its line without the newline; `value` and `key` are its bytes in Kafka."""
 
     chain: ChainKey
     object: LakeObject
@@ -35,23 +35,23 @@ class ArchivedRecord:
 @dataclass(frozen=True, slots=True)
 class _Content:
     rows: dict[int, tuple[int, bytes]]
-    """Line number and bytes by offset."""
+    """The line number and the bytes by offset."""
     checks: tuple[Check, ...]
 
 
 class LakeReader:
-    """Reads each object once. Raises SinkUnavailableError when the store does not answer."""
+    """Reads each object once. SinkUnavailableError if the store does not answer."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._contents: dict[str, _Content] = {}
 
     async def chains(self, position: RecordPosition) -> list[ChainKey]:
-        """The chains of the record's partition: one an id of its topic."""
+        """Returns the chains of the record's partition: one for each id of its topic."""
         return [key for key in await chain.chains(self._store, position.topic) if key.partition == position.partition]
 
     async def find(self, key: ChainKey, offset: int) -> ArchivedRecord | None:
-        """The object of a chain that holds this offset; None if no object does. What is wrong with it is among the checks."""
+        """Returns the record in the object that contains this offset; None if no object does. Its checks include errors of the object."""
         try:
             found = await chain.find_containing(self._store, key, offset)
         except ContinuityError as error:
@@ -78,9 +78,9 @@ class LakeReader:
         )  # fmt: skip
 
     async def ledger(self, key: ChainKey, row: LedgerRow) -> list[Check]:
-        """Whether the lake has the object that a ledger row ends with, and has it so."""
+        """Checks that the lake has the last object of a ledger row, with the same hash and offset."""
         if not row.last_object:
-            return [differs("the ledger says that nothing of this chain is loaded")]
+            return [differs("the ledger has loaded nothing of this chain")]
         try:
             same_chain = chain.parse(row.last_object)[0] == key
         except ValueError:
@@ -95,7 +95,7 @@ class LakeReader:
         return [
             judged(
                 (last.sha256, last.last_offset) == (row.last_sha256, row.last_offset),
-                f"ends with the object behind {last.previous_last_offset}, through offset {row.last_offset}, sha256 {last.sha256[:SHORT]}…",
+                f"ends with the object after {last.previous_last_offset}, through offset {row.last_offset}, sha256 {last.sha256[:SHORT]}…",
                 f"says offset {row.last_offset} and sha256 {row.last_sha256[:SHORT]}… of {row.last_object}, which has offset "
                 f"{last.last_offset} and sha256 {last.sha256[:SHORT]}…",
             )
@@ -124,11 +124,11 @@ class LakeReader:
         except (zstandard.ZstdError, msgspec.MsgspecError) as error:
             return _Content({}, (*checks, differs(f"its content cannot be read: {error}")))
         if len(rows) != found.rows:
-            checks.append(differs(f"it has {len(rows)} records, and says {found.rows}"))
+            checks.append(differs(f"it has {len(rows)} records, but its metadata says {found.rows}"))
         return _Content(rows, tuple(checks))
 
     async def _links(self, key: ChainKey, found: LakeObject) -> list[Check]:
-        """Whether the neighbours agree: the object before it has the hash it names, the one behind it names its hash."""
+        """Checks the links: the object before it has the hash that it names, and the object after it names its hash."""
         checks = []
         if found.previous_last_offset >= 0:
             before = await self._described(key, found.previous_last_offset)
@@ -151,13 +151,13 @@ class LakeReader:
             checks.append(
                 judged(
                     chain.follows(after, found.last_offset, found.sha256),
-                    "the object behind it names its hash",
-                    f"the object behind it follows offset {after.previous_last_offset} with hash {after.previous_sha256[:SHORT]}…, "
+                    "the object after it names its hash",
+                    f"the object after it follows offset {after.previous_last_offset} with hash {after.previous_sha256[:SHORT]}…, "
                     "which is not this object",
                 )
             )
         else:
-            checks.append(noted("it is the newest of its chain: only the ledger holds its hash"))
+            checks.append(noted("it is the newest of its chain: only the ledger has its hash"))
         return checks
 
     async def _described(self, key: ChainKey, offset: int, *, next_one: bool = False) -> LakeObject | None:
@@ -171,7 +171,7 @@ class LakeReader:
             return LakeObject("", key.topic, key.partition, 0, 0, 0, 0, "", -2, "")
 
     async def _large(self, line: lines.Line) -> tuple[Check, bytes | None, bytes | None]:
-        """The content of a record too large for a line, from its object of its own. Nothing chains that object's hash."""
+        """Reads the content of a record that is too large for a line, from its separate object. No chain covers that object's hash."""
         assert line.large_object is not None
         try:
             content = zstandard.ZstdDecompressor().decompressobj().decompress(await self._store.get(line.large_object))
@@ -188,7 +188,7 @@ class LakeReader:
 
 
 def agrees(found: ArchivedRecord) -> Check:
-    """Whether the line is where its object's name and place say."""
+    """Checks that the line belongs to the partition of its object."""
     line = found.line
     assert line is not None
     return judged(

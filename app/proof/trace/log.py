@@ -1,4 +1,4 @@
-"""Kafka's side of a trace: whether a record is still there, and whether it is the one that was archived."""
+"""Checks Kafka's side of a trace: whether the record is still in Kafka, and whether it equals the archived one."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ REQUEST_TIMEOUT_MS: Final = 20_000
 
 
 class KafkaReader:
-    """Asks Kafka about single records. Use as an async context manager; a Kafka that is away is an answer, not an error."""
+    """Reads single records from Kafka. Use it as an async context manager. Unreachable Kafka is a check result, not an error."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -47,21 +47,21 @@ class KafkaReader:
         await self._consumer.stop()
 
     async def check(self, position: RecordPosition, found: ArchivedRecord | None) -> Check:
-        """Whether the record at this position is the archived one."""
+        """Checks that the record at this position equals the archived one."""
         if self._away:
             return unreachable(self._away)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await self._check(position, found)
         except (KafkaError, TimeoutError) as error:
-            return unreachable(f"Kafka gives no answer about {position}: {type(error).__name__}")
+            return unreachable(f"Kafka does not answer about {position}: {type(error).__name__}")
 
     async def _check(self, position: RecordPosition, found: ArchivedRecord | None) -> Check:
         topic_id = await self._topic_id(position.topic)
         if topic_id is None:
-            return noted(f"topic {position.topic} is no longer there")
+            return noted(f"topic {position.topic} no longer exists")
         if found is not None and found.chain.topic_id != topic_id:
-            return noted("expired: the topic was made anew since")
+            return noted("expired: the topic was recreated since")
         tp = TopicPartition(position.topic, position.partition)
         if position.offset < (await self._log.beginning([tp]))[tp]:
             return noted("expired: Kafka no longer keeps this offset")
@@ -73,7 +73,7 @@ class KafkaReader:
         return _compared(record, found)
 
     async def _record(self, tp: TopicPartition, offset: int) -> Any:
-        """The record at an offset; None if there is none there."""
+        """Returns the record at an offset; None if there is none."""
         end = (await self._log.end([tp]))[tp]
         self._consumer.assign([tp])
         self._consumer.seek(tp, offset)

@@ -1,4 +1,4 @@
-"""The models whose rows can be traced: how a row is named, and what it was made from."""
+"""Defines the models whose rows can be traced: the key of a row, and the kind of records that it was made from."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from app.operations.dbt.silver import Names
 MAX_BIGINT: Final = (1 << 63) - 1
 
 Kind = Literal["version", "row", "record"]
-"""What a row of a model is made from: a version's open and close records, a raw change, a derived record."""
+"""The origin of a model's rows: a version's open and close records, a raw change, or a derived record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of the warehouse. `key` has the columns by which people name its rows, as the source names them; `version_key` the id of
-    one version."""
+    """A model of the warehouse. `key`: the columns that identify a row, by their names in the source. `version_key`: the column of a
+    version's id."""
 
     relation: str
     kind: Kind
@@ -28,25 +28,25 @@ class Model:
     topic: str = ""
     version_key: str = ""
     newest: str = "source_offset DESC"
-    """The order in which the row that is meant comes first."""
+    """The SQL order in which the newest row is first."""
 
     @property
     def columns(self) -> list[str]:
-        """The columns of the key, as the warehouse names them."""
+        """The columns of the key by their names in the warehouse."""
         return [*self.named(self.key).values()]
 
     @property
     def column(self) -> str:
-        """The column of a key that has one."""
+        """The column of a key of one column."""
         [column] = self.columns
         return column
 
     def named(self, columns: Iterable[str]) -> dict[str, str]:
-        """The names in the warehouse of columns of the source, in small letters. Columns that it does not have are missing."""
+        """Returns the warehouse's names of source columns, in lower case. Columns without such a name are left out."""
         return {column: name.lower() for column, name in warehouse_names(columns, self.key).items()}
 
     def read_key(self, text: str) -> dict[str, int | str]:
-        """The row that a text names, by the warehouse's columns. A key of several columns is a JSON array or name=value pairs. ValueError.
+        """Parses a key, by the warehouse's columns. A key of several columns is a JSON array or name=value pairs. ValueError if invalid.
 
         >>> model = Model("SILVER.CARDS", "row", {"branch": "text", "number": "integer"})
         >>> model.read_key('["Bern, Wankdorf", 7]') == model.read_key('["Bern, Wankdorf", "7"]'), model.read_key("number=7,branch=Bern")
@@ -71,7 +71,7 @@ class Model:
         if len(parts) != len(self.key):
             example = ",".join(f"{name}=…" for name in self.key)
             array = ", ".join("0" if kind == "integer" else '"…"' for kind in self.key.values())
-            raise ValueError(f"{text!r} is no key of {', '.join(self.key)}: say {example}, or [{array}] as JSON")
+            raise ValueError(f"{text!r} is not a key of {', '.join(self.key)}: use {example}, or [{array}] as JSON")
         return parts
 
 
@@ -79,7 +79,7 @@ def _value(name: str, kind: KeyType, text: str) -> int | str:
     if kind == "text":
         return text
     if not text.removeprefix("-").isdecimal() or abs(int(text)) > MAX_BIGINT:
-        raise ValueError(f"{text!r} is no {name}: a whole number of 64 bits")
+        raise ValueError(f"{text!r} is not a {name}, which is a whole number of 64 bits")
     return int(text)
 
 
@@ -102,10 +102,10 @@ MODELS: Final = {
         "GOLD.FCT_VELOCITY", "record", _number("transaction_id"), topic=VELOCITY.name, newest="record_offset DESC"
     ),
 }  # fmt: skip
-"""Those of gold. Each captured table has one in silver."""
+"""The traceable models of gold. Each captured table also has one in silver."""
 
 
 def traceable(tables: Iterable[CapturedTable]) -> dict[str, Model]:
-    """Every model whose rows can be traced, by the name that people give it: of a captured table the source's."""
+    """Returns every traceable model by the name that the command takes: for a captured table, the source's name."""
     current = {table.name: Model(f"SILVER.{Names.of(table).current.upper()}", "row", table.key) for table in tables}
     return {**current, **MODELS}

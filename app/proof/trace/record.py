@@ -1,4 +1,4 @@
-"""The four places of one record: its landing row, its line in an object of the lake, the ledger that counts it, and Kafka."""
+"""Checks the four places of one record: its landing row, its line in an object of the lake, the ledger, and Kafka."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,19 +17,19 @@ from sinks.chain_verification import verify_chain
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What was found of a record: a step for each place, and the line that its landing row was made from."""
+    """The checks of a record: a step for each place, and the line that its landing row was loaded from."""
 
     steps: tuple[Step, ...]
     found: ArchivedRecord | None = None
 
     @property
     def value(self) -> bytes | None:
-        """The record's value, as the lake has it."""
+        """The record's value in the lake."""
         return None if self.found is None else self.found.value
 
 
 class Records:
-    """Proves records, each once."""
+    """Checks records, each once."""
 
     def __init__(
         self, tables: WarehouseTables | SinkError, landing: Mapping[str, str], lake: LakeReader, log: KafkaReader
@@ -39,13 +39,13 @@ class Records:
         self._proven: dict[RecordPosition, Proven] = {}
 
     async def prove(self, position: RecordPosition) -> Proven:
-        """Ask every place about a record."""
+        """Checks a record in every place."""
         if position not in self._proven:
             self._proven[position] = await self._prove(position)
         return self._proven[position]
 
     def chains(self) -> list[ChainKey]:
-        """Every chain that a proven record is in."""
+        """Returns every chain that contains a checked record."""
         return sorted({it.found.chain for it in self._proven.values() if it.found is not None})
 
     async def _prove(self, position: RecordPosition) -> Proven:
@@ -91,7 +91,7 @@ class Records:
             checks.append(
                 judged(
                     not closest,
-                    "it says what its line in the lake says",
+                    "it equals its line in the lake",
                     f"it differs from its line in {', '.join(closest)}",
                 )
             )
@@ -132,7 +132,7 @@ class Records:
 
 
 async def whole_chain(store: ObjectStore, key: ChainKey) -> Step:
-    """A chain read from its first object to its last."""
+    """Checks a chain from its first object to its last."""
     objects = rows = 0
     try:
         async for _, lines in verify_chain(store, key):

@@ -1,10 +1,10 @@
-"""Names of places: a record's position in Kafka."""
+"""Defines the position of a record in Kafka."""
 
 from typing import NamedTuple
 
 
 class RecordPosition(NamedTuple):
-    """A record of a topic."""
+    """The topic, partition and offset of a record."""
 
     topic: str
     partition: int

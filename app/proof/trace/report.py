@@ -1,4 +1,4 @@
-"""What a trace came to: steps within steps, each with what was checked there. For programs as it is, for people as a tree."""
+"""Defines the report of a trace, nested steps with their checks, and prints it as a tree."""
 
 from typing import Final, Literal
 
@@ -7,7 +7,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 Verdict = Literal["holds", "differs", "unreachable", "noted"]
-"""differs: two places that must agree do not. unreachable: a place did not answer. noted: a fact that proves nothing either way."""
+"""differs: two places that must agree do not. unreachable: a place did not answer. noted: a fact that is not evidence either way."""
 
 WORST_FIRST: Final[tuple[Verdict, ...]] = ("differs", "unreachable", "holds")
 MARKS: Final[dict[Verdict, tuple[str, str]]] = {
@@ -19,14 +19,14 @@ MARKS: Final[dict[Verdict, tuple[str, str]]] = {
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One question and its answer."""
+    """One check and its verdict."""
 
     verdict: Verdict
     what: str
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A place on the way: what it is, where, what was checked there, and what it came from."""
+    """A step of a trace: its name, its place, its checks, and the steps that it was made from."""
 
     name: str
     place: str
@@ -35,13 +35,13 @@ class Step(msgspec.Struct, frozen=True):
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of everything below: a difference, else something unreachable, else that all of it holds."""
+        """The worst verdict of the step and all steps below it: differs, then unreachable, then holds."""
         found = {check.verdict for check in self.checks} | {step.verdict for step in self.steps}
         return next((verdict for verdict in WORST_FIRST if verdict in found), "noted")
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """What `bankstream trace --json` prints."""
+    """The report that `bankstream trace --json` prints."""
 
     table: str
     key: str
@@ -51,41 +51,41 @@ class Trace(msgspec.Struct, frozen=True):
 
     @property
     def exit_code(self) -> int:
-        """0: every check holds. 1: something differs. 2: nothing differs, but a place could not be asked."""
+        """0: every check holds. 1: a check differs. 2: no check differs, but a place did not answer."""
         return {"differs": 1, "unreachable": 2}.get(self.verdict, 0)
 
     def differences(self) -> list[str]:
-        """What differs, with its place."""
+        """Returns a line for each check that differs, with its place."""
         return list(_differences(self.way))
 
 
 def holds(what: str) -> Check:
-    """An answer that is yes."""
+    """Returns a check that holds."""
     return Check("holds", what)
 
 
 def differs(what: str) -> Check:
-    """An answer that is no."""
+    """Returns a check that differs."""
     return Check("differs", what)
 
 
 def unreachable(what: str) -> Check:
-    """No answer."""
+    """Returns a check of a place that did not answer."""
     return Check("unreachable", what)
 
 
 def noted(what: str) -> Check:
-    """A fact beside the proof."""
+    """Returns a fact that is not evidence."""
     return Check("noted", what)
 
 
 def judged(truth: object, yes: str, no: str) -> Check:
-    """An answer by the truth of something."""
+    """Returns a check that holds with text `yes` if `truth` is true, else one that differs with text `no`."""
     return holds(yes) if truth else differs(no)
 
 
 def tree(found: Trace) -> Tree:
-    """The whole way, for a terminal. Values of columns are not in it: names, positions and hashes are."""
+    """Returns the trace as a tree for a terminal. It contains names, positions and hashes, but no values of columns."""
     root = Tree(_line(found.way.verdict, found.way.name, found.way.place), guide_style="dim")
     _grow(root, found.way)
     return root
@@ -109,7 +109,7 @@ def _line(verdict: Verdict, name: str, rest: str) -> Text:
 
 
 def _printable(text: str) -> str:
-    """Without control characters: a record may hold sequences that command a terminal."""
+    """Escapes control characters, because a record may contain terminal escape sequences."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 

@@ -1,4 +1,4 @@
-"""One trace: from a row of a model, or a record of a topic, to the changes in PostgreSQL's log that it was made from."""
+"""Runs a trace from a row of a model, or a record of a topic, to the changes in PostgreSQL's log that it was made from."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ from sinks.s3 import S3Store
 
 
 class TraceError(BankstreamError):
-    """There is nothing to trace: no such table, no such row, or the warehouse that has it does not answer."""
+    """The trace cannot start: the table or the row does not exist, or the warehouse does not answer."""
 
 
 def trace(
@@ -38,10 +38,11 @@ def trace(
     whole_chains: bool = False,
     on_progress: OnProgress = lambda _text: None,
 ) -> Trace:
-    """Trace a row of a model, or a record of a landed topic (`table` is its name, `key` its partition/offset).
+    """Traces a row of a model, or a record of a landed topic (`table` is its name, `key` its partition/offset).
 
-    `key` names a row of the model (`Model.read_key`); of a dimension also the id of a version, and `version` picks one by its number
-    (unset: the newest). `whole_chains` reads every object of the chains that were touched. What differs or is unreachable is in the result.
+    `key` identifies a row of the model (`Model.read_key`). For a dimension it may also be the id of a version, and `version` selects a
+    version by its number (None: the newest). `whole_chains` reads every object of the chains involved. Differences and places that do
+    not answer are part of the result.
     """
     return asyncio.run(_trace(environment, table, key, version, on_progress, whole_chains=whole_chains))
 
@@ -89,20 +90,20 @@ async def _trace(
 
 
 class _Tracer:
-    """From a record to what it was made from."""
+    """Traces a record to the change that it was made from."""
 
     def __init__(self, records: Records, landed: Collection[str], source: SourceLog, on_progress: OnProgress) -> None:
         """`landed`: the topics that land in the warehouse."""
         self._records, self._landed, self._source, self._on_progress = records, landed, source, on_progress
 
     async def record(self, position: RecordPosition) -> Step:
-        """Any record of a landed topic."""
+        """Traces any record of a landed topic."""
         if derivation.is_captured(position.topic):
             return await self.change(position)
         return (await self.derived(position))[0]
 
     async def derived(self, position: RecordPosition, name: str = "record") -> tuple[Step, Derived | None]:
-        """A derived record: its places, and the change that it comes from."""
+        """Traces a derived record: its places, and the change that it comes from."""
         self._on_progress(f"tracing {position}")
         proven = await self._records.prove(position)
         try:
@@ -117,7 +118,7 @@ class _Tracer:
         return Step(name, str(position), steps=tuple(steps)), record
 
     async def change(self, position: RecordPosition, record: Derived | None = None, topic: str = "") -> Step:
-        """A raw change: its places, what PostgreSQL says of it, and what `record` of `topic`, which was made from it, must say."""
+        """Traces a raw change: its places and its state in PostgreSQL. Checks `record` of `topic`, which was made from it, against it."""
         self._on_progress(f"tracing {position}")
         proven = await self._records.prove(position)
         change, problem = self.decoded(position, proven)
@@ -128,18 +129,18 @@ class _Tracer:
         return Step("change", str(position), tuple(checks), (*proven.steps, in_source))
 
     async def proven(self, position: RecordPosition) -> Proven:
-        """The places of a record alone."""
+        """Checks the places of a record only."""
         return await self._records.prove(position)
 
     @staticmethod
     def decoded(position: RecordPosition, proven: Proven) -> tuple[Any, list[Check]]:
-        """The change in a proven record, or what is wrong."""
+        """Returns the change in a checked record, or the checks that say why there is none."""
         if proven.found is None or proven.found.line is None:
             return None, []
         try:
             return derivation.read_change(position, proven.value), []
         except ValueError as error:
-            return None, [noted(f"no change of a row: {error}")]
+            return None, [noted(f"not a row change: {error}")]
 
     async def _origin(self, topic: str, record: Derived) -> Step:
         position = derivation.origin(record)
@@ -153,13 +154,13 @@ class _Tracer:
 
 
 class _Rows:
-    """From a row of a model to the records that it was made from."""
+    """Traces a row of a model to the records that it was made from."""
 
     def __init__(self, tables: WarehouseTables, way: _Tracer) -> None:
         self._tables, self._way = tables, way
 
     async def trace(self, model: Model, key: str, version: int | None) -> Step:
-        """The row with this key."""
+        """Traces the row with this key."""
         row, checks = await asyncio.to_thread(self._row, model, key, version)
         if model.kind == "version":
             return await self._version(model, row, checks)
@@ -182,7 +183,7 @@ class _Rows:
         return rows[0], [differs(f"{twins} rows have {_place(rows[0], unique)}")] if double else []
 
     def _rows(self, model: Model, key: Mapping[str, object]) -> list[NamedRow]:
-        """The rows of a model with these values, the newest first."""
+        """Returns the rows of a model with these values, the newest first."""
         try:
             return self._tables.model(model.relation, key, model.newest)
         except MissingObjectError as error:
@@ -194,7 +195,7 @@ class _Rows:
 
     @staticmethod
     def _named(model: Model, key: str) -> dict[str, int | str]:
-        """The columns and values that a key names: of a model of versions, what is no key is the id of one."""
+        """Returns the columns and values of a key. For a model of versions, a text that is not a key is the id of a version."""
         try:
             return dict(model.read_key(key))
         except ValueError as error:
@@ -255,7 +256,7 @@ class _Rows:
         return Step(model.relation, _place(row, model.columns), tuple(checks), (step,))
 
     def _joined(self, row: NamedRow, dimension: Model) -> Check:
-        """Whether the version that a fact was joined to is of its account or customer, and was the one of its instant."""
+        """Checks that the version joined to a fact belongs to its account or customer and was valid at its booking time."""
         version_id = row[dimension.version_key]
         if version_id is None:
             return noted(f"it was joined to no version of {dimension.relation}")
@@ -266,8 +267,8 @@ class _Rows:
         )
         return judged(
             fits,
-            f"{dimension.relation} {version_id} is the version of the instant it was booked at",
-            f"{dimension.relation} {version_id} is not the version of the instant it was booked at",
+            f"{dimension.relation} {version_id} is the version at its booking time",
+            f"{dimension.relation} {version_id} is not the version at its booking time",
         )
 
     async def _recorded(self, model: Model, row: NamedRow, checks: list[Check]) -> Step:
@@ -302,8 +303,8 @@ def _columns(row: NamedRow, expected: Mapping[str, Any]) -> Check:
     of = f" of window {row['window_name']}" if "window_name" in row else ""
     return judged(
         not wrong,
-        f"{compared} columns{of} say what they were made from",
-        f"columns{of} that do not say what they were made from: {', '.join(wrong)}",
+        f"{compared} columns{of} equal their source values",
+        f"columns{of} that differ from their source values: {', '.join(wrong)}",
     )
 
 
@@ -312,7 +313,7 @@ def _place(row: NamedRow, columns: Iterable[str]) -> str:
 
 
 def _lineage(record: Any, prefix: str) -> dict[str, Any]:
-    """The columns of a model that name the change a record comes from."""
+    """Returns the columns of a model that name the change that a record comes from."""
     names = ("topic", "partition", "offset", "lsn", "tx_id")
     return {f"{prefix}source_{name}": None if record is None else getattr(record.source, name) for name in names}
 
@@ -330,5 +331,5 @@ def _window(record: Mapping[str, Any], row: NamedRow) -> dict[str, Any]:
 def _position(topic: str, key: str) -> RecordPosition:
     partition, _, offset = key.partition("/")
     if not (partition.isdecimal() and offset.isdecimal()):
-        raise TraceError(f"{key!r} is no record of {topic}: say partition/offset, as in 2/1047")
+        raise TraceError(f"{key!r} is not a record of {topic}: use partition/offset, as in 2/1047")
     return RecordPosition(topic, int(partition), int(offset))

@@ -1,4 +1,4 @@
-"""PostgreSQL's side of a trace. Its log is recycled: what can be asked is whether it is past a position, and a transaction's fate."""
+"""Checks PostgreSQL's side of a trace: the log position and the transaction's status. The log itself is recycled and cannot be read."""
 
 from typing import Any, Final
 
@@ -18,24 +18,24 @@ QUERY: Final = """
     )
     SELECT %(lsn)s::pg_lsn <= pg_current_wal_lsn(), CASE WHEN xid < 0 THEN NULL ELSE pg_xact_status(xid::text::xid8) END FROM whole
 """
-"""Debezium names a transaction by the low 32 bits of its id; the latest one with these bits that has begun is meant."""
+"""Debezium carries the low 32 bits of a transaction's id. The query takes the latest transaction with these bits that has begun."""
 
 
 class SourceLog:
-    """Asks the source database, in a session for each question: a trace asks few."""
+    """Queries the source database, in a session for each query, because a trace makes few."""
 
     def __init__(self, settings: SourceSettings) -> None:
         self._settings = settings
 
     def check(self, change: RowChange) -> list[Check]:
-        """What PostgreSQL says about the place of a change."""
+        """Checks the LSN and the transaction of a change in PostgreSQL."""
         if change.lsn is None:
             return [noted("the change has no log position")]
         place = f"LSN {lsn_text(change.lsn)}"
         try:
             behind, status = self._ask(change.lsn, change.tx_id or 0)
         except psycopg.Error as error:
-            return [unreachable(f"PostgreSQL cannot be asked about {place}: {' '.join(str(error).split())}")]
+            return [unreachable(f"PostgreSQL does not answer about {place}: {' '.join(str(error).split())}")]
         checks = [
             judged(
                 behind,
@@ -44,11 +44,11 @@ class SourceLog:
             )
         ]
         if change.operation == "r":
-            checks.append(noted("the connector read the row in a snapshot of its own"))
+            checks.append(noted("the connector read the row in a snapshot"))
         elif change.tx_id is None:
             checks.append(noted("the change names no transaction"))
         elif status is None:
-            checks.append(noted(f"transaction {change.tx_id} is older than PostgreSQL's memory of transactions"))
+            checks.append(noted(f"transaction {change.tx_id} is too old: PostgreSQL no longer has its status"))
         elif status == "committed":
             checks.append(holds(f"transaction {change.tx_id} committed"))
         else:

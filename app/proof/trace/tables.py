@@ -1,4 +1,4 @@
-"""The warehouse's side of a trace: rows of models, landing rows, and what the ledger says."""
+"""Reads the warehouse's side of a trace: rows of models, landing rows and the ledger."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from sinks.sql import identifier
 
 
 class WarehouseTables:
-    """One session, for one thread. Every method raises SinkError."""
+    """A session for one thread. Every method raises SinkError."""
 
     def __init__(self, settings: SnowflakeSettings, landing: Mapping[str, str]) -> None:
         """`landing`: the landing table of each topic."""
@@ -20,11 +20,11 @@ class WarehouseTables:
         self._reader = open_reader(settings)
 
     def close(self) -> None:
-        """End the session."""
+        """Closes the session."""
         self._reader.close()
 
     def model(self, name: str, key: Mapping[str, object], order: str) -> list[NamedRow]:
-        """The rows of a model with these values, in this order."""
+        """Returns the rows of a model with these values, in this order."""
         where = " AND ".join(f"{identifier(column)} = %s" for column in key)
         return self._reader.named_rows(
             f"SELECT * FROM {identifier(self._database)}.{name} WHERE {where} ORDER BY {order}",  # noqa: S608
@@ -32,7 +32,7 @@ class WarehouseTables:
         )
 
     def landed(self, position: RecordPosition) -> list[str]:
-        """The landing rows of a record, as JSON."""
+        """Returns the landing rows of a record, as JSON."""
         rows = self._reader.rows(
             f"SELECT record FROM {self._landing(position.topic)} WHERE record:topic::varchar = %s "  # noqa: S608 - our names
             "AND record:partition::number(38, 0) = %s AND record:offset::number(38, 0) = %s",
@@ -41,7 +41,7 @@ class WarehouseTables:
         return [str(record) for (record,) in rows]
 
     def version(self, topic: str, version_id: str) -> list[tuple[str, RecordPosition]]:
-        """The open and close records of an SCD2 version: which it is, and where."""
+        """Returns the operation and position of the open and close records of an SCD2 version."""
         rows = self._reader.named_rows(
             "SELECT record:value:op::varchar AS op, record:partition::number(38, 0) AS log_partition, "  # noqa: S608 - our names
             f"record:offset::number(38, 0) AS log_offset FROM {self._landing(topic)} "
@@ -53,12 +53,12 @@ class WarehouseTables:
         ]
 
     def ledger(self, topic: str, partition: int) -> dict[ChainKey, LedgerRow]:
-        """The ledger's rows of a partition, by chain. ContinuityError when a chain has two."""
+        """Returns the ledger's rows of a partition, by chain. ContinuityError if a chain has two."""
         ledger = self._reader.ledger()
         return {key: row for key, row in ledger.items() if (key.topic, key.partition) == (topic, partition)}
 
     def ends(self, topic: str, partition: int) -> tuple[int, int]:
-        """The highest offset that has landed of a partition and the highest that the ledger names, at one instant; -1: none."""
+        """Returns the highest landed offset of a partition and the highest offset in the ledger, at one instant; -1: none."""
         [row] = self._reader.named_rows(
             "SELECT coalesce(max(record:offset::number(38, 0)), -1) AS landed, coalesce((SELECT max(last_offset) "  # noqa: S608
             f"FROM {relation(self._database, LEDGER)} WHERE topic = %s AND log_partition = %s), -1) AS noted "

@@ -1,4 +1,4 @@
-"""Whether two places say the same: JSON whoever printed it, and columns of the warehouse against the values that they were made from."""
+"""Compares values: JSON regardless of its formatting, and columns of the warehouse with the values that they were made from."""
 
 import json
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from app.proof.reconcile import canonical
 
 
 def parsed(text: str | bytes) -> Any:
-    """JSON with every number exact. ValueError if it is none."""
+    """Parses JSON with exact numbers. ValueError if the text is not JSON."""
     return json.loads(text, parse_float=Decimal, parse_int=Decimal)
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values from `parsed` are one: order of names and spelling of numbers do not count, everything else does.
+    """Returns whether two values from `parsed` are equal, regardless of the order of names and the spelling of numbers.
 
     >>> same(parsed('{"a":1.50,"b":[true]}'), parsed('{"b": [true], "a": 1.5}'))
     True
@@ -33,17 +33,17 @@ def same(one: Any, other: Any) -> bool:
 
 
 def plain(row: Row) -> dict[str, Any]:
-    """The columns of a change as `parsed` values."""
+    """Returns the columns of a change as `parsed` values."""
     return {name: parsed(bytes(value)) for name, value in row.items()}
 
 
 def differing(row: Mapping[str, Any], made_from: Mapping[str, Any]) -> list[str]:
-    """The columns of a warehouse row that do not say what they were made from. Names that only one side has are not compared."""
+    """Returns the columns of a warehouse row that differ from their source values. Names that only one side has are not compared."""
     return sorted(name for name in row.keys() & made_from.keys() if not column_equals(row[name], made_from[name]))
 
 
 def column_equals(column: Any, value: Any) -> bool:
-    """Whether a typed column holds a value of a record, which is JSON: text, a number, a truth, a document or null.
+    """Returns whether a typed column equals a JSON value of a record: text, a number, a boolean, a document or null.
 
     >>> from datetime import datetime
     >>> column_equals(datetime(2026, 3, 2, 9, 0), "2026-03-02T09:00:00.000000Z")
@@ -52,7 +52,7 @@ def column_equals(column: Any, value: Any) -> bool:
     (True, False)
     """
     if column is None and isinstance(value, str) and value.endswith("infinity"):
-        return True  # no timestamp of the warehouse can say it
+        return True  # the warehouse's timestamps have no infinity
     if column is None or value is None:
         return column is value
     if isinstance(column, bool):
@@ -71,7 +71,7 @@ def column_equals(column: Any, value: Any) -> bool:
 
 
 def differing_paths(one: Any, other: Any, path: str = "") -> list[str]:
-    """Where two `parsed` values differ, as dotted names; never what they say.
+    """Returns where two `parsed` values differ, as dotted names without the values.
 
     >>> differing_paths(parsed('{"a":{"b":1,"c":2}}'), parsed('{"a":{"b":1,"c":3},"d":0}'))
     ['a.c', 'd']

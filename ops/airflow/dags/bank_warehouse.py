@@ -1,12 +1,12 @@
-"""The warehouse's round: is what was landed fresh; silver, snapshots and gold, built and tested; does it all equal the source.
+"""Builds and checks the warehouse: freshness of the landed data; silver, snapshots and gold with their tests; reconciliation.
 
     freshness
     silver -> snapshots -> gold -> histories -> reconcile
 
-Freshness stands beside the others: old data is an alarm, and no reason to leave what has come unbuilt. Every task works on what has
-landed until it runs, not on an interval of time: a second run with nothing new changes nothing, a run that was missed needs no catching
-up, and any task can be cleared and run again. Downstream DAGs are scheduled on the assets: `bankstream://gold` when gold is built and
-its tests have passed, `bankstream://reconciled` when it was also found equal to PostgreSQL.
+Freshness is independent of the other tasks: stale data raises an alarm, but does not prevent building the data that has arrived. Every
+task processes all data landed by the time it runs, not an interval of time. So a second run without new data changes nothing, a missed
+run needs no catch-up, and any task can be cleared and run again. Downstream DAGs are scheduled on the assets: `bankstream://gold` when
+gold is built and its tests have passed, `bankstream://reconciled` when the warehouse also equals PostgreSQL.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ GOLD: Final = Asset(name="bankstream_gold", uri="bankstream://gold", group="bank
 RECONCILED: Final = Asset(name="bankstream_reconciled", uri="bankstream://reconciled", group="bankstream")
 
 WITHOUT_UNIT_TESTS: Final = ("--exclude-resource-type", "unit_test")
-"""They test the models' logic and do not look at data: they belong to development."""
+"""Unit tests check the models' logic and do not read data, so they belong to development."""
 LONGEST_PAUSE: Final = timedelta(minutes=30)
 
 settings = Settings.read()
@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 
 def final_findings(work: Callable[P, R]) -> Callable[P, R]:
-    """What a command found is the same at the next try: fail without retries, so that the alarm goes out at once."""
+    """Fails a task with a finding without retries, so that the alarm is raised at once: a retry would find the same."""
 
     @wraps(work)
     def told(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -52,7 +52,7 @@ compared = final_findings(commands.reconcile)
 
 
 def layer(name: str) -> str:
-    """Build a layer's models and run every test that needs no later layer."""
+    """Builds a layer's models and runs every test that needs no later layer."""
     arguments = ("build", "--select", f"path:models/{name}", "--indirect-selection", "buildable", *WITHOUT_UNIT_TESTS)
     return dbt(settings, *arguments, results="run_results.json", folder="build")
 
@@ -79,37 +79,37 @@ def layer(name: str) -> str:
     tags=["bankstream"],
 )
 def bank_warehouse() -> None:
-    """The tasks and their order."""
+    """Defines the tasks and their order."""
 
     @task
     def freshness() -> str:
-        """Whether every source has records as new as dbt/models/bronze says."""
+        """Checks that the newest records of every source are within the limits in dbt/models/bronze."""
         return dbt(settings, "source", "freshness", results="sources.json", folder="freshness")
 
     @task(outlets=[SILVER])
     def silver() -> str:
-        """Current rows and typed changes."""
+        """Builds current rows and typed changes."""
         return layer("silver")
 
     @task
     def snapshots() -> str:
-        """History, derived a second time from current rows."""
+        """Derives the history a second time, from current rows."""
         return dbt(settings, "snapshot", results="run_results.json", folder="build")
 
     @task(outlets=[GOLD])
     def gold() -> str:
-        """What people read."""
+        """Builds the models for analysts."""
         return layer("gold")
 
     @task
     def histories() -> str:
-        """The tests that hold snapshots against gold: they need both."""
+        """Runs the tests that compare snapshots with gold."""
         arguments = ("test", "--select", "resource_type:snapshot", "--indirect-selection", "eager", *WITHOUT_UNIT_TESTS)
         return dbt(settings, *arguments, results="run_results.json", folder="build")
 
     @task(outlets=[RECONCILED])
     def reconcile() -> Iterator[Any]:
-        """PostgreSQL against the warehouse, row by row, at one consistent position."""
+        """Compares PostgreSQL with the warehouse, row by row, at one consistent position."""
         report = compared(settings)
         rows = {name: table["source_rows"] for name, table in report["tables"].items()}
         yield Metadata(

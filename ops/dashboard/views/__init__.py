@@ -1,4 +1,7 @@
-"""The pages, one a file. Each draws what the query cache holds, and says how old it is."""
+"""The pages, one in each file. Each draws cached query results and shows their age.
+
+May import the other modules of ops.dashboard.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -12,6 +15,6 @@ ALL: Final[Mapping[str, Callable[[], None]]] = {
     "Health": health.show,
     "History": history.show,
 }
-"""By title, in the order of the navigation."""
+"""The pages by title, in the order of the navigation."""
 FIRST: Final = live.show
-"""What a browser sees first, at `/`; the others are at their titles in small letters."""
+"""The page at `/`. The path of every other page is its title in lower case."""

@@ -1,4 +1,4 @@
-"""Rules that fired, how often, and why."""
+"""Shows the alerts: rules that fired, how often, and why."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from ops.dashboard.staleness import LIVE_S, as_of, value_or_notice
 
 
 def show() -> None:
-    """Rules that fired, with their reasons."""
+    """Draws the page."""
     st.title("Alerts")
     hours = st.segmented_control(
         "Window", [1, 24, 168], default=24, format_func=lambda n: {1: "1 hour", 24: "24 hours", 168: "7 days"}[n],

@@ -1,4 +1,4 @@
-"""One customer: history beside alerts and transactions."""
+"""Shows one customer: versions and alerts beside transactions."""
 
 import re
 from decimal import Decimal
@@ -12,12 +12,12 @@ from ops.dashboard.access import query_cache, shows_personal_data
 from ops.dashboard.staleness import LIVE_S, SLOW_S, as_of, value_or_notice
 
 FIRST_SHOWN: Final = ("country_code", "kyc_status", "risk_rating")
-"""Columns of a version that begins a history."""
+"""The columns shown for the first version of a history."""
 WINDOWS: Final = {"1h": "Booked in 1 hour", "24h": "in 24 hours", "30d": "in 30 days"}
 
 
 def show() -> None:
-    """One customer: history beside transactions."""
+    """Draws the page."""
     st.title("Customer")
     asked = st.text_input("Customer number", value=st.query_params.get("id", ""), placeholder="a number, as in 42")
     if not asked:

@@ -1,4 +1,4 @@
-"""Freshness by topic, how far gold reaches, and what was refused."""
+"""Shows freshness by topic, the newest change in gold, and dead letters."""
 
 from datetime import datetime
 from html import escape
@@ -11,7 +11,7 @@ from ops.dashboard.staleness import SLOW_S, as_of, read_at, value_or_notice
 
 
 def show() -> None:
-    """Freshness, and what was refused."""
+    """Draws the page."""
     st.title("Pipeline health")
     _show()
 

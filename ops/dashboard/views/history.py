@@ -1,4 +1,4 @@
-"""Volumes of past days, from gold."""
+"""Shows the volumes of past days, from gold."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from ops.dashboard.staleness import GOLD_S, value_or_notice
 
 
 def show() -> None:
-    """What the navigation runs."""
+    """Draws the page."""
     st.title("History")
     _show()
 

@@ -1,4 +1,4 @@
-"""Volume and credit/debit split of the last minutes."""
+"""Shows the volume and the credit/debit split of the last minutes."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -12,11 +12,11 @@ from ops.dashboard.access import query_cache
 from ops.dashboard.staleness import LIVE_S, read_at, value_or_notice
 
 STALE_S: Final = 60
-"""Without a new row for so long, the page says that the stream stands still."""
+"""After this time without a new row, the page says that the stream stands still."""
 
 
 def show() -> None:
-    """Volume and split of the last minutes."""
+    """Draws the page."""
     st.title("Live volume")
     minutes = st.segmented_control(
         "Window", [5, 15, 60], default=15, format_func=lambda n: f"{n} min", label_visibility="collapsed", key="minutes"

@@ -253,7 +253,7 @@ def test_a_record_too_large_for_the_warehouse_is_read_from_the_lake(bank: Bank) 
     record = Record(event["topic"], msgspec.json.encode(event["value"]), b"{}", event["partition"], event["offset"], 0)
     line, content = large_record_line(record, name)
     bank.land({**msgspec.json.decode(line), "key": event["key"]})
-    with bank.snapshot() as source, pytest.raises(ReconcileError, match="no lake was named"):
+    with bank.snapshot() as source, pytest.raises(ReconcileError, match="no lake is configured"):
         bank.compare(source)
     with bank.snapshot() as source, pytest.raises(ReconcileError, match="cannot be read from the lake"):
         bank.compare(source, lake)

@@ -40,7 +40,7 @@ async def test_an_open_transaction_is_waited_for(kafka: KafkaSettings, topic: st
     assert await last_records(kafka, tps, time.monotonic() + 30) == {tps[0]: 0, tps[1]: -1, tps[2]: -1}
     await producer.begin_transaction()
     await producer.send_and_wait(topic, b"b", partition=1)
-    with pytest.raises(ReconcileError, match=f"{topic}/1 cannot be read in time: a transaction"):
+    with pytest.raises(ReconcileError, match=f"{topic}/1 cannot be read in time: the transaction"):
         await last_records(kafka, tps, time.monotonic() + 1)
     asking = asyncio.create_task(last_records(kafka, tps, time.monotonic() + 30))
     await asyncio.wait([asking], timeout=0.5)

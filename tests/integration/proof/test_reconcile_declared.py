@@ -139,4 +139,4 @@ def test_a_table_that_the_source_lost_is_an_error_that_says_what_to_do(bank: Ban
     assert done.stdout == ""
     told = " ".join(done.stderr.split())
     assert f"PostgreSQL has no table public.loans, which {bank.tables_file} declares as [loans]" in told
-    assert "take it out of the file that BANKSTREAM_TABLES_FILE names" in told
+    assert "remove it from the file that BANKSTREAM_TABLES_FILE names" in told

@@ -171,10 +171,10 @@ def test_an_object_that_was_forged_with_its_hash_is_found_by_its_neighbours_and_
     assert [
         expected
         for expected in (
-            "differs: the object behind it follows offset",
+            "differs: the object after it follows offset",
             "differs: it differs from its line in value.after.city",
             "differs: Kafka's record has another value",
-            "differs: attributes that are not the row's after the change: city",
+            "differs: attributes that differ from the row after the change: city",
         )
         if expected not in told_all
     ] == [], told_all
@@ -189,7 +189,7 @@ def test_an_object_that_was_forged_with_its_hash_is_found_by_its_neighbours_and_
             ),
             "UPDATE BRONZE.LAKE_LEDGER SET last_sha256 = '{hash}' {ledger}": "and sha256 000000000000… of",
             "UPDATE GOLD.DIM_CUSTOMER SET city = 'Rome', valid_to = dateadd(second, 1, valid_to) {first}": (
-                "columns that do not say what they were made from: city, valid_to"
+                "columns that differ from their source values: city, valid_to"
             ),
         },
         {
@@ -251,9 +251,9 @@ def test_a_forged_version_id_is_found_though_lake_and_warehouse_agree_on_it(mode
             "fct_transactions",
             "103",
             "amount = amount + 0.01, account_version_id = '0' WHERE transaction_id = 103",
-            ("made from: amount", "GOLD.DIM_ACCOUNT 0 is not the version of the instant"),
+            ("source values: amount", "GOLD.DIM_ACCOUNT 0 is not the version at its booking time"),
         ),
-        ("fct_alerts", ALERT, "explanation = 'nothing' WHERE true", ("made from: explanation",)),
+        ("fct_alerts", ALERT, "explanation = 'nothing' WHERE true", ("source values: explanation",)),
         ("fct_velocity", "103", "transaction_count = 99 WHERE window_name = '5m'", ("window 5m that do not say",)),
     ],
 )

@@ -159,7 +159,7 @@ def test_a_task_that_failed_is_started_again_until_it_runs(stack: Stack, caplog:
             eventually(lambda: metrics.RESTARTS._value.get() >= restarts + 2, timeout_s=60)
             asyncio.run(_largest_message(kafka, HEARTBEAT, before))
             assert read_up_to_now(stack, HEARTBEAT)
-            eventually(lambda: "connector is well again" in caplog.text, timeout_s=30)
+            eventually(lambda: "connector has recovered" in caplog.text, timeout_s=30)
         finally:
             stop.set()
             watching.join(30)

@@ -16,5 +16,5 @@ def test_it_says_what_is_wrong_and_shows_no_traceback(monkeypatch: pytest.Monkey
         [sys.executable, "-m", "app.cli", "dead-letters", *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert f"bankstream: Kafka at {address} does not do as asked" in done.stderr
+    assert f"bankstream: Kafka at {address} failed a request" in done.stderr
     assert "Traceback" not in done.stderr

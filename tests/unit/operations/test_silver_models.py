@@ -269,7 +269,7 @@ def test_a_table_whose_name_is_a_word_of_sql_has_current_rows_with_an_underscore
 @pytest.mark.parametrize(
     ("table", "found", "says"),
     [
-        (LOANS, None, "there is none in schema public"),
+        (LOANS, None, "does not exist in schema public"),
         (LOANS, SourceTable(COLUMNS, {}), "its primary key is none"),
         (LOANS, SourceTable(COLUMNS, {"branch": "text"}), r'primary key is \{ branch = "text" \}'),
         (LOANS, SourceTable(COLUMNS, {"number": "integer", "branch": "text"}), "Correct the declaration"),
@@ -288,7 +288,7 @@ def test_two_tables_that_would_have_the_same_model_are_named() -> None:
     found = {table.name: SourceTable((SourceColumn("id", "text"),), {"id": "text"}) for table in tables}
     assert len(files_of_all(tables[:1], found)) == 4
     with pytest.raises(
-        ModelsError, match=r"table loans_changes and another one would both have loans_changes.sql, loans_changes.yml"
+        ModelsError, match=r"table loans_changes and another table would both have loans_changes.sql, loans_changes.yml"
     ):
         files_of_all(tables, found)
 

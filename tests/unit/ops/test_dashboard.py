@@ -101,7 +101,7 @@ def test_a_question_that_is_refused_is_asked_again_and_no_other_is_held_to_be_aw
     warehouse = Warehouse()
     warehouse.answer = StatementRefusedError("no: Ada", 904)
     refused = warehouse.ask()
-    assert (refused.since, refused.problem) == (warehouse.now(), "the warehouse refuses the question (error 904)")
+    assert (refused.since, refused.problem) == (warehouse.now(), "the warehouse rejects the query (error 904)")
     warehouse.seconds, warehouse.answer = 5, 3
     assert warehouse.ask().value == 3
 

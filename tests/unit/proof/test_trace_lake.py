@@ -105,7 +105,7 @@ async def changed(edit: dict[str, str], body: bytes | None = None) -> tuple[Chec
     [
         ({}, b"not compressed", "its content cannot be read"),
         ({"sha256": "0" * 64}, None, "which is not this object"),
-        ({"rows": "3"}, None, "it has 2 records, and says 3"),
+        ({"rows": "3"}, None, "it has 2 records, but its metadata says 3"),
         ({"previous-sha256": "0" * 64}, None, "which is not the object before it"),
         ({"first-offset": "9", "last-offset": "3"}, None, "has inconsistent metadata"),
     ],

@@ -44,17 +44,17 @@ def test_a_text_names_a_row(table: str, text: str, named: dict[str, int | str]) 
 @pytest.mark.parametrize(
     ("table", "text", "says"),
     [
-        ("customers", "seven", "'seven' is no customer_id: a whole number"),
+        ("customers", "seven", "'seven' is not a customer_id, which is a whole number"),
         ("customers", "9223372036854775808", "64 bits"),
-        ("loans", "Bern", r'say branch=…,number=…, or \["…", 0\] as JSON'),
-        ("loans", "branch=Bern", "is no key of branch, number"),
-        ("loans", "branch=Bern,number=1,more=2", "is no key"),
-        ("loans", "branch=Bern,number=one", "'one' is no number"),
-        ("loans", '["Bern"]', "is no key"),
-        ("loans", '["Bern", 1, 2]', "is no key"),
-        ("loans", '["Bern", null]', "is no key"),
-        ("loans", '["Bern"', "is no key"),
-        ("loans", "", "is no key"),
+        ("loans", "Bern", r'use branch=…,number=…, or \["…", 0\] as JSON'),
+        ("loans", "branch=Bern", "is not a key of branch, number"),
+        ("loans", "branch=Bern,number=1,more=2", "is not a key"),
+        ("loans", "branch=Bern,number=one", "'one' is not a number"),
+        ("loans", '["Bern"]', "is not a key"),
+        ("loans", '["Bern", 1, 2]', "is not a key"),
+        ("loans", '["Bern", null]', "is not a key"),
+        ("loans", '["Bern"', "is not a key"),
+        ("loans", "", "is not a key"),
     ],
 )
 def test_a_text_that_names_none_is_told_how_to(table: str, text: str, says: str) -> None:

@@ -1,1 +1,1 @@
-"""What the DAGs are made of: settings, commands of the project's own environment, and the alarm."""
+"""The parts of the DAGs: settings, commands in the project's environment, and alarms."""

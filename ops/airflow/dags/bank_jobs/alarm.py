@@ -1,7 +1,7 @@
-"""The alarm: one structured line in the log, and the same object posted to a webhook, when a task has failed for good or a run timed out.
+"""Raises an alarm when a task has failed after its retries or a run timed out: a structured log line, also posted to a webhook.
 
-The object has `text`, a sentence for people, which chat programs' incoming webhooks show; the other fields are for programs. An alarm
-that cannot be delivered is a line of its own in the log, and the run keeps its own outcome.
+The object has `text`, a sentence that the incoming webhooks of chat programs show; the other fields are for programs. An alarm that cannot
+be delivered is logged separately and does not change the result of the run.
 """
 
 import json
@@ -20,13 +20,13 @@ log = logging.getLogger("bankstream.alarm")
 
 TIMEOUT_S: Final = 10
 PAUSES_S: Final = (1, 4)
-"""Between the tries of a delivery."""
+"""Pauses between the attempts of a delivery."""
 LONGEST: Final = 2_000
-"""Characters of an error that an alarm has."""
+"""The maximum number of characters of an error in an alarm."""
 
 
 def task_failed(context: Mapping[str, Any]) -> None:
-    """For `on_failure_callback` of tasks: it is called once, after the last try."""
+    """The `on_failure_callback` of tasks. Airflow calls it once, after the last try."""
     ti = context["task_instance"]
     error = context.get("exception")
     raise_alarm(
@@ -42,7 +42,7 @@ def task_failed(context: Mapping[str, Any]) -> None:
 
 
 def run_failed(context: Mapping[str, Any]) -> None:
-    """For `on_failure_callback` of a DAG. A run that failed by a task has had that task's alarm; this is for all other reasons."""
+    """The `on_failure_callback` of a DAG. It skips a run that failed because of a task, which has raised its own alarm."""
     reason = str(context.get("reason"))
     if reason != "task_failure":
         run = _of_run(context)
@@ -55,10 +55,10 @@ def _of_run(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def told(error: BaseException | str | None) -> str:
-    """What an alarm says of an error. Our own messages hold no values of columns; of all others only the kind is told."""
+    """Returns the text of an error for an alarm. This project's messages contain no column values; other errors give only their type."""
     ours = (
         getattr(error, "__cause__", None) or error
-    )  # Airflow's way to fail for good is an exception of its own around ours
+    )  # Airflow fails a task without retries by its own exception, which wraps this project's
     if isinstance(ours, (CommandError, FindingError)):
         return str(ours)[:LONGEST]
     return "unknown, see the log" if error is None or isinstance(error, str) else f"{type(error).__name__}, see the log"
@@ -67,7 +67,7 @@ def told(error: BaseException | str | None) -> str:
 def raise_alarm(
     alarm: Mapping[str, Any], settings: Settings | None = None, wait: Callable[[float], None] = time.sleep
 ) -> bool:
-    """Log it, and post it if a webhook is set. Whether it is where it should be."""
+    """Logs the alarm, and posts it if a webhook is set. Returns false if the post failed."""
     settings = settings or Settings.read()
     full = {"event": "bankstream.alarm", "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **alarm}
     line = json.dumps(full, ensure_ascii=False)

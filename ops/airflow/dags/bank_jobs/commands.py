@@ -1,8 +1,8 @@
-"""Running the project's commands, `dbt` and `bankstream`, as processes of its own environment, and telling two kinds of failure apart.
+"""Runs the project's commands, `dbt` and `bankstream`, as processes in the project's environment, and distinguishes two kinds of failure.
 
-A finding (a data test failed, a row differs) is the same at the next try: the task fails at once, and the alarm goes out. Everything else
-(no connection, a server that restarts, a limit reached) may pass: Airflow tries again. Messages name tests, tables and keys, never values
-of columns: alarms leave the bank. Knows no Airflow, so that it is tested without one.
+A finding (a data test failed, a row differs) recurs at the next try, so the task fails at once and raises an alarm. Every other failure
+(no connection, a server that restarts, a limit reached) may be transient, so Airflow retries. Messages name tests, tables and keys, never
+values of columns, because alarms leave the bank. The module does not import Airflow, so that it can be tested without it.
 """
 
 import json
@@ -20,25 +20,25 @@ log = logging.getLogger("bankstream.jobs")
 
 GOOD: Final = frozenset({"success", "pass", "warn", "no-op"})
 NAMED: Final = 20
-"""How many problems a message names; the rest are counted."""
+"""The number of problems that a message names; further ones are counted."""
 STOP_WAIT_S: Final = 20
 KEPT_FROM_COMMANDS: Final = ("AIRFLOW", "_AIRFLOW", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "BANKSTREAM_AIRFLOW_")
-"""Variables that start like this stay with Airflow: its database's password, and the paths of its own environment."""
+"""Prefixes of variables that commands do not receive: Airflow's database password, and the paths of its own environment."""
 
 
 class CommandError(RuntimeError):
-    """A command could not do its work. Another try may."""
+    """A command could not complete. A retry may succeed."""
 
 
 class FindingError(RuntimeError):
-    """A command did its work and found something wrong in the data. Another try finds it again."""
+    """A command completed and found a problem in the data. A retry would find it again."""
 
 
 def dbt(settings: Settings, *arguments: str, results: str, folder: str) -> str:
-    """Run dbt on the project. A line of what came of it.
+    """Runs dbt on the project. Returns a line with the result.
 
-    `results` is the file dbt writes its results to, `folder` keeps apart what runs at the same time. FindingError if data tests
-    failed and nothing else did, CommandError for everything else that is not good.
+    `results` is the file to which dbt writes its results; `folder` separates concurrent runs. FindingError if only data tests failed,
+    CommandError for every other failure.
     """
     home = settings.home / "airflow" / folder
     home.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def dbt(settings: Settings, *arguments: str, results: str, folder: str) -> str:
 
 def _problem(result: Mapping[str, Any]) -> str:
     kind, _, *names = result["unique_id"].split(".")
-    name = names[0] if kind == "test" else ".".join(names)  # a test's last part is only a hash
+    name = names[0] if kind == "test" else ".".join(names)  # the last part of a test's id is a hash
     if "max_loaded_at" in result:
         return f"{kind} {name}: the newest record is {float(result['max_loaded_at_time_ago_in_s']):.0f} s old"
     rows = f", {result['failures']} rows" if result.get("failures") else ""
@@ -78,7 +78,7 @@ def _problem(result: Mapping[str, Any]) -> str:
 
 
 def reconcile(settings: Settings) -> Mapping[str, Any]:
-    """`bankstream reconcile`: its report. FindingError if source and warehouse differ, CommandError if it could not compare."""
+    """Runs `bankstream reconcile`. Returns its report. FindingError if source and warehouse differ, CommandError if there is no report."""
     command = [settings.programs / "bankstream", "reconcile", "--json", "--timeout", str(settings.reconcile_timeout_s)]
     code, output = run(command, cwd=settings.project)
     try:
@@ -105,20 +105,20 @@ def _differences(tables: Mapping[str, Any]) -> Iterator[str]:
 
 
 def listed(problems: Sequence[str]) -> str:
-    """The first ones, and how many more there are."""
+    """Returns the first problems, and the number of further ones."""
     more = f", and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
     return ", ".join(problems[:NAMED]) + more
 
 
 def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What commands get of Airflow's environment."""
+    """Returns the part of Airflow's environment that commands receive."""
     return {name: value for name, value in variables.items() if not name.startswith(KEPT_FROM_COMMANDS)}
 
 
 def run(command: Sequence[str | Path], *, cwd: Path) -> tuple[int, str]:
-    """Run a command to its end: its exit code and what it printed, which the task's log has line by line.
+    """Runs a command to its end. Returns its exit code and its output, which is also logged line by line.
 
-    However this is left (a timeout, a task that is cleared), the command and its children are ended. CommandError if it cannot be started.
+    On every exit, also on a timeout or a cleared task, the command and its children are ended. CommandError if it cannot be started.
     """
     log.info("running %s", " ".join(Path(command[0]).name if not at else str(word) for at, word in enumerate(command)))
     try:

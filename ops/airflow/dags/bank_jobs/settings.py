@@ -1,7 +1,7 @@
-"""The settings of the DAGs, from the environment of Airflow's own processes (prefix BANKSTREAM_AIRFLOW_), checked when a DAG is parsed.
+"""Reads the settings of the DAGs from the environment of Airflow's processes (prefix BANKSTREAM_AIRFLOW_) when a DAG is parsed.
 
-How to reach PostgreSQL, Kafka, the lake and the warehouse are the application's settings (BANKSTREAM_…): they are passed on to its commands
-as they are, and not read here.
+The connections to PostgreSQL, Kafka, the lake and the warehouse are settings of the application (BANKSTREAM_…). They are passed to its
+commands unchanged and are not read here.
 """
 
 import os
@@ -17,37 +17,37 @@ CHECKOUT: Final = Path(__file__).resolve().parents[4]
 
 
 class SettingsError(ValueError):
-    """A setting is not what it has to be. The message names it and never holds its value: it may be a secret."""
+    """A setting is invalid. The message names it but not its value, which may be a secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that is set in an installation."""
+    """The settings of an installation."""
 
     project: Path
-    """A checkout of this project: its dbt folder is what is built. BANKSTREAM_AIRFLOW_PROJECT; unset: the one with this file."""
+    """A checkout of this project, whose dbt folder is built. BANKSTREAM_AIRFLOW_PROJECT; unset: the checkout with this file."""
     programs: Path
     """The folder with `bankstream` and `dbt`. BANKSTREAM_AIRFLOW_PROGRAMS; unset: .venv/bin of the checkout."""
     home: Path
     """Where dbt's results and logs go. BANKSTREAM_HOME; unset: .bankstream of the checkout."""
     schedule: str
-    """Cron, UTC. BANKSTREAM_AIRFLOW_SCHEDULE; unset: every quarter of an hour. Empty: only when it is triggered."""
+    """Cron, UTC. BANKSTREAM_AIRFLOW_SCHEDULE; unset: every 15 minutes. Empty: only when triggered."""
     retries: int
-    """Of a task that could not do its work. BANKSTREAM_AIRFLOW_RETRIES."""
+    """Retries of a task that failed without a finding. BANKSTREAM_AIRFLOW_RETRIES."""
     retry_delay: timedelta
-    """Before the first retry; it doubles from one to the next, up to half an hour. BANKSTREAM_AIRFLOW_RETRY_DELAY_S."""
+    """The delay before the first retry; it doubles with each retry, up to half an hour. BANKSTREAM_AIRFLOW_RETRY_DELAY_S."""
     task_timeout: timedelta
-    """A task is ended after so long. BANKSTREAM_AIRFLOW_TASK_TIMEOUT_S."""
+    """The maximum duration of a task. BANKSTREAM_AIRFLOW_TASK_TIMEOUT_S."""
     reconcile_timeout_s: int
-    """How long reconcile waits for the warehouse to have what the source has. BANKSTREAM_AIRFLOW_RECONCILE_TIMEOUT_S."""
+    """The maximum time that reconcile waits for the warehouse to load the source's changes. BANKSTREAM_AIRFLOW_RECONCILE_TIMEOUT_S."""
     settle_seconds: int | None
     """dbt's variable of this name. BANKSTREAM_AIRFLOW_SETTLE_SECONDS; unset: the dbt project's own default."""
     webhook_url: str | None = field(repr=False)
-    """Where alarms are posted; such an address is a secret. BANKSTREAM_AIRFLOW_WEBHOOK_URL; unset: alarms are only logged."""
+    """The URL to which alarms are posted, which is a secret. BANKSTREAM_AIRFLOW_WEBHOOK_URL; unset: alarms are only logged."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """From the environment. SettingsError names the setting that is wrong."""
+        """Reads the settings from the environment. SettingsError names an invalid setting."""
         project = Path(environment.get(f"{PREFIX}PROJECT") or CHECKOUT)
         settle = environment.get(f"{PREFIX}SETTLE_SECONDS")
         return cls(
