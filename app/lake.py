@@ -15,7 +15,7 @@ from app.engine.subtopologies import sink_subtopology
 from sinks.announcements import Announcer
 from sinks.archive import LakePartition
 from sinks.base import ObjectStore
-from sinks.s3 import S3Store
+from sinks.sessions import open_store
 
 APP_ID = "bankstream-lake"
 
@@ -26,7 +26,7 @@ class LakeApp(App):
     fetch_min_bytes = 1 << 20
     """Objects are made a few times a second: an answer for each transaction, of fifty partitions, would be for nothing."""
 
-    def __init__(self, engine: Engine, store: S3Store, announcer: Announcer) -> None:
+    def __init__(self, engine: Engine, store: ObjectStore, announcer: Announcer) -> None:
         super().__init__(APP_ID, engine, claim(engine.settings.state_dir / APP_ID))
         self._store, self._announcer = store, announcer
 
@@ -71,7 +71,7 @@ def make_app() -> App:
     """The Faust app, with settings from the environment."""
     kafka, settings = load(KafkaSettings), load(LakeSettings)
     engine = Engine(kafka, load(EngineSettings))
-    store, announcer = S3Store(load(S3Settings)), Announcer(LAKE_OBJECTS.name, kafka)
+    store, announcer = open_store(load(S3Settings)), Announcer(LAKE_OBJECTS.name, kafka)
     slots = asyncio.Semaphore(settings.max_uploads)
     topics = read_catalogue({}).landed
     for topic in topics:

@@ -18,7 +18,7 @@ from app.engine.subtopologies import sink_subtopology
 from sinks.announcements import AnnouncementPartition, announcement_key
 from sinks.base import ChainKey, ObjectStore, Warehouse
 from sinks.loader import Loader
-from sinks.s3 import S3Store
+from sinks.sessions import open_store
 from sinks.snowflake import SnowflakeWarehouse
 from sinks.snowpipe_client import SnowpipeClient
 from sinks.snowpipe_streaming import StreamingWarehouse
@@ -71,7 +71,7 @@ class LoaderService:
 class WarehouseApp(App):
     """Lets go of S3 and the warehouse when the partitions are closed."""
 
-    def __init__(self, engine: Engine, loading: LoaderService, store: S3Store, warehouse: Warehouse) -> None:
+    def __init__(self, engine: Engine, loading: LoaderService, store: ObjectStore, warehouse: Warehouse) -> None:
         super().__init__(APP_ID, engine, claim(engine.settings.state_dir / APP_ID))
         self._loading, self._store, self._warehouse = loading, store, warehouse
 
@@ -84,7 +84,7 @@ class WarehouseApp(App):
 
 
 def chosen(
-    snowflake: SnowflakeSettings, settings: WarehouseSettings, store: S3Store, landing: Mapping[str, str]
+    snowflake: SnowflakeSettings, settings: WarehouseSettings, store: ObjectStore, landing: Mapping[str, str]
 ) -> Warehouse:
     """The way into the warehouse that BANKSTREAM_WAREHOUSE_SINK names."""
     by_copy = SnowflakeWarehouse(snowflake)
@@ -97,7 +97,7 @@ def make_app() -> App:
     """The Faust app, with settings from the environment."""
     kafka = load(KafkaSettings)
     engine = Engine(kafka, load(EngineSettings))
-    store, settings = S3Store(load(S3Settings)), load(WarehouseSettings)
+    store, settings = open_store(load(S3Settings)), load(WarehouseSettings)
     landing = read_catalogue({}).landing
     warehouse = chosen(load(SnowflakeSettings), settings, store, landing)
     loading = LoaderService(engine, warehouse, store, landing, settings, LAKE_OBJECTS.partition_count(kafka.partitions))

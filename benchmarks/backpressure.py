@@ -26,6 +26,7 @@ from app.config.settings import KafkaSettings, SnowflakeSettings, read
 from app.config.topics import ALERTS, LAKE_OBJECTS, VELOCITY
 from app.domain.records import Source
 from app.domain.times import parse_us
+from app.engine.committed_reader import committed_reader
 from app.errors import BankstreamError
 from app.local.demo.catch_up import wait_until_caught_up
 from app.local.demo.simulator_process import SimulatorProcess
@@ -99,7 +100,7 @@ class Observers:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Seen:
-        consumer = barrier.reader(read(KafkaSettings, self._environment))
+        consumer = committed_reader(read(KafkaSettings, self._environment))
         await consumer.start()
         partitions = await barrier.partitions_of(
             read(KafkaSettings, self._environment), [ALERTS.name, VELOCITY.name, LAKE_OBJECTS.name]

@@ -1,10 +1,11 @@
-"""Opens sessions with the configured warehouse. Only this module knows the kind of warehouse.
+"""Opens the configured lake, and sessions with the configured warehouse. Only this module knows their kinds.
 
-The implementation is imported when a session is opened. Importing Snowflake's client takes a second and 76 MB. A process that may never
+The implementation is imported when it is opened. Importing Snowflake's client takes a second and 76 MB. A process that may never
 query the warehouse, such as a streams worker with the lookup API, starts without it.
 """
 
-from app.config.settings import SnowflakeSettings
+from app.config.settings import S3Settings, SnowflakeSettings
+from sinks.base import ObjectStore
 from sinks.reading import WarehouseReader, WarehouseSession
 
 
@@ -24,3 +25,10 @@ def open_session(settings: SnowflakeSettings) -> WarehouseSession:
     from sinks.snowflake_session import SnowflakeSession  # noqa: PLC0415 - see above
 
     return SnowflakeSession(settings, database=False)
+
+
+def open_store(settings: S3Settings) -> ObjectStore:
+    """Returns the lake's object store. It connects when it is first used; `close` releases its connections."""
+    from sinks.s3 import S3Store  # noqa: PLC0415 - see above
+
+    return S3Store(settings)

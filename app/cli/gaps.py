@@ -111,10 +111,10 @@ def _with_store(work: "Callable[[ObjectStore], Awaitable[Any]]") -> Any:
     import asyncio
 
     from app.config.settings import S3Settings, load
-    from sinks.s3 import S3Store
+    from sinks.sessions import open_store
 
     async def run() -> Any:
-        store = S3Store(load(S3Settings))
+        store = open_store(load(S3Settings))
         try:
             return await work(store)
         finally:

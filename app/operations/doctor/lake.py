@@ -19,8 +19,7 @@ from sinks import chain
 from sinks.base import ChainKey, LakeObject, LedgerRow, ObjectStore
 from sinks.gaps import GapRecord, gaps
 from sinks.relations import LEDGER, SCHEMA, relation
-from sinks.s3 import S3Store
-from sinks.sessions import open_reader
+from sinks.sessions import open_reader, open_store
 from sinks.sql import identifier
 
 NEWEST: Final = 50
@@ -196,7 +195,7 @@ async def _chains(store: ObjectStore, catalogue: Catalogue, *, deep: bool) -> li
 
 async def check_lake(s3: S3Settings, kafka: KafkaSettings, catalogue: Catalogue, *, deep: bool) -> list[Finding]:
     """Checks the chains against Kafka. The chains are read first: Kafka had all their records before."""
-    store = S3Store(s3)
+    store = open_store(s3)
     try:
         chains, known = await _chains(store, catalogue, deep=deep), await gaps(store)
     finally:
@@ -211,7 +210,7 @@ async def check_lake(s3: S3Settings, kafka: KafkaSettings, catalogue: Catalogue,
 
 async def check_ledger(sql: SnowflakeSettings, s3: S3Settings) -> list[Finding]:
     """Checks the ledger against the lake. The ledger is read first: the lake had all loaded objects before."""
-    store = S3Store(s3)
+    store = open_store(s3)
     try:
         ledger = await asyncio.to_thread(_ledger, sql)
         newest = await asyncio.gather(*(chain.newest(store, key) for key in ledger))

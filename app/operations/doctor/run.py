@@ -23,7 +23,7 @@ from app.operations.provision import topics
 from app.operations.provision.connector import slot_name
 from app.topology.partition_groups import STREAMS, groups
 from sinks.gaps import gaps
-from sinks.s3 import S3Store
+from sinks.sessions import open_store
 
 TIMEOUT_S: Final = 90
 """The limit of one check without `deep`."""
@@ -75,7 +75,7 @@ def _in_thread(check: Callable[..., list[Finding]], *arguments: object) -> Check
 
 
 async def _history(broker: KafkaSettings, s3: S3Settings) -> list[Finding]:
-    store = S3Store(s3)
+    store = open_store(s3)
     try:
         accepted = [
             capture.CaptureGap(gap.first, gap.last).name

@@ -14,8 +14,7 @@ from app.proof.rebuild.loading import Loaded, Progress, load_all
 from app.proof.rebuild.report import MAX_DIFFERENCES, RebuildError, Report, TableReport, Verdict
 from app.runtime.progress import OnProgress
 from sinks.base import ChainKey
-from sinks.s3 import S3Store
-from sinks.sessions import open_reader
+from sinks.sessions import open_reader, open_store
 from sinks.snowflake import SnowflakeWarehouse
 from sinks.sql import identifier
 
@@ -72,7 +71,7 @@ def rebuild(
 async def _load(
     settings: SnowflakeSettings, lake: S3Settings, catalogue: Catalogue, loading: WarehouseSettings, progress: Progress
 ) -> Loaded:
-    store, warehouse = S3Store(lake), SnowflakeWarehouse(settings)
+    store, warehouse = open_store(lake), SnowflakeWarehouse(settings)
     try:
         loading = loading.model_copy(update={"load_interval_ms": 0})
         return await load_all(warehouse, store, catalogue.landing, loading, progress)

@@ -24,7 +24,7 @@ from app.errors import PoisonRecordError
 from app.proof.reconcile.report import ReconcileError
 from sinks import lines
 from sinks.base import SinkRefusedError, SinkUnavailableError
-from sinks.s3 import S3Store
+from sinks.sessions import open_store
 
 MARK: Final = "__bankstream_aside"
 """The column that refers to a row in this process. No table of PostgreSQL has a column of this name."""
@@ -105,7 +105,7 @@ def _contents(names: list[str], lake: S3Settings | None) -> dict[str, bytes | No
 
 
 async def _read(names: list[str], lake: S3Settings) -> dict[str, bytes | None]:
-    store = S3Store(lake)
+    store = open_store(lake)
     try:
         return {name: _value(await store.get(name)) for name in names}
     except (SinkUnavailableError, SinkRefusedError, zstandard.ZstdError, msgspec.MsgspecError) as error:

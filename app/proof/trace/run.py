@@ -22,7 +22,7 @@ from app.proof.trace.tables import WarehouseTables
 from app.runtime.progress import OnProgress
 from sinks.base import SinkError
 from sinks.reading import MissingObjectError, NamedRow
-from sinks.s3 import S3Store
+from sinks.sessions import open_store
 
 
 class TraceError(BankstreamError):
@@ -67,7 +67,7 @@ async def _trace(
         tables = await asyncio.to_thread(WarehouseTables, read(SnowflakeSettings, environment), landing)
     except SinkError as error:
         tables = error
-    store = S3Store(read(S3Settings, environment))
+    store = open_store(read(S3Settings, environment))
     try:
         async with KafkaReader(read(KafkaSettings, environment)) as log:
             records = Records(tables, landing, LakeReader(store), log)
