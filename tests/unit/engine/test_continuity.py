@@ -155,16 +155,16 @@ async def test_a_count_of_a_topic_without_an_id_is_nobodys_business() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kafka", "found"),
+    ("made", "found"),
     [
-        (Kafka({"t": OLD}, {"t": OLD}, {"t": NEW}, counts={"t": 4}), TopicChange("t", OLD, NEW)),
-        (Kafka({"t": OLD}, counts={"t": 5}), TopicChange("t", OLD, OLD, 5)),
+        (lambda: Kafka({"t": OLD}, {"t": OLD}, {"t": NEW}, counts={"t": 4}), TopicChange("t", OLD, NEW)),
+        (lambda: Kafka({"t": OLD}, counts={"t": 5}), TopicChange("t", OLD, OLD, 5)),
     ],
     ids=["another id", "another number of partitions"],
 )
-async def test_a_change_is_noticed_although_no_batch_comes(kafka: Kafka, found: TopicChange) -> None:
+async def test_a_change_is_noticed_although_no_batch_comes(made: Callable[[], Kafka], found: TopicChange) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        assert await TopicWatch(kafka, {"t": OLD}, {"t": 4}).next_change() == found
+        assert await TopicWatch(made(), {"t": OLD}, {"t": 4}).next_change() == found
 
 
 async def test_nobody_asks_any_more_once_it_is_closed() -> None:

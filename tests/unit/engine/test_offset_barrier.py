@@ -1,6 +1,6 @@
 """What waits for the end of a topic: when it has come, by the answers of a Kafka that the test makes up."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -126,20 +126,21 @@ class Consumer:
 
 
 @pytest.mark.parametrize(
-    ("consumer", "nothing", "asked", "why"),
+    ("made", "nothing", "asked", "why"),
     [
-        (Consumer(end=10), True, 1, "marks of transactions only"),
-        (Consumer(7, end=10), False, 1, "a record"),
-        (Consumer(10, end=12), True, 1, "a record behind the end"),
-        (Consumer(9, end=10), False, 1, "a record just before the end"),
-        (Consumer(end=10, empty=3), True, 4, "nothing was handed out for a while"),
-        (Consumer(3, end=10), True, 1, "a record before the beginning"),
+        (lambda: Consumer(end=10), True, 1, "marks of transactions only"),
+        (lambda: Consumer(7, end=10), False, 1, "a record"),
+        (lambda: Consumer(10, end=12), True, 1, "a record behind the end"),
+        (lambda: Consumer(9, end=10), False, 1, "a record just before the end"),
+        (lambda: Consumer(end=10, empty=3), True, 4, "nothing was handed out for a while"),
+        (lambda: Consumer(3, end=10), True, 1, "a record before the beginning"),
     ],
 )
 async def test_a_stretch_of_the_log_has_nothing_committed_if_no_record_comes_of_it(
-    consumer: Consumer, nothing: bool, asked: int, why: str, monkeypatch: pytest.MonkeyPatch
+    made: Callable[[], Consumer], nothing: bool, asked: int, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(barriers, "LOOK_S", 60)
+    consumer = made()
     assert await look(consumer, monkeypatch) is nothing, why
     assert consumer.asked == asked, why
 
