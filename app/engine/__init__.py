@@ -1,1 +1,1 @@
-"""The streaming core: batches, transactions, state and recovery on Faust's hooks. Knows nothing of banks."""
+"""The stream processor: batches, transactions, state and recovery on Faust's hooks. Contains no banking logic."""

@@ -1,4 +1,4 @@
-"""The live unit of work: an overlay over the store, the records to send, and an undo log per input record."""
+"""Collects the effects of one transaction: uncommitted table writes over the store, records to send, and an undo log per input record."""
 
 import bisect
 from collections.abc import Callable, Iterator, MutableMapping
@@ -19,7 +19,7 @@ Pair = tuple[bytes | None, bytes | None]
 
 
 Slot = tuple[bytes | None, bool]
-"""What a unit has done to one key: its value (None: gone), and whether the changelog hears of it."""
+"""An uncommitted write to one key: its value (None: deleted), and whether it is written to the changelog."""
 
 
 @dataclass(slots=True)
@@ -28,11 +28,11 @@ class Overlay:
 
     slots: dict[bytes, Slot] = field(default_factory=dict)
     ordered: list[bytes] | None = None
-    """The keys of `slots` in order; made by the first scan, None before."""
+    """The sorted keys of `slots`; None until the first scan."""
 
 
 Undo = tuple[Overlay, bytes, Slot | None] | list[Any]
-"""How to take back one step: a key's earlier slot (None: it had none), or a list that lost its last item again."""
+"""Reverses one step: restores a key's earlier slot (None: it had none), or removes the last item of a list."""
 
 
 class OverlayView(Generic[K, V]):
@@ -48,14 +48,14 @@ class OverlayView(Generic[K, V]):
         )
 
     def get(self, key: K) -> V | None:
-        """The value of a key, or None."""
-        raw_key = self._encode_key(key)  # what `get_encoded` does, without the call
+        """Returns the value of a key, or None."""
+        raw_key = self._encode_key(key)  # same as `get_encoded`, inlined to save the call
         slot = self._overlay.slots.get(raw_key)
         raw = self._store.get(self._name, raw_key) if slot is None else slot[0]
         return None if raw is None else self._decode(raw)
 
     def get_encoded(self, key: bytes) -> bytes | None:
-        """The encoded value of an encoded key, or None."""
+        """Returns the encoded value of an encoded key, or None."""
         slot = self._overlay.slots.get(key)
         return self._store.get(self._name, key) if slot is None else slot[0]
 
@@ -72,19 +72,19 @@ class OverlayView(Generic[K, V]):
         self._set(self._table.encode_key(key), (None, True))
 
     def evict(self, key: K) -> None:
-        """Remove a key here only."""
+        """Remove a key from the local store only; its changelog record is left to expire."""
         self.evict_encoded(self._table.encode_key(key))
 
     def evict_encoded(self, key: bytes) -> None:
-        """Remove an encoded key here only."""
+        """Remove an encoded key from the local store only; its changelog record is left to expire."""
         before = self._overlay.slots.get(key)
         if before is None or before[0] is None:
             self._set(key, (None, before[1] if before else False))
-        else:  # written by this very unit: the changelog must not bring it back
+        else:  # written by this unit, so the changelog needs a tombstone: a restore must not bring the value back
             self._set(key, (None, True))
 
     def scan(self, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
-        """Entries with start <= encoded key < end in ascending byte order, with the unit's own writes."""
+        """Yields entries with start <= encoded key < end in ascending byte order, including the unit's own writes."""
         decode = self._table.decode
         mine = iter(self._written(start, end))
         stored = self._store.scan(self._table.name, start, end)
@@ -124,7 +124,7 @@ class OverlayView(Generic[K, V]):
 class BatchUnitOfWork:
     """The unit of work of one transaction of one partition. Implements `UnitOfWork`; `records` and `changes` are its outputs and state.
 
-    Call `mark()` before each record, and `undo()` when the record proved to be poison.
+    Call `mark()` before each record, and `undo()` if the record turns out to be poison.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class BatchUnitOfWork:
         self.dead_letters: list[DeadLetter] = []
 
     def table(self, table: Table[K, V]) -> View[K, V]:
-        """The view of a table declared for this group."""
+        """Returns the view of a table that the group declares."""
         view = self._views.get(table.name)
         if view is None:
             overlay = self._overlays[require_declared(table, self._tables)] = Overlay()
@@ -169,25 +169,25 @@ class BatchUnitOfWork:
         self.undo_log.append(pairs)
 
     def partition_of(self, topic: str, key: bytes | None) -> int:
-        """The partition that a key belongs to."""
+        """Returns the partition of a key in a topic."""
         count = self._counts.get(topic)
         if count is None:
             count = self._counts[topic] = self._partitions_of(topic)
         return partition_for(key, count)
 
     def dead_letter(self, record: InputRecord, error: PoisonRecordError) -> None:
-        """Bury a record in this very transaction."""
+        """Send a record to the dead-letter topic in this transaction."""
         letter = dead_letter(record, error, self.now_us)
         self.dead_letters.append(letter)
         self.undo_log.append(self.dead_letters)
         self.emit(self._dead_letter_topic, key=letter.key, value=encode_dead_letter(letter))
 
     def mark(self) -> None:
-        """Everything up to here stands, whatever becomes of the next record."""
+        """Set the point to which `undo` returns: everything written so far is kept."""
         self.undo_log.clear()
 
     def undo(self) -> None:
-        """Take back what was written since `mark`. Cached objects may have been changed by it, so all of them go."""
+        """Remove everything written since `mark`. Clears the whole cache too, because cached objects may have been modified since then."""
         while self.undo_log:
             step = self.undo_log.pop()
             if isinstance(step, list):
@@ -197,7 +197,7 @@ class BatchUnitOfWork:
         self.cache.clear()
 
     def changes(self) -> list[tuple[str, bytes, bytes | None, bool]]:
-        """(table, key, value or None for gone, whether the changelog hears of it), one a key."""
+        """Returns one (table, key, value or None if deleted, whether it is written to the changelog) per key."""
         return [
             (table, key, value, logged)
             for table, overlay in self._overlays.items()
@@ -206,7 +206,7 @@ class BatchUnitOfWork:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to commit."""
+        """True if there is nothing to commit."""
         return not any(self.records.values()) and not any(overlay.slots for overlay in self._overlays.values())
 
 

@@ -1,8 +1,8 @@
-"""Reading changelogs fast: committed keys and values by whole fetches.
+"""Reads committed keys and values from changelogs, faster than aiokafka's consumer.
 
-aiokafka's consumer makes an object of eleven fields of every record, which is most of what a restore would cost (3 of 4 us a record).
-Here one fetch asks for all partitions, and what comes back is taken batch by batch; aborted transactions and control records are sorted
-out by aiokafka's own code.
+aiokafka's consumer creates an object of eleven fields for every record, which would be most of the cost of a restore (3 of 4 us a
+record). Here one fetch requests all partitions, and its record batches are decoded one at a time. aiokafka's own code filters out aborted
+transactions and control records.
 """
 
 import asyncio
@@ -26,23 +26,23 @@ logger = logging.getLogger(__name__)
 WAIT_MS: Final = 50
 PARTITION_BYTES: Final = 4 << 20
 FETCH_BYTES: Final = 8 << 20
-"""Of one fetch; all partitions that are restored side by side may have as much in memory."""
+"""Limit of one fetch, and so of the memory for all partitions that are restored at the same time."""
 RETRY_S: Final = 0.1
 NO_LEADER: Final = -1
 
 
 class Fetched(PartitionRecords):
-    """Consecutive committed records of one partition, each with `key` and `value`. To be iterated once, and not kept: records that die at
-    once cost the garbage collector nothing, and a list of them most of the time that there is."""
+    """Consecutive committed records of one partition, each with `key` and `value`. Iterate once and keep no record: records that are freed
+    at once cost the garbage collector nothing, but with a list of them it takes most of the time."""
 
     @property
     def tp(self) -> TopicPartition:
-        """Whose records they are."""
+        """The partition of the records."""
         return self._tp
 
     @property
     def next(self) -> int:
-        """Where to read on once this is iterated: behind the last record or marker."""
+        """The offset of the next fetch, valid after iteration: the one after the last record or control record."""
         offset: int = self.next_fetch_offset
         return offset
 
@@ -51,7 +51,7 @@ class Fetched(PartitionRecords):
 
 
 class ChangelogReader:
-    """Use as an async context manager. In no group, with no position of its own."""
+    """Fetches from changelog partitions. Use as an async context manager. Joins no consumer group and keeps no position."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._client = AIOKafkaClient(**connection(kafka))
@@ -64,10 +64,10 @@ class ChangelogReader:
         await self._client.close()
 
     async def fetch(self, positions: Mapping[TopicPartition, int]) -> list[Fetched]:
-        """What there is from these offsets on, up to the last stable offset; nothing if there is nothing within WAIT_MS.
+        """Returns records from these offsets up to the last stable offset; an empty list if none arrive within WAIT_MS.
 
-        Also nothing, after a pause, where a broker does not answer or has given a partition away: the caller asks again, for as long as it
-        has time. OffsetOutOfRangeError when Kafka no longer has an offset; other errors of Kafka as they are.
+        If a broker does not answer or no longer leads a partition, it pauses and returns nothing for that broker; the caller retries and
+        sets the time limit. Raises OffsetOutOfRangeError if Kafka no longer has an offset, and other Kafka errors unchanged.
         """
         await self._client.set_topics({tp.topic for tp in positions})
         by_leader: dict[int, dict[TopicPartition, int]] = defaultdict(dict)
@@ -80,7 +80,7 @@ class ChangelogReader:
         return [fetched for answer in answers if answer is not None for fetched in answer]
 
     async def _ask(self, node: int | None, wanted: Mapping[TopicPartition, int]) -> list[Fetched] | None:
-        """From one broker. None when the question has to be asked again, with new metadata."""
+        """Fetch from one broker. Returns None if the fetch must be retried with new metadata."""
         if node is None or node == NO_LEADER:
             return None
         topics: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
@@ -98,12 +98,12 @@ class ChangelogReader:
         except KafkaError as error:
             if not error.retriable:
                 raise
-            logger.info("broker %d does not hand out changelogs at the moment: %r", node, error)
+            logger.info("broker %d cannot serve changelogs at the moment: %r", node, error)
             return None
 
 
 def _without_replica(version: int) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """From version 11 on, the replica to prefer stands between the aborted transactions and the records."""
+    """Drops the preferred replica, which is between the aborted transactions and the records from version 11 on."""
     return (lambda partition: (*partition[:-2], partition[-1])) if version >= 11 else (lambda partition: partition)
 
 

@@ -1,4 +1,4 @@
-"""Reading committed records outside of any group: for tools, and for looks into the log."""
+"""Reads committed records without joining a consumer group: for tools and diagnosis."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -16,9 +16,10 @@ POLL_MS = 200
 
 
 def committed_reader(settings: KafkaSettings, **options: Any) -> Any:
-    """A consumer that sees committed records only and belongs to no group; the caller starts, assigns, seeks and stops it.
+    """Returns a consumer that reads only committed records and joins no group; the caller starts, assigns, seeks and stops it.
 
-    What it looks for and Kafka no longer has, it passes over, unless `auto_offset_reset` among the options (aiokafka's) says otherwise.
+    If Kafka no longer has an offset, the consumer continues at the first one that exists, unless `auto_offset_reset` among the options
+    (aiokafka's) says otherwise.
     """
     ours = {"isolation_level": "read_committed", "enable_auto_commit": False, "auto_offset_reset": "earliest"}
     return AIOKafkaConsumer(**connection(settings), **{**ours, "fetch_max_wait_ms": FETCH_WAIT_MS, **options})
@@ -26,7 +27,7 @@ def committed_reader(settings: KafkaSettings, **options: Any) -> Any:
 
 @asynccontextmanager
 async def committed_consumer(settings: KafkaSettings, **options: Any) -> AsyncIterator[Any]:
-    """One that is started, and stopped at the end."""
+    """A `committed_reader` that is started on entry and stopped on exit."""
     consumer = committed_reader(settings, **options)
     await consumer.start()
     try:
@@ -38,8 +39,8 @@ async def committed_consumer(settings: KafkaSettings, **options: Any) -> AsyncIt
 async def read_all_committed(
     settings: KafkaSettings, partitions: Iterable[TopicPartition], *, since_ms: int | None = None
 ) -> AsyncIterator[ConsumerRecord[bytes | None, bytes | None]]:
-    """Every committed record that these partitions had when it was asked, in order within each. `since_ms`: from the first on that was
-    recorded then or later, in milliseconds since the epoch.
+    """Yields every committed record below the end offsets at the time of the call, in order within each partition. `since_ms`: begin with
+    the first record whose timestamp is this or later, in milliseconds since the epoch.
     """
     tps = list(partitions)
     async with committed_consumer(settings) as consumer:

@@ -1,10 +1,10 @@
-"""Whether the topics being read are still the ones that were opened: a topic deleted and made anew may already have more records than
-the old one, so its offsets alone tell nothing.
+"""Detects input topics and changelogs that were deleted, recreated or repartitioned while a worker reads them.
 
-An answer of Kafka that comes after a batch was fetched, and still names the old id, proves that the batch is of the old topic: ids never
-return. So every batch waits for such an answer before it has any effect, while the batches behind it are fetched; questions that are put
-at the same time share one request. On a cluster the answer is as new as the asked broker's metadata, milliseconds behind the controller;
-what slips through stops the worker at the next answer.
+Offsets cannot show this: a recreated topic may already have more records than the old one. So topic ids are compared, which Kafka never
+reuses. If Kafka still returns the old id after a batch was fetched, the batch is from the old topic. Every batch waits for such a response
+before it has any effect, while later batches are fetched. Checks requested at the same time share one request. On a cluster the response
+is as new as the broker's metadata, milliseconds behind the controller; a change that is missed in this time stops the worker at the next
+response.
 """
 
 import asyncio
@@ -21,27 +21,27 @@ from aiokafka.errors import KafkaError
 logger = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 1.0
-"""How often it is asked although no batch comes."""
+"""How often topics are checked if no batch arrives."""
 MISSING_GRACE_S: Final = 5.0
-"""How long a topic may be unknown to the broker that is asked: one that has just started may not know all yet."""
+"""How long a topic may be missing from a broker's response: a broker that has just started may not know every topic yet."""
 RETRY_S: Final = 0.1
 
 
 class TopicMetadata(Protocol):
-    """What has to be asked; `KafkaLog` answers it."""
+    """The metadata that `TopicWatch` reads. `KafkaLog` implements it."""
 
     async def ids(self, names: Mapping[str, object]) -> dict[str, uuid.UUID]:
-        """The ids of those topics that exist."""
+        """Returns the ids of those topics that exist."""
         ...
 
     async def partition_counts(self, names: Mapping[str, object]) -> dict[str, int]:
-        """The partition counts of those topics that exist."""
+        """Returns the partition counts of those topics that exist."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TopicChange:
-    """A topic that is not what it was. `now` None: it is gone. `partitions`: how many it has now, if that is what changed."""
+    """A topic that changed. `now` is its id, or None if it is gone. `partitions` is the new count, if the count changed."""
 
     topic: str
     before: uuid.UUID
@@ -53,7 +53,7 @@ GUIDE: Final = "Nothing is skipped silently: `bankstream doctor` says what to do
 
 
 def expired(tp: TopicPartition, position: int, first: int) -> str:
-    """Kafka no longer has the next record."""
+    """Returns the message for a next record that Kafka no longer has."""
     return (
         f"{tp.topic}/{tp.partition} was processed through offset {position - 1}, but Kafka begins with {first}: records expired before "
         f"they were processed, offsets {position} to {first - 1}. {GUIDE}"
@@ -61,7 +61,7 @@ def expired(tp: TopicPartition, position: int, first: int) -> str:
 
 
 def cut_short(tp: TopicPartition, position: int, end: int) -> str:
-    """Kafka ends before what was processed, though the topic is the same."""
+    """Returns the message for a topic with the same id that ends before the last processed record."""
     return (
         f"{tp.topic}/{tp.partition} was processed through offset {position - 1}, but Kafka ends with {end - 1}: it has lost offsets {end} "
         f"to {position - 1}, which had been committed. {GUIDE}"
@@ -69,39 +69,41 @@ def cut_short(tp: TopicPartition, position: int, end: int) -> str:
 
 
 def repartitioned(topic: str, count: int, expected: int) -> str:
-    """Keys of new records may be elsewhere than their state: of an input they are, and a changelog's writer was not us."""
+    """Returns the message for a changed partition count. New records of an input then hash to partitions that may not have their state;
+    further partitions of a changelog were not written by this application.
+    """
     return (
         f"topic {topic} has {count} partitions, but state was made with {expected} (BANKSTREAM_TOPIC_PARTITIONS): a key and its state "
-        f"have to be on partitions of one number. {GUIDE}"
+        f"must be in partitions with the same number. {GUIDE}"
     )
 
 
 def state_gone(tp: TopicPartition, committed: int, group_id: str) -> str:
-    """There is no position where there was one."""
+    """Returns the message for a partition without a position although its group once committed one."""
     return (
-        f"{tp.topic}/{tp.partition} was processed through offset {committed - 1}, as consumer group {group_id} says, but there is no state "
-        f"of that: its changelogs were deleted or created anew. {GUIDE}"
+        f"{tp.topic}/{tp.partition} was processed through offset {committed - 1} according to consumer group {group_id}, but it has no "
+        f"state: its changelogs were deleted or created anew. {GUIDE}"
     )
 
 
 def topic_recreated(change: TopicChange, durable: Mapping[int, int], ends: Mapping[int, int]) -> str:
-    """A topic is gone or was created anew. By partition: the positions in the old one, and where the new one ends."""
+    """Returns the message for a topic that is gone or recreated. By partition: `durable` positions in the old topic, `ends` of the new."""
     done = ", ".join(f"{number} through offset {position - 1}" for number, position in durable.items()) or "none"
     if change.now is None:
         return (
-            f"topic {change.topic} (id {change.before}) is gone from Kafka. Of its partitions were processed: {done}; what it had behind "
-            f"that is lost. {GUIDE}"
+            f"topic {change.topic} (id {change.before}) is gone from Kafka. Processed partitions: {done}; its later records are "
+            f"lost. {GUIDE}"
         )
     has = ", ".join(f"{number} through offset {end - 1}" for number, end in ends.items() if end) or "none"
     return (
-        f"topic {change.topic} was created anew: its id was {change.before}, now it is {change.now}. Of the old one's partitions were "
-        f"processed: {done}; what it had behind that is lost. The new one has, all unprocessed: {has}. {GUIDE}"
+        f"topic {change.topic} was created anew: its id was {change.before}, now it is {change.now}. Processed partitions of the "
+        f"old topic: {done}; its later records are lost. Unprocessed partitions of the new topic: {has}. {GUIDE}"
     )
 
 
 @dataclass(slots=True, eq=False)
 class TopicWatch:
-    """Asks Kafka about the topics in `ids`; those in `counts` must also keep their partition counts."""
+    """Checks that the topics in `ids` keep their ids, and that those in `counts` keep their partition counts."""
 
     topics: TopicMetadata
     ids: dict[str, uuid.UUID] = field(default_factory=dict)
@@ -110,20 +112,20 @@ class TopicWatch:
     _next: "asyncio.Task[TopicChange | None] | None" = None
 
     def ask(self) -> "asyncio.Task[TopicChange | None]":
-        """The answer to a question that is put after this moment; None: nothing has changed. Await it shielded, it is shared."""
+        """Returns a task that checks after this call; its result is None if nothing changed. Callers share it: await it shielded."""
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._asked), name="topics")
         return self._next
 
     async def next_change(self) -> TopicChange:
-        """The next change, whether batches come or not."""
+        """Waits for the next change and returns it. Checks every INTERVAL_S even if no batch arrives."""
         while True:
             if (change := await asyncio.shield(self.ask()) or await self._recount()) is not None:
                 return change
             await asyncio.sleep(INTERVAL_S)
 
     async def close(self) -> None:
-        """Ask no more."""
+        """Cancel all checks."""
         tasks = [task for task in (self._asked, self._next) if task is not None]
         for task in tasks:
             task.cancel()

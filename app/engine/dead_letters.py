@@ -1,4 +1,4 @@
-"""Dead letters: a record that could not be processed, kept byte for byte with where it came from and why."""
+"""Dead letters: records that could not be processed, kept byte for byte with their origin and the error."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -12,10 +12,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A refused record, as it is written to the dead-letter topic: JSON with these fields in this order.
+    """A refused record in the format of the dead-letter topic: JSON with these fields in this order.
 
-    `key`, `value` and the values of `headers` are the record's bytes, in base64 as JSON. `reason` is a short stable word for metrics,
-    `stage` the step that refused the record, `error` the exception class, `failed_at` RFC 3339 UTC with microseconds.
+    `key`, `value` and the values of `headers` are the record's bytes, encoded as base64 in JSON. `reason` is a short stable word for
+    metrics, `stage` the step that refused the record, `error` the exception class, `failed_at` RFC 3339 UTC with microseconds.
     """
 
     topic: str
@@ -32,7 +32,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def origin(self) -> str:
-        """Where the refused record stands: topic/partition/offset."""
+        """The refused record's topic/partition/offset."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
@@ -41,7 +41,7 @@ decode_dead_letter: Final = msgspec.json.Decoder(DeadLetter).decode
 
 
 def dead_letter(record: InputRecord, error: PoisonRecordError, now_us: int) -> DeadLetter:
-    """The dead letter of a record. `now_us`: when it was refused, in microseconds since the epoch."""
+    """Returns the dead letter of a record. `now_us`: when it was refused, in microseconds since the epoch."""
     failed_at = (_EPOCH + timedelta(microseconds=now_us)).isoformat(timespec="microseconds").replace("+00:00", "Z")
     return DeadLetter(
         topic=record.topic,

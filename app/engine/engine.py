@@ -1,4 +1,4 @@
-"""The partitions that this worker has open: assigned, fed, drained and closed as the consumer group says."""
+"""Opens, feeds, drains and closes the partitions that the consumer group assigns to this worker."""
 
 import asyncio
 import logging
@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Subtopology:
-    """A set of topics whose partitions of equal number are processed by one processor, made by `factory` from that number.
+    """A set of co-partitioned topics. One processor, which `factory` creates, processes the partitions with the same number.
 
-    `partitions` is how many the topics must have, because state was made by that count; None: any. `group_id` is the consumer group
-    whose offsets would tell of state that is gone; None: there is no state.
+    `partitions` is the partition count that the topics must have, because the state was built with it; None: any. `group_id` is the
+    consumer group whose committed offsets show that state once existed; None: there is no state.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Subtopology:
 
 @dataclass(slots=True, eq=False)
 class Cursor:
-    """Where a topic partition is read, since its last seek. A batch that belongs to an older cursor is stale, and read again."""
+    """The read position of a topic partition since its last seek. A batch that belongs to an older cursor is stale and is fetched again."""
 
     next: int
     """The offset after the last record fetched."""
@@ -57,19 +57,22 @@ class Cursor:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Consecutive records of one topic partition, from one fetch. `begin` is where the fetch began: holes are Kafka's, not ours."""
+    """Consecutive records of one topic partition, from one fetch. `begin` is the offset at which the fetch began.
+
+    Offsets may be missing after it, because of compaction, aborted transactions and control records.
+    """
 
     tp: TopicPartition
     cursor: Cursor
     begin: int
     records: Sequence[InputRecord]
     unfinished: int
-    """How many processors have yet to take it: a topic can belong to several subtopologies."""
+    """The number of processors that have not finished the batch: a topic can belong to several subtopologies."""
     change: "asyncio.Task[TopicChange | None]"
-    """Whether the topics were still the same after the fetch."""
+    """The check, begun after the fetch, whether the topics are still the same."""
 
     def done(self) -> None:
-        """One processor is through with it."""
+        """Record that one processor has finished the batch."""
         self.unfinished -= 1
         if self.unfinished == 0:
             self.cursor.pending -= 1
@@ -84,7 +87,7 @@ class _Open:
 
 
 MAX_PENDING = 2
-"""Batches of one topic partition in memory at a time: one is processed while the next is fetched."""
+"""The number of batches of one topic partition in memory: one is processed while the next is fetched."""
 
 
 class Engine:
@@ -112,11 +115,13 @@ class Engine:
 
     @property
     def closing(self) -> bool:
-        """Whether `close` has begun: what fails from then on fails because of it."""
+        """True once `close` has begun; errors after that are caused by closing."""
         return self._closing
 
     async def check(self) -> None:
-        """ContinuityError unless all input topics exist with equal partition counts in a subtopology: those its state was made by."""
+        """Raises ContinuityError if an input topic is missing, or if the topics of a subtopology have unequal partition counts, or a count
+        other than its state was built with.
+        """
         infos = await self.log.require(self.topics)
         for subtopology in self._subtopologies:
             counts = {topic: infos[topic].partitions for topic in subtopology.topics}
@@ -130,7 +135,7 @@ class Engine:
                 )
 
     async def assign(self, assigned: Iterable[TopicPartition]) -> None:
-        """Close what is no longer ours, open what is new; what stays is left open and warm."""
+        """Close revoked partitions and open new ones. Partitions that stay assigned remain open."""
         numbers: dict[str, set[int]] = {}
         for tp in assigned:
             numbers.setdefault(tp.topic, set()).add(tp.partition)
@@ -143,24 +148,24 @@ class Engine:
         await asyncio.gather(*(self._close(key) for key in self._open.keys() - wanted.keys()))
         await self._open_all({key: wanted[key] for key in wanted.keys() - self._open.keys()})
         for subtopology in self._subtopologies:
-            metrics.OPEN_PARTITIONS.labels(subtopology.name)  # shown from now on, if only as 0: it has joined its group
+            metrics.OPEN_PARTITIONS.labels(subtopology.name)  # exported, even as 0, once the group is joined
 
     async def drain(self) -> None:
-        """Make everything fetched stale and wait until nothing is being processed. For the moment before a rebalance.
+        """Mark all fetched batches as stale and wait until none is being processed. Called before a rebalance.
 
-        A processor that is still busy after `drain_timeout_s` (its destination is away, perhaps) is closed as it is: what it has
-        not made durable is processed again by the next owner, and the group does not wait for it.
+        A processor that is still busy after `drain_timeout_s` (for example because its sink is unavailable) is closed unfinished, so that
+        the group does not wait for it. The next owner processes again what was not durable.
         """
         self.cursors.clear()
         await asyncio.gather(*(self._drain_one(key, one) for key, one in list(self._open.items())))
 
     async def close(self) -> None:
-        """Finish what is under way, close everything."""
+        """Finish the batches being processed, then close all partitions and the connection to Kafka."""
         self._closing = True
         if self._watching is not None:
             self._watching.cancel()
         for task in self._opening:
-            task.cancel()  # restoring a large state may take minutes, and nothing of it is needed any more
+            task.cancel()  # restoring a large state may take minutes and is no longer needed
         await asyncio.gather(*self._opening, return_exceptions=True)
         await self.drain()
         await asyncio.gather(*(self._close(key) for key in list(self._open)))
@@ -168,10 +173,10 @@ class Engine:
         await self.log.stop()
 
     async def seek_offsets(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where to read each of these partitions from, and a fresh cursor there. The caller seeks.
+        """Returns the offset from which to read each of these partitions, and sets a new cursor there. The caller seeks.
 
-        ContinuityError when Kafka no longer has the next record, never had it, or has another topic of that name: something would be
-        skipped.
+        Raises ContinuityError if records would be skipped: Kafka no longer has the next record, never had it, or has another topic of that
+        name.
         """
         tps = [tp for tp in tps if self._owners(tp)]
         self._expect()
@@ -185,7 +190,7 @@ class Engine:
         for tp in tps:
             positions = [one.processor.position(tp.topic) for _, one in self._owners(tp)]
             if not positions:
-                continue  # taken away while Kafka was asked: whoever has it seeks it
+                continue  # revoked during the requests above: its new owner seeks it
             known = [first[tp] if position is None else position for position in positions]
             target = min(known)
             if target < first[tp]:
@@ -193,43 +198,43 @@ class Engine:
             if target > end[tp]:
                 raise ContinuityError(cut_short(tp, target, end[tp]))
             if target > 0 and None in positions:
-                logger.warning("%s/%d is read from offset %d on: Kafka does not have what was before", *tp, target)
+                logger.warning("%s/%d is read from offset %d on: Kafka does not have earlier records", *tp, target)
             targets[tp] = target
             self.cursors[tp] = Cursor(target)
         return targets
 
     def fetchable(self, tps: Iterable[TopicPartition]) -> set[TopicPartition]:
-        """Those of the partitions that have been sought and may be fetched: the others have enough in memory."""
+        """Returns those partitions that may be fetched: they have a cursor and fewer than MAX_PENDING batches in memory."""
         return {tp for tp in tps if (cursor := self.cursors.get(tp)) is not None and cursor.pending < MAX_PENDING}
 
     def fetched(self, tp: TopicPartition, cursor: Cursor, records: Sequence[InputRecord]) -> Batch:
-        """A batch from a fetch that began at the cursor."""
+        """Returns the batch of a fetch that began at the cursor, and advances the cursor."""
         batch = Batch(tp, cursor, cursor.next, records, len(self._owners(tp)), self._watch.ask())
         cursor.next = records[-1].offset + 1
         cursor.pending += 1
         return batch
 
     def submit(self, batch: Batch, subtopology: str) -> None:
-        """Queue a batch for the subtopology's processor of its partition. Stale batches vanish: they are fetched again."""
+        """Queue a batch for the subtopology's processor of its partition. Drops stale batches: they are fetched again."""
         one = self._open.get((subtopology, batch.tp.partition))
         if one is not None and self.cursors.get(batch.tp) is batch.cursor:
             one.idle.clear()
             one.queue.put_nowait(batch)
 
     def committed(self, subtopology: str, number: int) -> CommittedState | None:
-        """The committed state of a partition, until the next `await`; None if this worker does not have it open, or it has no state."""
+        """Returns a partition's committed state, valid until the next `await`; None if the partition is not open here or has no state."""
         one = self._open.get((subtopology, number))
         return (
             one.processor.committed() if one is not None and isinstance(one.processor, TransactionalProcessor) else None
         )
 
     async def punctuate(self) -> None:
-        """Let every open partition do what time made due."""
+        """Run the time-driven work that is due in every open partition."""
         if not self._closing:
             await asyncio.gather(*(one.processor.punctuate() for one in self._open.values()))
 
     def durable_positions(self) -> dict[TopicPartition, int]:
-        """For each partition being read, the first offset whose effects are not durable yet."""
+        """Returns, for each partition being read, the first offset whose effects are not durable yet."""
         offsets: dict[TopicPartition, int] = {}
         for tp in self.cursors:
             known = [
@@ -242,12 +247,12 @@ class Engine:
         return offsets
 
     async def expired(self, positions: Mapping[TopicPartition, int]) -> ContinuityError:
-        """What to die of when Kafka answers that it does not have these offsets (any more)."""
+        """Returns the error to exit with if Kafka does not have these offsets."""
         first = await self.log.beginning(positions)
         return ContinuityError("; ".join(expired(tp, offset, first[tp]) for tp, offset in positions.items()))
 
     def _expect(self) -> None:
-        """Watch the topics of what is open now, and begin to if it is the first time."""
+        """Set the topics to watch to those of the open partitions; the first call starts the watch."""
         ids, counts = dict[str, uuid.UUID](), dict[str, int]()
         subtopologies = {subtopology.name: subtopology for subtopology in self._subtopologies}
         for (name, _), one in self._open.items():
@@ -260,7 +265,7 @@ class Engine:
             self._watching = asyncio.create_task(self._die_of_change(), name="topics")
 
     async def _confirm(self, batches: Iterable[Batch]) -> None:
-        """Until Kafka has said that the batches are of the topics that were opened. ContinuityError when they are not."""
+        """Wait until Kafka confirms that the batches are from the topics that were opened. Raises ContinuityError if they are not."""
         for batch in batches:
             if (change := await asyncio.shield(batch.change)) is not None:
                 raise await self._changed(change)
@@ -270,7 +275,7 @@ class Engine:
         die(await self._changed(change), "watching topics")
 
     async def _changed(self, change: TopicChange) -> ContinuityError:
-        """What a change means, with the exact ranges."""
+        """Returns the error for a change, with the exact offset ranges."""
         if change.partitions is not None:
             return ContinuityError(
                 repartitioned(change.topic, change.partitions, self._watch.counts.get(change.topic, 0))
@@ -288,10 +293,10 @@ class Engine:
     async def _check_state(
         self, tps: Iterable[TopicPartition], first: Mapping[TopicPartition, int], end: Mapping[TopicPartition, int]
     ) -> None:
-        """ContinuityError when a partition has no position although its group once committed one: its changelogs are gone."""
+        """Raises ContinuityError if a partition has no position although its group once committed one: its changelogs are gone."""
         stateless: dict[str, list[TopicPartition]] = {}
         for tp in tps:
-            match self._owners(tp):  # a topic of several subtopologies has the committed offset of any of them
+            match self._owners(tp):  # a committed offset of a topic with several owners may be of any of them: skipped
                 case [(Subtopology(group_id=str(group_id)), one)] if one.processor.position(tp.topic) is None:
                     stateless.setdefault(group_id, []).append(tp)
         for group_id, partitions in stateless.items():
@@ -307,7 +312,7 @@ class Engine:
         ]
 
     async def _open_all(self, wanted: Mapping[tuple[str, int], Subtopology]) -> None:
-        """Open these side by side. A stop meanwhile ends it: what is open by then is closed, the rest is left as it was."""
+        """Open these partitions concurrently. `close` cancels it: it closes the partitions open by then and leaves the rest unopened."""
         if self._closing:
             return
         tasks = [asyncio.create_task(self._open_one(key, subtopology)) for key, subtopology in wanted.items()]
@@ -335,7 +340,7 @@ class Engine:
                 await one.idle.wait()
         except TimeoutError:
             metrics.ABANDONED.labels(key[0]).inc()
-            logger.warning("%s/%d is still busy after %d s: closed as it is", *key, self.settings.drain_timeout_s)
+            logger.warning("%s/%d is still busy after %d s: closed unfinished", *key, self.settings.drain_timeout_s)
             await self._close(key, wait=False)
 
     async def _close(self, key: tuple[str, int], *, wait: bool = True) -> None:
@@ -350,7 +355,7 @@ class Engine:
         logger.info("closed %s/%d", *key)
 
     async def _run(self, key: tuple[str, int], one: _Open) -> None:
-        """Process what is queued, as much of it at a time as a batch may be large."""
+        """Process queued batches, several in one call until they reach `max_batch_records`."""
         while True:
             batches = [await one.queue.get()]
             while not one.queue.empty() and sum(len(b.records) for b in batches) < self.settings.max_batch_records:
@@ -363,7 +368,7 @@ class Engine:
                     await one.processor.process([(batch.tp.topic, batch.records) for batch in current])
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:  # noqa: BLE001 - whatever it is: nothing may go on behind it
+            except BaseException as error:  # noqa: BLE001 - after any error, no later record may be processed
                 die(error, f"{key[0]}/{key[1]}: {', '.join(map(_range, batches))}")
             finally:
                 for batch in batches:
@@ -373,12 +378,12 @@ class Engine:
 
 
 def _check_continuity(processor: Processor, batches: Sequence[Batch]) -> None:
-    """ContinuityError when something would be skipped between what was processed and these batches, or between two of them."""
+    """Raises ContinuityError if offsets would be skipped between the position and these batches, or between two batches."""
     reached: dict[str, int] = {}
     for batch in batches:
         position = reached.get(batch.tp.topic, processor.position(batch.tp.topic))
         if position is not None and batch.begin > position:
-            raise ContinuityError(f"{_range(batch)} came, but {position} is next")
+            raise ContinuityError(f"fetched {_range(batch)}, but the next offset to process is {position}")
         reached[batch.tp.topic] = batch.records[-1].offset + 1
 
 

@@ -1,7 +1,7 @@
-"""How the workers ended that were in this worker's place before it: kept beside their state, told by the next one's metrics.
+"""Counts how earlier workers of this instance ended, in a file beside their state, and exports the counts as metrics.
 
-A worker that has ended cannot be scraped, and one that ends at once on every start hardly. So the codes are counted in a file. A process
-that was killed could not write down anything; that it had begun and did not say how it ended is how the next one knows.
+Prometheus cannot scrape a worker that has ended, and rarely one that ends at once on every start. So the next worker exports the exit
+codes. A killed process cannot record its end; the next worker finds the file still marked as running and counts a kill.
 """
 
 import logging
@@ -16,7 +16,7 @@ from app.engine import metrics
 logger = logging.getLogger(__name__)
 
 KILLED: Final = "killed"
-"""In place of a code: SIGKILL, out of memory, power cut."""
+"""Used instead of an exit code: SIGKILL, out of memory, power cut."""
 KILLED_CODE: Final = -1
 MAX_REASON: Final = 1_000
 
@@ -30,21 +30,19 @@ class _Content(msgspec.Struct):
 
 
 class ExitHistory:
-    """The file of one place. A file that cannot be read or written is only a loss of history: it is logged, and the worker works."""
+    """The file of one instance. If it cannot be read or written, only history is lost: this is logged and the worker continues."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._content = self._read()
 
     def begin(self) -> None:
-        """A worker starts in this place: count how the one before it ended, and tell by log and metrics."""
+        """Record the start of a worker: count a kill if the previous one was killed, and report its end in log and metrics."""
         content = self._content
         if content.running:
-            self._add(KILLED, "it was killed: it did not say why it ended")
+            self._add(KILLED, "it was killed before it could record a reason")
         if content.last not in ("", "0"):
-            logger.warning(
-                "the worker before this one in its place ended with code %s: %s", content.last, content.reason
-            )
+            logger.warning("the previous worker of this instance ended with code %s: %s", content.last, content.reason)
         for code, count in content.counts.items():
             metrics.EXITS.labels(code).inc(count)
         if content.last:
@@ -54,7 +52,7 @@ class ExitHistory:
         self._write()
 
     def ended(self, code: int, reason: str) -> None:
-        """The worker of now ends."""
+        """Record how the current worker ends."""
         self._add(str(code), reason[:MAX_REASON])
         self._write()
 

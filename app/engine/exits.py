@@ -1,4 +1,4 @@
-"""The one way a worker dies of an error: at once, with the reason as its last log line, and an exit code that says which kind."""
+"""Ends the worker process at once after an error, with the reason as the last log line and an exit code for the kind of error."""
 
 import faulthandler
 import logging
@@ -17,27 +17,27 @@ from app.errors import ContinuityError, FencedError, discreet
 logger = logging.getLogger(__name__)
 
 DEFECT, FENCED, RETRY, CONTINUITY = 70, 71, 72, 73
-"""Exit codes: our own code failed; another worker owns the partition; Kafka or a sink failed; the log has a gap."""
+"""Exit codes: a defect in this code; another worker owns the partition; Kafka or a sink failed; the log has a gap."""
 
 _histories: list[ExitHistory] = []
-"""Of this process: one at most."""
+"""The history of this process: at most one."""
 
 
 def record_exits(path: Path) -> None:
-    """From now on, write down in this file how the process ends. Tells how those before it ended."""
+    """Record in this file how the process ends, and report how earlier processes ended."""
     history = ExitHistory(path)
     history.begin()
     _histories[:] = [history]
 
 
 def record_exit(code: int, reason: str) -> None:
-    """Write down how the process is about to end, if it was asked to remember."""
+    """Record how the process is about to end, if `record_exits` was called."""
     for history in _histories:
         history.ended(code, reason)
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code for an error."""
+    """Returns the exit code for an error."""
     if isinstance(error, FencedError | ProducerFenced):
         return FENCED
     if isinstance(error, ContinuityError):
@@ -48,7 +48,7 @@ def exit_code(error: BaseException) -> int:
 
 
 def die(error: BaseException, where: str) -> None:
-    """End the process without unwinding: no cleanup may commit, acknowledge or announce anything behind the error."""
+    """End the process without unwinding: no cleanup may commit, acknowledge or publish anything after the error."""
     code, reason = exit_code(error), discreet(error)
     logger.critical(
         "worker exits with code %d at %s: %s", code, where, reason, exc_info=error if code == DEFECT else None
@@ -57,7 +57,7 @@ def die(error: BaseException, where: str) -> None:
 
 
 def exit_now(code: int, reason: str) -> NoReturn:
-    """End the process now, without waiting for its threads, when the reason is written down."""
+    """Record the reason and end the process without waiting for its threads."""
     record_exit(code, reason)
     for handler in logging.getLogger().handlers:
         handler.flush()
@@ -67,7 +67,7 @@ def exit_now(code: int, reason: str) -> NoReturn:
 
 
 def start_watchdog(seconds: float) -> None:
-    """End the process with RETRY if it is still there after so many seconds, and say where each of its threads was."""
+    """End the process with RETRY if it is still running after this many seconds, and print the stack of each thread."""
     watch = threading.Timer(seconds, _overdue, [seconds])
     watch.daemon = True
     watch.start()
@@ -75,7 +75,9 @@ def start_watchdog(seconds: float) -> None:
 
 def _overdue(seconds: float) -> None:
     logger.critical(
-        "worker exits with code %d: told to stop, it has not within %.0f s; its threads follow", RETRY, seconds
+        "worker exits with code %d: it did not stop within %.0f s of being told to stop; stacks of its threads follow",
+        RETRY,
+        seconds,
     )
     faulthandler.dump_traceback(all_threads=True)
-    exit_now(RETRY, f"told to stop, it had not within {seconds:.0f} s")
+    exit_now(RETRY, f"it did not stop within {seconds:.0f} s of being told to stop")

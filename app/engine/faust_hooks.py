@@ -1,20 +1,20 @@
-"""The engine under a Faust worker: Faust keeps lifecycle, group membership, assignor, agents, flow control and CLI.
+"""Connects the engine to a Faust worker. Faust keeps lifecycle, group membership, assignor, agents, flow control and CLI.
 
-What is overridden, and the loss or doubling that each override prevents (seen with faust-streaming 0.15.3):
+The overrides, and the loss or duplication that each prevents (seen with faust-streaming 0.15.3):
 
 - `ConsumerThread._create_worker_consumer`: read committed, and Faust's co-partitioning assignor. The stock consumer reads uncommitted
-  records unless Faust's own transactions are on, and assigns round robin when the app has no Faust table. A static member of its group: one
-  that dies and comes back has its partitions at once, and the others never stop.
-- `ConsumerThread.on_thread_stop`: a static member that stops on purpose leaves its group all the same, so that others go on at once.
-- `ConsumerThread._fetch_records`: asks aiokafka for background errors, else a dead fetcher stalls silently; an offset that Kafka no
-  longer has is an error, where the stock reset policy skips to what there is.
+  records unless Faust's own transactions are on, and assigns round robin when the app has no Faust table. The consumer is a static
+  member of its group: a worker that restarts gets its partitions back at once, and the other workers continue.
+- `ConsumerThread.on_thread_stop`: a static member that is told to stop leaves its group, so that others take its partitions at once.
+- `ConsumerThread._fetch_records`: checks aiokafka for background errors, because a dead fetcher otherwise stalls silently. An offset that
+  Kafka no longer has is an error; the stock reset policy skips to the first existing one.
 - `Consumer.commit`: the position is in the state; group offsets are written for lag monitoring only.
-- `Consumer.perform_seek`: to the positions of the open partitions.
+- `Consumer.perform_seek`: seeks to the positions of the open partitions.
 - `Consumer._drain_messages`: one Faust event per topic partition and fetch. A fetch begun before its partition was sought is stale:
-  its records are dropped and fetched again, never processed out of place.
-- `TableManager.on_rebalance`: opens what was assigned, while everything is paused.
+  its records are dropped and fetched again, so they are never processed at the wrong position.
+- `TableManager.on_rebalance`: opens the assigned partitions while consumption is paused.
 - `Recovery._resume_streams`: seek, then resume flow, then partitions: the stock order clears queues it has just filled.
-- `WithoutWeb`: `faust worker` starts Faust's web server even when the app's settings turn it off; this does not.
+- `WithoutWeb`: `faust worker` starts Faust's web server even if the app's settings turn it off; this boot strategy never does.
 - `App.on_stop`: closes the partitions before the consumer leaves the group.
 """
 
@@ -62,10 +62,10 @@ class BatchMessage(ConsumerMessage):
 
 
 class BatchSchema(faust.Schema[Any, Any]):
-    """Hands the batch through: Faust decodes nothing."""
+    """Passes the batch through unchanged: Faust decodes nothing."""
 
     def compile(self, app: Any, **_: Any) -> Any:
-        """The decoder of a topic."""
+        """Returns the decoder of a topic."""
 
         async def decode(message: BatchMessage, *, propagate: bool = False) -> Any:  # noqa: ARG001 - Faust's signature
             return app.create_event(None, message.batch, None, message)
@@ -74,12 +74,12 @@ class BatchSchema(faust.Schema[Any, Any]):
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread in which aiokafka lives."""
+    """The thread in which aiokafka's consumer runs."""
 
-    app: Any  # our App, which faust's interface does not know
+    app: Any  # the App below; Faust's interface lacks its attributes
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        del transport  # the broker's address is in our settings
+        del transport  # the broker's address comes from KafkaSettings
         engine: Engine = self.app.engine
         settings = engine.settings
         self._assignor = self.app.assignor
@@ -104,9 +104,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         )
 
     async def on_thread_stop(self) -> None:
-        """Leave the group: aiokafka has a static member stay until its session times out, for it may come back. This one says goodbye."""
+        """Leave the group. Without this, aiokafka lets a static member stay until its session times out, as it may return."""
         if (consumer := self._consumer) is not None:
-            consumer._coordinator._group_instance_id = None  # noqa: SLF001 - what its leaving asks for
+            consumer._coordinator._group_instance_id = None  # noqa: SLF001 - aiokafka leaves the group only without an instance id
         await super().on_thread_stop()
 
     async def _fetch_records(
@@ -116,19 +116,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
         max_records: int | None = None,
     ) -> Mapping[TP, list[Any]]:
-        consumer._coordinator.check_errors()  # noqa: SLF001 - what AIOKafkaConsumer.getmany does
-        if consumer._fetcher._fetch_task.done():  # noqa: SLF001 - aiokafka does not tell of it otherwise
+        consumer._coordinator.check_errors()  # noqa: SLF001 - as in AIOKafkaConsumer.getmany
+        if consumer._fetcher._fetch_task.done():  # noqa: SLF001 - aiokafka does not report it otherwise
             consumer._fetcher._fetch_task.result()  # noqa: SLF001
         try:
             return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except NoOffsetForPartitionError:
-            return {}  # of the moment between assignment and our seek
+            return {}  # occurs between assignment and seek
 
 
 class Consumer(driver.Consumer):
-    """Feeds the agents with batches, from the positions that the open partitions name."""
+    """Delivers batches to the agents, beginning at the positions of the open partitions."""
 
-    app: Any  # our App, which faust's interface does not know
+    app: Any  # the App below; Faust's interface lacks its attributes
 
     @property
     def engine(self) -> Engine:
@@ -155,10 +155,10 @@ class Consumer(driver.Consumer):
         return True
 
     async def perform_seek(self) -> None:
-        """Seek every assigned partition to the position in the state. A worker that is stopping has nothing more to read."""
+        """Seek every assigned partition to the position in the state. Does nothing more if the worker is stopping."""
         try:
             targets = await self.engine.seek_offsets({TopicPartition(*tp) for tp in self.assignment()})
-        except Exception as error:  # noqa: BLE001 - Faust's recovery would crash of it, and the worker end with a code that says nothing
+        except Exception as error:  # noqa: BLE001 - it would crash Faust's recovery and hide the exit code
             if not self.engine.closing:
                 die(error, "seek")
             logger.info("stopped while seeking: %r", error)
@@ -184,7 +184,7 @@ class Consumer(driver.Consumer):
                 try:
                     fetched = await self._getmany(active_partitions=active, timeout=FETCH_WAIT_MS / 2000)
                 except KeyError as error:
-                    logger.info("a fetch met a rebalance and is made again: %r", error)
+                    logger.info("a rebalance interrupted a fetch, which is repeated: %r", error)
                     await self._read_again(active)
                     continue
                 for tp, records in (fetched or {}).items():
@@ -195,16 +195,16 @@ class Consumer(driver.Consumer):
                 raise
         except OffsetOutOfRangeError as error:
             die(await engine.expired(error.args[0]), "fetch")
-        except Exception as error:  # noqa: BLE001 - a fetch loop that has ended must not look like an idle one
+        except Exception as error:  # noqa: BLE001 - a dead fetch loop would look like an idle one
             die(error, "fetch")
 
     async def _deliver(self, tp: TopicPartition, cursors: Mapping[TopicPartition, Cursor], records: list[Any]) -> None:
         cursor = self.engine.cursors.get(tp)
         if cursor is None or not records:
-            return  # not sought yet since it was drained: it will be
+            return  # drained and not yet sought again
         if cursor is not cursors.get(tp):
-            # Sought since the fetch began. A fetch waits through a rebalance, so these may be the first records of the new place, and
-            # aiokafka has gone on behind them: back to where the cursor is.
+            # The partition was sought after the fetch began. A fetch waits through a rebalance, so these may be the first records at the
+            # new position, and aiokafka's position is already after them. Seek back to the cursor.
             await self._back_to(cursor, TP(tp.topic, tp.partition))
             return
         batch = self.engine.fetched(tp, cursor, records)
@@ -217,8 +217,8 @@ class Consumer(driver.Consumer):
         await self.callback(message)
 
     async def _read_again(self, partitions: Iterable[TP]) -> None:
-        """Back to the cursors. aiokafka 0.14 may fail of a partition that is taken away while it hands out records (KeyError), and
-        forgets what it had taken of the others by then, although it has gone on behind that.
+        """Seek back to the cursors. aiokafka 0.14 may raise KeyError if a partition is revoked while it returns records. It then drops the
+        records that it had taken from other partitions, although their positions have already advanced.
         """
         for tp in partitions:
             cursor = self.engine.cursors.get(TopicPartition(tp.topic, tp.partition))
@@ -226,23 +226,23 @@ class Consumer(driver.Consumer):
                 await self._back_to(cursor, tp)
 
     async def _back_to(self, cursor: Cursor, tp: TP) -> None:
-        with suppress(IllegalStateError):  # taken away by now
+        with suppress(IllegalStateError):  # already revoked
             await self.seek(tp, cursor.next)
 
     async def verify_all_partitions_active(self) -> None:
-        """Faust's livelock detector reasons from acknowledgements, which are not used here."""
+        """Does nothing: Faust's livelock detector relies on acknowledgements, which are not used here."""
 
 
 class Transport(driver.Transport):
-    """Faust's aiokafka transport with our consumer."""
+    """Faust's aiokafka transport with the `Consumer` above."""
 
     Consumer = Consumer
 
 
 class Recovery(FaustRecovery):
-    """There are no Faust tables to recover; what is left is to start the flow in the right order."""
+    """Resumes consumption after a rebalance, in an order that clears no filled queue. There are no Faust tables to recover."""
 
-    app: Any  # our App, which faust's interface does not know
+    app: Any  # the App below; Faust's interface lacks its attributes
 
     async def _resume_streams(self, generation_id: int = 0) -> None:
         app, consumer = self.app, self.app.consumer
@@ -268,11 +268,11 @@ class Recovery(FaustRecovery):
 class TableManager(FaustTableManager):
     """Opens the engine's partitions where Faust would recover its tables."""
 
-    app: Any  # our App, which faust's interface does not know
+    app: Any  # the App below; Faust's interface lacks its attributes
 
     @property
     def recovery(self) -> FaustRecovery:
-        """Our recovery."""
+        """The engine's `Recovery`."""
         if self._recovery is None:
             self._recovery = Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._recovery
@@ -280,7 +280,7 @@ class TableManager(FaustTableManager):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Open what was assigned, close what was not."""
+        """Open assigned partitions and close all others."""
         try:
             await self.app.engine.assign({TopicPartition(*tp) for tp in assigned})
         except Exception as error:  # noqa: BLE001 - Faust would only log it
@@ -292,27 +292,27 @@ class TableManager(FaustTableManager):
 
 
 class WithoutWeb(BootStrategy):
-    """Never starts Faust's own web server, whatever the command line says: it serves tables to anyone, on all interfaces."""
+    """Never starts Faust's own web server, whatever the command line says. That server exposes tables to anyone, on all interfaces."""
 
     def web_server(self) -> Iterable[Any]:
-        """Nothing to start."""
+        """Returns no services."""
         return ()
 
 
 class App(FaustApp):
-    """A Faust app whose partitions are the engine's."""
+    """A Faust app whose partitions the engine processes."""
 
     BootStrategy = WithoutWeb
     fetch_min_bytes: ClassVar[int] = 1
-    """A fetch is answered at this size, or after FETCH_WAIT_MS."""
+    """A broker answers a fetch when it has this many bytes, or after FETCH_WAIT_MS."""
 
     def __init__(self, app_id: str, engine: Engine, instance: Instance, *, url: str | None = None) -> None:
-        """`url`: where this worker answers questions about its state. It goes with its membership to all others of the group, so a new
-        one is learned when the worker has left and joined again. None: Faust's own, where nobody answers.
+        """`url`: where this worker serves lookups of its state. Group membership carries it to all other members, so they learn a new one
+        only when the worker leaves and joins again. None: Faust's default, where nothing listens.
         """
         self.engine, self.instance = engine, instance
         self.is_ready = False
-        """Whether all that was assigned is open and read. Not during a rebalance."""
+        """True if all assigned partitions are open and being read; False during a rebalance."""
         self._beside: list[Any] = []
         super().__init__(
             app_id,
@@ -324,7 +324,7 @@ class App(FaustApp):
             topic_allow_declare=False,
             TableManager=TableManager,
             Worker=Worker,
-            table_standby_replicas=0,  # with any, the assignor fills workers up and leaves the last ones idle
+            table_standby_replicas=0,  # with any, the assignor fills the first workers and leaves the last ones idle
             broker_session_timeout=engine.settings.session_timeout_ms / 1000,
             broker_heartbeat_interval=engine.settings.heartbeat_interval_ms / 1000,
             broker_request_timeout=max(40.0, 2 * engine.settings.session_timeout_ms / 1000),
@@ -341,13 +341,13 @@ class App(FaustApp):
         return Transport(self.conf.broker_consumer, self)
 
     async def on_first_start(self) -> None:
-        """Refuse to start on topics that cannot work."""
+        """Check the input topics, and exit if they are missing or have wrong partition counts."""
         self.engine.settings.state_dir.mkdir(parents=True, exist_ok=True)
         await super().on_first_start()
         try:
             await self.engine.log.start()
             await self.engine.check()
-        except Exception as error:  # noqa: BLE001 - Faust would end the process with a code that says nothing
+        except Exception as error:  # noqa: BLE001 - Faust would end the process with an unspecific exit code
             die(error, "start")
         for service in self._beside:
             await self.add_runtime_dependency(service)
@@ -360,7 +360,7 @@ class App(FaustApp):
         await super().on_stop()
 
     def ready(self, *, yes: bool) -> None:
-        """Say whether all that was assigned is open and read."""
+        """Set whether all assigned partitions are open and being read."""
         self.is_ready = yes
         metrics.READY.set(int(yes))
 
@@ -369,8 +369,8 @@ class App(FaustApp):
         self._beside.append(service)
 
     def addresses(self) -> dict[TopicPartition, str]:
-        """Of the worker that was assigned each input partition, as of the last rebalance that this worker has heard of."""
-        assignor: Any = self.assignor  # Faust's interface does not have what its assignor has
+        """Returns, by input partition, the address of the worker it is assigned to, as of the last rebalance that this worker knows."""
+        assignor: Any = self.assignor  # Faust's assignor interface lacks external_topics_metadata
         return {
             TopicPartition(topic, number): url
             for url, topics in assignor.external_topics_metadata().items()
@@ -379,11 +379,11 @@ class App(FaustApp):
         }
 
     def batches(self, topic: str) -> Any:
-        """The topic as agents of this app consume it: a Faust event a batch."""
+        """Returns the topic as this app's agents consume it: one Faust event per batch."""
         return self.topic(topic, schema=BatchSchema(), internal=False, acks=False)
 
     def dispatch(self, topic: str, subtopology: str) -> Any:
-        """The Faust agent that hands the batches of a topic to the engine's subtopology of that name."""
+        """Returns the Faust agent that submits a topic's batches to the engine's subtopology of that name."""
 
         async def agent(stream: Any) -> None:
             async for batch in stream:
@@ -399,7 +399,7 @@ class App(FaustApp):
         while not self.should_stop:
             try:
                 await self.engine.punctuate()
-            except Exception as error:  # noqa: BLE001 - a worker that forgets what time made due must not go on
+            except Exception as error:  # noqa: BLE001 - the worker must not continue without its time-driven work
                 die(error, "punctuation")
             await self.sleep(self.engine.settings.punctuate_interval_ms / 4000)
 

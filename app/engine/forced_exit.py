@@ -1,5 +1,6 @@
-"""A worker that was told to stop ends, whatever does not: a thread that never returns, a task that swallows its cancellation, a call
-that blocks. Nothing is lost by it, for nothing that counts is written by a stop; its partitions are another's as soon as it is gone.
+"""Ends a worker that was told to stop, even if a thread never returns, a task swallows its cancellation or a call blocks.
+
+Nothing is lost, because a stop writes nothing that correctness depends on. Another worker gets the partitions once the process is gone.
 """
 
 import signal
@@ -10,18 +11,18 @@ import faust
 from app.engine import exits
 
 STOP_LIMIT_S: Final = 25.0
-"""From the signal to the end of the process. Orchestrators kill after 30 s."""
+"""The longest time from the signal to the end of the process. Orchestrators kill after 30 s."""
 
 
 class Worker(faust.Worker):
-    """Faust's worker, whose process ends when it has stopped, or when it takes too long to."""
+    """Faust's worker; its process ends when the worker has stopped, or after STOP_LIMIT_S."""
 
     def _schedule_shutdown(self, signal: signal.Signals) -> None:  # Faust's name
         exits.start_watchdog(STOP_LIMIT_S)
         super()._schedule_shutdown(signal)
 
     def execute_from_commandline(self) -> NoReturn:
-        """Run until told to stop. Does not return, and leaves no thread behind that could hold up the process."""
+        """Run until told to stop. Does not return: it ends the process without waiting for other threads."""
         try:
             super().execute_from_commandline()
         except SystemExit as end:

@@ -1,7 +1,7 @@
-"""A state directory of one's own: several workers with the same settings on one machine, and each finds its warm state again.
+"""Gives each worker its own state directory, so that several workers with the same settings can run on one machine and reuse their state.
 
-With the directory goes the worker's name in its consumer group (Kafka's `group.instance.id`, static membership of KIP-345): a worker
-that died and comes back within the session timeout gets the very partitions whose state it has, and nobody else has to stop.
+Each directory has a `group.instance.id` (Kafka's static membership, KIP-345). A worker that restarts within the session timeout gets the
+same partitions, whose state it has, and the other workers do not have to stop.
 """
 
 import fcntl
@@ -16,19 +16,19 @@ from app.errors import SettingsError
 MAX_INSTANCES = 64
 
 _held: list[int] = []
-"""Lock file descriptors, open for as long as the process lives: the kernel frees the locks with it, even after kill -9."""
+"""Lock file descriptors, open until the process ends: the kernel then frees the locks, even after kill -9."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """What a worker has for itself for as long as it lives, and what the next worker in its place takes over."""
+    """The state directory and group instance id that a worker holds while it runs, and that the next worker reuses."""
 
     directory: Path
     group_instance_id: str
 
 
 def claim(state_dir: Path) -> Instance:
-    """The first directory `state_dir/<n>` that no living process has. SettingsError when it cannot be made or all are taken."""
+    """Claims the first free directory `state_dir/<n>`. Raises SettingsError if it cannot be created or running processes hold them all."""
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
         for number in range(MAX_INSTANCES):
@@ -50,8 +50,8 @@ def claim(state_dir: Path) -> Instance:
 
 
 def _name(path: Path) -> str:
-    """The name kept in the file. A copy of the directory on another machine is another worker: two with one name would take each
-    other's place for ever.
+    """Returns the name in the file, or writes a new one if the file is absent or was copied from another machine. Two workers with one name
+    would take each other's place in the group without end.
     """
     node = platform.node()
     kept = path.read_text(encoding="utf-8").strip() if path.exists() else ""

@@ -1,4 +1,4 @@
-"""How the application talks to Kafka: connection settings in aiokafka's words, and questions about the log itself."""
+"""Connects to Kafka: builds aiokafka's connection arguments, and reads topic metadata and offsets."""
 
 import asyncio
 import ssl
@@ -31,7 +31,7 @@ COORDINATOR_TIMEOUT_S = 30
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
-    """The arguments that every aiokafka client of this application shares."""
+    """Returns the arguments that every aiokafka client of this application shares."""
     arguments: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
         "security_protocol": settings.security_protocol,
@@ -61,7 +61,7 @@ class _Uuid(AbstractType[bytes]):
 
 
 class _MetadataResponse(Response):
-    """Metadata v12: the first that names topic ids for topics asked by name."""
+    """Metadata v12: the first version that returns topic ids for topics requested by name."""
 
     API_KEY = 3
     API_VERSION = 12
@@ -131,7 +131,7 @@ class _MetadataRequest(Request[_MetadataRequestStruct]):
 
 
 class _RawAnswer(Response):
-    """A Metadata answer as its bytes: looking for a few ids in it costs a fraction of decoding all partitions of all topics."""
+    """A Metadata response as raw bytes: searching it for a few ids costs a fraction of decoding all partitions of all topics."""
 
     API_KEY = 3
     API_VERSION = 12
@@ -146,7 +146,7 @@ class _IdsRequestStruct(_MetadataRequestStruct):
     RESPONSE_TYPE = _RawAnswer
 
     def encode(self) -> bytes:
-        """Once: the same question is put many times a second."""
+        """Encodes once and caches the bytes: the same request is sent many times a second."""
         if not hasattr(self, "encoded"):
             self.encoded: bytes = super().encode()
         return self.encoded
@@ -166,7 +166,10 @@ _ids_request = lru_cache(maxsize=16)(_IdsRequest)
 
 
 def _id_in(answer: bytes, name: str) -> uuid.UUID | None:
-    """The id of a topic in a Metadata answer: error code (0), length and bytes of the name, id. None where it is not, or with an error."""
+    """Returns a topic's id from a raw Metadata response, or None if the topic is missing or has an error code.
+
+    The bytes are: error code (0), length of the name, name, id.
+    """
     wanted = b"\0\0" + CompactString("utf-8").encode(name)
     found = answer.find(wanted)
     begin = found + len(wanted)
@@ -174,7 +177,7 @@ def _id_in(answer: bytes, name: str) -> uuid.UUID | None:
 
 
 async def _retried(ask: Callable[..., Awaitable[Any]], *arguments: Any, **named: Any) -> Any:
-    """The answer, once Kafka gives one; errors that pass by themselves are waited out. The caller sets the limit."""
+    """Returns the response; repeats the call after retriable errors. The caller sets the time limit."""
     while True:
         try:
             return await ask(*arguments, **named)
@@ -194,9 +197,9 @@ class TopicInfo:
 
 
 class KafkaLog:
-    """Questions about topics and offsets, answered without joining a group. Use as an async context manager.
+    """Reads topic metadata and offsets without joining a group. Use as an async context manager.
 
-    Offsets are of the log itself (read uncommitted): `end` is the high watermark, the offset that the next record will get.
+    Offsets are those of the log (read uncommitted): `end` is the high watermark, the offset that the next record will get.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -228,17 +231,17 @@ class KafkaLog:
             await consumer.stop()
 
     async def end(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """High watermarks."""
+        """Returns the high watermarks."""
         offsets: Mapping[TopicPartition, int] = await self._started.end_offsets(list(partitions))
         return offsets
 
     async def beginning(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """The first offsets that the broker still has."""
+        """Returns the first offsets that the broker still has."""
         offsets: Mapping[TopicPartition, int] = await self._started.beginning_offsets(list(partitions))
         return offsets
 
     async def topics(self, names: Iterable[str]) -> dict[str, TopicInfo]:
-        """The topics of these names that exist."""
+        """Returns the topics with these names that exist."""
         response = await self._ask(_MetadataRequest(names))
         return {
             name: TopicInfo(name, uuid.UUID(bytes=topic_id), len(partitions))
@@ -247,7 +250,7 @@ class KafkaLog:
         }
 
     async def ids(self, names: Iterable[str]) -> dict[str, uuid.UUID]:
-        """The ids of those that exist, for a fifth of the work that `topics` takes."""
+        """Returns the ids of those topics that exist, at a fifth of the cost of `topics`."""
         wanted = tuple(names)
         if not wanted:
             return {}
@@ -255,12 +258,15 @@ class KafkaLog:
         return {name: topic_id for name in wanted if (topic_id := _id_in(answer, name)) is not None}
 
     async def partition_counts(self, names: Iterable[str]) -> dict[str, int]:
-        """The partition counts of those that exist."""
+        """Returns the partition counts of those topics that exist."""
         wanted = list(names)
         return {name: info.partitions for name, info in (await self.topics(wanted)).items()} if wanted else {}
 
     async def committed(self, group_id: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The offsets that a consumer group has committed, of those partitions for which it has. Waits while its coordinator moves."""
+        """Returns the offsets that a consumer group has committed, without partitions that have none.
+
+        Waits up to COORDINATOR_TIMEOUT_S while the group's coordinator moves.
+        """
         admin = AIOKafkaAdminClient(**connection(self._settings))
         await admin.start()
         try:
@@ -272,16 +278,16 @@ class KafkaLog:
 
     async def _ask(self, request: Request[Any]) -> Any:
         """Send a Metadata request to any broker."""
-        client = self._started._client  # noqa: SLF001 - aiokafka has no public way to send a request of one's own
+        client = self._started._client  # noqa: SLF001 - aiokafka has no public way to send a custom request
         node = client.get_random_node()
-        for _ in range(3):  # a node may be gone; any other answers the same
+        for _ in range(3):  # a node may be gone; any other returns the same
             if await client.ready(node):
                 break
             node = client.get_random_node()
         return await client.send(node, request)
 
     async def require(self, names: Iterable[str]) -> dict[str, TopicInfo]:
-        """Like `topics`, but ContinuityError when one is missing."""
+        """Like `topics`, but raises ContinuityError if one is missing."""
         wanted = list(names)
         found = await self.topics(wanted)
         if missing := sorted(set(wanted) - found.keys()):

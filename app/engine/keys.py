@@ -1,4 +1,4 @@
-"""Which partition a key belongs to: Kafka's default partitioner, so that our records land beside those of Java producers."""
+"""Maps a key to its partition as Kafka's default partitioner does, so that records are co-partitioned with those of Java producers."""
 
 from functools import lru_cache
 
@@ -12,5 +12,5 @@ def _hash(key: bytes) -> int:
 
 
 def partition_for(key: bytes | None, partitions: int) -> int:
-    """Partition of a key among `partitions`; a record without a key goes to partition 0, so that its order is kept."""
+    """Returns the partition of a key among `partitions`. Records without a key go to partition 0, so that their order is kept."""
     return 0 if key is None or partitions == 1 else _hash(key) % partitions

@@ -1,4 +1,4 @@
-"""A mapping of bounded size that forgets what was used least recently."""
+"""A mapping of bounded size that evicts the least recently used entry."""
 
 from collections import OrderedDict
 from typing import TypeVar
@@ -22,7 +22,7 @@ class LruDict(OrderedDict[K, V]):
         return value
 
     def get(self, key: K, default: V | None = None) -> V | None:  # type: ignore[override]  # narrower than dict's overloads
-        """The value of a key, or the default."""
+        """Returns the value of a key, or the default."""
         try:
             self.move_to_end(key)
         except KeyError:

@@ -25,8 +25,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 def anew(rig: TaskHarness, has: str) -> str:
     return (
-        rf"topic {re.escape(rig.topic)} was created anew: .* processed: 0 through offset {EVENTS - 1}; what it had behind that is lost. "
-        rf"The new one has, all unprocessed: {has}\."
+        rf"topic {re.escape(rig.topic)} was created anew: .* Processed partitions of the old topic: "
+        rf"0 through offset {EVENTS - 1}; its later records are lost. "
+        rf"Unprocessed partitions of the new topic: {has}\."
     )
 
 

@@ -67,4 +67,4 @@ def test_a_killed_worker_is_counted_by_the_next_one_in_its_place(kafka_stack: St
     assert history["counts"] == {KILLED: 1, "0": 1}
     lines = [json.loads(line) for log in tmp_path.glob("worker-*.log") for line in log.read_text().splitlines()]
     assert {line["worker"] for line in lines} == {"streams"}
-    assert any("in its place ended with code killed" in line["message"] for line in lines)
+    assert any("worker of this instance ended with code killed" in line["message"] for line in lines)

@@ -205,28 +205,28 @@ T2: Final = TopicPartition("t", 2)
         ),
         (
             lambda: state_gone(T2, 9, "bank"),
-            ("t/2 was processed through offset 8, as consumer group bank says, but there is no state of that: "
+            ("t/2 was processed through offset 8 according to consumer group bank, but it has no state: "
             "its changelogs were deleted or created anew. "),
         ),
         (
             lambda: repartitioned("t", 6, 4),
             ("topic t has 6 partitions, but state was made with 4 (BANKSTREAM_TOPIC_PARTITIONS): "
-            "a key and its state have to be on partitions of one number. "),
+            "a key and its state must be in partitions with the same number. "),
         ),
         (
             lambda: topic_recreated(TopicChange("t", OLD, None), {0: 5, 1: 1}, {}),
-            (f"topic t (id {OLD}) is gone from Kafka. Of its partitions were processed: 0 through offset 4, 1 through offset 0; "
-            "what it had behind that is lost. "),
+            (f"topic t (id {OLD}) is gone from Kafka. Processed partitions: 0 through offset 4, 1 through offset 0; "
+            "its later records are lost. "),
         ),
         (
             lambda: topic_recreated(TopicChange("t", OLD, NEW), {}, {0: 3, 1: 0, 2: 8}),
-            (f"topic t was created anew: its id was {OLD}, now it is {NEW}. Of the old one's partitions were processed: none; "
-            "what it had behind that is lost. The new one has, all unprocessed: 0 through offset 2, 2 through offset 7. "),
+            (f"topic t was created anew: its id was {OLD}, now it is {NEW}. Processed partitions of the old topic: none; "
+            "its later records are lost. Unprocessed partitions of the new topic: 0 through offset 2, 2 through offset 7. "),
         ),
         (
             lambda: topic_recreated(TopicChange("t", OLD, NEW), {0: 5}, {0: 0}),
-            (f"topic t was created anew: its id was {OLD}, now it is {NEW}. Of the old one's partitions were processed: 0 through "
-            "offset 4; what it had behind that is lost. The new one has, all unprocessed: none. "),
+            (f"topic t was created anew: its id was {OLD}, now it is {NEW}. Processed partitions of the old topic: 0 through "
+            "offset 4; its later records are lost. Unprocessed partitions of the new topic: none. "),
         ),
     ],
 )  # fmt: skip

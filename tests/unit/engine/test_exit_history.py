@@ -34,7 +34,7 @@ def test_the_next_worker_tells_how_the_ones_before_it_ended(tmp_path: Path, capl
     ExitHistory(path).begin()
     assert last() == KILLED_CODE
     assert {code: told(code) - before[code] for code in before} == {"0": 0, "71": 2, KILLED: 1}
-    assert "in its place ended with code 71: by-account/1: taken over" in caplog.text
+    assert "worker of this instance ended with code 71: by-account/1: taken over" in caplog.text
 
 
 def test_a_clean_stop_is_counted_and_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

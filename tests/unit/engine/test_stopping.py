@@ -49,7 +49,7 @@ def test_a_stop_that_hangs_ends_with_retry_and_says_where_it_was(tmp_path: Path)
         tmp_path,
     )
     assert ended.returncode == RETRY, ended.stderr
-    assert "told to stop, it has not within" in ended.stderr
+    assert "it did not stop within" in ended.stderr
     assert "in never_stops" in ended.stderr
     assert "told to stop" in (tmp_path / "0.exits.json").read_text()
 

@@ -382,5 +382,5 @@ def test_messages_of_the_engine_name_exact_ranges() -> None:
     assert "offsets 5 to 8" in expired(TopicPartition("t", 0), 5, 9)
     told = topic_recreated(TopicChange("t", OLD, NEW), {0: 5, 1: 1}, {0: 3, 1: 0})
     assert "0 through offset 4, 1 through offset 0" in told
-    assert "all unprocessed: 0 through offset 2." in told
+    assert "Unprocessed partitions of the new topic: 0 through offset 2." in told
     assert POSITIONS not in told
