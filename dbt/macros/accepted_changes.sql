@@ -1,4 +1,4 @@
-{#- The changes of a table that happened: all but those that the streams refused. Here as there they are passed over. -#}
+{#- The changes of a table without those that the streams worker refused: they have no effect, as in the worker. -#}
 {% macro not_refused(changes) -%}
     select changed.*
     from {{ changes }} as changed
@@ -10,7 +10,7 @@
     where refused.topic is null
 {%- endmacro %}
 
-{#- The position of the record that a dead letter is about. -#}
+{#- The position of the refused record of a dead letter. -#}
 {% macro refused_position(letter) -%}
     {{ letter }}:topic::varchar as topic,
     {{ integer(letter ~ ':partition') }} as partition_number,
@@ -18,7 +18,7 @@
 {%- endmacro %}
 
 {#-
-    The changes of rows, each with the highest lsn that stands before it in its partition: of the row's changes (`changed_before`), and of its
+    The changes of rows, each with the highest earlier lsn of the same row in its partition: of the row's changes (`changed_before`), and of its
     changes and snapshot reads (`seen_before`).
 -#}
 {% macro placed_changes(changes, key) -%}
@@ -39,8 +39,8 @@
 {%- endmacro %}
 
 {#-
-    The changes of rows that brought something new, each once. A change at or below a log position that was seen of the same row
-    is a replay; a snapshot read carries the position of the snapshot, so it makes no change after it a replay.
+    The changes of rows without replays. A change at or below an earlier log position of the same row
+    is a replay. A snapshot read has the position of the snapshot, so a change after it is not a replay because of it.
 -#}
 {% macro news(changes, key) -%}
     select *
@@ -50,14 +50,14 @@
     where {{ is_news() }}
 {%- endmacro %}
 
-{#- Whether a change of `placed_changes` is no replay. -#}
+{#- Whether a change of `placed_changes` is not a replay. -#}
 {% macro is_news() -%}
     source_lsn is null
     or iff(operation = 'r', seen_before, changed_before) is null
     or source_lsn > iff(operation = 'r', seen_before, changed_before)
 {%- endmacro %}
 
-{#- Columns whose change alone opens no version, as the streams have it (BANKSTREAM_UNTRACKED_COLUMNS). -#}
+{#- Columns whose change alone opens no version, as in the streams worker (BANKSTREAM_UNTRACKED_COLUMNS). -#}
 {% macro untracked_columns() -%}
     {{ return(env_var('BANKSTREAM_UNTRACKED_COLUMNS', 'balance,updated_at').split(',') | map('trim') | reject('equalto', '') | list) }}
 {%- endmacro %}

@@ -1,8 +1,8 @@
 {#-
-    The row changes of one captured table, Debezium's envelope opened (plain, or inside {schema, payload}): one row for each
-    snapshot read, insert, update, delete and truncate. Tombstones and other messages change no row and are left out, and so is
-    what cannot be read as a change of a row: `refused_is_a_dead_letter` sees to it that those are dead letters.
-    `row_image` is the row after the change; for a delete, the row that went (replica identity is FULL, so it is whole).
+    The row changes of one captured table, from Debezium's envelopes (plain, or inside {schema, payload}): one row for each
+    snapshot read, insert, update, delete and truncate. Tombstones and other messages change no row and are left out, as are
+    unreadable changes: `refused_is_a_dead_letter` tests that those are dead letters.
+    `row_image` is the row after the change; for a delete, the deleted row (replica identity is FULL, so it is complete).
     `key`: the primary key, see `key_value`.
 -#}
 {% macro captured_changes(table, key) -%}
@@ -30,12 +30,12 @@
     where {{ is_row_change('envelope', key) }}
 {%- endmacro %}
 
-{#- A position in PostgreSQL's log. A negative one is none, here as in the streams. -#}
+{#- A position in PostgreSQL's WAL. A negative one is NULL, as in the streams worker. -#}
 {% macro log_position(path) -%}
     iff({{ integer(path) }} >= 0, {{ integer(path) }}, null)
 {%- endmacro %}
 
-{#- Whether an envelope has the last row of a snapshot of its table. Never NULL. -#}
+{#- Whether an envelope is the last row of a snapshot of its table. Never NULL. -#}
 {% macro ends_snapshot(envelope) -%}
     coalesce({{ envelope }}:source:snapshot::varchar in ('last_in_data_collection', 'last'), false)
 {%- endmacro %}
@@ -45,7 +45,7 @@
     coalesce({{ integer(envelope ~ ':source:ts_us') }}, {{ integer(envelope ~ ':source:ts_ms') }} * 1000)
 {%- endmacro %}
 
-{#- Whether an envelope tells a change of a row, or of all rows, in a way that can be read. Never NULL. -#}
+{#- Whether an envelope is a readable change of a row, or of all rows. Never NULL. -#}
 {% macro is_row_change(envelope, key) -%}
     coalesce(
         (
@@ -66,8 +66,8 @@
 {%- endmacro %}
 
 {#-
-    A column of a row's key. A key is the name of its one column, which is an integer, or a mapping of its columns to "integer" or "text", as
-    captured.toml has it. An integer that is no whole number and a text that is no JSON string are NULL: the streams refuse both.
+    A column of a row's key. A key is the name of one integer column, or a mapping of column names to "integer" or "text", as in
+    captured.toml. An integer that is not a whole number and a text that is not a JSON string are NULL: the streams worker refuses both.
 -#}
 {% macro key_value(row, column, type='integer') -%}
     {%- set path = row ~ ':"' ~ column | replace('"', '""') ~ '"' -%}

@@ -1,27 +1,27 @@
 {#-
-    The rows of a captured table that live now, each as its last change left it, from its change history. `bankstream reconcile` renders
-    this file, captured_changes.sql, accepted_changes.sql, landed_records.sql and types.sql too (app/proof/reconcile/current_rows.py), over the changes
-    that its snapshot of PostgreSQL sees: both have one answer to what lives.
+    The current rows of a captured table, each in the state after its last change, from its change history. `bankstream reconcile` also renders
+    this file, captured_changes.sql, accepted_changes.sql, landed_records.sql and types.sql (app/proof/reconcile/current_rows.py), over the changes
+    visible in its snapshot of PostgreSQL, so that both use the same rules.
 
-    `key` is a column of `changes`, or several with commas between. `whole_snapshots` false: the connector's snapshots leave rows out, so they
-    say of no row that it is gone (whole_snapshots in captured.toml).
+    `key` is a column of `changes`, or several separated by commas. `whole_snapshots` false: the connector's snapshots leave rows out, so
+    a missing row is not a deleted row (whole_snapshots in captured.toml).
 
-    The rules are those of the streams (app/domain/scd2.py, agents/versions.py), whatever the order in which partitions are read:
+    The rules are those of the streams worker (app/domain/scd2.py, agents/versions.py), whatever the order in which partitions are read:
     - Kafka's order inside a partition is the order of a row's changes. The last one counts.
     - A change with a lower lsn than an earlier change of the row is a replay: row locks make the lsn rise with each change. A snapshot read
-      carries the lsn of the snapshot, so it makes no later change a replay; it is a replay itself if its lsn was reached already.
+      has the lsn of the snapshot, so a later change is not a replay because of it; the read itself is a replay if its lsn was reached already.
       A change without an lsn is never a replay.
-    - A row whose message key changed lives on in another partition: deleted in the old one, created in the new one at the same lsn.
-      The partition with the highest lsn of the row counts, and of equals the one where it lives. A last change without an lsn has
-      the highest lsn that its partition has of the row.
-    - A change that the streams refused is among the dead letters and did not happen.
-    - A TRUNCATE takes every row that stands below its lsn: the table lock makes that exact. A change without an lsn stands below it if it was
-      recorded before it: the streams close such a row when they carry the TRUNCATE out, and open one that comes afterwards.
-      (Between the two, for as long as it takes to read the partition to its end, they close it too; and of transactions they pass on as deleted
-      what they see for the first time without an lsn after a TRUNCATE. Here it lives, as it does in the source.)
-    - A snapshot that was read to its end shows which rows are gone: those that it did not read and that did not change after it. A
-      transaction that was under way at the snapshot wrote below its lsn, and was recorded behind its last row. A row without an lsn
-      stands below every snapshot.
+    - A row whose message key changed moves to another partition: deleted in the old one, created in the new one at the same lsn.
+      The partition with the highest lsn of the row counts; if they are equal, the one in which the row exists. A last change without an lsn has
+      the highest lsn of the row in its partition.
+    - A change that the streams worker refused is a dead letter and has no effect.
+    - A TRUNCATE deletes every row with a lower lsn: the table lock makes that exact. A change without an lsn is before the TRUNCATE if it was
+      recorded before it: the worker closes such a row when it applies the TRUNCATE, and opens one that arrives afterwards.
+      (Between the two, until the partition is read to its end, the worker closes it too. It also forwards a transaction as deleted if it first
+      reads it without an lsn after a TRUNCATE. Here the row is current, as in the source.)
+    - A complete snapshot shows which rows are deleted: those that it did not read and that did not change after it. A
+      source transaction that was open at the snapshot wrote below its lsn, and was recorded after its last row. A row without an lsn
+      is before every snapshot.
 -#}
 {% macro current_rows(changes, key, whole_snapshots=true) -%}
     with changes as (
@@ -71,7 +71,7 @@
         from placed
         where
             {{ is_news() }}
-            -- a row that moved inside of its partition: created at the lsn of its delete
+            -- a row that moved inside its partition: created at the lsn of its delete
             or (operation = 'c' and source_lsn = changed_before)
         qualify row_number() over (partition by {{ key }}, source_partition order by source_offset desc) = 1
     ),

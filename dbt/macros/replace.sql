@@ -1,6 +1,6 @@
 {#-
-    Incremental strategy `replace`: the rows that a run makes take the place of those with the same unique_key, in one transaction.
-    A row without lineage (source_topic is NULL) only takes the old one away: its key has no row any more. Readers never see half of it.
+    Incremental strategy `replace`: the rows of a run replace those with the same unique_key, in one warehouse transaction, so that readers never see half of it.
+    A row without lineage (source_topic is NULL) only deletes the old one: its key has no row any more.
 -#}
 {% macro get_incremental_replace_sql(arg_dict) %}
     {%- set target, made = arg_dict['target_relation'], arg_dict['temp_relation'] %}

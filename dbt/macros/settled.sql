@@ -1,14 +1,14 @@
 {#-
-    The instant up to which the stream is expected to have answered every change: `settle_seconds` before now. With
-    `settle_seconds: 0`, for a log that has come to rest, everything counts.
+    The time up to which the streams worker is expected to have processed every change: `settle_seconds` before now. With
+    `settle_seconds: 0`, for a log at rest, every change counts.
 -#}
 {% macro settled_until() -%}
     dateadd(second, -{{ var('settle_seconds') }}, convert_timezone('UTC', current_timestamp())::timestamp_ntz)
 {%- endmacro %}
 
 {#-
-    Keys of an SCD2 dimension that cannot be compared with the raw changes yet: see open_exactly_while_alive. `closes: false` for a
-    relation of the streams whose rows are not closed by a change of their own.
+    Keys of an SCD2 dimension that cannot be compared with the raw changes yet: see open_exactly_while_alive. Pass `closes: false` for a
+    relation whose rows have no separate closing change.
 -#}
 {% macro unsettled_keys(dimension, key, changes, closes=true) -%}
     select changed.{{ key }}

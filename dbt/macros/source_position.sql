@@ -1,4 +1,4 @@
-{#- The lineage of a derived record: the change in PostgreSQL's log that it was made from. -#}
+{#- The lineage of a derived record: its source change in PostgreSQL's WAL. -#}
 {% macro source_position(record='record_value') -%}
     {{ record }}:source:topic::varchar as source_topic,
     {{ integer(record ~ ':source:partition') }} as source_partition,

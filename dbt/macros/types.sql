@@ -1,23 +1,23 @@
-{#- From the text of a record to warehouse types. What cannot be read becomes NULL, which the not_null tests then report. -#}
+{#- Converts the text of a record to warehouse types. An unreadable value becomes NULL, which the not_null tests report. -#}
 
-{#- An instant, as TIMESTAMP_NTZ in UTC: one meaning whatever the session's time zone. PostgreSQL's infinities have none. -#}
+{#- A time, as TIMESTAMP_NTZ in UTC, independent of the session's time zone. PostgreSQL's infinities become NULL. -#}
 {% macro utc(path) -%}
     convert_timezone('UTC', try_cast(iff({{ path }}::varchar ilike '%infinity', null, {{ path }}::varchar) as timestamp_tz))::timestamp_ntz
 {%- endmacro %}
 
-{#- A day. Debezium writes `1815-12-10Z`. -#}
+{#- A date. Debezium writes `1815-12-10Z`. -#}
 {% macro day(path) -%}
     try_cast(left({{ path }}::varchar, 10) as date)
 {%- endmacro %}
 
-{#- A whole number of 64 bits and more. -#}
+{#- An integer of up to 38 digits. -#}
 {% macro integer(path) -%}
     try_cast({{ path }}::varchar as number(38, 0))
 {%- endmacro %}
 
 {#-
-    Money, exact: from a decimal's text, never through a binary float. A JSON number has been a float on its way here, and a third digit
-    after the point would be rounded away: both become NULL.
+    Money, exact: from decimal text, never through a binary float. A JSON number was a float before it landed, and a third digit
+    after the point would be lost by rounding: both become NULL.
 -#}
 {% macro money(path) -%}
     iff(
@@ -26,8 +26,8 @@
 {%- endmacro %}
 
 {#-
-    An exact sum of money; 0 over no rows. The inner cast states the type for servers that would infer a float; a NULL amount is
-    no zero: it makes the sum NULL, and not_null reports it.
+    An exact sum of money; 0 over no rows. The inner cast sets the type for servers that would infer a float. A NULL amount
+    makes the sum NULL, which not_null reports.
 -#}
 {% macro money_sum(expression) -%}
     iff(count(*) = count({{ expression }}), coalesce(sum(cast({{ expression }} as number(38, 2))), 0), null)::number(38, 2)

@@ -1,4 +1,4 @@
-{#- How the version a fact was joined to relates to the fact's instant (`booked_at`). -#}
+{#- Whether the version joined to a fact was valid at the fact's time (`booked_at`). -#}
 {% macro version_match(dimension, version_id) -%}
     case
         when {{ dimension }}.{{ version_id }} is null then 'missing'

@@ -1,6 +1,6 @@
 {#-
-    The open and close records of an SCD2 topic, typed, one row a record. `names` has the names in the warehouse of those columns of the
-    key that have another one in the source.
+    The open and close records of an SCD2 topic, typed, one row for each record. `names` maps key columns of the source to warehouse names, where
+    they differ.
 -#}
 {% macro version_records(landing, topic, key, names={}) -%}
     with landed as (

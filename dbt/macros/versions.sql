@@ -1,10 +1,10 @@
 {#-
-    The versions of an SCD2 stream: each open with the close of the same version, if it has one. Nothing is removed here: a record
-    that came twice must show in the tests, not vanish.
-    `version_number` counts the versions of a key in the order in which the stream opened them; `joins_from` and `joins_to` cut
-    a key's time line into pieces without gap or overlap, so that a fact of any instant finds exactly one version: the
-    first piece reaches back before the first version, the piece of a deleted row reaches on to its revival. `key` is a column of the
-    records, or several with commas between.
+    The versions of an SCD2 topic: each open with the close of the same version, if there is one. Duplicates are kept, so that
+    the tests detect them.
+    `version_number` counts the versions of a key in the order of their opens. `joins_from` and `joins_to` divide
+    a key's time line into intervals without gap or overlap, so that a fact of any time joins exactly one version: the
+    first interval includes all time before the first version; the interval of a deleted row extends to its revival. `key` is a column of the
+    records, or several separated by commas.
 -#}
 {% macro versions(records, key) -%}
     with opens as (
@@ -43,7 +43,7 @@
     from joined
 {%- endmacro %}
 
-{#- The columns of a key, which is one or several with commas between, as those of a relation. -#}
+{#- Qualifies the columns of a key, one or several separated by commas, with a relation. -#}
 {% macro columns_of(relation, key) -%}
     {%- for column in key.split(',') -%}
         {{ relation }}.{{ column | trim }}{{ ', ' if not loop.last }}

@@ -1,4 +1,4 @@
-{#- What is counted and summed of the transactions of a minute, and the newest change among them. Over no transaction, lineage is NULL. -#}
+{#- Counts and sums of the transactions of a minute, and the newest change among them. Without a transaction, lineage is NULL. -#}
 {% macro volume_measures() -%}
     count(moving.transaction_id) as transaction_count,
     count_if(moving.type = 'credit') as credit_count,

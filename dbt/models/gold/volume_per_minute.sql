@@ -21,8 +21,8 @@ with moving as (
 {%- if is_incremental() %},
 
 {#-
-    The minutes that may have changed, by what was loaded since the last run, whenever it happened. What is held says up to which
-    offset of a partition the changes have been counted; it can say too little, never too much.
+    The minutes that may have changed: those of any change loaded since the last run, whatever its event time. `held` has, for each partition, an
+    offset up to which all changes are counted; it may be too low, never too high.
 #}
 held as (
     select source_partition, max(source_offset) as held_offset
