@@ -1,4 +1,4 @@
-"""Debezium's JSON envelope, plain or inside {schema, payload}, to one RowChange. What cannot be understood is poison, with a reason."""
+"""Decodes a Debezium JSON envelope, plain or inside {schema, payload}, into a RowChange. Raises PoisonRecordError with a reason."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final, Literal, TypeVar
@@ -23,7 +23,7 @@ SNAPSHOT: Final[dict[str | bool | None, Literal["row", "last_row"]]] = {
     "last_in_data_collection": "last_row",
     "last": "last_row",
 }
-"""What `source.snapshot` says of a row. `incremental` is not among them: such a snapshot is read in pieces, at many positions."""
+"""The meaning of `source.snapshot`. `incremental` is left out: such a snapshot is read in chunks, at many positions."""
 
 NEW_KEY: Final = "__debezium.newkey"
 OLD_KEY: Final = "__debezium.oldkey"
@@ -60,9 +60,9 @@ _integers = msgspec.json.Decoder(int)
 def decode(
     value: bytes | None, headers: Sequence[tuple[str, bytes]], table: str, encodings: Mapping[str, str] | None = None
 ) -> RowChange | None:
-    """The change that a record of this table's topic carries; None if it carries none (a tombstone, a logical message).
+    """Returns the change in a record of this table's topic; None for a tombstone or a logical message.
 
-    What type a column has is said by the message's schema, else by `encodings`, as declared of the table.
+    The types of the columns come from the message's schema, or from the table's declared `encodings` if the message has no schema.
 
     Raises PoisonRecordError: `not_json`, `not_an_envelope`, `unknown_operation`, `wrong_table`, `no_row`, `no_commit_time`,
     `bad_schema` or `bad_value`.
@@ -111,7 +111,7 @@ def decode(
 
 
 def decode_key(key: bytes | None) -> dict[str, msgspec.Raw]:
-    """The columns of a message key, plain or inside {schema, payload}. Raises PoisonRecordError `no_key` or `not_json`."""
+    """Returns the columns of a message key, plain or inside {schema, payload}. Raises PoisonRecordError `no_key` or `not_json`."""
     if key is None:
         raise PoisonRecordError(
             "the record has no key: the table needs a primary key or message.key.columns", reason="no_key"
@@ -123,7 +123,7 @@ def decode_key(key: bytes | None) -> dict[str, msgspec.Raw]:
 
 
 def primary_key(change: RowChange, key: bytes | None, columns: Mapping[str, KeyType]) -> dict[str, int | str]:
-    """The row's primary key, which is in the message key. Raises PoisonRecordError `no_key`, `key_mismatch` or `bad_key`."""
+    """Returns the row's primary key from the message key. Raises PoisonRecordError `no_key`, `key_mismatch` or `bad_key`."""
     row = change.after if change.after is not None else change.before
     in_key = decode_key(key)
     return {column: _key_value(in_key.get(column), row or {}, column, kind) for column, kind in columns.items()}
@@ -142,7 +142,7 @@ def _key_value(in_key: msgspec.Raw | None, row: Row, column: str, kind: KeyType)
 
 
 def integer(value: msgspec.Raw, column: str) -> int:
-    """A 64-bit integer column. Raises PoisonRecordError `bad_key`."""
+    """Returns the value of a 64-bit integer column. Raises PoisonRecordError `bad_key`."""
     try:
         number = _integers.decode(value)
     except msgspec.MsgspecError as error:
@@ -155,7 +155,7 @@ def integer(value: msgspec.Raw, column: str) -> int:
 
 
 def text(value: msgspec.Raw, column: str) -> str:
-    """A key column that is written as a string. Raises PoisonRecordError `bad_key`."""
+    """Returns the value of a key column that is written as a string. Raises PoisonRecordError `bad_key`."""
     try:
         return msgspec.json.decode(value, type=str)
     except msgspec.MsgspecError as error:
@@ -182,7 +182,7 @@ def _open(value: bytes | None) -> _Envelope | None:
 def _parse(decode: Callable[[bytes], T], raw: bytes, what: Literal["the value", "the payload", "the key"]) -> T:
     try:
         if not raw.isascii():
-            raw.decode()  # the parser skips over text that it does not need
+            raw.decode()  # the parser does not validate text that it skips
         return decode(raw)
     except UnicodeDecodeError as error:
         raise PoisonRecordError(
@@ -208,13 +208,13 @@ def _commit_us(source: _Source) -> int:
 
 
 def _header_key(headers: Sequence[tuple[str, bytes]], name: str) -> Key | None:
-    """The key in a header of a key change: JSON, plain or inside {schema, payload}."""
+    """Returns the key in a header of a key change: JSON, plain or inside {schema, payload}. None if it is missing or empty."""
     for header, value in headers:
         if header == name and value:
             try:
                 key = msgspec.json.decode(value)
             except msgspec.MsgspecError:
-                return {}  # the key did change, though to what cannot be read
+                return {}  # the key changed, but the other key is unreadable
             if isinstance(key, dict):
                 inner = key.get("payload") if key.keys() == {"schema", "payload"} else key
                 return inner if isinstance(inner, dict) else {}

@@ -1,8 +1,8 @@
-"""Column values of a message that carries its schema, in the form in which the product's own connector sends them.
+"""Converts encoded decimals, dates and times to text, by the message's schema or by the table's declared encodings.
 
-That form is Debezium's `decimal.handling.mode=string` and `time.precision.mode=isostring`: decimals as text with their scale, times as
-ISO 8601 in UTC. Other modes encode the same values as base64 or numbers and name the type in the schema only. So a row means the same
-whatever mode a connector has, and a change of mode opens no version. Types without a semantic name pass through untouched.
+The text is that of Debezium's `decimal.handling.mode=string` and `time.precision.mode=isostring`: decimals with their scale, times as
+ISO 8601 in UTC. Other modes encode the same values as base64 or numbers and name the type only in the schema. So a row has the same
+values whatever mode the connector uses, and a change of mode opens no version. Types without a semantic name pass through unchanged.
 """
 
 import base64
@@ -34,7 +34,7 @@ _SEMANTICS: Final = {
     "time-us": "io.debezium.time.MicroTime",
     "time-ns": "io.debezium.time.NanoTime",
 }
-"""The words of declarations, in Debezium's."""
+"""Debezium's semantic type for each encoding that a table may declare."""
 
 
 class _Field(msgspec.Struct):
@@ -48,7 +48,7 @@ _schemas = msgspec.json.Decoder(_Field)
 
 
 def to_text(row: Row | None, schema: bytes, image: str) -> Row | None:
-    """The row with the values of encoded columns as text. `image` is the envelope's field it came in, `before` or `after`.
+    """Returns the row with the values of encoded columns as text. `image` is the envelope's field of the row, `before` or `after`.
 
     Raises PoisonRecordError `bad_schema` or `bad_value`.
     """
@@ -56,7 +56,7 @@ def to_text(row: Row | None, schema: bytes, image: str) -> Row | None:
 
 
 def as_declared(row: Row | None, encodings: Mapping[str, str]) -> Row | None:
-    """The same for a message without its schema: `encodings` has, by column, how it is written (`CapturedTable.encodings`).
+    """Does the same for a message without a schema: `encodings` maps a column to its encoding (`CapturedTable.encodings`).
 
     Raises PoisonRecordError `bad_value`.
     """
@@ -130,7 +130,7 @@ def _convert(column: _Field) -> Convert | None:
 
 
 def _decimal(unscaled: str, scale: int) -> str:
-    """Base64 of a big-endian two's complement number.
+    """Decodes base64 of a big-endian two's complement number.
 
     >>> _decimal("AfQ=", 2), _decimal("/w==", 2)
     ('5.00', '-0.01')
@@ -145,13 +145,13 @@ def _decimal(unscaled: str, scale: int) -> str:
 
 
 def _instant(instant_us: int) -> str:
-    if not MIN_US <= instant_us <= MAX_US:  # how PostgreSQL's infinities come in these modes
+    if not MIN_US <= instant_us <= MAX_US:  # these modes encode PostgreSQL's infinities like this
         return "infinity" if instant_us > 0 else "-infinity"
     return format_us(instant_us)
 
 
 def _time(time_us: int) -> str:
-    """A time of day; 24:00:00 is one too.
+    """Returns a time of day as text; 24:00:00 is allowed.
 
     >>> _time(86_400_000_000), _time(1_500_000)
     ('24:00:00Z', '00:00:01.500000Z')

@@ -1,4 +1,4 @@
-"""Debezium's placeholder for a large (TOAST) value that an update did not touch and the log therefore does not have."""
+"""Replaces Debezium's placeholder for a large (TOAST) value, which the log lacks because the update did not change the column."""
 
 import base64
 from typing import Final
@@ -18,12 +18,12 @@ PLACEHOLDERS: Final = frozenset({
 
 
 _MARKS: Final = (TEXT.encode(), base64.b64encode(TEXT.encode()))
-"""One of them is in every placeholder: a row without them is passed through quickly."""
+"""Every placeholder contains one of them: a row without them needs no further check."""
 
 
 def resolve(after: Row, before: Row | None, known: Row | None) -> Row:
-    """The row after an update with every placeholder replaced by the value that the column kept: from `before` if the log has it, else
-    from the row as it is known. Raises PoisonRecordError `unavailable_value` when neither has it."""
+    """Returns the row after an update, with every placeholder replaced by the column's unchanged value: from `before` if the log has
+    it, else from `known`, the row's last known state. Raises PoisonRecordError `unavailable_value` if neither has it."""
     text = msgspec.json.encode(after)
     if not any(mark in text for mark in _MARKS) or not any(is_placeholder(value) for value in after.values()):
         return after
@@ -33,7 +33,7 @@ def resolve(after: Row, before: Row | None, known: Row | None) -> Row:
 
 
 def is_placeholder(value: msgspec.Raw) -> bool:
-    """Whether a column value is the placeholder. Only in an update: elsewhere such a text is just a text."""
+    """Returns whether a column value is the placeholder. Valid only for updates: in other operations the same text is ordinary data."""
     return 20 < len(bytes(value)) < 80 and bytes(value) in PLACEHOLDERS
 
 

@@ -1,4 +1,4 @@
-"""The tables that are captured from the source, as they are declared: what a row's key is, and which of its changes open a version."""
+"""Reads the declarations of the captured tables: primary key, untracked columns, column encodings, SCD2 versions and snapshots."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ KeyType = Literal["integer", "text"]
 ENCODINGS: Final = frozenset(
     {"date", "timestamp-ms", "timestamp-us", "timestamp-ns", "time-ms", "time-us", "time-ns", "variable-decimal"}
 )
-"""Beside `decimal:<scale>`: how a connector may write a column when its messages carry no schema that says so."""
+"""The column encodings that a table may declare for messages without a schema; `decimal:<scale>` is allowed too."""
 
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 _DECIMAL: Final = re.compile(r"decimal:\d{1,3}", re.ASCII)
@@ -21,7 +21,7 @@ _FIELDS: Final = frozenset({"key", "untracked", "encodings", "versions", "whole_
 
 
 class TablesError(SettingsError):
-    """The declared tables cannot be used. Raised at start; the message names the file and everything that is wrong in it."""
+    """The declared tables are invalid. Raised at start; the message names the file and lists every problem in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class CapturedTable:
     key: Mapping[str, KeyType]
     """The columns of its primary key, in the key's order."""
     untracked: frozenset[str] | None = None
-    """Columns whose change alone opens no version. None: as BANKSTREAM_UNTRACKED_COLUMNS says."""
+    """Columns whose change alone opens no version. None: the columns in BANKSTREAM_UNTRACKED_COLUMNS."""
     encodings: Mapping[str, str] = field(default_factory=dict)
-    """How columns are written that are not text already, for messages without a schema."""
+    """The encoding of each column that the connector does not write as text. Used for messages without a schema."""
     versions: bool = True
     """Whether its rows have SCD2 versions."""
     whole_snapshots: bool = True
-    """Whether a snapshot reads every row: only then is a row that it did not find gone."""
+    """Whether a snapshot reads every row. Only then does a row that is missing from the snapshot count as deleted."""
 
     @property
     def integer_key(self) -> bool:
@@ -49,7 +49,7 @@ class CapturedTable:
 def read_tables(
     document: Mapping[str, Any], place: str, required: Mapping[str, tuple[str, ...]]
 ) -> tuple[CapturedTable, ...]:
-    """The tables of a document (parsed TOML), in its order. `required`: integer keys of the tables that the application's handlers need.
+    """Returns the tables of a document (parsed TOML), in its order. `required` maps each table that a handler needs to its integer key.
 
     Raises TablesError.
     """
@@ -69,7 +69,7 @@ def read_tables(
 
 def _table(name: str, fields: object, problems: list[str]) -> CapturedTable:
     if not isinstance(fields, Mapping):
-        problems.append(f"{name} stands outside of a [table]")
+        problems.append(f"{name} is outside of a [table]")
         return CapturedTable(name, {})
     if not _NAME.fullmatch(name) or name == "heartbeat":
         problems.append(f"[{name}]: a table's name is lower case letters, digits and underscores, and not heartbeat")

@@ -1,11 +1,11 @@
-"""A change of one row (or of a whole table) in the source database, as the domain sees it."""
+"""Defines `RowChange`, a decoded change of one row or a TRUNCATE of a whole table, and compares column values."""
 
 from typing import Any, Literal
 
 import msgspec
 
 Row = dict[str, msgspec.Raw]
-"""Every column of a row by name. A value is its JSON text exactly as the source sent it: no digit of a number can get lost on the way."""
+"""Every column of a row by name. A value is its JSON text exactly as the source sent it, so that a number loses no digit."""
 
 Key = dict[str, Any]
 """A primary key: its columns and their values."""
@@ -15,9 +15,10 @@ Operation = Literal["r", "c", "u", "d", "t"]
 
 
 class RowChange(msgspec.Struct, frozen=True, gc=False):
-    """One change. `before` and `after` are there as far as the source has them; a truncate has neither.
+    """One change. `before` and `after` are None if the source did not send them; a truncate has neither.
 
-    `lsn` is PostgreSQL's log position: with every change of one row it rises (row locks), across rows it says nothing. None: unknown.
+    `lsn` is PostgreSQL's log position. It rises with every change of one row (row locks); it does not order changes of different rows.
+    None: unknown.
     `commit_us` is the time of the source transaction's commit, in microseconds since the epoch.
     """
 
@@ -29,16 +30,15 @@ class RowChange(msgspec.Struct, frozen=True, gc=False):
     tx_id: int | None
     commit_us: int
     previous_key: Key | None = None
-    """Of a row created by a change of its primary key: the key it had."""
+    """The old key, if this change creates the row because its primary key changed."""
     next_key: Key | None = None
-    """Of a row deleted by a change of its primary key: the key it has now."""
+    """The new key, if this change deletes the row because its primary key changed."""
     snapshot: Literal["none", "row", "last_row"] = "none"
-    """Whether this is a row of a snapshot of the whole table, and the last one. Not so for rows that are read beside the stream
-    (incremental snapshots)."""
+    """Whether this is a row, or the last row, of a snapshot of the whole table. Rows of incremental snapshots have "none"."""
 
 
 def equal_values(one: msgspec.Raw | None, other: msgspec.Raw | None) -> bool:
-    r"""Whether two column values say the same, however they are written. A missing column is not the same as a NULL.
+    r"""Returns whether two column values are equal as JSON, even if their text differs. A missing column does not equal a NULL.
 
     >>> equal_values(msgspec.Raw(b'"Z\\u00fcrich"'), msgspec.Raw('"Zürich"'.encode()))
     True
@@ -51,7 +51,7 @@ def equal_values(one: msgspec.Raw | None, other: msgspec.Raw | None) -> bool:
 
 
 def changed_columns(before: Row, after: Row) -> list[str]:
-    """The names of the columns that differ, are new or are gone, in alphabetical order."""
+    """Returns the names of the columns that differ, were added or were removed, in alphabetical order."""
     if before == after:
         return []
     return sorted(name for name in before.keys() | after.keys() if not equal_values(before.get(name), after.get(name)))
@@ -60,5 +60,5 @@ def changed_columns(before: Row, after: Row) -> list[str]:
 def _canonical(value: msgspec.Raw) -> bytes:
     try:
         return msgspec.json.encode(msgspec.json.decode(value))
-    except msgspec.ValidationError:  # a number beyond what Python reads has one spelling
+    except msgspec.ValidationError:  # a number too large for the decoder is compared as text
         return bytes(value)

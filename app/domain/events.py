@@ -1,7 +1,7 @@
-"""What is kept of a transaction for windows and rules: a compact event, and what its status counts for.
+"""Reduces a transaction to the compact event that windows and rules use, and defines which statuses count.
 
-Pending and posted transactions count (so does a status this version does not know: money is moving). A declined one counts in
-`declined_count` and nowhere else. A reversed one counts nowhere, nor does a deleted one.
+Pending and posted transactions count. A transaction with an unknown status counts too: money is moving. A declined transaction counts
+only in `declined_count`. Reversed and deleted transactions do not count.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from app.domain.times import parse_us
 from app.domain.window_aggregates import Key
 
 PENDING, POSTED, REVERSED, DECLINED, OTHER, REMOVED = range(6)
-"""Codes of `Facts.status`. REMOVED: the transaction is gone, but what rules fired on it must not be forgotten."""
+"""Codes of `Facts.status`. REMOVED: the transaction is deleted; its event stays because it lists the rules that fired on it."""
 STATUSES: Final = {"pending": PENDING, "posted": POSTED, "reversed": REVERSED, "declined": DECLINED}
 COUNTED: Final = frozenset({PENDING, POSTED, OTHER})
 
@@ -26,19 +26,19 @@ _INT64_MAX: Final = (1 << 63) - 1
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is kept of a transaction beside its key. Append fields only at the end, with a default: old entries lack them."""
+    """The stored value of an event; its key is stored separately. Append new fields at the end, with a default: old entries lack them."""
 
     amount_minor: int
     currency: str
     credit: bool
     status: int
     counterparty: int
-    """A 64-bit hash of the counterparty's account; 0 for none. That two of a customer's counterparties share one is beyond 1 in 10^9."""
+    """A 64-bit hash of the counterparty's account; 0 for none. Two of a customer's counterparties collide with a chance below 1 in 10^9."""
     country: str | None
     lsn: int | None
     partition: int
     offset: int
-    """Partition and offset of the raw change that this state comes from."""
+    """Partition and offset of the raw change that this event comes from."""
     fired: tuple[str, ...] = ()
     """Ids of the rules that have fired on this transaction."""
 
@@ -49,12 +49,12 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def counted(self) -> bool:
-        """Whether it has a part in counts and sums."""
+        """Whether counts and sums include the transaction."""
         return self.status in COUNTED
 
     @property
     def window_values(self) -> tuple[object, ...]:
-        """What the windows see of it: two events of equal time and values are the same to them."""
+        """The fields that windows depend on: two events of equal time and equal `window_values` give the same windows."""
         status = POSTED if self.status in COUNTED else self.status
         return self.amount_minor, self.currency, self.credit, status, self.counterparty, self.country
 
@@ -69,12 +69,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> Key:
-        """Where it stands in the customer's order."""
+        """The sort key of the event in the customer's history."""
         return self.time_us, self.account_id, self.transaction_id
 
 
 def event_of(record: TransactionRecord) -> Event:
-    """The compact event of a transaction. ValueError, naming the field, for one that cannot be placed in time or added up."""
+    """Returns the compact event of a transaction. Raises ValueError, naming the field, for an invalid time, amount or 64-bit number."""
     source = record.source
     customer_id, account_id, transaction_id = record.customer_id, record.account_id, record.transaction_id
     lsn, partition, offset = source.lsn, source.partition, source.offset
@@ -84,7 +84,7 @@ def event_of(record: TransactionRecord) -> Event:
         name, number = next(it for it in zip(names, numbers, strict=True) if not _INT64_MIN <= it[1] <= _INT64_MAX)
         raise ValueError(f"{name} {number} does not fit in 64 bits")
     counterparty = record.counterparty_account
-    return Event(  # and its facts in the order of their fields: naming all of them would take twice the time
+    return Event(  # positional arguments: keyword arguments take twice the time
         instant_us("booked_at", record.booked_at),
         account_id,
         transaction_id,
@@ -103,7 +103,7 @@ def event_of(record: TransactionRecord) -> Event:
 
 
 def instant_us(name: str, text: str) -> int:
-    """An instant in microseconds. ValueError that names the field."""
+    """Returns the instant in microseconds since the epoch. Raises ValueError, naming the field, if `text` is not an instant."""
     try:
         return parse_us(text)
     except ValueError as error:
@@ -117,9 +117,9 @@ def _hash(text: str) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AmountFilter:
-    """Amounts that a rule wants to look up quickly: of these types, in [at_least, at_most] (minor units). Of counted events only.
+    """Selects the amounts of counted events of these types, in [at_least, at_most] (minor units). Histories index them for a rule.
 
-    Known by identity: hashing it is then as fast as can be.
+    Compared and hashed by identity, because that is fastest.
     """
 
     types: frozenset[str]
@@ -127,7 +127,7 @@ class AmountFilter:
     at_most_minor: int = 1 << 62
 
     def matches(self, facts: Facts) -> bool:
-        """Whether an event's amount belongs to it."""
+        """Returns whether the filter selects the event's amount. Does not test the status."""
         return self.at_least_minor <= facts.amount_minor <= self.at_most_minor and facts.kind in self.types
 
 

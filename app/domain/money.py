@@ -1,6 +1,6 @@
-"""Money: integer minor units inside, decimal strings outside, never floats.
+"""Converts amounts of money between decimal strings (in records) and integer minor units (in computations); never floats.
 
-The scale of an amount is the one its column has (NUMERIC(18,2): two digits); it does not depend on the currency.
+The scale of an amount is that of its column (NUMERIC(18,2): two digits). It does not depend on the currency.
 """
 
 import re
@@ -12,12 +12,12 @@ _AMOUNT: Final = re.compile(r"(-?)(\d{1,16})(?:\.(\d{1,12}))?", re.ASCII)
 
 
 def to_minor(text: str) -> int:
-    """`"12.30"` to 1230. ValueError for anything that is not a plain decimal of at most two digits after the point.
+    """Converts `"12.30"` to 1230. Raises ValueError unless the text is a plain decimal of at most two digits after the point.
 
     >>> to_minor("12.3"), to_minor("-0.01"), to_minor("9999999999999999.99")
     (1230, -1, 999999999999999999)
     """
-    if text[-3:-2] == "." and len(text) <= 19:  # nearly all are written like this, and every amount passes here
+    if text[-3:-2] == "." and len(text) <= 19:  # fast path for the usual form: this function reads every amount
         digits = text[:-3] + text[-2:]
         if len(digits) > SCALE and digits.isdigit() and digits.isascii():
             return int(digits)
@@ -33,11 +33,11 @@ def to_minor(text: str) -> int:
 
 
 def to_decimal(minor: int) -> str:
-    """1230 to `"12.30"`.
+    """Converts 1230 to `"12.30"`.
 
     >>> to_decimal(1230), to_decimal(-1), to_decimal(0)
     ('12.30', '-0.01', '0.00')
     """
     if minor < 0:
         return "-" + to_decimal(-minor)
-    return "%d.%02d" % divmod(minor, _UNIT)  # noqa: UP031 - three times as fast as an f-string, and every amount passes here
+    return "%d.%02d" % divmod(minor, _UNIT)  # noqa: UP031 - three times as fast as an f-string, and this function writes every amount

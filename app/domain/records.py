@@ -1,4 +1,7 @@
-"""The records of the derived topics. Field names are a contract with consumers; money is decimal strings, times are RFC 3339 UTC."""
+"""Defines the records of the derived topics and their keys.
+
+Field names are a contract with consumers. Money is decimal strings, times are RFC 3339 UTC.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -23,11 +26,11 @@ class Source(msgspec.Struct, frozen=True, gc=False):
 
 OpenReason = Literal["created", "updated", "revived", "key_changed", "resnapshot"]
 CloseReason = Literal["superseded", "deleted", "key_changed", "truncated", "vanished"]
-"""`vanished`: found to be gone, by a snapshot or by an insert of its key, without a word in the log of when it went."""
+"""`vanished`: a snapshot or an insert of the same key shows that the row was deleted; the log did not give the time of its deletion."""
 
 
 class Scd2Open(msgspec.Struct, frozen=True, tag_field="op", tag="open"):
-    """A version begins. Valid from `valid_from` until the close of the same `version_id`."""
+    """Opens a version. It is valid from `valid_from` until the `Scd2Close` of the same `version_id`."""
 
     version_id: str
     key: Attributes
@@ -42,7 +45,7 @@ class Scd2Open(msgspec.Struct, frozen=True, tag_field="op", tag="open"):
 
 
 class Scd2Close(msgspec.Struct, frozen=True, tag_field="op", tag="close"):
-    """A version ends: it is valid in [valid_from, valid_to)."""
+    """Closes a version: it is valid in [valid_from, valid_to)."""
 
     version_id: str
     key: Attributes
@@ -51,16 +54,16 @@ class Scd2Close(msgspec.Struct, frozen=True, tag_field="op", tag="close"):
     reason: CloseReason
     source: Source
     next_key: Attributes | None = None
-    """The key this row has from now on, when its primary key changed."""
+    """The key this row has after its primary key changed."""
 
 
 Scd2Record = Scd2Open | Scd2Close
 
 
 class TransactionRecord(msgspec.Struct, frozen=True, gc=False):
-    """A change of a transaction, joined to its account as of that moment. `account` has the account's row without its key columns.
+    """A change of a transaction, joined to its account as of that moment. `account` is the account's row without its key columns.
 
-    `op` deleted: the row is gone, the fields are those it had.
+    With `op` deleted, the fields are those of the row before its deletion.
     """
 
     op: Literal["created", "updated", "deleted"]
@@ -87,7 +90,7 @@ class TransactionRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Window(msgspec.Struct, frozen=True, gc=False):
-    """What happened in (t - length, t], the current transaction included. Amounts are those of the current one's currency."""
+    """Aggregates of a customer's transactions in (t - length, t], including the one at t. Amounts are those in its currency."""
 
     count: int
     sum: str
@@ -110,7 +113,7 @@ WINDOWS_US: Final = {
 
 
 class VelocityRecord(msgspec.Struct, frozen=True, gc=False):
-    """The customer's windows at one transaction."""
+    """The customer's windows that end at one transaction."""
 
     customer_id: int
     account_id: int
@@ -123,7 +126,7 @@ class VelocityRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """A record that an alert rests on."""
+    """The position of a raw change that an alert is based on."""
 
     topic: str
     partition: int
@@ -131,7 +134,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 class AlertRecord(msgspec.Struct, frozen=True):
-    """A rule fired on a transaction. `alert_id` depends on rule and transaction alone."""
+    """A rule fired on a transaction. `alert_id` depends only on the rule and the transaction."""
 
     alert_id: str
     rule: str
@@ -152,10 +155,10 @@ CommandKind = Literal["truncate", "snapshot"]
 
 
 class TableCommand(msgspec.Struct, frozen=True):
-    """A command about a whole table, to every partition.
+    """A command about a whole table, sent to every partition.
 
-    `truncate`: close the versions of `table` whose lsn is below that of the source. `snapshot`: the source is the last row of a snapshot
-    of `table`; close the versions of rows that it did not have, when all of it has been read.
+    `truncate`: close the versions of `table` whose lsn is below that of `source`. `snapshot`: `source` is the last row of a snapshot
+    of `table`; once the whole snapshot is processed, close the versions of the rows that it does not contain.
     """
 
     kind: CommandKind = msgspec.field(name="order")
@@ -166,11 +169,11 @@ class TableCommand(msgspec.Struct, frozen=True):
 
 
 encode: Final[Callable[[msgspec.Struct], bytes]] = msgspec.json.Encoder().encode
-"""The record's JSON."""
+"""Encodes a record as JSON."""
 
 
 def key_of(columns: Mapping[str, Any]) -> bytes:
-    """The bytes of a key of any columns, likewise.
+    """Returns the record key of any columns, as JSON.
 
     >>> key_of({"branch": "Zürich", "number": 7}).decode()
     '{"branch":"Zürich","number":7}'
@@ -179,7 +182,7 @@ def key_of(columns: Mapping[str, Any]) -> bytes:
 
 
 def key_bytes(column: str, value: int) -> bytes:
-    """A key exactly as Debezium's JSON converter writes it, so that records of one entity land on one partition.
+    """Returns a key exactly as Debezium's JSON converter writes it, so that records of one entity go to one partition.
 
     >>> key_bytes("customer_id", 42)
     b'{"customer_id":42}'
@@ -189,7 +192,7 @@ def key_bytes(column: str, value: int) -> bytes:
 
 @lru_cache(maxsize=65_536)
 def plain_id(key: bytes, column: str) -> int | None:
-    """The 64-bit number in a key that is written as `key_bytes` writes it; None for any other key.
+    """Returns the 64-bit number in a key that has the form of `key_bytes`; None for any other key.
 
     >>> plain_id(b'{"customer_id":42}', "customer_id"), plain_id(b'{"customer_id": 42}', "customer_id")
     (42, None)

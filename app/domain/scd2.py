@@ -1,7 +1,8 @@
-"""Slowly changing dimensions, type 2: from the changes of a row to the versions it has had. One pure step a change.
+"""Applies the changes of a row to its SCD2 versions (slowly changing dimension, type 2). Each change is one pure step.
 
-A version is valid in [valid_from, valid_to), in commit time. A row that lives has exactly one open version, one that does not has none.
-Commit times of one key that run backwards (a clock was set) are lifted to the last one, so that versions never overlap.
+A version is valid in [valid_from, valid_to), in commit time. A row that exists has exactly one open version; a deleted row has none.
+If the commit time of a change is earlier than the last one of the same key (a clock was set back), the last one is used, so that
+versions never overlap.
 """
 
 import hashlib
@@ -18,26 +19,26 @@ ID_BYTES: Final = 16
 
 
 class RowState(msgspec.Struct, frozen=True, array_like=True):
-    """What is kept of a row. It stays after the row's deletion, so that a replay of old changes cannot bring the row back."""
+    """The state of a row. It stays after the row's deletion, so that a replay of old changes cannot recreate the row."""
 
     alive: bool
     attributes: Row
-    """As of the last change; of a deleted row, what it had."""
+    """The columns after the last change; for a deleted row, the columns before its deletion."""
     lsn: int | None
-    """Of the last change that was applied. Snapshot reads do not count: see `is_replay`."""
+    """The lsn of the last change that was applied. Snapshot reads do not count: see `is_replay`."""
     snapshot_lsn: int | None
-    """Of the last snapshot in which the row was read."""
+    """The lsn of the last snapshot that contained the row."""
     version_id: str
-    """Of the open version; of a deleted row, its last one. Empty for a row that was deleted before anything else was known of it."""
+    """The open version; for a deleted row, the last one. Empty if the first known change of the row was its deletion."""
     since_us: int
-    """When the open version became valid; of a deleted row, when its last one ended."""
+    """When the open version became valid; for a deleted row, when its last version ended."""
     recorded_ms: int = 0
     """Kafka's timestamp of the last change that was applied, snapshot reads not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """A TRUNCATE of a table: rows whose lsn is below its own are gone."""
+    """A TRUNCATE of a table: it deleted the rows whose lsn is below its own."""
 
     lsn: int
     commit_us: int
@@ -46,16 +47,16 @@ class Truncation:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A reading of a whole table: rows that it does not have and that were not written after it are gone."""
+    """A snapshot of a whole table: rows that it does not contain and that were not written after it are deleted."""
 
     lsn: int
     """The log position at which it was taken."""
     taken_us: int
-    """When, by the source's clock."""
+    """When it was taken, by the source's clock."""
     recorded_ms: int
-    """Kafka's timestamp of one of its records. What was recorded later was committed after it."""
+    """Kafka's timestamp of one of its records. A change with a later Kafka timestamp was committed after the snapshot."""
     source: Source
-    """That record's."""
+    """The source of that record."""
 
 
 Effect = Literal["applied", "unchanged", "replayed"]
@@ -63,7 +64,7 @@ Effect = Literal["applied", "unchanged", "replayed"]
 
 @dataclass(frozen=True, slots=True)
 class Scd2Result:
-    """What a change came to: the new state, and the records to emit, in order."""
+    """The result of a change: the new state, and the records to emit, in order."""
 
     state: RowState
     records: tuple[Scd2Record, ...] = ()
@@ -71,10 +72,10 @@ class Scd2Result:
 
 
 def version_id(table: str, key: Key, change: RowChange, source: Source) -> str:
-    """A pure function of table, primary key and source position, so that a replay gives the same id.
+    """Returns a version id that depends only on table, primary key and source position, so that a replay gives the same id.
 
-    The position is the lsn; a snapshot read is told from a change, because both can have the same. A source without an lsn
-    is placed by its Kafka position.
+    The position is the lsn, with a prefix for snapshot reads or changes, because both can have the same lsn. Without an lsn it is the
+    Kafka position.
     """
     position = (
         f"{source.topic}/{source.partition}/{source.offset}"
@@ -86,21 +87,21 @@ def version_id(table: str, key: Key, change: RowChange, source: Source) -> str:
 
 
 class AppliedPositions(Protocol):
-    """How far the changes of a row, and the snapshots of it, have been applied."""
+    """The positions of the last change and of the last snapshot read that were applied to a row."""
 
     @property
     def lsn(self) -> int | None:
-        """Of the last change."""
+        """The lsn of the last change."""
         ...
 
     @property
     def snapshot_lsn(self) -> int | None:
-        """Of the last snapshot read."""
+        """The lsn of the last snapshot read."""
         ...
 
 
 class PositionedChange(Protocol):
-    """What of a change says where it belongs: its operation, and its position in the log."""
+    """The fields of a change that determine its order: its operation and its position in the log."""
 
     @property
     def operation(self) -> Operation:
@@ -114,11 +115,11 @@ class PositionedChange(Protocol):
 
 
 def is_replay(state: AppliedPositions, change: PositionedChange) -> bool:
-    """Whether the state has this change, or a later one of the same row, already.
+    """Returns whether this change, or a later one of the same row, was already applied to the state.
 
-    A snapshot read carries the lsn at which the snapshot was taken. A transaction that was under way then is not in it, although its
-    changes have lower positions: they come later and count. So changes are compared with changes only; a snapshot read is old
-    if that snapshot, or a change beyond it, was seen.
+    A snapshot read carries the lsn at which the snapshot was taken. The snapshot does not contain transactions that were uncommitted
+    then, although their changes have lower positions; these changes arrive later and must be applied. So a change is compared with
+    changes only. A snapshot read is a replay if the same or a later snapshot, or a change at or after its position, was applied.
     """
     if change.lsn is None:
         return False
@@ -128,7 +129,7 @@ def is_replay(state: AppliedPositions, change: PositionedChange) -> bool:
 
 
 def next_positions(state: AppliedPositions | None, change: PositionedChange) -> tuple[int | None, int | None]:
-    """`lsn` and `snapshot_lsn` after a change."""
+    """Returns `lsn` and `snapshot_lsn` after a change."""
     lsn, snapshot_lsn = (None, None) if state is None else (state.lsn, state.snapshot_lsn)
     if change.lsn is None:
         return lsn, snapshot_lsn
@@ -136,15 +137,16 @@ def next_positions(state: AppliedPositions | None, change: PositionedChange) -> 
 
 
 def is_older(state: AppliedPositions, lsn: int) -> bool:
-    """Whether what is known of a row is older than a TRUNCATE at this position. A row without a position is."""
+    """Returns whether the state of a row is older than this position. A state without a position is older."""
     return max(_known(state.lsn), _known(state.snapshot_lsn)) < lsn
 
 
 def is_missing(state: RowState, snapshot: Snapshot) -> bool:
-    """Whether a snapshot that was read to its end shows that this row is gone: it lived, and neither was read nor has changed since.
+    """Returns whether a complete snapshot shows that this row is deleted: the row exists in the state, the snapshot does not contain
+    it, and it has not changed since.
 
-    The log position alone does not tell: a transaction that was under way at the snapshot wrote below its position, and is recorded
-    after it.
+    The log position alone is not enough: a transaction that was uncommitted at the snapshot wrote below the snapshot's position, and
+    Kafka recorded it after the snapshot.
     """
     return state.alive and is_older(state, snapshot.lsn) and state.recorded_ms < snapshot.recorded_ms
 
@@ -162,9 +164,9 @@ def apply_change(
     source: Source,
     recorded_ms: int = 0,
 ) -> Scd2Result:
-    """Apply a change of the row with this key. `change` is not a truncate; `untracked` columns open no version.
+    """Apply a change of the row with this key. `change` is not a truncate. A change of `untracked` columns alone opens no version.
 
-    An update needs its `after`, and a delete may come without `before` (then the attributes stay what they were).
+    An update needs `after`. A delete may have no `before`: then the attributes stay as they were.
     `recorded_ms` is Kafka's timestamp of the change.
     """
     if state is not None and is_replay(state, change):
@@ -205,7 +207,7 @@ def apply_change(
 
 
 def apply_truncate(key: Key, state: RowState, truncation: Truncation) -> Scd2Result:
-    """Close the open version of a row that the TRUNCATE took. A row written after it, or already gone, stays as it is."""
+    """Close the open version of a row that the TRUNCATE deleted. A row written after it, or already deleted, stays as it is."""
     if not state.alive or not is_older(state, truncation.lsn):
         return Scd2Result(state, effect="unchanged")
     ended_us = max(truncation.commit_us, state.since_us)
@@ -216,7 +218,7 @@ def apply_truncate(key: Key, state: RowState, truncation: Truncation) -> Scd2Res
 
 
 def apply_snapshot(key: Key, state: RowState, snapshot: Snapshot) -> Scd2Result:
-    """Close the open version of a row that a snapshot shows to be gone. It ends when the snapshot was taken: nobody knows when it went."""
+    """Close the open version of a row that a snapshot shows as deleted, at the snapshot's time: the time of deletion is unknown."""
     if not is_missing(state, snapshot):
         return Scd2Result(state, effect="unchanged")
     ended_us = max(snapshot.taken_us, state.since_us)
@@ -227,8 +229,8 @@ def apply_snapshot(key: Key, state: RowState, snapshot: Snapshot) -> Scd2Result:
 
 
 def _was_gone(change: RowChange, state: RowState) -> bool:
-    """Whether an insert shows that the row that lives, as far as is known, was gone before: beyond all that is known of it, as a key is
-    free when it is inserted. Its deletion was not seen, or has yet to be heard of (a TRUNCATE, a snapshot)."""
+    """Returns whether an insert shows that a row that exists in the state was deleted before: an insert later than the state of the row
+    needs a free key. The deletion is missing from the input, or its command (a TRUNCATE, a snapshot) has not arrived yet."""
     return change.operation == "c" and change.lsn is not None and is_older(state, change.lsn)
 
 

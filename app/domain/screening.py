@@ -1,9 +1,10 @@
-"""One change of a transaction: the new history of its customer, the windows, and the alerts that the rules give. Pure.
+"""Applies one change of a transaction to its customer's history, and computes its windows and alerts. Pure.
 
-What is known already changes nothing: a change older than what is kept (by lsn), and the same content again unless it is an update that
-is new. Rules look at a transaction when it is created and when its amount, status or time changes, only while it counts, and each fires
-on it once: what fired is kept with the event, and stays kept when the transaction is deleted. An update of a transaction that is not
-kept is beyond the horizon or was deleted: no rule looks at it, since nobody knows any more what has fired on it.
+A change that is already known has no effect: one that is older than the kept event (by lsn), or one with the same content that is not a
+new update. Rules evaluate a transaction when it is created and when its amount, currency, status or time changes, and only while it
+counts. Each rule fires on it once: the event lists the rules that fired, and the list stays when the transaction is deleted. If a
+transaction is not kept, it is beyond the horizon or was deleted. No rule evaluates an update of it, because the rules that fired on it
+are unknown.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,7 @@ from app.domain.velocity import RETENTION_US, CustomerHistory, History
 
 
 class Screening(msgspec.Struct):
-    """What a change comes to. The history is changed already; the table has to follow: `gone` and `expired` out, then `kept` in."""
+    """The result of a change. The history is already updated; the caller deletes `gone` and `expired` from the table, then puts `kept`."""
 
     kept: Event | None = None
     gone: Event | None = None
@@ -29,11 +30,11 @@ class Screening(msgspec.Struct):
     velocity: VelocityRecord | None = None
     alerts: list[AlertRecord] = []
     outcomes: Sequence[tuple[str, Outcome]] = []
-    """(rule, outcome) of every rule that looked."""
+    """(rule, outcome) of every rule that was evaluated."""
 
 
 class TransactionChange(msgspec.Struct, frozen=True, gc=False):
-    """A record that can be placed in time and added up."""
+    """A transaction record with its event and its commit time in microseconds since the epoch."""
 
     record: TransactionRecord
     event: Event
@@ -41,7 +42,7 @@ class TransactionChange(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, record: TransactionRecord) -> "TransactionChange":
-        """ValueError, naming the field, if it cannot."""
+        """Parse a record. Raises ValueError, naming the field, if a time, amount or number is invalid."""
         return cls(record, event_of(record), instant_us("source.commit_time", record.source.commit_time))
 
 
@@ -53,7 +54,7 @@ def screen(
     now_us: int,
     truncated_lsn: int | None = None,
 ) -> Screening:
-    """Apply a change to its customer's history. `truncated_lsn`: a TRUNCATE took what is older, so it is not kept."""
+    """Apply a change to its customer's history. An event older than `truncated_lsn` is not kept: a TRUNCATE deleted it."""
     record, event, result = change.record, change.event, Screening()
     known = history.find(event.account_id, event.transaction_id)
     newest_us = history.newest_us
@@ -77,25 +78,25 @@ def screen(
     if result.kept is not None and is_truncated(result.kept, truncated_lsn):
         kept, moved, result.kept = result.kept, result.gone, None
         _forget(history, kept, result)
-        if moved is not None:  # it is stored where it was, and nowhere else
+        if moved is not None:  # the table has the event under its old key only
             result.gone = moved
     return result
 
 
 def fired_marker(event: Event) -> Event | None:
-    """What stays of a transaction that is gone: the memory of the rules that fired on it; None if there is nothing to remember."""
+    """Returns the event to keep for a deleted transaction: it lists the rules that fired. None if no rule fired."""
     if not event.facts.fired:
         return None
     return replace(event, facts=replace(event.facts, status=REMOVED, counterparty=0, country=None))
 
 
 def is_truncated(event: Event, truncated_lsn: int | None) -> bool:
-    """Whether a TRUNCATE at this log position took the event. One without a position counts as older."""
+    """Returns whether a TRUNCATE at this log position deleted the event. An event without a position counts as older."""
     return truncated_lsn is not None and (event.facts.lsn is None or event.facts.lsn < truncated_lsn)
 
 
 def _is_stale(event: Event, known: Event) -> bool:
-    """PostgreSQL's positions grow with every change of one row: what is older than what is kept was there before."""
+    """Returns whether the change is older than the kept event: PostgreSQL's positions rise with every change of one row."""
     return event.facts.lsn is not None and known.facts.lsn is not None and event.facts.lsn < known.facts.lsn
 
 
@@ -128,7 +129,7 @@ def _keep(
     horizon_us: int,
     result: Screening,
 ) -> None:
-    """Put the event in its place, and look at the windows from there."""
+    """Put the event into the history, and compute its windows."""
     if event.time_us >= horizon_us:
         if known is not None and known.facts.fired:
             event = replace(event, facts=replace(event.facts, fired=known.facts.fired))
@@ -163,7 +164,7 @@ def evaluate_rules(
     *,
     is_known: bool,
 ) -> None:
-    """Ask the rules about a transaction that counts, and is new or has changed: outcomes and alerts to the result that has its windows."""
+    """Evaluate the rules on a counted transaction that is new or has changed. Adds outcomes and alerts to the result."""
     kept = result.kept
     if kept is None or (not is_known and record.op == "updated"):
         result.outcomes = [(rule.id, INSUFFICIENT_HISTORY.outcome) for rule in rules.rules]
@@ -179,7 +180,7 @@ def evaluate_rules(
     result.outcomes = [(rule.id, verdicts[rule.id].outcome if rule.id in verdicts else "not_fired") for rule in asked]
     fired = [rule for rule in asked if rule.id in verdicts and verdicts[rule.id].outcome == "fired"]
     if fired:
-        verdicts = {  # in the order of the rules, whoever was asked first
+        verdicts = {  # in the order of the rules; the candidates are already evaluated
             rule.id: verdicts[rule.id] if rule.id in verdicts else rule.judge(kept, windows, history) for rule in asked
         }
         result.alerts = [_alert(rule, record, kept, verdicts, before, now_us) for rule in fired]
@@ -188,7 +189,7 @@ def evaluate_rules(
 
 
 def _is_news(event: Event, known: Event) -> bool:
-    """Whether the rules have to look again."""
+    """Returns whether a change requires the rules to evaluate the transaction again."""
     old, new = known.facts, event.facts
     return (known.time_us, old.amount_minor, old.currency, old.status) != (
         event.time_us,
@@ -199,7 +200,7 @@ def _is_news(event: Event, known: Event) -> bool:
 
 
 def alert_id(rule_id: str, customer_id: int, account_id: int, transaction_id: int) -> str:
-    """The id of the one alert that a rule can give on a transaction.
+    """Returns the id of an alert: a rule gives at most one alert for a transaction.
 
     >>> alert_id("threshold", 7, 31, 1001)
     'threshold:7-31-1001'
@@ -243,6 +244,6 @@ def _alert(
 
 
 def _evidence(event: Event, others: Iterable[Event], source: Source) -> list[Evidence]:
-    """The raw changes: the transaction's own first. All transactions of a customer come from one topic."""
+    """Returns the positions of the raw changes, the transaction's own first. All transactions of a customer come from one topic."""
     found = [event, *(other for other in others if other.key != event.key)]
     return [Evidence(source.topic, it.facts.partition, it.facts.offset) for it in found]

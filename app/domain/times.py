@@ -1,4 +1,4 @@
-"""Instants: microseconds since the epoch inside, RFC 3339 in UTC with microseconds outside."""
+"""Converts instants between microseconds since the epoch (in computations) and RFC 3339 UTC text with microseconds (in records)."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -11,7 +11,7 @@ MAX_US: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 
 
 def format_us(instant_us: int) -> str:
-    """`2026-03-01T09:00:00.000000Z`. Instants beyond years 1 to 9999 are clamped to them.
+    """Returns text such as `2026-03-01T09:00:00.000000Z`. Instants outside the years 1 to 9999 are clamped to that range.
 
     >>> format_us(1), format_us(-1)
     ('1970-01-01T00:00:00.000001Z', '1969-12-31T23:59:59.999999Z')
@@ -29,12 +29,12 @@ _MINUTES: Final = tuple(f"{hour:02d}:{minute:02d}:" for hour in range(24) for mi
 
 @lru_cache(maxsize=4_096)
 def _format_day(day: int) -> str:
-    """Many records share a day, and `isoformat` is slow."""
+    """Returns the date and `T`. Cached because many records share a day and `isoformat` is slow."""
     return (EPOCH + timedelta(days=day)).isoformat()[:11]
 
 
 def parse_us(text: str) -> int:
-    """Microseconds since the epoch of an ISO 8601 instant; without an offset it is taken as UTC. ValueError if it is none.
+    """Returns an ISO 8601 instant in microseconds since the epoch; text without an offset is UTC. Raises ValueError if invalid.
 
     >>> parse_us("2026-03-01T10:00:00.5+01:00") == parse_us("2026-03-01T09:00:00.500000Z")
     True
@@ -47,14 +47,14 @@ def parse_us(text: str) -> int:
 
 
 def normalize(text: str) -> str:
-    """`format_us(parse_us(text))`, faster for what is written that way already. ValueError if it is no instant.
+    """Returns `format_us(parse_us(text))`, faster if the text already has that form. Raises ValueError if it is not an instant.
 
     >>> normalize("2026-03-01T10:00:00.5+01:00"), normalize("2026-03-01T09:00:00.500000Z")
     ('2026-03-01T09:00:00.500000Z', '2026-03-01T09:00:00.500000Z')
     """
     if len(text) == 27 and text[10] == "T" and text[19] == "." and text[26] == "Z" and text[4] == "-" == text[7]:
         moment = datetime.fromisoformat(text)
-        if text[11:13] != "24":  # midnight, for newer versions of Python
+        if text[11:13] != "24":  # newer versions of Python read hour 24 as midnight
             return text
         return format_us((moment - EPOCH) // MICROSECOND)
     return format_us(parse_us(text))

@@ -1,4 +1,4 @@
-"""Transactions joined to their account: from the changes of a transaction's row to records keyed by customer. One pure step a change."""
+"""Joins the changes of a transaction's row to its account, and returns records keyed by customer. Each change is one pure step."""
 
 import hashlib
 import re
@@ -19,25 +19,25 @@ DIGEST_BYTES: Final = 8
 
 
 class ForwardedTransaction(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is kept of a transaction that was passed on. It stays after a deletion, so that a replay cannot bring it back."""
+    """The state of a forwarded transaction. It stays after a deletion, so that a replay cannot recreate the transaction."""
 
     alive: bool
     lsn: int | None
     snapshot_lsn: int | None
     customer_id: int
     digest: bytes
-    """Of the row that was passed on last: a repeated row adds nothing."""
+    """The digest of the row that was forwarded last: a repeated row gives no record."""
 
 
 class JoinedAccount(msgspec.Struct, frozen=True):
-    """The account of a transaction as of that moment. `attributes` is its row without the key column."""
+    """The account of a transaction at the time of the join. `attributes` is its row without the key column."""
 
     customer_id: int
     attributes: Attributes
 
 
 class _Row(msgspec.Struct, gc=False):
-    """The columns of a transaction that are typed. Others are in the raw change, and in the warehouse."""
+    """The typed columns of a transaction. Other columns are only in the raw change and in the warehouse."""
 
     transaction_id: int
     account_id: int
@@ -62,7 +62,7 @@ _rows: Final = msgspec.json.Decoder(_Row)
 _encode: Final = msgspec.json.Encoder().encode
 
 _COORDINATE: Final = re.compile(r"-?\d{1,3}\.\d{1,18}", re.ASCII)
-"""As nearly all of them are written."""
+"""The usual form of a coordinate."""
 
 Operation = Literal["created", "updated", "deleted"]
 
@@ -70,10 +70,11 @@ Operation = Literal["created", "updated", "deleted"]
 def apply_change(
     change: RowChange, passed: ForwardedTransaction | None, account: JoinedAccount | None, source: Source
 ) -> tuple[ForwardedTransaction | None, tuple[TransactionRecord, ...]]:
-    """Apply a change of a transaction. The new state (None: as it was), and the records to emit, in order.
+    """Apply a change of a transaction. Returns the new state (None: unchanged) and the records to emit, in order.
 
-    `account` may be None for a delete only. A transaction whose account changed hands meanwhile is deleted for the customer it was
-    passed on to and created for the new one. Raises PoisonRecordError when the row is no transaction; nothing is to be kept then.
+    `account` may be None only for a delete. If the account now belongs to another customer, the transaction is deleted for the previous
+    customer and created for the new one. Raises PoisonRecordError if the row is not a transaction or a
+    delete has no `before`; then the state stays unchanged.
     """
     if passed is not None and is_replay(passed, change):
         return None, ()
@@ -105,7 +106,7 @@ def apply_change(
 
 
 def apply_truncate(passed: ForwardedTransaction, lsn: int) -> ForwardedTransaction | None:
-    """The state after a TRUNCATE at this log position; None: the transaction is younger, or gone already."""
+    """Returns the state after a TRUNCATE at this log position; None if the transaction is newer or already deleted."""
     if not passed.alive or not is_older(passed, lsn):
         return None
     return ForwardedTransaction(False, lsn, passed.snapshot_lsn, customer_id=passed.customer_id, digest=b"")
@@ -124,7 +125,7 @@ def _record(
         )
         raise _bad("bad_row", f"the row is no transaction: {error}{hint}") from None
     created_at = typed.created_at
-    try:  # nearly always all of them are good; which one is not is asked only then
+    try:  # fast path: usually all values are valid; the handler finds the invalid one
         amount, booked_at = _amount(typed.amount), normalize(typed.booked_at)
         if created_at is not None:
             created_at = normalize(created_at)
@@ -136,7 +137,7 @@ def _record(
     merchant_id, merchant_category, counterparty = (
         typed.merchant_id, typed.merchant_category, typed.counterparty_account,
     )  # fmt: skip
-    return TransactionRecord(  # in the order of its fields: naming all of them would take twice the time
+    return TransactionRecord(  # positional arguments: keyword arguments take twice the time
         operation,
         typed.transaction_id,
         typed.account_id,

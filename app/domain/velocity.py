@@ -1,19 +1,19 @@
-"""What a customer did in the time up to a transaction: exact windows over the customer's history of compact events.
+"""Computes exact windows over a customer's history of compact events.
 
 Order and ties. A customer's events are ordered by (event time, account, transaction); event time is `booked_at`. The window of a
-transaction at t is every known event with time in (t - length, t]: the transaction itself, and others of the same instant whatever
-their ids. One that arrives later is of course not in the windows that were already given out; it is in all that follow.
+transaction at t contains every known event with time in (t - length, t]: the transaction itself, and others of the same instant whatever
+their ids. An event that arrives late is in the windows emitted after its arrival; windows emitted before are not corrected.
 
-Status. What is pending or posted counts; what is declined counts in `declined_count` and nowhere else; what is reversed or deleted
-counts nowhere (`app.domain.events`). So the windows of a declined transaction may be empty: count 0, amounts 0.00.
+Status. Pending and posted transactions count. Declined ones count only in `declined_count`. Reversed and deleted ones do not count
+(`app.domain.events`). So the windows of a declined transaction may be empty: count 0, amounts 0.00.
 
-Currency. count, declined_count and the distinct counts are over all currencies; sum, average and max over the transactions in the
-currency of the current one, which are those that average is the average of. Credits and debits both count.
+Currency. count, declined_count and the distinct counts cover all currencies. sum, average and max cover the transactions in the
+currency of the current one. Credits and debits both count.
 
-Horizon. Events are kept for `RETENTION_US` (31 days, a day more than the longest window) before the customer's newest event; but the
-horizon is never later than 31 days before the commit of the change at hand, so that a date in the far future drops nothing. What is
-older is dropped at the customer's next change. A transaction that comes with a time beyond the horizon has windows of itself alone, is
-not kept, and rules have insufficient history for it.
+Horizon. Events are kept for `RETENTION_US` (31 days, a day more than the longest window) before the customer's newest event. The
+horizon is never later than 31 days before the commit of the current change, so that a date in the far future drops no event. Older
+events are dropped at the customer's next change. A transaction with a time before the horizon has windows of itself alone and is not
+kept; its rules have the outcome insufficient_history.
 """
 
 from bisect import bisect_left, bisect_right
@@ -30,27 +30,27 @@ RETENTION_US: Final = 31 * DAY_US
 
 _LENGTHS: Final = tuple(WINDOWS_US.items())
 COMPACT_AT: Final = 64
-"""So many expired events stay in memory before it is worth letting them go."""
+"""Compaction frees expired events once there are more of them than this, and more of them than half of all events in memory."""
 _NOTHING: Final = AmountAggregate()
-"""The amounts of a currency that nothing was counted in."""
+"""The amounts of a currency without counted events."""
 
 
 class CustomerHistory(Protocol):
-    """The events of one customer in the order of their keys, and a cursor in time whose tracks answer for any window that ends there."""
+    """The events of one customer in the order of their keys, with a cursor in time and aggregates (tracks) for windows that end there."""
 
     @property
     def floor_us(self) -> int:
-        """What is no later than this does not exist: it is beyond the horizon."""
+        """Events at or before this time are beyond the horizon: the history does not have them."""
         ...
 
     @property
     def size(self) -> int:
-        """What it takes in memory, in events; that of an empty history is that of some eight."""
+        """Memory use in units of one event; an empty history takes about as much as eight events."""
         ...
 
     @property
     def newest_us(self) -> int | None:
-        """Time of the newest event; None when there is none."""
+        """Time of the newest event; None if the history is empty."""
         ...
 
     def __len__(self) -> int: ...
@@ -60,60 +60,60 @@ class CustomerHistory(Protocol):
         ...
 
     def of_key(self, key: Key) -> Event:
-        """The event that stands here in the order. KeyError if there is none."""
+        """Returns the event with this key. Raises KeyError if there is none."""
         ...
 
     def find(self, account_id: int, transaction_id: int) -> Event | None:
-        """The event of an identity."""
+        """Returns the event of this account and transaction; None if there is none."""
         ...
 
     def put(self, event: Event) -> None:
-        """Add an event, or correct the one of its identity."""
+        """Add an event, or replace the event of the same account and transaction."""
         ...
 
     def remove(self, event: Event) -> None:
-        """Take an event out. KeyError if it is not there."""
+        """Remove an event. Raises KeyError if the history does not have it."""
         ...
 
     def expire(self, horizon_us: int) -> list[Event]:
-        """Drop the events before the horizon, and answer which they were."""
+        """Drop the events before the horizon and return them."""
         ...
 
     def seek(self, time_us: int) -> None:
-        """Move the cursor: the tracks then hold every event up to and including this instant, and none after it."""
+        """Move the cursor: the tracks then cover every event up to and including this instant, and none after it."""
         ...
 
     def window_start_us(self, length_us: int) -> int:
-        """The open lower end of the window of this length that ends at the event last sought; never beyond the horizon."""
+        """Returns the open lower end of the window of this length that ends at the cursor; never before `floor_us`."""
         ...
 
     def windows(self, event: Event) -> dict[str, Window]:
-        """All windows of an event; it need not be in the history, but is counted only if it is. Moves the cursor to it."""
+        """Returns all windows of an event and moves the cursor to it. An event that is not in the history is not counted."""
         ...
 
     def amounts(self, selection: AmountFilter, currency: str) -> AmountLookup | None:
-        """The track of a selection given at construction, up to the cursor; None while it is empty."""
+        """Returns the amounts up to the cursor that a selection given at construction selects; None if there are none."""
         ...
 
     def previous(self, event: Event) -> Event | None:
-        """The event before this one in the customer's order, whatever became of it, unless it was removed or is beyond the horizon."""
+        """Returns the event before this one in the order of keys, of any status except REMOVED; None if there is none after `floor_us`."""
         ...
 
     def latest_counted(self, event: Event, after_us: int, limit: int) -> list[Event]:
-        """The newest counted events in (after, time of the event], at most `limit`, newest first."""
+        """Returns the newest counted events in (after, time of the event], at most `limit`, newest first."""
         ...
 
 
 class History:
-    """A customer's history in Python. Implements `CustomerHistory`, whose methods say what they are for.
+    """A customer's history in Python. Implements `CustomerHistory`, which documents the methods.
 
-    Moving the cursor costs about a microsecond an event that it passes. In order, that is one event an event. Late events and
-    corrections move it back to where they belong, and it stays there until something later is asked for; so what is corrected soon
-    costs little even in a history of 100,000 events.
+    Moving the cursor costs about a microsecond for each event that it passes. Events that arrive in order move it by one event each. A
+    late event or a correction moves it back to the position of that event, and it stays there until a later time is read. So a
+    correction of a recent event costs little even in a history of 100,000 events.
     """
 
     def __init__(self, selections: Iterable[AmountFilter] = (), events: Iterable[Event] = ()) -> None:
-        """`events` in the order of their keys, all of different identity."""
+        """`events` are in the order of their keys, and no two have the same account and transaction."""
         self._selections = tuple(dict.fromkeys((ALL_AMOUNTS, *selections)))
         self._bounds = tuple(
             (it.at_least_minor, it.at_most_minor, "credit" in it.types, "debit" in it.types) for it in self._selections
@@ -222,8 +222,8 @@ class History:
         sum_to_end = rows[-1][0]
         windows: dict[str, Window] = {}
         window = None
-        # From the shortest to the longest: each begins where the one before does, or earlier. This is half of what a transaction
-        # costs, so nothing is called that can be written out.
+        # From the shortest to the longest: each begins where the one before does, or earlier. This loop is half of the cost of a
+        # transaction, so its steps are inlined instead of called.
         for name, length_us in _LENGTHS:
             after_us = time_us - length_us
             after_us = max(after_us, floor_us)
@@ -231,7 +231,7 @@ class History:
                 first, window = bisect_right(counted, after_us, 0, first), None
             if first_declined and declined[first_declined - 1] > after_us:
                 first_declined, window = bisect_right(declined, after_us, 0, first_declined), None
-            if window is None:  # else it has the same transactions
+            if window is None:  # else the shorter window has the same transactions
                 if shares_positions:
                     first_amount = first
                 elif first_amount and times[first_amount - 1] > after_us:
@@ -285,7 +285,7 @@ class History:
         return position
 
     def _compact(self) -> None:
-        """Let go of what has expired; the tracks are made again when they are asked."""
+        """Free the expired events; the next move of the cursor rebuilds the tracks."""
         del self._events[: self._first], self._keys[: self._first]
         self._first = 0
         self._clear_tracks()
@@ -298,7 +298,7 @@ class History:
         self.counterparties = DistinctAggregate()
         self.countries = DistinctAggregate()
         self._amounts: dict[str, tuple[AmountAggregate, ...]] = {}
-        """By currency; a track for each selection, in their order."""
+        """The tracks by currency: one for each selection, in the order of the selections."""
 
     def _move(self, position: int) -> None:
         while self._reached > position:
@@ -344,7 +344,7 @@ class History:
 
 
 def half_even(total: int, count: int) -> int:
-    """`total / count`, rounded to the nearest integer, halves to the even one.
+    """Returns `total / count` rounded to the nearest integer; a half rounds to the even integer.
 
     >>> half_even(5, 2), half_even(7, 2), half_even(10, 3), half_even(-5, 2)
     (2, 4, 3, -2)

@@ -1,40 +1,41 @@
-"""What a cursor in time knows of everything up to it: sums, maxima and distinct counts of any window that ends there, in O(log n).
+"""Computes sums, maxima and distinct counts of any window that ends at a cursor in time, in O(log n).
 
-Tracks grow at their end (`push`) and can take back what came last (`pop`), so that a cursor may move both ways. Times never fall
-from one push to the next. Windows are (after, end], with the end where the cursor stands.
+An aggregate adds at its end (`push`) and removes the last addition (`pop`), so the cursor can move forward and back. Times never
+decrease from one push to the next. Windows are (after, end]; the end is the position of the cursor.
 """
 
 from bisect import bisect_left, bisect_right, insort
 from typing import Protocol
 
 Key = tuple[int, int, int]
-"""(event time, account, transaction): where an event stands in its customer's order."""
+"""(event time, account, transaction): the sort key of an event in its customer's history."""
 
 
 class AmountLookup(Protocol):
-    """Amounts in order, by position from 0, as a rule looks them up."""
+    """What a rule reads of an `AmountAggregate`: amounts in order, by position from 0."""
 
     def __len__(self) -> int: ...
 
     def first_after(self, after_us: int, end: int) -> int:
-        """The first position, of those below `end`, that is later than `after_us`; `end` if none is."""
+        """Returns the first position below `end` with a time later than `after_us`; `end` if there is none."""
         ...
 
     def total(self, first: int) -> int:
-        """The sum from a position on."""
+        """Returns the sum of the amounts from a position to the end."""
         ...
 
     def key(self, position: int) -> Key:
-        """Of the amount at a position."""
+        """Returns the key of the amount at a position."""
         ...
 
 
 class AmountAggregate:
-    """Amounts in order: count, sum and maximum of a window. Implements `AmountLookup`.
+    """Amounts in order, for the count, sum and maximum of a window. Implements `AmountLookup`.
 
-    `rows` has for every amount: the sum up to it, itself, and the row of the peak that it came to lie on; row 0 stands before the first.
-    `peaks` are the rows of the amounts that no later one reaches: the first of them inside a window is its maximum. What an amount lies
-    on is what `pop` needs to bring back the peaks that it covered.
+    `rows` has for every amount: the sum up to and including it, the amount, and the row of the peak before it in `peaks` when it was
+    added (0 if none). Row 0 is a sentinel before the first amount. `peaks` holds, in order, the rows of the amounts that are greater than
+    every later amount: the first of them inside a window is the maximum of the window. `push` drops the peaks that are not greater than
+    the new amount; `pop` restores them from the third field.
     """
 
     __slots__ = ("keys", "peaks", "rows", "times")
@@ -60,7 +61,7 @@ class AmountAggregate:
         self.keys.append(key)
 
     def pop(self) -> None:
-        """Take back the last amount."""
+        """Remove the last amount."""
         rows = self.rows
         _, _, floor = rows.pop()
         self.times.pop()
@@ -86,14 +87,14 @@ class AmountAggregate:
 
 
 class DistinctAggregate:
-    """How many different values a window has: those whose last occurrence is in it."""
+    """Counts the distinct values in a window: those whose last occurrence is in it."""
 
     __slots__ = ("_seen", "last")
 
     def __init__(self) -> None:
         self._seen: dict[int | str, list[int]] = {}
         self.last: list[int] = []
-        """When each value was seen last, in order."""
+        """The time of the last occurrence of each value, in ascending order."""
 
     def push(self, value: int | str, time_us: int) -> None:
         """Add an occurrence at the end."""
@@ -110,7 +111,7 @@ class DistinctAggregate:
         self.last.append(time_us)
 
     def pop(self, value: int | str) -> None:
-        """Take back the last occurrence of all, which was one of `value`."""
+        """Remove the latest occurrence of any value; it must be an occurrence of `value`."""
         times = self._seen[value]
         times.pop()
         self.last.pop()
@@ -120,5 +121,5 @@ class DistinctAggregate:
             del self._seen[value]
 
     def count(self, after_us: int) -> int:
-        """Different values later than `after_us`."""
+        """Returns the number of distinct values with an occurrence later than `after_us`."""
         return len(self.last) - bisect_right(self.last, after_us)

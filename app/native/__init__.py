@@ -1,1 +1,2 @@
-"""The path of a common transaction in C: `build` compiles it, `library` loads it. Without it Python does the same, slower."""
+"""Processes common transactions in C: `build` compiles the library, `library` loads it. Without it Python gives the same results, slower.
+May import only app.domain, app.errors, cffi and msgspec."""

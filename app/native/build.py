@@ -1,6 +1,6 @@
 """Compiles the native library: `python -m app.native.build [--into DIR] [--if-changed] [--sanitize]`. Needs the package `ziglang`.
 
-Zig brings the C library's headers and stubs along, so the machine needs no compiler, and what is built for glibc runs on any later one.
+Zig includes the C library's headers and stubs, so the machine needs no compiler. A library built for a glibc runs on any later glibc.
 """
 
 import argparse
@@ -17,35 +17,35 @@ from app.errors import BankstreamError
 
 DIRECTORY: Final = Path(__file__).parent
 FILE: Final = "_bank.native.so"
-"""The library's name, the same on every platform. With two dots no search for Python modules takes it for one."""
+"""The library's name, the same on every platform. Because of the two dots, Python does not import it as a module."""
 GLIBC: Final = (2, 17)
-"""The oldest that it runs with: what manylinux2014 promises, and older than any that Python 3.11 is distributed for."""
+"""The oldest glibc that the library runs with: that of manylinux2014, and older than any that Python 3.11 is distributed for."""
 MACHINES: Final = ("x86_64", "aarch64")
-"""Where Zig and wheels call a machine what Linux calls it."""
+"""The machines that have the same name in Zig, in wheels and in Linux."""
 OPTIONS: Final = (
     "-std=c11",
     "-O2",
-    "-mcpu=baseline",  # of the platform: it may run on another machine than this one
+    "-mcpu=baseline",  # of the platform: the library may run on another machine
     "-shared",
     "-fPIC",
     "-fvisibility=hidden",
     "-Wall",
     "-Wextra",
     "-Werror",
-    "-s",  # no symbols but the exported ones, no debug information
+    "-s",  # only exported symbols, no debug information
 )
 UNCHECKED: Final = ("-fno-sanitize=undefined",)
 SANITIZED: Final = ("-fsanitize=undefined", "-fsanitize-trap=undefined")
-"""Undefined behaviour ends the process, with SIGILL or SIGTRAP as the processor has it."""
+"""Undefined behaviour ends the process with SIGILL or SIGTRAP, depending on the processor."""
 TIMEOUT_S: Final = 600
 
 
 class BuildError(BankstreamError):
-    """The library was not built; one that was there before is as it was."""
+    """The library was not built; an existing library is unchanged."""
 
 
 def fingerprint(directory: Path = DIRECTORY) -> str:
-    """SHA-256 of the C sources and headers of a directory, by their names and bytes, and of the options they are compiled with."""
+    """Returns the SHA-256 of the compiler options and of the names and bytes of the C sources and headers in a directory."""
     found = hashlib.sha256(" ".join(OPTIONS).encode())
     for path in sorted([*directory.glob("*.c"), *directory.glob("*.h")]):
         content = path.read_bytes()
@@ -54,7 +54,7 @@ def fingerprint(directory: Path = DIRECTORY) -> str:
 
 
 def glibc_target() -> str | None:
-    """What Zig is to compile for on Linux with glibc; None elsewhere: for this very machine's system."""
+    """Returns Zig's target on Linux with glibc; None elsewhere: then Zig compiles for the system of this machine."""
     machine = platform.machine()
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc" or machine not in MACHINES:
         return None
@@ -62,7 +62,7 @@ def glibc_target() -> str | None:
 
 
 def build(into: Path = DIRECTORY, *, sources: Path = DIRECTORY, sanitize: bool = False) -> Path:
-    """Compile every C file of `sources` to one library in `into`, which is complete when it appears. Raises BuildError."""
+    """Compile every C file of `sources` to one library in `into`, and move it into place once it is complete. Raises BuildError."""
     files = sorted(sources.glob("*.c"))
     if not files:
         raise BuildError(f"{sources} has no C sources. Restore them from the repository.")
@@ -94,7 +94,7 @@ def build(into: Path = DIRECTORY, *, sources: Path = DIRECTORY, sanitize: bool =
 
 
 def compile_to(output: Path, files: list[Path], *options: str) -> None:
-    """One run of the compiler. Raises BuildError with what it says."""
+    """Run the compiler once. Raises BuildError with the compiler's output."""
     command = [sys.executable, "-m", "ziglang", "cc", *options, *map(str, files), "-o", str(output)]
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
@@ -108,12 +108,12 @@ def compile_to(output: Path, files: list[Path], *options: str) -> None:
 
 
 def is_current(library: Path, sources: Path = DIRECTORY) -> bool:
-    """Whether the library is there and of these sources; a sanitized one counts like any other."""
+    """Returns whether the library exists and was built from these sources, sanitized or not."""
     return library.exists() and fingerprint(sources).encode() in library.read_bytes()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. 0: the library is there; 1: it could not be built, and standard error says why."""
+    """Run the command. Returns 0 if the library exists; 1 if the build failed, with the reason on standard error."""
     parser = argparse.ArgumentParser(prog="python -m app.native.build", description="Compile the native library.")
     parser.add_argument(
         "--into", type=Path, default=DIRECTORY, metavar="DIR", help="where to; default: beside its sources"

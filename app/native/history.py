@@ -1,7 +1,7 @@
-"""Histories of customers in the memory of the native library: some 310 bytes an event, where Python's objects take 820.
+"""Keeps customers' histories in the memory of the native library: about 310 bytes an event; Python objects take 820.
 
-They hold what is common: currencies and countries of at most eight bytes, amounts that are not negative. `holds` says whether an event
-is; where one is not, `app.domain.velocity.History` has to do its customer.
+They can keep only common events: currencies and countries of at most eight bytes, and amounts that are not negative. `holds` returns
+whether an event is common. A customer with an event that is not needs `app.domain.velocity.History`.
 """
 
 import struct
@@ -23,7 +23,7 @@ _EVENT: Final = struct.Struct("=qqqqQqqQQiIBB6x")
 """`bank_event` of bank.h."""
 _TEXT_BYTES: Final = 8
 EMPTY_SIZE: Final = 8
-"""What an empty history takes, in events."""
+"""Memory use of an empty history, in units of one event."""
 _INT32_MAX: Final = (1 << 31) - 1
 _INT64_MAX: Final = (1 << 63) - 1
 _WINDOWS_JSON_BYTES: Final = 4_096
@@ -31,7 +31,7 @@ _windows: Final = msgspec.json.Decoder(dict[str, Window]).decode
 
 
 class Rules:
-    """What the library has to know of a rule set that it `holds`."""
+    """A rule set in the form of the library: selections, prefilters and windows. `holds` must be true for the rule set."""
 
     def __init__(self, library: Library, rules: RuleSet) -> None:
         self.library = library
@@ -60,7 +60,7 @@ class Rules:
 
     @staticmethod
     def holds(library: Library, rules: RuleSet) -> bool:
-        """Whether the library has room for a rule set."""
+        """Returns whether the library has room for a rule set."""
         lib = library.lib
         return bool(len(_selections(rules)) <= lib.BANK_SELECTIONS and len(_prefilters(rules)) <= lib.BANK_CONCERNS)
 
@@ -74,7 +74,7 @@ def _prefilters(rules: RuleSet) -> list[Prefilter]:
 
 
 class _Scratch:
-    """One event on its way in or out, and the sets of rules that have fired, by number."""
+    """A buffer for one event to or from the library, and the numbers of the tuples of fired rules."""
 
     def __init__(self, library: Library) -> None:
         self.event: Any = library.ffi.new("bank_event *")
@@ -85,7 +85,7 @@ class _Scratch:
         self.windows = library.ffi.new("uint8_t[]", _WINDOWS_JSON_BYTES)
 
     def write(self, event: Event) -> Any:
-        """The event as a pointer, until the next one."""
+        """Returns a pointer to the event; valid until the next event is written or read."""
         facts = event.facts
         fired = self._numbers.get(facts.fired)
         if fired is None:
@@ -99,7 +99,7 @@ class _Scratch:
         return self.event
 
     def read(self, raw: Any = None) -> Event:
-        """The event that was written by the library: here, or in these bytes."""
+        """Returns the event that the library wrote into this buffer, or into `raw`."""
         (
             time_us, account_id, transaction_id, amount_minor, counterparty, lsn, offset, currency, country, partition, fired, status,
             credit,
@@ -112,12 +112,12 @@ class _Scratch:
 
 
 class NativeHistory:
-    """A customer's history in the library. Implements `CustomerHistory`, whose methods say what they are for."""
+    """A customer's history in the library. Implements `CustomerHistory`, which documents the methods."""
 
     __slots__ = ("_lib", "_rules", "_scratch", "pointer")
 
     def __init__(self, rules: Rules, events: Iterable[Event] = ()) -> None:
-        """`events`, all of different identity, and each of them one that it `holds`."""
+        """No two `events` have the same account and transaction, and `holds` is true for each."""
         self._rules, self._lib, self._scratch = rules, rules.library.lib, rules.scratch
         self.pointer = rules.library.ffi.gc(self._lib.bank_history_new(rules.pointer), self._lib.bank_history_free)
         for event in events:
@@ -125,7 +125,7 @@ class NativeHistory:
 
     @staticmethod
     def holds(event: Event) -> bool:
-        """Whether the library can keep an event."""
+        """Returns whether the library can keep an event."""
         facts = event.facts
         return (
             0 <= facts.amount_minor <= _INT64_MAX
@@ -230,7 +230,7 @@ class NativeHistory:
 
 
 class NativeAmounts:
-    """A track in the library. Implements `AmountLookup`, whose methods say what they are for."""
+    """The amounts of a selection in the library. Implements `AmountLookup`, which documents the methods."""
 
     __slots__ = ("_lib", "_rules", "_track")
 
@@ -260,7 +260,7 @@ class NativeAmounts:
 
 @lru_cache(maxsize=4_096)
 def to_word(text: str) -> int:
-    """The bytes of a text as a number, as the library keeps it. OverflowError for one that is longer than eight bytes."""
+    """Returns the bytes of a text as a number, as the library keeps it. Raises OverflowError if the text is longer than eight bytes."""
     raw = text.encode()
     if len(raw) > _TEXT_BYTES:
         raise OverflowError(f"{text!r} has more than {_TEXT_BYTES} bytes")

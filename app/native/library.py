@@ -1,4 +1,4 @@
-"""The native library, if it is there and of the sources beside it. What it has is declared in bank.h, and nowhere else."""
+"""Loads the native library, if it exists and was built from the current sources. bank.h has its only declarations."""
 
 import logging
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """`ffi` makes and reads C values, `lib` has the functions and constants of bank.h."""
+    """`ffi` creates and reads C values; `lib` has the functions and constants of bank.h."""
 
     ffi: Any
     lib: Any
@@ -27,16 +27,18 @@ class Library:
 
 @cache
 def load() -> Library | None:
-    """The library, once a process; None if it was not built or cannot be used: then Python does its work. Whether it is wanted
-    (BANKSTREAM_NATIVE) is the caller's question.
+    """Returns the library, loaded once for a process; None if it is not built or not usable: then Python does its work. The caller
+    checks BANKSTREAM_NATIVE.
     """
     return open_library(DIRECTORY / FILE)
 
 
 def open_library(path: Path, sources: Path = DIRECTORY) -> Library | None:
-    """The library in this file, if it is of these sources; else None. Logs which, and why."""
+    """Returns the library in this file, or None if it is missing, unloadable or built from other sources. Logs the result."""
     if not path.exists():
-        logger.info("the native library is not built, and Python does its work slower: make install builds it")
+        logger.info(
+            "the native library is not built, so Python does its work more slowly. Run make install to build it"
+        )
         return None
     ffi = FFI()
     ffi.cdef("const char *bank_sources(void);")
@@ -45,24 +47,24 @@ def open_library(path: Path, sources: Path = DIRECTORY) -> Library | None:
         lib: Any = ffi.dlopen(str(path))
     except OSError as error:
         logger.warning(
-            "the native library is not used, and Python does its work slower: %s. "
-            "python -m app.native.build builds it anew",
+            "the native library is not used, so Python does its work more slowly: %s. "
+            "Run python -m app.native.build to rebuild it",
             error,
         )
         return None
     if ffi.string(lib.bank_sources()) != fingerprint(sources).encode():
         logger.warning(
-            "the native library was built of other sources (%s) and is not used, Python does its work slower: "
-            "make install builds it anew",
+            "the native library was built from other sources (%s) and is not used, so Python does its work more slowly. "
+            "Run make install to rebuild it",
             path,
         )
         return None
-    logger.info("the native library does what is common with transactions")
+    logger.info("the native library is loaded and processes common transactions")
     return Library(ffi, lib)
 
 
 def declarations(header: str) -> str:
-    """What stands between the two marks of a header."""
+    """Returns the text between the two marks of a header."""
     _, begin, rest = header.partition(BEGIN)
     declared, end, _ = rest.partition(END)
     assert begin, f"{HEADER} has no line {BEGIN}"

@@ -1,4 +1,4 @@
-"""A change of a transaction joined to its account, of the common kind, by one call of the native library."""
+"""Joins a common change of a transaction to its account with one call of the native library."""
 
 import struct
 from typing import Final, Literal
@@ -13,20 +13,18 @@ _ROOM: Final = 1 << 16
 
 
 class Joined(msgspec.Struct, frozen=True, gc=False):
-    """What a change came to. `record` is the JSON for bank.transactions, as of a transaction that is known if `operation` is "u", and
-    new otherwise.
-    """
+    """The result of a change. `record` is the JSON for bank.transactions; its `op` is "updated" if `operation` is "u", else "created"."""
 
     operation: Literal["c", "r", "u"]
     lsn: int | None
     record: bytes
     digest: bytes
-    """Of the row, as `app.domain.transaction_join` makes it."""
+    """The digest of the row, as `app.domain.transaction_join` computes it."""
     transaction_id: int
 
 
 class Joiner:
-    """Not for several threads: what the library answers stands in one place."""
+    """Calls the library. Not thread-safe: all calls share one result buffer."""
 
     def __init__(self, library: Library) -> None:
         self._call = library.lib.bank_transaction
@@ -37,7 +35,7 @@ class Joiner:
     def join(
         self, value: bytes, account_id: int, topic: str, partition: int, offset: int, account: bytes, customer_id: int
     ) -> Joined | None:
-        """`account`: the JSON of its attributes. None for a change that is not of the common kind."""
+        """Join a change. `account` is the JSON of the account's attributes. Returns None if the change is not common."""
         source = self._sources.get((topic, partition))
         if source is None:
             source = b'{"topic":%b,"partition":%d,"offset":' % (msgspec.json.encode(topic), partition)

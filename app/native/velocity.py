@@ -1,4 +1,4 @@
-"""A transaction of the common kind into its customer's history, by one call of the native library."""
+"""Adds a common transaction to its customer's history with one call of the native library."""
 
 from typing import Final
 
@@ -7,15 +7,15 @@ import msgspec
 from app.native.history import EMPTY_SIZE, NativeHistory, Rules
 
 QUIET: Final = 1
-"""No rule has anything to say."""
+"""No prefilter matches: no rule fires."""
 CONCERNED: Final = 2
-"""Rules have to be asked."""
+"""A prefilter matches: the rules must be evaluated."""
 
 _KEY_BYTES: Final = 32
 
 
 class Screened(msgspec.Struct, frozen=True):
-    """What a transaction came to: what to store and to emit, as bytes, and whether rules look at it (neither QUIET nor CONCERNED: no)."""
+    """The result of a transaction: the bytes to store and emit. `look` is QUIET, CONCERNED, or 0 if the rules do not apply."""
 
     look: int
     velocity: bytes
@@ -23,13 +23,13 @@ class Screened(msgspec.Struct, frozen=True):
     """The stored key of its event, whose value is `facts`."""
     facts: bytes
     expired: list[bytes]
-    """The stored keys of events that are beyond the horizon now."""
+    """The stored keys of events that are now beyond the horizon."""
     size: int
-    """What the customer's history takes, in events."""
+    """Memory use of the customer's history, in units of one event."""
 
 
 class Screener:
-    """Not for several threads: what the library answers stands in one place."""
+    """Calls the library. Not thread-safe: all calls share one result buffer."""
 
     def __init__(self, rules: Rules) -> None:
         library = rules.library
@@ -43,8 +43,8 @@ class Screener:
     def screen(
         self, history: NativeHistory, value: bytes, customer_id: int, truncated_lsn: int | None
     ) -> Screened | None:  # fmt: skip
-        """Put a record of bank.transactions into the history of its customer. None for one that is not of the common kind, or of
-        another customer: then nothing has changed.
+        """Put a record of bank.transactions into its customer's history. Returns None, and changes nothing, if the record is not common
+        or is of another customer.
         """
         until = -1 if truncated_lsn is None else truncated_lsn
         done = self._call(history.pointer, value, len(value), customer_id, until, self._out)

@@ -1,5 +1,6 @@
-"""The fraud rules: what a rule is, its kinds (one a file in `kinds/`), and how rules.toml is read.
+"""Defines the fraud rules, their kinds (one file each in `kinds/`) and the reader of rules.toml.
+May import only app.domain and app.errors.
 
-A rule examines one transaction that counts (neither declined nor reversed) and the customer's history up to its instant. It does not
-examine it again when an older transaction arrives late. Thresholds of amounts are in the transaction's own currency.
+A rule examines one counted transaction (neither declined nor reversed) and the customer's history up to its event time. It does not
+examine a transaction again when an older one arrives late. Amount thresholds are in the transaction's own currency.
 """

@@ -1,4 +1,4 @@
-"""Reads the fields of one rule from rules.toml and collects everything that is wrong with them."""
+"""Reads the fields of one rule from rules.toml and collects every problem in them."""
 
 import re
 import string
@@ -21,18 +21,18 @@ _FACTOR: Final = re.compile(r"\d{1,6}(\.\d{1,6})?", re.ASCII)
 
 
 class RulesError(SettingsError):
-    """The rules cannot be used. Raised at start; the message names the file and every rule and field that is wrong."""
+    """The rules are invalid. Raised at start; the message names the file and every invalid rule and field."""
 
 
 class Fields:
-    """The fields of one rule, read by name and type. What is wrong is collected; a field that is wrong reads as something harmless."""
+    """Reads the fields of one rule by name and type. Collects the problems; an invalid field reads as a harmless default."""
 
     def __init__(self, table: Mapping[str, Any], place: str, problems: list[str]) -> None:
         self._table, self._place, self._problems = table, place, problems
         self._known = {"kind"}
 
     def text(self, name: str, allowed: str, accept: Callable[[str], object]) -> str:
-        """A string that `accept` takes."""
+        """Returns a string for which `accept` is true."""
         value = self._value(name, allowed)
         if isinstance(value, str) and accept(value):
             return value
@@ -41,7 +41,7 @@ class Fields:
         return ""
 
     def amount(self, name: str) -> int:
-        """Money, in minor units."""
+        """Returns an amount of money in minor units."""
         allowed = (
             'an amount as a decimal string of at most two digits after the point, such as "100.00", not below zero'
         )
@@ -55,7 +55,7 @@ class Fields:
         return max(minor, 0)
 
     def count(self, name: str, value: object = None, allowed: str = "a whole number from 1 to 1000000") -> int:
-        """How many; of this field, or of a value inside it."""
+        """Returns a count: the value of this field, or `value` if it is given."""
         value = self._value(name, allowed) if value is None else value
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1_000_000:
             return value
@@ -64,18 +64,18 @@ class Fields:
         return 1
 
     def span(self, name: str) -> int:
-        """A time span, in microseconds."""
+        """Returns a time span in microseconds."""
         text = self.text(name, 'a time span such as "30s", "5m", "1h" or "7d", at most 30d', _span_us)
         return _span_us(text) or 1
 
     def factor(self, name: str) -> Fraction:
-        """How many times."""
+        """Returns a factor above zero."""
         allowed = 'a factor above zero as a decimal string, such as "5" or "2.5"'
         text = self.text(name, allowed, lambda text: _FACTOR.fullmatch(text) and Fraction(text) > 0)
         return Fraction(text) if text else Fraction(1)
 
     def types(self) -> frozenset[str]:
-        """Of which types the transactions are; debit when nothing is said."""
+        """Returns the transaction types; debit if the field is missing."""
         value = self._value("types", "", default=["debit"])
         if isinstance(value, list) and value and all(isinstance(item, str) and item in TYPES for item in value):
             return frozenset(value)
@@ -83,7 +83,7 @@ class Fields:
         return TYPES
 
     def limits(self, name: str) -> tuple[tuple[str, int, int], ...]:
-        """Limits by window."""
+        """Returns (window, its length in microseconds, limit) for each window in the field, the shortest first."""
         allowed = (
             f'a table of windows ({", ".join(WINDOWS_US)}) and whole numbers from 1 to 1000000, such as {{ "1m" = 5 }}'
         )
@@ -99,19 +99,19 @@ class Fields:
         )
 
     def sentence(self, words: frozenset[str]) -> str:
-        """The explanation: text with words in braces, and nothing else that str.format would do."""
+        """Returns the explanation: text with placeholders in braces, without format specifications or conversions."""
         allowed = f"a sentence whose words in braces are of {', '.join(sorted(words))}, without formats"
         return self.text("explanation", allowed, lambda text: _is_sentence(text, words))
 
     def finish(self) -> None:
-        """Refuse what was not asked for."""
+        """Add a problem for every field that was not read."""
         for name in sorted(self._table.keys() - self._known):
             self._problems.append(
                 f"{self._place}: there is no field {name!r}; allowed: {', '.join(sorted(self._known))}"
             )
 
     def refuse(self, name: str, value: object, allowed: str) -> None:
-        """Say that a field is wrong."""
+        """Add the problem that a field is invalid."""
         self._problems.append(f"{self._place}: {name} = {value!r}; allowed: {allowed}")
 
     def _value(self, name: str, allowed: str, default: object = None) -> Any:
@@ -123,7 +123,7 @@ class Fields:
 
 
 def common_fields(fields: Fields, placeholders: frozenset[str]) -> dict[str, Any]:
-    """The fields that every kind of rule has: id, severity and explanation."""
+    """Returns the fields of every kind of rule: id, severity and explanation."""
     severity = fields.text("severity", ", ".join(SEVERITIES), lambda text: text in SEVERITIES)
     return {
         "id": fields.text("id", "lower-case letters, digits and _, at most 64, a letter first", _ID.fullmatch),

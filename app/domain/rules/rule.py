@@ -1,4 +1,4 @@
-"""What a rule is: its prefilters, its verdict on a transaction, and the set of rules in force."""
+"""Defines the interface of a rule, its prefilters, and the set of active rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from app.domain.velocity import CustomerHistory
 from app.domain.window_aggregates import AmountLookup
 
 AMOUNT_PLACEHOLDERS: Final = frozenset({"amount", "currency"})
-"""Placeholders of every kind of rule."""
+"""The placeholders that every kind of rule has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prefilter:
-    """What is quick to see of a transaction, and which most have not."""
+    """A cheap test that rules out most transactions before a rule is evaluated. All its conditions must hold."""
 
     at_least_minor: int = 0
-    """Its amount."""
+    """The minimum amount of the transaction."""
     window: str = ""
-    """A window that has at least `count` transactions; "" for any transaction."""
+    """The window that must have at least `count` transactions; "" for no such condition."""
     count: int = 0
     after: AmountFilter | None = None
-    """There is an amount of these in the time of `after_us` up to it; None for any transaction."""
+    """An amount of these must be in the `after_us` microseconds up to the transaction; None for no such condition."""
     after_us: int = 0
 
     def matches(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> bool:
-        """Whether a transaction, at which the history's cursor is, has it."""
+        """Returns whether a transaction passes the test. The history's cursor must be at the transaction."""
         if event.facts.amount_minor < self.at_least_minor or (self.window and windows[self.window].count < self.count):
             return False
         if self.after is None:
@@ -40,53 +40,53 @@ class Prefilter:
 
 
 class Rule(Protocol):
-    """What every rule is. `placeholders` are the names that its explanation may use in braces."""
+    """The interface of a rule. `placeholders` are the names that its explanation may use in braces."""
 
     placeholders: ClassVar[frozenset[str]]
 
     @property
     def id(self) -> str:
-        """Names the rule in alerts and metrics; changing it makes it another rule."""
+        """The name of the rule in alerts and metrics. A rule with a changed id is a new rule."""
         ...
 
     @property
     def severity(self) -> Severity:
-        """How grave it is."""
+        """The severity of the rule's alerts."""
         ...
 
     @property
     def explanation(self) -> str:
-        """The sentence, with placeholders in braces."""
+        """The text of the rule's alerts, with placeholders in braces."""
         ...
 
     @property
     def selections(self) -> tuple[AmountFilter, ...]:
-        """The amounts that histories must be able to look up for it."""
+        """The amounts that histories must index for the rule."""
         ...
 
     @property
     def prefilters(self) -> tuple[Prefilter, ...]:
-        """Of a transaction for which none of them matches, `judge` would say `not_fired`."""
+        """If none of them matches a transaction, `judge` would return `not_fired`."""
         ...
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
-        """The verdict on a counted event that is in the history, with the history's cursor at it."""
+        """Returns the verdict on a counted event. The history must have the event, and its cursor must be at it."""
         ...
 
 
 @dataclass(frozen=True)
 class RuleSet:
-    """The rules in force, in the order of their file."""
+    """The active rules, in the order of their file."""
 
     rules: tuple[Rule, ...]
 
     @cached_property
     def none_fired(self) -> tuple[tuple[str, Outcome], ...]:
-        """The outcomes, by rule, when nobody has anything to say."""
+        """The outcomes, by rule, if no rule fires."""
         return tuple((rule.id, "not_fired") for rule in self.rules)
 
     def candidates(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> list[Rule]:
-        """Those that have to be asked. Most amounts are too small for all that are about amounts."""
+        """Returns the rules that a prefilter does not rule out. Most amounts are below the minimum of every rule that has one."""
         rules = self.rules if event.facts.amount_minor >= self._least_minor else self._for_any_amount
         return [
             rule for rule in rules if any(prefilter.matches(event, windows, history) for prefilter in rule.prefilters)
@@ -102,31 +102,31 @@ class RuleSet:
 
     @property
     def selections(self) -> tuple[AmountFilter, ...]:
-        """What histories must be able to look up."""
+        """The amounts that histories must index for all rules."""
         return tuple(selection for rule in self.rules for selection in rule.selections)
 
 
 def _least_minor(rule: Rule) -> int:
-    """It is not about smaller amounts."""
+    """Returns the least amount that the rule's prefilters can match."""
     return min((prefilter.at_least_minor for prefilter in rule.prefilters), default=0)
 
 
 def latest_evidence(track: AmountLookup, first: int, history: CustomerHistory) -> tuple[Event, ...]:
-    """The evidence: from a position on, the newest first."""
+    """Returns the events from a position to the end, newest first, at most EVIDENCE_MAX."""
     positions = range(max(first, len(track) - EVIDENCE_MAX), len(track))
     return tuple(history.of_key(track.key(position)) for position in reversed(positions))
 
 
 def has_type(selection: AmountFilter, event: Event) -> bool:
-    """Whether a transaction's type, credit or debit, is one that the filter takes."""
+    """Returns whether the filter selects the transaction's type, credit or debit."""
     return ("credit" if event.facts.credit else "debit") in selection.types
 
 
 def amount_placeholders(event: Event) -> dict[str, str]:
-    """The values of AMOUNT_PLACEHOLDERS."""
+    """Returns the values of AMOUNT_PLACEHOLDERS."""
     return {"amount": to_decimal(event.facts.amount_minor), "currency": event.facts.currency}
 
 
 def outcome_of(fired: bool) -> Outcome:
-    """The outcome of a rule that can always tell."""
+    """Returns the outcome of a rule that needs no minimum history."""
     return "fired" if fired else "not_fired"

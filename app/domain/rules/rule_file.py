@@ -1,4 +1,4 @@
-"""Reads a rules document (parsed TOML) into a rule set. An error names everything that is wrong at once, and what is allowed."""
+"""Reads a rules document (parsed TOML) into a rule set. An error lists every problem and the allowed values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from app.domain.rules.rule import Rule, RuleSet
 
 
 def read_rules(document: Mapping[str, Any], file: str) -> RuleSet:
-    """The rules of a document; `file` is its name, for messages. Raises RulesError."""
+    """Returns the rules of a document; `file` is its name, for messages. Raises RulesError."""
     problems: list[str] = []
     tables = document.get("rule", [])
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):

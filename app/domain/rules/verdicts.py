@@ -1,4 +1,4 @@
-"""What a rule says of a transaction: fired, not fired, or too little history to tell; with the numbers that it looked at."""
+"""Defines the verdict of a rule on a transaction (fired, not fired or insufficient history), its conditions and its score."""
 
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
@@ -14,7 +14,7 @@ Severity = Literal["low", "medium", "high", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high", "critical")
 
 EVIDENCE_MAX: Final = 20
-"""An alert names at most so many of the records that it rests on, the newest; its conditions say how many there were."""
+"""The maximum number of events in the evidence of a verdict, the newest. The conditions of the alert give their full number."""
 
 _BASE: Final[dict[Severity, Fraction]] = {
     "low": Fraction(1, 4), "medium": Fraction(1, 2), "high": Fraction(3, 4), "critical": Fraction(9, 10),
@@ -29,19 +29,19 @@ class Condition(msgspec.Struct, frozen=True, gc=False):
     at_least: int
     is_amount: bool = False
     is_scored: bool = True
-    """Whether passing it by far makes the rule surer."""
+    """Whether a larger excess over the threshold raises the score."""
 
     @property
     def holds(self) -> bool:
-        """Whether the value is enough."""
+        """Whether the value reaches the threshold."""
         return self.value >= self.at_least
 
     def text(self, number: int) -> str:
-        """A number as it is written outside."""
+        """Returns a number as text: a decimal string for an amount."""
         return to_decimal(number) if self.is_amount else str(number)
 
     def as_feature(self) -> dict[str, Any]:
-        """As it stands in an alert's features. `would_not_fire` is the value nearest to it with which it would not hold."""
+        """Returns the condition for an alert's features. `would_not_fire` is the largest value for which the condition does not hold."""
         return {
             "name": self.name,
             "value": self.text(self.value),
@@ -53,7 +53,7 @@ class Condition(msgspec.Struct, frozen=True, gc=False):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The outcome of one rule. `words` fill in its sentence; `evidence` are the events it rests on beside the transaction itself."""
+    """The outcome of one rule. `placeholders` has the values for its explanation; `evidence` has the events that it is based on."""
 
     outcome: Outcome
     conditions: tuple[Condition, ...]
@@ -61,18 +61,19 @@ class Verdict(msgspec.Struct, frozen=True):
     evidence: tuple[Event, ...] = ()
 
     def as_feature(self) -> dict[str, Any]:
-        """As it stands in the features of another rule's alert."""
+        """Returns the verdict for the features of another rule's alert."""
         return {"outcome": self.outcome, "conditions": [condition.as_feature() for condition in self.conditions]}
 
 
 INSUFFICIENT_HISTORY: Final = Verdict("insufficient_history", (), {})
-"""Of a transaction about whose past nothing is known."""
+"""The verdict on a transaction without a known history."""
 
 
 def score(severity: Severity, conditions: tuple[Condition, ...]) -> str:
-    """How sure a rule is, from 0 to 1, four digits: the base of its severity, and from there towards 1 the further a threshold was
-    passed. `base + (1 - base) * (1 - 1 / excess)`, where excess is the largest value / threshold of the scored conditions
-    that hold, and base is 0.25, 0.50, 0.75 or 0.90. Just at the threshold it is the base; at twice the threshold, half way from there to 1.
+    """Returns the score of an alert, from 0 to 1 with four digits. It starts at the base of the severity and approaches 1 as the excess
+    over a threshold grows: `base + (1 - base) * (1 - 1 / excess)`. Here excess is the largest value / threshold of the scored conditions
+    that hold, and base is 0.25, 0.50, 0.75 or 0.90. At the threshold the score is the base; at twice the threshold it is half way
+    between the base and 1.
 
     >>> score("high", (Condition("count", 10, 5),)), score("high", (Condition("count", 5, 5),))
     ('0.8750', '0.7500')

@@ -97,7 +97,7 @@ def test_a_library_of_other_sources_is_not_used(
     header.write_text(header.read_text() + "\n")
     with caplog.at_level(logging.WARNING):
         assert library.open_library(built, sources) is None
-    assert "was built of other sources" in caplog.text
+    assert "was built from other sources" in caplog.text
     assert not build.is_current(built, sources)
 
 

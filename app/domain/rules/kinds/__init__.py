@@ -1,6 +1,5 @@
-"""The kinds of rules, one a file. A kind's name in rules.toml is its file's name; `read` in the file makes a rule from its fields.
-
-A file that is added here is a new kind: nothing else lists them.
+"""Defines the kinds of rules, one file each: the file's name is the kind in rules.toml; `read` creates a rule from its fields.
+May import only app.domain. A new file here is a new kind; no other list of kinds exists.
 """
 
 import importlib
@@ -14,4 +13,4 @@ from app.domain.rules.rule import Rule
 KINDS: Final[dict[str, Callable[[Fields], Rule]]] = {
     found.name: importlib.import_module(f"{__name__}.{found.name}").read for found in pkgutil.iter_modules(__path__)
 }
-"""What reads a rule of each kind, in the order of the kinds' names."""
+"""The `read` function of each kind, in the order of the kinds' names."""

@@ -1,4 +1,4 @@
-"""Card testing: small payments that probe a stolen card, then a large one."""
+"""Detects card testing: small payments that probe a stolen card, then a large one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from app.domain.velocity import CustomerHistory
 
 @dataclass(frozen=True, slots=True)
 class CardTesting:
-    """Probes, then a large amount: `probe_count` amounts of at most `probe_at_most_minor` within `probe_window_us`, the last of them
-    less than `window_us` before an amount of at least `at_least_minor`. With one probe it is probe-then-big.
+    """Fires on an amount of at least `at_least_minor` after probes: `probe_count` amounts selected by `probes` within
+    `probe_window_us`, the last of them less than `window_us` before the large amount. With a `probe_count` of 1 a single probe is enough.
     """
 
     id: str
@@ -43,11 +43,11 @@ class CardTesting:
 
     @property
     def prefilters(self) -> tuple[Prefilter, ...]:
-        """The large amount, not long after a probe."""
+        """The large amount, less than `window_us` after a probe."""
         return (Prefilter(self.at_least_minor, after=self.probes, after_us=self.window_us),)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
-        """Fires on the large amount. Costs no more than the probes in the window, which are few unless it fires."""
+        """Fires on the large amount. The cost grows with the probes in the window, which are few unless the rule fires."""
         del windows
         facts = event.facts
         amount = Condition("amount", facts.amount_minor, self.at_least_minor, is_amount=True)
@@ -69,7 +69,7 @@ class CardTesting:
         )
 
     def _probes(self, event: Event, history: CustomerHistory) -> tuple[Event, ...]:
-        """The newest run of probes that is long enough, or else the longest; newest first."""
+        """Returns the newest run of at least `probe_count` probes, or else the longest run; newest first."""
         track = history.amounts(self.probes, event.facts.currency)
         if track is None:
             return ()
@@ -87,7 +87,7 @@ class CardTesting:
 
 
 def read(fields: Fields) -> Rule:
-    """A rule of this kind from its fields in rules.toml."""
+    """Creates a rule of this kind from its fields in rules.toml."""
     probes = AmountFilter(fields.types(), at_most_minor=fields.amount("probe_at_most"))
     rule = CardTesting(
         **common_fields(fields, CardTesting.placeholders),

@@ -1,4 +1,4 @@
-"""Large amount: one far above the customer's own mean."""
+"""Detects an amount far above the customer's own mean."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from app.domain.velocity import CustomerHistory, half_even
 
 @dataclass(frozen=True, slots=True)
 class LargeAmount:
-    """An amount far above the customer's own: at least `at_least_minor` and at least `factor` times the mean of the other amounts of
-    these types and this currency in the window. With fewer than `minimum_history` of them it cannot tell.
+    """Fires on an amount of at least `at_least_minor` and at least `factor` times the mean of the other amounts of these types and this
+    currency in the window. With fewer than `minimum_history` other amounts the outcome is insufficient_history.
     """
 
     id: str
@@ -40,7 +40,7 @@ class LargeAmount:
 
     @property
     def selections(self) -> tuple[AmountFilter, ...]:
-        """The amounts to compare with."""
+        """The amounts of the mean."""
         return (self.baseline,)
 
     @property
@@ -49,7 +49,7 @@ class LargeAmount:
         return (Prefilter(self.at_least_minor),)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
-        """An amount below the minimum does not fire, whatever the history."""
+        """Does not fire on an amount below the minimum, whatever the history."""
         del windows
         facts = event.facts
         amount = Condition("amount", facts.amount_minor, self.at_least_minor, is_amount=True)
@@ -72,7 +72,7 @@ class LargeAmount:
 
 
 def read(fields: Fields) -> Rule:
-    """A rule of this kind from its fields in rules.toml."""
+    """Creates a rule of this kind from its fields in rules.toml."""
     return LargeAmount(
         **common_fields(fields, LargeAmount.placeholders),
         baseline=AmountFilter(fields.types()),

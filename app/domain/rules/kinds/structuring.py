@@ -1,4 +1,4 @@
-"""Structuring: several amounts kept just below a reporting threshold."""
+"""Detects structuring: several amounts just below a reporting threshold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from app.domain.velocity import CustomerHistory
 
 @dataclass(frozen=True, slots=True)
 class Structuring:
-    """Amounts kept just below a reporting threshold: at least `minimum_count` in the band within the window, this one among them."""
+    """Fires on an amount in a band just below a reporting threshold, if the window has at least `minimum_count` of them including it."""
 
     id: str
     severity: Severity
@@ -43,7 +43,7 @@ class Structuring:
         return (Prefilter(self.band.at_least_minor),)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
-        """Fires on every transaction in the band once there are enough."""
+        """Fires on every transaction in the band once the count reaches the minimum."""
         del windows
         if not self.band.matches(event.facts):
             return Verdict("not_fired", (), {})
@@ -59,7 +59,7 @@ class Structuring:
 
 
 def read(fields: Fields) -> Rule:
-    """A rule of this kind from its fields in rules.toml."""
+    """Creates a rule of this kind from its fields in rules.toml."""
     band = AmountFilter(fields.types(), fields.amount("at_least"), fields.amount("below") - 1)
     if band.at_most_minor < band.at_least_minor:
         fields.refuse("below", "an amount not above at_least", "an amount above at_least")

@@ -1,4 +1,4 @@
-"""Threshold: an amount at or above a limit."""
+"""Detects an amount at or above a limit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from app.domain.velocity import CustomerHistory
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """An amount of at least `amounts.at_least_minor`."""
+    """Fires on an amount of at least `amounts.at_least_minor`."""
 
     id: str
     severity: Severity
@@ -46,6 +46,6 @@ class Threshold:
 
 
 def read(fields: Fields) -> Rule:
-    """A rule of this kind from its fields in rules.toml."""
+    """Creates a rule of this kind from its fields in rules.toml."""
     amounts = AmountFilter(fields.types(), at_least_minor=fields.amount("at_least"))
     return Threshold(**common_fields(fields, Threshold.placeholders), amounts=amounts)

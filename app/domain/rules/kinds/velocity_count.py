@@ -1,4 +1,4 @@
-"""Velocity count: too many transactions in a window."""
+"""Detects too many transactions in a window."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from app.domain.velocity import CustomerHistory
 
 @dataclass(frozen=True)
 class VelocityCount:
-    """Too many transactions: in any of the windows at least its limit."""
+    """Fires if any of the windows has at least as many transactions as its limit."""
 
     id: str
     severity: Severity
@@ -32,11 +32,11 @@ class VelocityCount:
 
     @property
     def prefilters(self) -> tuple[Prefilter, ...]:
-        """Any limit that is reached."""
+        """One for each limit: the window's count reaches it."""
         return tuple(Prefilter(window=name, count=limit) for name, _, limit in self.limits)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
-        """Fires while a limit is reached; the sentence names the shortest such window."""
+        """Fires while a limit is reached; the explanation names the shortest such window."""
         conditions = tuple(Condition(f"count {name}", windows[name].count, limit) for name, _, limit in self.limits)
         for (name, length_us, limit), condition in zip(self.limits, conditions, strict=True):
             if condition.holds:
@@ -52,5 +52,5 @@ class VelocityCount:
 
 
 def read(fields: Fields) -> Rule:
-    """A rule of this kind from its fields in rules.toml."""
+    """Creates a rule of this kind from its fields in rules.toml."""
     return VelocityCount(**common_fields(fields, VelocityCount.placeholders), limits=fields.limits("limits"))
