@@ -1,4 +1,4 @@
-"""Table commands. Rule: every partition applies every table command once, in the group that owns the table."""
+"""Stores each table command of the control topic once in every partition of the group that owns the table."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ _commands = msgspec.json.Decoder(TableCommand)
 
 
 def handler(handlers: Mapping[str, CommandHandler]) -> RecordHandler:
-    """The logic for the control topic in one group; `handlers` has what to do by table. Tables of other groups are not its business."""
+    """Returns the handler of the control topic for one group. `handlers`: by table. It skips commands for tables of other groups."""
 
     def apply(record: InputRecord, unit: UnitOfWork) -> None:
         if record.value is None:

@@ -1,4 +1,7 @@
-"""Rule: a snapshot's last row of a table is a command to close what the snapshot did not have. Debezium marks that row."""
+"""Sends, at a snapshot's last row of a table, a command to close the versions of the rows that the snapshot does not contain.
+
+Debezium marks the last row.
+"""
 
 from typing import Final
 
@@ -14,7 +17,7 @@ _NONE: Final = "none"
 
 
 def observe(table: CapturedTable, change: RowChange, source: Source, record: InputRecord, unit: UnitOfWork) -> None:
-    """Remember a snapshot by the first row of it that comes on this partition; send the command with its last row."""
+    """Store a snapshot at its first row on this partition. Send the command at its last row."""
     if change.snapshot == "none" or change.lsn is None or not table.whole_snapshots:
         return
     before = latest(table.name, record.partition, unit)
@@ -27,7 +30,7 @@ def observe(table: CapturedTable, change: RowChange, source: Source, record: Inp
 
 
 def latest(table: str, partition: int, unit: UnitOfWork) -> Snapshot | None:
-    """The latest snapshot of which a row came on this partition. Asked for with every change, so it is kept in memory."""
+    """Returns the latest snapshot of which this partition has processed a row. It is read with every change, so it is kept in memory."""
     cached = unit.cache.get(("snapshot", table, partition))
     if cached is None:
         cached = unit.table(SNAPSHOTS).get((table, partition)) or _NONE

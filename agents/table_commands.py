@@ -1,8 +1,9 @@
-"""Rule: a command about a whole table comes from one partition. Every partition applies it, when it has read all that it is about.
+"""Sends a command about a whole table from one partition to all, and applies it on each after the records that it concerns.
 
-The partitions of a topic are not read in step. So each partition keeps a command until it has processed everything that its part of the
-topic had when it heard of it. What the command is about was there by then: the record that it came of was read, so that record's
-transaction and all earlier ones of the connector had been decided. A later change of a row that comes first applies it first, for that row.
+The partitions of a topic are not read in step. So each partition keeps a command until it has processed the topic up to the end offset at
+the time when it received the command. The records that the command concerns are below that offset: the record that caused the command had
+been read, so its transaction and all earlier transactions of the connector were committed or aborted. If a later change of a row is
+processed before that, the command is first applied to that row.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,14 +28,14 @@ def broadcast(command: TableCommand, unit: UnitOfWork) -> None:
 
 
 def store(command: TableCommand, unit: UnitOfWork) -> None:
-    """Keep a command until this partition has come that far. One that is not beyond those that are known is a repetition."""
+    """Store a command as pending. A command whose log position is not above those already received is a repetition and is ignored."""
     if command.source.lsn is not None and last_seen_lsn(command.kind, command.table, unit) < command.source.lsn:
         unit.table(TABLE_COMMANDS).put(("due", command.kind, command.table, command.source.lsn), command)
         unit.cache.pop(("due", command.table), None)
 
 
 def pending_commands(table: str, unit: UnitOfWork) -> tuple[TableCommand, ...]:
-    """The commands that this partition has yet to apply, by log position. Asked for with every change, so it is kept in memory."""
+    """Returns the pending commands of this partition by log position. They are read with every change, so they are kept in memory."""
     cached = unit.cache.get(("due", table))
     if cached is None:
         found = [command for kind in KINDS for command in _of_kind(kind, table, unit)]
@@ -43,14 +44,14 @@ def pending_commands(table: str, unit: UnitOfWork) -> tuple[TableCommand, ...]:
 
 
 def last_seen_lsn(kind: CommandKind, table: str, unit: UnitOfWork) -> int:
-    """The log position of the last command of a kind that this partition has heard of; -1: none."""
+    """Returns the highest log position of the commands of a kind that this partition has received; -1: none."""
     done = unit.table(TABLE_COMMANDS).get(("done", kind, table, 0))
     commands = (*_of_kind(kind, table, unit), *(() if done is None else (done,)))
     return max(map(command_lsn, commands), default=-1)
 
 
 def pending_barriers(tables: Mapping[str, tuple[str, CommandHandler]]) -> PendingBarriers:
-    """What the engine has to wait for; `tables` has, by name, the CDC topic and how a command is applied when that has been read."""
+    """Returns the pending offset barriers for the engine. `tables`: by name, the CDC topic and the handler that applies a command."""
 
     def pending(unit: UnitOfWork) -> Mapping[BarrierKey, Callable[[UnitOfWork], None]]:
         return {
@@ -63,13 +64,13 @@ def pending_barriers(tables: Mapping[str, tuple[str, CommandHandler]]) -> Pendin
 
 
 def command_lsn(command: TableCommand) -> int:
-    """The log position of what the command is about."""
+    """Returns the log position of the TRUNCATE or snapshot."""
     assert command.source.lsn is not None
     return command.source.lsn
 
 
 def _applying(last: TableCommand, handler: CommandHandler) -> Callable[[UnitOfWork], None]:
-    """Apply a command, after those before it."""
+    """Returns an action that applies a command after the pending commands with lower log positions."""
 
     def act(unit: UnitOfWork) -> None:
         for command in pending_commands(last.table, unit):

@@ -1,7 +1,7 @@
-"""Transactions. Rule: each change of a transaction is passed on once, joined to its account, to the partition of its customer.
+"""Forwards each change of a transaction once, joined to its account, to its customer's partition.
 
-One that comes before its account's row waits in state, in order, and is released by the row. Waiting is bounded in number and in age;
-past either bound the record is a dead letter, `unknown_account`.
+A change that arrives before its account's row waits in state, in order, until the row arrives. The number and the age of waiting records
+are bounded; beyond either bound the record becomes a dead letter with the reason `unknown_account`.
 """
 
 from functools import lru_cache
@@ -35,20 +35,20 @@ _TRUNCATION_KEY = TRUNCATIONS.encode_key(NAME)
 
 
 class _Joined(msgspec.Struct, frozen=True):
-    """What an account contributes, kept decoded beside its row."""
+    """The account's part of a joined record, decoded, with the row from which it was decoded."""
 
     row: Row
     account: JoinedAccount
 
 
 class _Encoded(msgspec.Struct, frozen=True):
-    """The same as bytes, of the account's row as it is stored."""
+    """The account's part of a joined record, encoded, with the stored row from which it was encoded."""
 
     stored_key: bytes
     state: bytes
     customer_id: int
     key: bytes
-    """Of its customer's records."""
+    """The key of the customer's records."""
     attributes: bytes
 
 
@@ -59,7 +59,7 @@ for _effect in (_APPLIED, _UNCHANGED, _REPLAYED):
 
 
 def handler(limits: waiting.Limits, native: Library | None = None) -> RecordHandler:
-    """The logic for the transactions' CDC topic. `native` does what is common with transactions, and the same."""
+    """Returns the handler of the transactions' CDC topic. `native` handles the common changes, with the same results as Python."""
     joiner = None if native is None else Joiner(native)
 
     def apply(record: InputRecord, unit: UnitOfWork) -> None:
@@ -72,7 +72,7 @@ def handler(limits: waiting.Limits, native: Library | None = None) -> RecordHand
 
 
 def release(account: RowKey, unit: UnitOfWork) -> None:
-    """Pass on, in order, what waited for the account with this key. One that proves to be poison is buried, the others go on."""
+    """Forward, in order, the records that waited for the account with this key. A poison record among them becomes a dead letter."""
     (account_id,) = account
     assert isinstance(account_id, int)
     for record in waiting.take(account_id, unit):
@@ -83,7 +83,8 @@ def release(account: RowKey, unit: UnitOfWork) -> None:
 
 
 def truncate(command: TableCommand, unit: UnitOfWork) -> None:
-    """Mark what a TRUNCATE took, so that replays of it stay away. The velocity agent has the command from the same topic."""
+    """Mark the transactions that a TRUNCATE removed, so that replays of them are not forwarded. The velocity agent receives the command
+    from the control topic itself."""
     truncation = truncations.store(command, unit)
     passed_on = unit.table(FORWARDED_TRANSACTIONS)
     for raw_key, passed in list(passed_on.scan()):
@@ -94,7 +95,7 @@ def truncate(command: TableCommand, unit: UnitOfWork) -> None:
 
 
 def _apply(record: InputRecord, unit: UnitOfWork) -> bool:
-    """Apply a change; False if its account is not known yet."""
+    """Apply a change. Returns False, and changes nothing, if its account is not known yet."""
     change = decode(record.value, record.headers, NAME)
     if change is None:
         return True
@@ -118,7 +119,7 @@ def _apply(record: InputRecord, unit: UnitOfWork) -> bool:
     _counts[_APPLIED if records else _UNCHANGED] += 1
     truncation = unit.table(TRUNCATIONS).get(NAME)
     gone = transaction_join.apply_truncate(new, truncation.lsn) if truncation is not None else None
-    if gone is not None and records:  # a TRUNCATE on another partition overtook it: what is passed on is gone at once
+    if gone is not None and records:  # the TRUNCATE, from another partition, was applied first: forward a deletion
         records = (*records, msgspec.structs.replace(records[-1], op="deleted"))
     passed_on.put(key, gone or new)
     for derived in records:
@@ -129,7 +130,7 @@ def _apply(record: InputRecord, unit: UnitOfWork) -> bool:
 
 
 def _common(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> bool:
-    """Whether this was done here: a transaction that is new or was updated, of an account that is known, as most are."""
+    """Apply a common change: a new or updated transaction of a known account. Returns False, and changes nothing, for all others."""
     key, value = record.key, record.value
     if key is None or value is None:
         return False
@@ -167,7 +168,7 @@ def _common(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> bool:
 
 
 def _encoded_account(account_id: int, unit: UnitOfWork) -> _Encoded | None:
-    """What `_account` answers, as records have it."""
+    """Returns the result of `_account`, encoded as records contain it."""
     accounts, cached = unit.table(ACCOUNTS), unit.cache.get(("encoded account", account_id))
     if isinstance(cached, _Encoded) and cached.state == accounts.get_encoded(cached.stored_key):
         return cached
@@ -175,7 +176,7 @@ def _encoded_account(account_id: int, unit: UnitOfWork) -> _Encoded | None:
     state = accounts.get_encoded(stored_key)
     try:
         account = _account(account_id, unit)
-    except PoisonRecordError:  # whether the change itself can be read is said first
+    except PoisonRecordError:  # `_apply` reports errors of the change itself before errors of the account
         return None
     if state is None or account is None:
         return None
@@ -186,7 +187,7 @@ def _encoded_account(account_id: int, unit: UnitOfWork) -> _Encoded | None:
 
 
 def _account(account_id: int, unit: UnitOfWork) -> JoinedAccount | None:
-    """The account as its last row has it, also when that row is gone: its transactions may come later than its deletion."""
+    """Returns the account of its last row, also after that row's deletion, because its transactions may arrive later than the deletion."""
     state = unit.table(ACCOUNTS).get((account_id,))
     if state is None or "customer_id" not in state.attributes:
         return None
@@ -200,7 +201,7 @@ def _account(account_id: int, unit: UnitOfWork) -> JoinedAccount | None:
 
 
 def _account_id(record: InputRecord) -> int:
-    """Raises PoisonRecordError for a key without it."""
+    """Returns the account_id of the record's key. Raises PoisonRecordError for a key without it."""
     return _of_short_key(record.key) if record.key is not None and len(record.key) < 64 else _of_key(record.key)
 
 

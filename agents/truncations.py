@@ -1,7 +1,7 @@
-"""Rule: a TRUNCATE, which comes on one partition, is a command to all of them, in the same transaction as its position.
+"""Sends a TRUNCATE, which arrives on one partition, as a command to all partitions, in the same transaction as its input offset.
 
-A command closes what is older than itself (the table lock makes the log position exact) and is remembered, because an older change may
-come later: partitions are not read in step.
+The command closes everything that is older than the TRUNCATE (the table lock makes the log position exact). It is stored, because an older
+change may arrive later: partitions are not read in step.
 """
 
 from agents import table_commands
@@ -15,14 +15,14 @@ from tables.truncations import TRUNCATIONS
 
 
 def broadcast(change: RowChange, source: Source, unit: UnitOfWork) -> None:
-    """Send the command to every partition. Raises PoisonRecordError `no_lsn`: without it nobody knows what was truncated."""
+    """Send the command to every partition. Raises PoisonRecordError `no_lsn`: only the lsn tells which rows were truncated."""
     if change.lsn is None:
         raise PoisonRecordError("a TRUNCATE without an lsn", reason="no_lsn", stage="apply")
     table_commands.broadcast(TableCommand("truncate", change.table, source), unit)
 
 
 def store(command: TableCommand, unit: UnitOfWork) -> Truncation:
-    """Keep the command; answers the latest that is known of its table."""
+    """Store the command's TRUNCATE unless a later one is stored. Returns the latest TRUNCATE of the table."""
     assert command.source.lsn is not None
     known = unit.table(TRUNCATIONS).get(command.table)
     if known is not None and known.lsn >= command.source.lsn:

@@ -1,7 +1,7 @@
-"""Velocity and rules. Rule: each change of a transaction is in its customer's windows once, in its place, and no rule alerts on it twice.
+"""Counts each transaction once, at its event time, in its customer's windows, and evaluates the rules; no rule alerts on it twice.
 
-A created or updated transaction gives a velocity record; what it makes the rules say is counted, and what fires is an alert. A
-deleted one leaves the windows. So does what a TRUNCATE took, whichever of the two comes first.
+A created or updated transaction emits a velocity record. The rules' outcomes are counted, and each rule that fires emits an alert. A
+deleted transaction leaves the windows. So does a truncated one, whether the TRUNCATE or the transaction arrives first.
 """
 
 from collections.abc import Iterable
@@ -35,9 +35,9 @@ _velocities = msgspec.json.Decoder(VelocityRecord)
 
 
 def handler(rules: RuleSet, cached_events: int = CACHED_EVENTS, native: Library | None = None) -> RecordHandler:
-    """The logic for `bank.transactions`. `cached_events`: of how many events, in all, a partition keeps the histories in memory.
+    """Returns the handler of `bank.transactions`. `cached_events`: the limit, per partition, of events of all histories in memory.
 
-    `native` does what is common with transactions; what comes of them is the same with it and without it.
+    `native` handles the common transactions; the results are the same with and without it.
     """
     counts = metrics.RULES.counts
     for rule in rules.rules:
@@ -49,7 +49,7 @@ def handler(rules: RuleSet, cached_events: int = CACHED_EVENTS, native: Library 
 
 
 class _Logic:
-    """What is done with each record, in Python."""
+    """Handles each record in Python."""
 
     def __init__(self, rules: RuleSet, cached_events: int) -> None:
         self._rules, self._cached_events = rules, cached_events
@@ -78,7 +78,7 @@ class _Logic:
         return histories
 
     def _take(self, histories: HistoryCache, customer_id: int, unit: UnitOfWork) -> CustomerHistory:
-        """A customer's history out of memory, or as it is stored."""
+        """Removes a customer's history from the cache and returns it; reads it from the table if it is not cached."""
         history = histories.take(customer_id)
         return self._made(read_history(unit.table(EVENTS), customer_id)) if history is None else history
 
@@ -86,7 +86,7 @@ class _Logic:
         return History(self._rules.selections, events)
 
     def _holds(self, history: CustomerHistory, event: Event) -> bool:
-        """Whether a history can keep an event."""
+        """Returns whether a history can hold an event."""
         del history, event
         return True
 
@@ -101,7 +101,7 @@ class _Logic:
 
 
 class _NativeLogic(_Logic):
-    """The same with the native library: what is common is done there, the rest in Python on the library's histories."""
+    """Handles the common transactions in the native library, and all others in Python on the library's histories."""
 
     def __init__(self, rules: RuleSet, cached_events: int, native: Library) -> None:
         super().__init__(rules, cached_events)
@@ -114,7 +114,7 @@ class _NativeLogic(_Logic):
             super().apply(record, unit)
 
     def _common(self, record: InputRecord, unit: UnitOfWork) -> bool:
-        """Whether this was a transaction of the common kind, which is done then."""
+        """Handle a record if it is a common transaction. Returns whether it was."""
         key, value = record.key, record.value
         if key is None or value is None or (customer_id := plain_id(key, "customer_id")) is None:
             return False
@@ -140,7 +140,7 @@ class _NativeLogic(_Logic):
         change = _decode(record)
         result = Screening(kept=change.event, velocity=_velocities.decode(velocity))
         evaluate_rules(history, change.record, result, self._rules, unit.now_us, is_known=change.record.op == "updated")
-        if result.alerts:  # the event remembers which rules have fired
+        if result.alerts:  # the stored event lists the rules that have fired
             _store(change.record.customer_id, result, unit)
         self._tell(record.key, result, unit)
 
@@ -155,7 +155,7 @@ class _NativeLogic(_Logic):
 
 
 def truncate(command: TableCommand, unit: UnitOfWork) -> None:
-    """Take out what a TRUNCATE took. Reads the whole partition; the memory of what has fired stays."""
+    """Remove the events that a TRUNCATE removed. Scans the whole partition. The markers of rules that have fired stay."""
     truncation = truncations.store(command, unit)
     events = unit.table(EVENTS)
     for raw, facts in events.scan():

@@ -1,6 +1,6 @@
-"""Rule: every change of a row updates its current state, and opens and closes its SCD2 versions; a replayed one does neither.
+"""Applies each change of a row to its current state and opens and closes its SCD2 versions; a replayed change does neither.
 
-What all captured tables have in common. A table is declared (app/captured.toml); its handler is `handler`.
+All captured tables share this logic. A table is declared in app/captured.toml, and `handler` returns its handler.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -41,7 +41,7 @@ class VersionedTable:
 
 
 def handler(versioned: VersionedTable, then: OnRowChanged | None = None) -> RecordHandler:
-    """The logic for the table's CDC topic. `then` is told the key of each row whose state changed."""
+    """Returns the handler of the table's CDC topic. `then` is called with the key of each row whose state changed."""
 
     def apply_and_tell(record: InputRecord, unit: UnitOfWork) -> None:
         key = apply(versioned, record, unit)
@@ -52,7 +52,7 @@ def handler(versioned: VersionedTable, then: OnRowChanged | None = None) -> Reco
 
 
 def apply(versioned: VersionedTable, record: InputRecord, unit: UnitOfWork) -> RowKey | None:
-    """Apply a record of the table's CDC topic. The key of the row whose state it changed; None if it changed none."""
+    """Apply a record of the table's CDC topic. Returns the key of the row whose state it changed; None if it changed none."""
     change = decode(record.value, record.headers, versioned.name, versioned.table.encodings)
     if change is None:
         return None
@@ -80,7 +80,7 @@ def apply(versioned: VersionedTable, record: InputRecord, unit: UnitOfWork) -> R
 
 
 def apply_command(versioned: VersionedTable, command: TableCommand, unit: UnitOfWork) -> None:
-    """Close the versions of this partition that a command is about."""
+    """Close the versions of this partition's rows that a TRUNCATE removed or a snapshot does not contain."""
     rows, read_key = unit.table(versioned.rows), key_reader(versioned.table)
     read = snapshots.latest(versioned.name, unit.partition, unit)
     earlier = read if read is not None and read.lsn < table_commands.command_lsn(command) else None
@@ -97,7 +97,7 @@ def apply_command(versioned: VersionedTable, command: TableCommand, unit: UnitOf
 def emit(
     versioned: VersionedTable, key: Mapping[str, int | str], records: Iterable[Scd2Record], unit: UnitOfWork
 ) -> None:
-    """Send records of one row. Their key has the bytes of the row's key as Debezium writes it."""
+    """Send the SCD2 records of one row. Their key has the bytes of the row's key as Debezium writes it."""
     for record in records:
         unit.emit(versioned.topic, key=key_of(key), value=encode(record))
         metrics.VERSIONS.labels(versioned.name, record.__struct_config__.tag, record.reason).inc()
@@ -118,8 +118,8 @@ def _before(
     state: RowState | None,
     unit: UnitOfWork,
 ) -> RowState | None:
-    """The state before a change. What is due for the whole table is done for this row now, if the change comes behind it; so is what a
-    snapshot says that is known by its rows only: behind it, a row that it did not have was gone."""
+    """Returns the row's state before a change. Pending commands that precede the change are first applied to this row. So is a snapshot
+    whose rows have arrived but not its command: a row that the snapshot does not contain was gone before the change."""
     if state is None or not state.alive or scd2.is_replay(state, change):
         return state
     read = snapshots.latest(versioned.name, record.partition, unit) if change.operation != "r" else None
@@ -134,16 +134,16 @@ def _before(
 
 
 def _missed(versioned: VersionedTable, key: Key, state: RowState, read: Snapshot, unit: UnitOfWork) -> RowState:
-    """The state when a snapshot that is known by its rows has been applied. The command at its end may come late, from another partition,
-    and a TRUNCATE behind it earlier: in the order of the log the row was gone before."""
+    """Applies a snapshot of which only rows have arrived, and returns the row's new state. The snapshot's command may come late from
+    another partition, after the command of a later TRUNCATE; in the order of the log the row was gone before the TRUNCATE."""
     step = scd2.apply_snapshot(key, state, read)
     emit(versioned, key, step.records, unit)
     return step.state
 
 
 def _is_behind(change: RowChange, record: InputRecord, command: TableCommand) -> bool:
-    """Whether a change comes behind what a command is about. The log position says it of a TRUNCATE, whose lock lets nothing be under way,
-    and of two snapshots; else the time of recording does."""
+    """Returns whether a change is later than a command's TRUNCATE or snapshot. Log positions are compared for a TRUNCATE, whose lock
+    excludes concurrent changes, and for two snapshots; otherwise Kafka's timestamps are compared."""
     if command.kind == "truncate" or change.operation == "r":
         return change.lsn is not None and change.lsn > table_commands.command_lsn(command)
     return record.timestamp >= command.recorded_ms

@@ -1,4 +1,4 @@
-"""Rule: a record that came before what it needs waits in state, in order, within a bound of number and one of age."""
+"""Keeps records that arrive before their account in state, in order, up to a maximum number and a maximum age."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ _COUNT: Final = "waiting"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many records wait in one partition at most, and for how long (by the record's timestamp)."""
+    """The maximum number of waiting records in one partition, and their maximum age (by the record's timestamp)."""
 
     max_records: int
     max_age_s: int
 
 
 def hold(account_id: int, record: InputRecord, limits: Limits, unit: UnitOfWork) -> None:
-    """Let a record wait for its account. Raises PoisonRecordError `unknown_account` when too many wait already."""
+    """Store a record until its account arrives. Raises PoisonRecordError `unknown_account` when the maximum number already waits."""
     count = _count(unit)
     if count >= limits.max_records:
         raise PoisonRecordError(
@@ -41,12 +41,12 @@ def hold(account_id: int, record: InputRecord, limits: Limits, unit: UnitOfWork)
 
 
 def has_waiting(account_id: int, unit: UnitOfWork) -> bool:
-    """Whether something waits for this account."""
+    """Returns whether a record waits for this account."""
     return _count(unit) > 0 and next(iter(_of(account_id, unit)), None) is not None
 
 
 def take(account_id: int, unit: UnitOfWork) -> list[WaitingRecord]:
-    """What waited for this account, in order. It waits no longer."""
+    """Removes the records that wait for this account, and returns them in order."""
     if _count(unit) == 0:
         return []
     taken = list(_of(account_id, unit))
@@ -55,7 +55,7 @@ def take(account_id: int, unit: UnitOfWork) -> list[WaitingRecord]:
 
 
 def expire(limits: Limits, unit: UnitOfWork) -> None:
-    """Bury what has waited for too long."""
+    """Write the records that are older than the maximum age to the dead letters, and remove them."""
     if _count(unit) == 0:
         return
     oldest_ms = unit.now_us // 1000 - limits.max_age_s * 1000

@@ -1,1 +1,1 @@
-"""What each state table holds: its key and its value type."""
+"""Declares the state tables: the key, the value type and the encoding of each."""

@@ -1,4 +1,4 @@
-"""Keys of tables as bytes whose order is that of the numbers in them."""
+"""Encodes the keys of tables as bytes that sort like the numbers in them."""
 
 from struct import Struct, error
 from typing import Final
@@ -11,7 +11,7 @@ _PAIR: Final = _PACKERS[2].pack
 
 
 def number_key(*numbers: int) -> bytes:
-    """Signed 64-bit integers, at most eight, as 8 bytes each, ordered like the numbers. OverflowError beyond 64 bits.
+    """Encodes at most eight signed 64-bit integers as 8 bytes each. The bytes sort like the numbers. OverflowError beyond 64 bits.
 
     >>> number_key(-1) < number_key(0) < number_key(1) < number_key(1, 0)
     True
@@ -27,11 +27,11 @@ def number_key(*numbers: int) -> bytes:
 
 
 def decode_number_key(key: bytes) -> tuple[int, ...]:
-    """The numbers of a key made by `number_key`."""
+    """Returns the numbers of a key that `number_key` encoded."""
     return tuple(int.from_bytes(key[at : at + 8], "big") - BIAS for at in range(0, len(key), 8))
 
 
 def after_prefix(prefix: bytes) -> bytes | None:
-    """The first key after all keys with this prefix, as the end of a scan; None if there is none."""
+    """Returns the first key after all keys with this prefix, as the end of a scan; None if there is none."""
     stripped = prefix.rstrip(b"\xff")
     return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None

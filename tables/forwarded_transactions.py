@@ -1,4 +1,7 @@
-"""Transactions that were passed on. Key: (account_id, transaction_id). Value: what is needed to know a replay from a change."""
+"""The table of forwarded transactions. Key: (account_id, transaction_id).
+
+Value: the log positions and the digest that tell a replay from a change.
+"""
 
 from typing import Final
 

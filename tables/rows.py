@@ -1,4 +1,7 @@
-"""Current rows of a captured table. Key: its primary key. Value: the row as the source sent it, its open version and its log position."""
+"""The tables of current rows, one per captured table. Key: the row's primary key.
+
+Value: the row as the source sent it, its open version and its log position.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,11 +20,11 @@ RowKey = tuple[int | str, ...]
 RowTable = Table[RowKey, RowState]
 
 _decode_row: Final = lru_cache(maxsize=10_000)(msgspec.json.Decoder(RowState).decode)
-"""An account's row is read with each of its transactions, and mostly it is the same as before. Nobody changes the attributes in place."""
+"""Cached, because an account's row is read with each of its transactions and seldom changes. Callers must not modify the attributes."""
 
 
 def integer_keyed(name: str) -> RowTable:
-    """A table whose keys are integers."""
+    """Returns a table whose keys are integers."""
     return Table(name, lambda key: number_key(*key), msgspec.json.encode, _decode_row)
 
 
@@ -31,7 +34,7 @@ _NAMED: Final = {rows.name: rows for rows in (ACCOUNTS, CUSTOMERS)}
 
 
 def declared_rows(table: CapturedTable) -> RowTable:
-    """The state of a captured table."""
+    """Returns the table of a captured table's current rows."""
     if table.name in _NAMED:
         return _NAMED[table.name]
     name = f"rows-{table.name}"
@@ -41,7 +44,7 @@ def declared_rows(table: CapturedTable) -> RowTable:
 
 
 def key_reader(table: CapturedTable) -> Callable[[bytes], RowKey]:
-    """How to read the keys that a scan of the table's state gives."""
+    """Returns the decoder of the raw keys that a scan of the table returns."""
     if table.integer_key:
         return decode_number_key
     return lambda raw: tuple(msgspec.json.decode(raw))

@@ -1,4 +1,7 @@
-"""Snapshots. Key: table and partition of its topic. Value: the latest snapshot of which a row came there, known by its first."""
+"""The table of snapshots. Key: the captured table and a partition of its topic.
+
+Value: the latest snapshot with a row on that partition, as recorded at its first row there.
+"""
 
 from typing import Final
 

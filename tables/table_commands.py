@@ -1,6 +1,7 @@
-"""Table commands. Key: due or done, its kind, the table, its log position (0 for done ones: the last counts). Value: the command.
+"""The table of table commands. Key: "due" or "done", kind, captured table, log position. Value: the command.
 
-A due one is kept until the partition has processed everything that its part of the table's topic had when the command came.
+A command is due until the partition has processed the captured table's topic up to its end offset at the time when the command arrived.
+Only the last done command is kept, with 0 as the log position of its key.
 """
 
 from typing import Final, Literal
@@ -20,7 +21,7 @@ def _key(key: CommandKey) -> bytes:
 
 
 def prefix(state: Literal["due", "done"], kind: CommandKind, table: str) -> bytes:
-    """What the keys of a table's orders of one kind begin with; they are in the order of their log positions."""
+    """Returns the key prefix of a table's commands of one kind. Their keys sort by log position."""
     return f"{state}/{kind}/{table}/".encode()
 
 

@@ -1,4 +1,7 @@
-"""The last TRUNCATE of each table. Key: table name. Value: its log position; older changes that come later are older than it."""
+"""The table of the last TRUNCATE of each captured table. Key: the table's name.
+
+Value: the TRUNCATE with its log position. A change with a lower position precedes it, even if the change arrives later.
+"""
 
 from typing import Final
 

@@ -1,10 +1,12 @@
-"""The velocity log. Key: (customer_id, event time, account_id, transaction_id), so that a scan of a customer is its history in order.
-Value: what is kept of the transaction (`Facts`). One entry a transaction; its changelog keeps 31 days and is not compacted.
+"""The table of the transactions in the velocity windows. Key: (customer_id, event time, account_id, transaction_id).
 
-There is no index from a transaction's id to its time, although a correction names only the id: it would double the entries of the
-changelog and of RocksDB, and cost every new transaction a read of 3.5 us to find nothing. Instead the first touch of a
-customer reads all of its history, which the windows need anyway, and what is read stays in memory, least recently used first
-to go. Entries are evicted when they expire: the changelog, which forgets them by itself, is not told.
+A scan of a customer's prefix returns its history in order. Value: the `Facts` of the transaction. Each transaction has one entry. The
+changelog keeps 31 days and is not compacted.
+
+There is no index from a transaction's id to its time, although a correction names only the id. An index would double the entries of the
+changelog and of RocksDB, and each new transaction would need a read of 3.5 us that finds nothing. Instead the first record of a customer
+reads its whole history, which the windows need anyway. The history then stays in memory in an LRU cache. Entries are evicted when they
+expire, without a tombstone: the changelog's retention removes them there.
 """
 
 import struct
@@ -26,7 +28,7 @@ _KEY: Final = struct.Struct(">QQQQ")
 
 
 def event_key(key: EventKey) -> bytes:
-    """The bytes of `number_key`, faster.
+    """Returns the same bytes as `number_key`, faster.
 
     >>> event_key((7, -1, 3, 4)) == number_key(7, -1, 3, 4)
     True
@@ -36,7 +38,7 @@ def event_key(key: EventKey) -> bytes:
 
 
 def decode_event(raw_key: bytes, facts: Facts) -> tuple[int, Event]:
-    """The customer, and the event that this entry of a scan is."""
+    """Returns the customer_id and the event of an entry of a scan."""
     customer_id, time_us, account_id, transaction_id = _KEY.unpack(raw_key)
     return customer_id - BIAS, Event(time_us - BIAS, account_id - BIAS, transaction_id - BIAS, facts)
 
@@ -50,13 +52,13 @@ EventsView = View[EventKey, Facts]
 
 
 def read_history(events: EventsView, customer_id: int) -> Iterator[Event]:
-    """A customer's whole history in order, by a scan."""
+    """Scans a customer's whole history in order."""
     prefix = number_key(customer_id)
     return (decode_event(raw_key, facts)[1] for raw_key, facts in events.scan(prefix, after_prefix(prefix)))
 
 
 class HistoryCache:
-    """The histories in memory: at most `limit` events in all, but always the customer at hand. Those used least recently go first."""
+    """An LRU cache of histories: at most `limit` events in all, but always the history used last."""
 
     def __init__(self, limit: int, truncated_lsn: int | None = None) -> None:
         """`truncated_lsn`: the log position of the last TRUNCATE of transactions."""
@@ -65,7 +67,7 @@ class HistoryCache:
         self._histories: OrderedDict[int, tuple[CustomerHistory, int]] = OrderedDict()
 
     def take(self, customer_id: int) -> CustomerHistory | None:
-        """The history of a customer, out of memory; `put` it when it has been changed."""
+        """Removes a customer's history from the cache and returns it; None if it is not cached. `put` it back after use."""
         found = self._histories.pop(customer_id, None)
         if found is None:
             return None
@@ -73,7 +75,7 @@ class HistoryCache:
         return found[0]
 
     def put(self, customer_id: int, history: CustomerHistory, size: int) -> None:
-        """Put a history of this size back as the one used last."""
+        """Insert a history of `size` events as the one used last. Evicts the least recently used beyond the limit."""
         self._histories[customer_id] = history, size
         self._events += size
         while self._events > self._limit and len(self._histories) > 1:

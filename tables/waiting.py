@@ -1,4 +1,7 @@
-"""Transactions whose account is not known yet. Key: (account_id, partition, offset), so that they leave in the order in which they came."""
+"""The table of transactions whose account is not known yet. Key: (account_id, partition, offset).
+
+A scan of an account's prefix therefore returns them in the order in which they arrived.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,7 +15,7 @@ WaitingKey = tuple[int, int, int]
 
 
 class WaitingRecord(msgspec.Struct, frozen=True, array_like=True):
-    """An input record as it came. Implements `InputRecord`."""
+    """An input record as it arrived. Implements `InputRecord`."""
 
     topic: str
     partition: int

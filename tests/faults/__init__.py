@@ -1,1 +1,1 @@
-"""The fault machine: a real bank under load, disturbed in every way of the matrix, then held to a recomputation. See docs/FAULTS.md."""
+"""Fault tests: disturb a real bank under load, then compare its output with a recomputation. See docs/FAULTS.md."""

@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: every row of the table, those that are named, or the random mode. See docs/FAULTS.md."""
+"""Runs rows of the table of faults (all, or the named ones) or the random mode: `python -m tests.faults`. See docs/FAULTS.md."""
 
 import argparse
 import faulthandler

@@ -1,4 +1,4 @@
-"""A bank under test: a private real stack, workers that are kept alive, a load with known ids, and who watches what comes out."""
+"""A bank under test: a private real stack, supervised workers, a load with known ids, and observers of its output."""
 
 import os
 import random

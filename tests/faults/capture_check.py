@@ -1,4 +1,4 @@
-"""Capture held to the ledger: every transaction that PostgreSQL confirmed came through Debezium with exactly its rows, and no other did."""
+"""Checks capture: Debezium sent exactly the rows of each transaction that PostgreSQL confirmed, and no other transaction."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Waits until everything that was committed in PostgreSQL has come out at every end: derived topics, lake and warehouse."""
+"""Waits until all transactions committed in PostgreSQL have reached the derived topics, the lake and the warehouse."""
 
 import asyncio
 import contextlib

@@ -1,7 +1,7 @@
-"""A process with a wrong wall clock: hooks that a worker runs before anything else. What it measures with monotonic clocks stays right.
+"""Shifts the wall clock of a worker process with hooks that run before its own code. Monotonic clocks stay correct.
 
-Python's `time.time` and `time.time_ns` are shifted, by which all of the application, Faust and the Kafka client tell the time; the
-event loop, timeouts and native code use clocks that no operator can set wrong.
+Python's `time.time` and `time.time_ns` are shifted; the application, Faust and the Kafka client read the time from them. The event loop,
+timeouts and native code use clocks that an operator cannot set.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""What PostgreSQL was told and has confirmed: for every committed transaction, how many rows of which table it changed, and which."""
+"""Records, for each confirmed transaction, the count and the sum of primary keys of its changed rows by table and kind of change."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""The stack that the integration tests share, for tests of the instruments on a real broker."""
+"""Provides the integration tests' shared stack to the tests of the instruments that need a real broker."""
 
 import pytest
 

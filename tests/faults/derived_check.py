@@ -1,4 +1,4 @@
-"""Derived topics held to the oracle: what it makes of the changes, in Kafka's order, byte for byte; nothing more, nothing less."""
+"""Checks that each derived topic equals the oracle's output for the changes in Kafka's order, byte for byte."""
 
 from collections import defaultdict
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""A row of the table of faults: what is done to the bank, how often, what proves that it happened, and what must hold afterwards."""
+"""A row of the table of faults: the action on the bank, its count, the proof that it happened, and the invariants afterwards."""
 
 import random
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The lake held to Kafka: the objects of each chain have exactly its records. No gap, no overlap, hashes and contents right."""
+"""Checks that the lake's objects of each chain contain exactly Kafka's records: no gap, no overlap, correct hashes and contents."""
 
 import asyncio
 from array import array

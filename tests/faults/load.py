@@ -1,7 +1,7 @@
-"""A load with known ids: payments, corrections, deletions, new and leaving customers, rollbacks, in transactions small and large.
+"""A load with known ids: payments, corrections, deletions, new and leaving customers, rollbacks, in small and large transactions.
 
-What each transaction does is a function of the seed and of the ids it takes; rows are made by PostgreSQL itself from those ids, so that
-a thousand changes cost the generator one statement. Rate and shape may be changed at any time.
+The seed and the allocated ids determine each transaction. PostgreSQL generates the rows from those ids, so that the generator sends one
+statement for a thousand changes. Rate and shape may be changed at any time.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""Reading Kafka for the verifier: committed records only, each partition on from where it was left, up to an end that was fixed before."""
+"""Reads committed records for the verifier: each partition from its previous position up to an end offset that is fixed before."""
 
 from array import array
 from collections import deque

@@ -1,12 +1,11 @@
-"""The recomputation: the logic of the streams worker on memory, fed with what is in Kafka, one partition of a group at a time.
+"""Recomputes the streams worker's output in memory from the records in Kafka, one partition of a group at a time.
 
-What a worker emits is a function of its inputs and of the order in which it takes them. Within a topic partition the order is
-Kafka's. Between the topics of a group it is the worker's own choice, and it shows in one place only: a transaction is joined to its
-account as of that moment. So the oracle looks which state of the account each actual record has, takes the account's changes up to
-that state and no further, and demands that one such choice explains everything. Customers and transactions share no state, so that
-there the order does not matter.
+A worker's output is a function of its inputs and of their order. Within a topic partition the order is Kafka's. Between the topics of a
+group the worker chooses the order, and this affects one thing only: the account state to which a transaction is joined. So the oracle
+reads the account state in each actual record, applies the account's changes up to that state and no further, and requires that one such
+order explains all records. Customers and transactions share no state, so their order does not matter.
 
-It is Python alone: what workers did with the native library is held against the reference.
+The oracle uses Python alone, so the output of workers with the native library is compared with the reference implementation.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

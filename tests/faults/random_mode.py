@@ -1,4 +1,4 @@
-"""The random mode: a seeded sequence of faults and changes of the load for so long, then a drain and one verification of everything."""
+"""Runs a seeded sequence of faults and load changes for a given time, then drains the bank and verifies everything once."""
 
 import random
 import time

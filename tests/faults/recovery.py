@@ -1,7 +1,7 @@
-"""How long the bank stood still: reads `bank.velocity` all the time and knows how recent its newest record is, partition by partition.
+"""Measures the recovery time of the bank: follows `bank.velocity` and tracks its newest change, partition by partition.
 
-Recovery from a fault is the time from the fault until every partition has given a record of a change that was committed in PostgreSQL
-after the fault, readable by a consumer of committed records. It ends at the slowest partition, and includes capture and broker.
+Recovery time is the time from the fault until every partition has a record, readable by a read-committed consumer, of a change that was
+committed in PostgreSQL after the fault. The slowest partition counts. Capture and broker are included.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Writes docs/FAULTS.md from the results of runs: nothing in its tables is typed by hand."""
+"""Writes docs/FAULTS.md from the results of runs. No figure in its tables is written by hand."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What rows came to: kept as JSON, from which docs/FAULTS.md is written."""
+"""Stores the results of fault runs as JSON, from which docs/FAULTS.md is written."""
 
 from pathlib import Path
 

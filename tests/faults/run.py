@@ -1,4 +1,4 @@
-"""Runs rows on a bank: load, fault, recovery, drain, verification; and says what they came to."""
+"""Runs rows of the table of faults on a bank (load, fault, recovery, drain, verification) and returns their results."""
 
 import asyncio
 import contextlib

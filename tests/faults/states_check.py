@@ -1,4 +1,4 @@
-"""States held to the oracle: each changelog, folded as a worker that restores it would, is the oracle's table, byte for byte."""
+"""Checks that each changelog, folded as a restoring worker folds it, equals the oracle's table, byte for byte."""
 
 from aiokafka import TopicPartition
 

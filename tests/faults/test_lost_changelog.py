@@ -1,4 +1,4 @@
-"""A changelog that is missing, made anew or of another partition count (15): the worker stops with code 73 and emits nothing again."""
+"""Tests that a worker stops with code 73 and emits nothing again if a changelog is missing, recreated or repartitioned (15)."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""The short version of `make faults SEED=… MINUTES=…`: a real bank, a fixed seed, faults upon faults, and every record accounted for."""
+"""Runs the short version of `make faults SEED=… MINUTES=…`: a real bank, a fixed seed, overlapping faults, and a full verification."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The verifier finds what is lost, doubled or wrong, and takes nothing that is right for a fault. No stack is needed for that."""
+"""Tests that the verifier finds lost, duplicated and wrong records and reports no correct one. Needs no stack."""
 
 import random
 from collections import defaultdict

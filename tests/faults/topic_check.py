@@ -1,4 +1,4 @@
-"""Derived topics held to the recomputation: every record that must be there, once, byte for byte, in its order; and nothing else."""
+"""Checks that a derived topic has each record of the recomputation once, byte for byte, in order, and no other record."""
 
 import re
 from collections import Counter, defaultdict

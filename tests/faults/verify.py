@@ -1,11 +1,12 @@
-"""Holds PostgreSQL, Kafka, the lake and the warehouse against each other and against a recomputation: what is lost, doubled or wrong.
+"""Compares PostgreSQL, Kafka, the lake and the warehouse, and reports lost, duplicated and wrong records.
 
-A verification goes on where the one before it ended; the bank must be drained.
+The derived topics and the states are compared with a recomputation. A verification continues where the previous one ended; the bank must
+be drained.
 
-capture     every transaction that PostgreSQL confirmed came through Debezium with exactly its rows, and no other did
-derived     each derived topic is what the oracle makes of the changes, in Kafka's order, byte for byte
-states      each changelog, folded, is the oracle's table, byte for byte
-lake        the objects of each chain have exactly Kafka's records: no gap, no overlap, hashes and contents right
+capture     Debezium sent exactly the rows of each transaction that PostgreSQL confirmed, and no other transaction
+derived     each derived topic equals the oracle's output for the changes in Kafka's order, byte for byte
+states      each changelog, folded, equals the oracle's table, byte for byte
+lake        the objects of each chain contain exactly Kafka's records: no gap, no overlap, correct hashes and contents
 warehouse   each landing table has each offset of Kafka once
 """
 

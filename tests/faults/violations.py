@@ -1,4 +1,4 @@
-"""What a verification found: how many records are lost, doubled, and states or contents wrong, and which."""
+"""The findings of a verification: how many records are lost or duplicated, how many states or contents are wrong, and which."""
 
 from dataclasses import dataclass, field
 from typing import Final

@@ -1,4 +1,4 @@
-"""The warehouse held to Kafka: each landing table has each offset of its topics once."""
+"""Checks that each landing table has each offset of its topics once."""
 
 import itertools
 from array import array

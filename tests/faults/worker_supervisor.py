@@ -1,4 +1,4 @@
-"""Keeps workers running as an orchestrator would: whatever a worker dies of, it is started again with its name and its local state."""
+"""Keeps workers running as an orchestrator does: restarts each worker that exits, with its name and its local state."""
 
 import json
 import os

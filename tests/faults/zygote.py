@@ -1,8 +1,8 @@
-"""Forks workers from a process that has imported everything already: a start costs a tenth of the processor time of `bankstream worker`.
+"""Forks workers from a process with all imports done: a start costs a tenth of the processor time of `bankstream worker`.
 
-What runs in the fork is `app.runtime.worker.run`, as in the real command, with its own environment; it can be killed like any process.
-Lines of JSON: requests come on standard input, each is answered on standard output, as is every end of a worker. When standard
-input closes, or this process dies, the workers die with it.
+A fork runs `app.runtime.worker.run`, as the real command does, with its own environment. It can be killed like any process. The protocol
+is lines of JSON: requests on standard input, and on standard output a response to each and a message for each worker that exits. When
+standard input closes or this process dies, the workers die too.
 """
 
 import ctypes

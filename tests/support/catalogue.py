@@ -1,4 +1,4 @@
-"""The topic catalogue of the tables file that the application ships."""
+"""The topic catalogue of the captured-tables file that the application ships."""
 
 from typing import Final
 

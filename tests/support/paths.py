@@ -1,4 +1,4 @@
-"""Where the project and the recorded data of its tests are."""
+"""The paths of the project and of the recorded data of its tests."""
 
 from pathlib import Path
 from typing import Final

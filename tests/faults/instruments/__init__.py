@@ -1,4 +1,4 @@
-"""What breaks things, and proves that it did: proxies for wires and HTTP, crash points, damage to local state, small disks.
+"""Fault injectors that prove that their fault happened: TCP and HTTP proxies, crash points, damage to local state, small disks.
 
-Nothing of it is in the product. Every instrument counts what it did to whom; a fault that did not fire proves nothing.
+The product contains none of them. Each injector counts its faults by target, because a fault that did not fire proves nothing.
 """

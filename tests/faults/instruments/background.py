@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, so that a proxy goes on whatever the test is doing, and tests of either kind can use it."""
+"""Runs an event loop in its own thread, so that a proxy runs independently of the test, for sync and async tests."""
 
 import asyncio
 import threading

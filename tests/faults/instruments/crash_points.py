@@ -1,7 +1,7 @@
-"""Named points at which a worker kills itself with SIGKILL. Nothing of it is in the product: `install` wraps the product's own seams.
+"""Kills a worker with SIGKILL at a named point. The product has no code for this: `install` wraps functions of the product.
 
-A seam that is no longer there is an error at the worker's start, not a point that is never reached. Each death appends a line to a proof
-file and writes it to standard error: the point, which time it was reached, and the process.
+If such a function no longer exists, the worker fails at its start. Each kill appends a line to a proof file and writes it to standard
+error: the point, how often it was reached, and the process.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""A worker that kills itself at a named point: `python -m tests.faults.instruments.crashing_worker streams --at after-outputs --nth 7`."""
+"""Runs a worker that kills itself at a named point.
+
+Usage: `python -m tests.faults.instruments.crashing_worker streams --at after-outputs --nth 7`.
+"""
 
 import argparse
 import os

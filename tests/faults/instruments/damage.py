@@ -1,4 +1,4 @@
-"""What happens to files on a disk: cut short, bits turned over, gone, or of yesterday. For the local state of a worker that is stopped."""
+"""Damages files of a stopped worker's local state: truncates a file, flips bits, deletes a file or the whole directory."""
 
 import random
 import shutil

@@ -1,9 +1,9 @@
-"""A wire to a Kafka broker that clients stay on: the broker's own address in its answers is replaced by the wire's.
+"""A TCP proxy for a Kafka broker that replaces the advertised address in responses, so that clients stay on the proxy.
 
-A Kafka client asks its bootstrap server where the brokers are and then connects there, so a plain proxy would see the first question
-and nothing else. Here frames are followed (size, then api key, version and correlation id), and in answers to the three requests that
-name brokers the advertised address is replaced byte for byte; nothing else is touched. It also knows what is asked, so an answer of
-one kind can be lost: that of EndTxn is a commit whose outcome the client cannot know.
+A Kafka client asks its bootstrap server for the brokers' addresses and connects to those, so a plain proxy would see only the first
+request. This proxy parses frames (size, then api key, version and correlation id) and replaces the advertised address in the responses to
+the three requests that return brokers. It changes nothing else. It can also drop the responses of one kind of request: without the
+response of EndTxn, the client does not know the outcome of its commit.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""A real file system of a few megabytes that can be filled up to the last byte. Needs the right to mount: root, as a rule."""
+"""A real file system of a few megabytes that can be filled completely. Needs the right to mount, usually root."""
 
 import ctypes
 import errno

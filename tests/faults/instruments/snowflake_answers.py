@@ -1,7 +1,7 @@
-"""What Snowflake answers when something is wrong, in its own words and codes, for `HttpProxy` in front of a server of its protocol.
+"""Snowflake's error responses, with its own texts and codes, for an `HttpProxy` in front of a server of its protocol.
 
-The codes are those that snowflake-connector-python acts upon (its network.py): on 390112 it asks for a new session token with the master
-token and repeats the request, on all others of the login service it raises.
+The codes are those that snowflake-connector-python handles (its network.py): on 390112 it requests a new session token with the master
+token and repeats the request; on all other codes of the login service it raises.
 """
 
 import json

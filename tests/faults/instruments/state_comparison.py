@@ -1,4 +1,4 @@
-"""Holds a worker's local state against what its changelogs come to: entry by entry, for every partition that has them to the end."""
+"""Compares a worker's local state with its changelogs, entry by entry, for every partition that is restored to the end."""
 
 from collections.abc import Sequence
 from pathlib import Path

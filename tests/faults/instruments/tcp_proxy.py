@@ -1,12 +1,12 @@
-"""A TCP proxy in front of one peer: connections reset, black-holed, delayed, or cut in the middle of an answer.
+"""A TCP proxy for one peer that resets, black-holes or delays connections, or cuts them in the middle of a response.
 
-What a cable does, not what a server says: bytes are never altered and never reordered. Counters say what was done to real traffic.
+It simulates a network, not a server: it never alters or reorders bytes. Counters record the faults applied to real traffic.
 
-reset       both ends get an RST, whatever was under way
-hold        a black hole: connections are taken and stay open, nothing goes through in either direction; TCP keeps what was sent, so
-            after `release` it arrives late
-delay       everything arrives this much later, in either direction; the line keeps its throughput
-cut         the next answers break off after so many bytes, with an RST
+reset       both ends receive an RST, also in the middle of a transfer
+hold        a black hole: connections are accepted and stay open, no data passes in either direction; TCP buffers the data, so it
+            arrives late after `release`
+delay       all data arrives later by this time, in both directions; the throughput stays the same
+cut         the next responses end after this many bytes, with an RST
 """
 
 import asyncio

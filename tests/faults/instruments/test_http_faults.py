@@ -1,4 +1,4 @@
-"""The HTTP proxy breaks what it is told to, where it is told to, and the upstream has seen what it should have seen."""
+"""Tests that the HTTP proxy breaks only the chosen exchanges, and that the upstream receives the expected requests."""
 
 import asyncio
 from collections.abc import AsyncIterator

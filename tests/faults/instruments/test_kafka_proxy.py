@@ -1,4 +1,4 @@
-"""Clients of a real broker stay on the wire, and a lost commit answer is a commit."""
+"""Tests that clients of a real broker stay on the proxy, and that a commit whose response is lost is a commit."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4

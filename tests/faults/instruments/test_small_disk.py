@@ -1,4 +1,4 @@
-"""A small disk is really full, and really free again."""
+"""Tests that a small disk is really full after it is filled, and really free after it is emptied."""
 
 import errno
 import os

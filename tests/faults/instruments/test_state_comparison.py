@@ -1,4 +1,4 @@
-"""The audit of local state sees what differs from the changelogs, and only in partitions that have them to the end."""
+"""Tests that the comparison finds every difference from the changelogs, and only in partitions that are restored to the end."""
 
 from pathlib import Path
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""The wire does to real sockets what its names say, and counts it."""
+"""Tests that each fault of the TCP proxy has its effect on real sockets and is counted."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Faults of the broker, of capture and of the source: killed and frozen (matrix 7, 8, 21)."""
+"""Faults of the broker, of capture and of the source: each is killed, and the broker is also frozen (matrix 7, 8, 21)."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Faults after which nothing can go on as if nothing had been: a changelog that is lost or repartitioned, a lost slot (matrix 15, 21)."""
+"""Faults that break continuity: a changelog that is lost or repartitioned, and a lost replication slot (matrix 15, 21)."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Faults of our own processes at the points where it matters most: each worker kills itself exactly there (matrix 2)."""
+"""Faults of the worker processes at critical points: each worker kills itself exactly there (matrix 2)."""
 
 import random
 import shutil

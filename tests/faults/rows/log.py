@@ -1,4 +1,4 @@
-"""Faults of the log: changes that come again, and transactions that never were (matrix 17, 20)."""
+"""Faults of the log: repeated changes, repeated snapshots, and aborted Kafka transactions (matrix 17, 20)."""
 
 import asyncio
 import random

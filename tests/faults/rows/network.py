@@ -1,4 +1,4 @@
-"""Faults of the network, peer by peer: connections reset, black-holed, delayed, and cut in the middle of an answer (matrix 9)."""
+"""Faults of the network, peer by peer: connections are reset, black-holed, delayed, and cut in the middle of a response (matrix 9)."""
 
 import random
 import threading

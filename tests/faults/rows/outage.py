@@ -1,4 +1,4 @@
-"""A sink that is away for a while (matrix 18, at its worst): alerts do not wait for it, and nobody's memory grows with the outage.
+"""An outage of a sink (matrix 18, worst case): alerts are not delayed, and no worker's memory grows with the outage.
 
 Less than a minute here; `python -m benchmarks.backpressure --seconds 600` measures a long one, with latencies before, during and after.
 """

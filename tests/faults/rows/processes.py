@@ -1,4 +1,4 @@
-"""Faults of our own processes: killed, stopped, frozen, joining and leaving, with a wrong clock (matrix 1, 3, 4, 5, 6, 16)."""
+"""Faults of the worker processes: killed, stopped, frozen, joining, leaving, and with a wrong clock (matrix 1, 3, 4, 5, 6, 16)."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""Ways into a bank for what is to be broken: workers and the connector are led through a proxy, and back."""
+"""Routes the workers or the connector of a bank through a proxy, and back."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Loads of another shape: one key with most of the events, and a row as large as a message may be (matrix 19)."""
+"""Loads with another distribution: one key with most of the events, and a row of the maximum message size (matrix 19)."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Faults of S3 and of the warehouse: what an overloaded server says, and replies that never come although the work was done (10, 11)."""
+"""Faults of S3 and the warehouse: errors of an overloaded server, and lost replies to requests that were carried out (10, 11)."""
 
 import random
 import threading

@@ -1,4 +1,4 @@
-"""Sinks that answer, but slowly (matrix 18)."""
+"""Faults of sinks that answer slowly (matrix 18)."""
 
 import random
 import threading

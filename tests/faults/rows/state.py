@@ -1,4 +1,4 @@
-"""Faults of the local state: a full disk (12), damaged, missing and old files (13), and a lock that another process holds (14)."""
+"""Faults of the local state: a full disk (12), damaged, missing and old files (13), and a lock held by another process (14)."""
 
 import asyncio
 import random

@@ -1,1 +1,1 @@
-"""Test support: bank."""
+"""Source data for tests: simulated and recorded banks, Debezium records, and hostile input."""

@@ -1,4 +1,4 @@
-"""A day of a small bank with everything in it that the warehouse models must get right."""
+"""A day of a small bank that contains every case that the warehouse models must handle."""
 
 from datetime import timedelta
 from typing import Any

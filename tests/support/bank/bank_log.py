@@ -1,8 +1,8 @@
-"""A bank's history as the warehouse's landing tables hold it, written row by row from plain calls: insert, update, delete, …
+"""Builds a bank's history as the rows of the warehouse's landing tables, from calls such as insert, update and delete.
 
-Raw changes are Debezium envelopes (decimals as strings, ISO times, replica identity FULL: what ops/connect configures), SCD2 records are
-derived from them by the rules of the contract, in a few lines of its own rather than by the application's code: the two
-are held against each other by the warehouse tests, so they must not share a mistake.
+Raw changes are Debezium envelopes as ops/connect configures them: decimals as strings, ISO times, replica identity FULL. SCD2 records are
+derived from them by the rules of the contract, without the application's code: the warehouse tests compare the two, so they must not
+share a mistake.
 """
 
 import json

@@ -2,11 +2,11 @@
 
 Run it with `python -m tests.support.bank.capture_cdc`.
 
-A stack of its own is started. Some customers are there before the connector (a snapshot), then the simulated bank runs for a quarter of a
-minute, then come the changes of tests/data/hard-changes.sql. Every committed record of the CATALOGUE.cdc topics and of both
+It starts a private stack. Some customers exist before the connector starts (a snapshot). Then the simulated bank runs for a quarter of a
+minute, and then the changes of tests/data/hard-changes.sql are applied. Every committed record of the CATALOGUE.cdc topics and of both
 heartbeat topics is written as `kcat -C -J` writes it, in the order of time, each partition in its own order.
 
-Beside it tests/data/bank-cdc.facts.json: what PostgreSQL held at the end, and the labels of the frauds.
+It also writes tests/data/bank-cdc.facts.json: PostgreSQL's rows at the end, and the labels of the frauds.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Debezium's records, made by hand: for tests of what a source can send, in any order."""
+"""Builds Debezium records without Debezium, so that tests can send anything that a source can send, in any order."""
 
 import json
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Reading what Debezium wrote: read committed, from the beginning, until a condition holds."""
+"""Reads Debezium's committed records from the beginning of their topics until a condition holds."""
 
 import asyncio
 import json

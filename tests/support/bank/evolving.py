@@ -1,4 +1,4 @@
-"""A bank with tables that the code does not know: a stack, and workers to which the tables are declared."""
+"""A bank with tables that the code does not know: a stack, and workers with declarations of these tables."""
 
 import asyncio
 import os

@@ -1,8 +1,8 @@
-"""Writes what a replay of the recorded changes gives to tests/data/replay, as text that can be reviewed.
+"""Writes the results of a replay of the recorded changes to tests/data/replay, as text that can be reviewed.
 
 Run it with `python -m tests.support.bank.golden`.
 
-Topics with few records are kept whole, of the others every eighth record; `digests.json` has the length and the hash of all of them.
+Small topics are written whole, of the others every eighth record; `digests.json` has the length and the hash of every topic.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Hostile input, as a table: what a source or a broker may send, and what each of it gives. docs/HOSTILE_INPUT.md is made from it.
+"""A table of hostile input from a source or a broker, with the expected result of each. docs/HOSTILE_INPUT.md is generated from it.
 
 python -m tests.support.bank.hostile > docs/HOSTILE_INPUT.md
 """

@@ -1,6 +1,6 @@
-"""Records of transactions at random, as PostgreSQL and Debezium write them and as nobody should: for comparing two readers of them.
+"""Generates random transaction records, valid and invalid, as bytes, to compare two decoders of them.
 
-Everything is made of bytes, not of values: what a reader sees is how a value is written.
+Records are built from bytes and not from values, because a decoder sees the notation of a value.
 """
 
 import re

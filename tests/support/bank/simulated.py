@@ -1,4 +1,4 @@
-"""Sequence ids for a simulated bank without a database, and a little database that holds its plan to the rules of the real one."""
+"""Sequence ids for a simulated bank without a database, and a fake database that enforces the real one's rules."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,9 +1,9 @@
-"""A table in a database: what Debezium writes of its changes and, kept apart, the versions that its rows have had.
+"""A table in a source database: Debezium's records of its changes and, computed independently, the versions of its rows.
 
-The versions are worked out here from a plain list of what happened to each key, without the application's code: the two are
-held against each other. What cannot be known exactly is named: a row that was gone and whose key is inserted again before every
-partition has heard that it was gone ends either when it went or, `vanished`, with that insert; one that a snapshot missed of which no
-row came on its partition may end with a TRUNCATE behind it, which is heard of first.
+The versions are computed from a plain list of the changes of each key, without the application's code, and compared with the
+application's. Two ends of versions are not determined. If the key of a removed row is inserted again before every partition has received
+the removal, the version ends at the removal or, as `vanished`, at that insert. If a snapshot does not contain a row and none of its rows
+arrived on the row's partition, the version may end at a later TRUNCATE that the partition receives first.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Ways into the parts of a test's stack, past the application: PostgreSQL's administrator, the lake's bucket."""
+"""Direct clients of a test stack, independent of the application: PostgreSQL as administrator, and the lake's bucket."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What docker-compose.yml must keep beyond its schema. Each check yields sentences about what is wrong, nothing when all is well."""
+"""Checks docker-compose.yml beyond its schema. Each check yields a sentence per error, and nothing if there is none."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Runs a program as a user without rights, also when the tests themselves run as root."""
+"""Runs a program as a user without privileges, also when the tests themselves run as root."""
 
 import os
 import shlex

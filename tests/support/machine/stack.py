@@ -1,13 +1,14 @@
-"""The local stack for tests: real parts in a temporary home, started when first asked for, shared by the session, gone at its end.
+"""Fixtures of the local stack: real parts in a temporary home, started on first use, shared by the session, stopped at its end.
 
 Fixtures (all session scoped, all the same running stack with more parts added when asked for):
 
     kafka_stack       Kafka                                     about 2 s when the jars are in the cache; kafka: its settings
     lake_stack        Kafka, S3 and the warehouse
     postgres_stack    PostgreSQL
-    backends_stack    everything but our own workers, not provisioned
+    backends_stack    everything except the workers, not provisioned
 
-Tests share it, so they name their own topics, buckets, schemas and databases. A test that kills or stops parts takes a stack of its own:
+Tests share the stack, so they use unique names for topics, buckets, schemas and databases. A test that kills or stops parts uses a private
+stack:
 `with private_stack(Part.KAFKA) as stack:`. `settings_of(stack, KafkaSettings)` reads a section of the settings from a stack.
 If pytest itself is killed, the stack is stopped by its owner watchdog.
 """

@@ -1,8 +1,8 @@
-"""Reads TMDL, the text form of Power BI's models, as far as ops/powerbi uses it, and refuses everything else.
+"""Parses the part of TMDL (the text form of Power BI's models) that ops/powerbi uses, and rejects everything else.
 
-A line is an object (`column amount`, `measure 'Net amount' = …`), a property (`dataType: string`), or a flag (`isKey`); what is indented by
-one more tab belongs to the line above. `source =` is followed by an expression that is indented by two more. A description (`///`) stands
-right above its object.
+A line is an object (`column amount`, `measure 'Net amount' = …`), a property (`dataType: string`), or a flag (`isKey`); a line that is
+indented by one more tab belongs to the line above. `source =` is followed by an expression that is indented by two more. A description
+(`///`) is directly above its object.
 """
 
 import re

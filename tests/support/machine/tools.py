@@ -1,4 +1,4 @@
-"""The development tools that tests run, beside this Python."""
+"""Runs the development tools that tests need, from the directory of the running Python."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Waits for a condition with a deadline, instead of sleeping for a time that is always too long or too short."""
+"""Waits for a condition with a deadline, in place of a sleep of a fixed time."""
 
 import asyncio
 import inspect

@@ -1,1 +1,1 @@
-"""Test support: streams."""
+"""Streams in tests: agents in memory, workers on a real broker, and a counting app for the engine."""

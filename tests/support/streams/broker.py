@@ -1,4 +1,4 @@
-"""An admin client of a test's broker, and topics that are removed and seen to be gone."""
+"""Provides an admin client of a test's broker, and removes topics and waits until they are gone."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Reading logs to their very end: a commit is answered before its marks stand in the partitions, and up to a mark nothing is stable."""
+"""Reads logs to their end. Waits for transaction markers, because a commit returns before the broker has written them."""
 
 import asyncio
 from collections.abc import Collection

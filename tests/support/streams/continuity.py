@@ -1,4 +1,4 @@
-"""A group of the engine on a real broker without a worker process around it: opened, fed, closed, and its broker's topics disturbed."""
+"""Runs a group of the engine on a real broker without a worker process, and recreates, truncates or repartitions its topics."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""Drives the counting app: topics, workers, load, and an oracle that says what was lost, doubled or counted wrong."""
+"""Drives the counting app: topics, workers, load, and an oracle that finds lost, duplicated and wrong counts."""
 
 import asyncio
 import os

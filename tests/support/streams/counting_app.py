@@ -1,6 +1,6 @@
-"""A small Faust app on the engine, for tests of the engine alone: two inputs that share a table, and a second hop behind them.
+"""A small Faust app for tests of the engine alone: two input topics that share a table, and a second subtopology after them.
 
-`by-key` counts and sums per key over both inputs and tells every step on `count.steps`; `by-step` counts the steps per key.
+`by-key` counts and sums per key over both inputs and emits every step to `count.steps`; `by-step` counts the steps per key.
 Run: `python -m tests.support.streams.counting_app worker` with BANKSTREAM_* settings for Kafka and the state directory.
 """
 

@@ -1,4 +1,4 @@
-"""The native library beside Python: the same records to the streams worker's agents twice, and everything they do compared.
+"""Runs the same records through the agents with and without the native library, and compares all effects.
 
 BANKSTREAM_TEST_LIBRARY: another build of the library. BANKSTREAM_NATIVE_EXAMPLES: how many times as many examples as usual.
 """

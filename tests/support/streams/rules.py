@@ -1,4 +1,4 @@
-"""Runs rules on a customer's transactions, with histories in Python or in the native library."""
+"""Evaluates rules on a customer's transactions, with histories in Python or in the native library."""
 
 import random
 from collections.abc import Callable

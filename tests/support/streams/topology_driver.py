@@ -1,4 +1,4 @@
-"""The streams worker's agents on partitions in memory: records in, records of the derived topics out. One partition a group."""
+"""Runs the streams worker's agents on partitions in memory: input records in, derived records out. One partition per group."""
 
 import json
 from collections.abc import Iterable

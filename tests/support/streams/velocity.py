@@ -1,4 +1,4 @@
-"""Transactions as the streams see them, and the windows recomputed from nothing but a list of them."""
+"""Transaction records for velocity tests, and windows that are recomputed from a plain list of transactions."""
 
 from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Decimal

@@ -1,4 +1,4 @@
-"""Our own worker processes in tests: started as people start them, killed as bad days kill them."""
+"""Starts real worker processes in tests with the product's command, and stops or kills them."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The columns of the simulated bank's tables, as PostgreSQL's catalogue has them; an integration test asks it."""
+"""The columns of the simulated bank's tables as in PostgreSQL's catalogue; an integration test compares them with it."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What dbt made of the project in dbt/: its manifest, the parts of it that tests look at."""
+"""Reads the manifest that dbt generates from dbt/, as far as tests use it."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Landing tables in a database of their own on the local warehouse, filled as the loader fills them: COPY of lake objects."""
+"""Creates landing tables in their own database on the local warehouse and fills them as the loader does: COPY of lake objects."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

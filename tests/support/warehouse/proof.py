@@ -1,6 +1,6 @@
-"""A small bank whose every record is in all four places: Kafka, the lake, the landing tables with their ledger, and gold.
+"""A small bank whose records are all in Kafka, in the lake, in the landing tables with their ledger, and in gold.
 
-The derived records are the streams agents' own; objects and rows are made by the lake's and the loader's own code, in this process.
+The agents of the streams worker derive the records; the code of the lake and of the loader writes objects and rows, in this process.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The lake and the warehouse of the local stack, empty, for tests of the sinks; and every kind of world as a fixture."""
+"""Fixtures for tests of the sinks: the empty lake and warehouse of the local stack, and each kind of sink environment."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager

@@ -1,4 +1,4 @@
-"""A source database whose every change also lands in the warehouse, and reconcile over both."""
+"""A source database whose changes are all written to the warehouse too, and reconcile over both."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""For tests of the sinks: records, partitions and loaders, and lakes and warehouses in memory or behind a stand-in."""
+"""Records, partitions, loaders, and in-memory or stand-in lakes and warehouses, for tests of the sinks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence

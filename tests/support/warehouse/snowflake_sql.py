@@ -1,7 +1,7 @@
-"""Checks ops/snowflake without an account: syntax, options and privileges that exist, and names that something before made.
+"""Checks ops/snowflake without an account: syntax, options, privileges, and that each name is created before its use.
 
-sqlglot parses what it knows of Snowflake. What it only passes through unparsed (roles, users, pipes, grants on future objects) is held
-against the grammar below, written down from Snowflake's reference, so that nothing passes unread.
+sqlglot parses the statements of Snowflake that it supports. Statements that it passes through unparsed (roles, users, pipes, grants on
+future objects) are checked with the grammar below, taken from Snowflake's reference, so that every statement is checked.
 """
 
 import logging

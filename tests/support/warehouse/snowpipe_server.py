@@ -1,4 +1,4 @@
-"""A stand-in for the REST interface of Snowpipe Streaming (high-performance architecture), as documented. It keeps what a client relies on:
+"""A stand-in for the REST interface of Snowpipe Streaming (high-performance architecture), as documented. It keeps these guarantees:
 
 - the login: a JWT signed by the registered key, for the control host; a scoped token, which may expire, for the ingest host;
 - a channel's continuation token is good for one append; opening a channel makes all earlier ones stale and drops what is not committed;

@@ -1,4 +1,4 @@
-"""A real Chromium without a head, by its DevTools protocol: opens a page at a width, waits for what it shows, takes its picture."""
+"""Controls a headless Chromium through the DevTools protocol: opens a page at a width, waits for content, takes screenshots."""
 
 import base64
 import itertools

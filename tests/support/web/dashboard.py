@@ -1,4 +1,4 @@
-"""A warehouse for the dashboard's tests: the local stack's warehouse server alone, and landed records of a bank with known figures."""
+"""A warehouse for the dashboard's tests: the local stack's warehouse server alone, with landed records of known totals."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""An HTTP proxy for one upstream that breaks chosen exchanges: what a network and an overloaded server do to a client.
+"""An HTTP proxy for one upstream that injects faults of a network or an overloaded server into chosen exchanges.
 
 Faults by name, each for one exchange:
 pass         nothing happens

@@ -1,4 +1,4 @@
-"""The lookup API over a bank in memory: the agents' own state, one partition a group, and every door of the API as it is in the worker."""
+"""The lookup API over a bank in memory: the agents' own state, one partition per group, and every endpoint of the worker's API."""
 
 import json
 from collections.abc import Mapping, Sequence
