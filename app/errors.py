@@ -1,4 +1,4 @@
-"""The errors of this application. Each message says what was wrong, where, and what to do about it."""
+"""Defines the errors of the application. Each message says what is wrong, where, and what to do."""
 
 
 class BankstreamError(Exception):
@@ -6,19 +6,19 @@ class BankstreamError(Exception):
 
 
 class SettingsError(BankstreamError):
-    """A setting is missing or has a value that cannot work. Raised at start, before anything is touched."""
+    """A setting is missing or has an invalid value. Raised at start, before anything is read or written."""
 
 
 class ContinuityError(BankstreamError):
-    """The log or the ledger is not where it was left: going on would skip or double records."""
+    """A topic, a state or the ledger is not as it was left, so continuing would skip or duplicate records."""
 
 
 class FencedError(BankstreamError):
-    """Another worker owns what this one was writing. The only safe thing is to leave."""
+    """Another worker has taken over the partition that this one writes. This process must exit."""
 
 
 class PoisonRecordError(BankstreamError):
-    """A record that no version of the code could have processed. It goes to the dead letters; its partition goes on.
+    """A record that no version of the code can process. It becomes a dead letter, and its partition continues with the next record.
 
     `stage` names the step that refused it (`decode`, `apply`), `reason` is a short stable word for metrics.
     """
@@ -30,11 +30,11 @@ class PoisonRecordError(BankstreamError):
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, as part of a sentence: without line breaks, and without a full stop or question mark at its end."""
+    """Returns the message of an error for use inside a sentence: without line breaks and without a final full stop or question mark."""
     return " ".join(str(error).split()).rstrip(".?") or type(error).__name__
 
 
 def discreet(error: BaseException) -> str:
-    """What may be logged of an error: its type, and its message if that is known to quote no record. Others may carry a person's data."""
+    """Returns the loggable text of an error: its type, and its message if that never quotes a record. Others may contain personal data."""
     known = isinstance(error, BankstreamError | OSError) or type(error).__module__.startswith("aiokafka.")
     return f"{type(error).__name__}: {error}" if known else type(error).__name__

@@ -1,6 +1,7 @@
-"""The lake worker: archives every record of every landed topic in S3. `faust -A app.lake worker`, or `bankstream worker lake`.
+"""Builds the Faust app of the lake worker, which archives every record of every landed topic in S3.
 
-Every record is in exactly one object, and nothing is cut out between two objects of a partition.
+Run it with `faust -A app.lake worker` or `bankstream worker lake`. Every record is in exactly one object, and there is no gap between two
+objects of a partition.
 """
 
 import asyncio
@@ -21,17 +22,17 @@ APP_ID = "bankstream-lake"
 
 
 class LakeApp(App):
-    """Lets go of S3 and Kafka when the partitions are closed."""
+    """Closes the connections to S3 and Kafka after the partitions."""
 
     fetch_min_bytes = 1 << 20
-    """Objects are made a few times a second: an answer for each transaction, of fifty partitions, would be for nothing."""
+    """A larger minimum saves fetch responses: objects are cut only a few times a second, and a response per transaction would be wasted."""
 
     def __init__(self, engine: Engine, store: ObjectStore, announcer: Announcer) -> None:
         super().__init__(APP_ID, engine, claim(engine.settings.state_dir / APP_ID))
         self._store, self._announcer = store, announcer
 
     async def on_stop(self) -> None:
-        """Partitions first."""
+        """Closes the partitions first, then the announcer and the store."""
         await super().on_stop()
         await self._announcer.close()
         await self._store.close()
@@ -45,7 +46,7 @@ def archive(
     settings: LakeSettings,
     slots: asyncio.Semaphore,
 ) -> None:
-    """Let the engine archive a topic. `slots` bounds the uploads of the whole worker."""
+    """Adds to the engine the archiving of a topic. `slots` limits the concurrent uploads of the whole worker."""
 
     def partition(number: int) -> LakePartition:
         return LakePartition(
@@ -62,13 +63,13 @@ def archive(
 
 
 async def topic_id(engine: Engine, topic: str) -> str:
-    """Kafka's id of the topic: one that was made anew begins a new chain."""
+    """Returns Kafka's id of the topic. A recreated topic has another id and begins a new chain."""
     infos = await engine.log.require([topic])
     return str(infos[topic].id)
 
 
 def make_app() -> App:
-    """The Faust app, with settings from the environment."""
+    """Returns the Faust app, with settings from the environment."""
     kafka, settings = load(KafkaSettings), load(LakeSettings)
     engine = Engine(kafka, load(EngineSettings))
     store, announcer = open_store(load(S3Settings)), Announcer(LAKE_OBJECTS.name, kafka)

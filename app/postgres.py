@@ -1,4 +1,4 @@
-"""Sessions with the source database, and its notations. Which account a session is of is said here, what it is for by the caller."""
+"""Opens sessions with the source database, one function for each account, and formats log positions."""
 
 from typing import Any, Final
 
@@ -8,23 +8,23 @@ from pydantic import SecretStr
 from app.config.settings import PostgresSettings, SourceSettings
 
 XID_MODULUS: Final = 1 << 32
-"""Debezium names a transaction by the low 32 bits of its id, as the log does."""
+"""Debezium identifies a transaction by the low 32 bits of its id, like the WAL."""
 
 
 def as_reader(settings: SourceSettings, **options: Any) -> psycopg.Connection[Any]:
-    """A session of the account that only reads, with libpq's and psycopg's options. psycopg.OperationalError when it is not let in."""
+    """Opens a session of the read-only account. Takes options of libpq and psycopg. Raises psycopg.OperationalError if the login fails."""
     return log_in(settings, settings.reader_user, settings.reader_password, **options)
 
 
 def as_bank(settings: PostgresSettings, **options: Any) -> psycopg.Connection[Any]:
-    """A session of the bank's own software; otherwise as `as_reader`."""
+    """Opens a session of the bank's own software; otherwise like `as_reader`."""
     return log_in(settings, settings.user, settings.password, **options)
 
 
 def log_in(
     settings: PostgresSettings, user: str | None, password: SecretStr | None, **options: Any
 ) -> psycopg.Connection[Any]:
-    """A session of any account, with the settings' database unless `options` name another."""
+    """Opens a session of any account, on the database of the settings unless `options` name another."""
     arguments: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
@@ -37,7 +37,7 @@ def log_in(
 
 
 def lsn_text(lsn: int) -> str:
-    """A log position in PostgreSQL's notation.
+    """Returns an LSN in PostgreSQL's notation.
 
     >>> lsn_text(28_575_624)
     '0/1B40788'

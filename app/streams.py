@@ -1,4 +1,4 @@
-"""The streams worker: `faust -A app.streams worker`, or `bankstream worker streams`. Its logic is in agents/."""
+"""Builds the Faust app of the streams worker: `faust -A app.streams worker` or `bankstream worker streams`. The handlers are in agents/."""
 
 from rocksdict import Cache
 
@@ -14,7 +14,7 @@ from app.web.address import address
 
 
 def make_app() -> App:
-    """The Faust app, with settings from the environment."""
+    """Returns the Faust app, with settings from the environment."""
     kafka, settings, api = load(KafkaSettings), load(EngineSettings), load(ApiSettings)
     engine = Engine(kafka, settings)
     instance, cache = claim(settings.state_dir), Cache(settings.block_cache_mb << 20)
@@ -26,7 +26,7 @@ def make_app() -> App:
         for topic in handlers:
             made.dispatch(topic, group.name)
     if api.port:
-        from app.web import service  # noqa: PLC0415 - takes 128 MB and three seconds of processor, which only the API is worth
+        from app.web import service  # noqa: PLC0415 - the import takes 128 MB and three seconds of CPU, so only when the API is on
 
         service.serve(made, api, kafka, load(SnowflakeSettings))
     return made

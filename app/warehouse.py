@@ -1,6 +1,7 @@
-"""The warehouse worker: loads the objects of the lake. `faust -A app.warehouse worker`, or `bankstream worker warehouse`.
+"""Builds the Faust app of the warehouse worker, which loads the objects of the lake.
 
-The ledger says what is loaded, and moves in the same transaction as the rows.
+Run it with `faust -A app.warehouse worker` or `bankstream worker warehouse`. The ledger records which objects are loaded; it is updated in
+the same transaction as the rows.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ APP_ID = "bankstream-warehouse"
 
 
 class LoaderService:
-    """One loader for all partitions of the announcements that this worker has; it loads the chains that are announced there."""
+    """Runs one loader for all partitions of the announcements' topic that this worker owns. It loads the chains announced there."""
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class LoaderService:
         settings: WarehouseSettings,
         partitions: int,
     ) -> None:
-        """`landing`: the landing table of each topic. `partitions`: of the announcements' topic."""
+        """`landing` maps a topic to its landing table. `partitions` is the partition count of the announcements' topic."""
         self._engine, self._partitions = engine, partitions
         self._owned: set[int] = set()
         self._task: asyncio.Task[None] | None = None
@@ -46,7 +47,7 @@ class LoaderService:
         engine.add(sink_subtopology(LAKE_OBJECTS.name, self._partition))
 
     async def close(self) -> None:
-        """Stop loading. A load under way ends in the warehouse as it will; the ledger says how."""
+        """Stops loading. A load in progress may still commit or roll back in the warehouse; the ledger has the outcome."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -69,14 +70,14 @@ class LoaderService:
 
 
 class WarehouseApp(App):
-    """Lets go of S3 and the warehouse when the partitions are closed."""
+    """Closes the connections to S3 and the warehouse after the partitions."""
 
     def __init__(self, engine: Engine, loading: LoaderService, store: ObjectStore, warehouse: Warehouse) -> None:
         super().__init__(APP_ID, engine, claim(engine.settings.state_dir / APP_ID))
         self._loading, self._store, self._warehouse = loading, store, warehouse
 
     async def on_stop(self) -> None:
-        """Partitions first."""
+        """Closes the partitions first, then the loader, the warehouse and the store."""
         await super().on_stop()
         await self._loading.close()
         await self._warehouse.close()
@@ -86,7 +87,7 @@ class WarehouseApp(App):
 def chosen(
     snowflake: SnowflakeSettings, settings: WarehouseSettings, store: ObjectStore, landing: Mapping[str, str]
 ) -> Warehouse:
-    """The way into the warehouse that BANKSTREAM_WAREHOUSE_SINK names."""
+    """Returns the warehouse client that BANKSTREAM_WAREHOUSE_SINK selects."""
     by_copy = SnowflakeWarehouse(snowflake)
     if settings.sink == "copy":
         return by_copy
@@ -94,7 +95,7 @@ def chosen(
 
 
 def make_app() -> App:
-    """The Faust app, with settings from the environment."""
+    """Returns the Faust app, with settings from the environment."""
     kafka = load(KafkaSettings)
     engine = Engine(kafka, load(EngineSettings))
     store, settings = open_store(load(S3Settings)), load(WarehouseSettings)

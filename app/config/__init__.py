@@ -1,1 +1,4 @@
-"""Settings from the environment, the captured tables, the rules file and the topic catalogue. Imports app.domain and app.errors only."""
+"""Reads the settings from the environment, the captured tables and the rules file, and defines the topic catalogue.
+
+Imports app.domain and app.errors only.
+"""

@@ -1,4 +1,4 @@
-"""Reads the file that declares the captured tables: the one shipped with the application, or the one that a setting names."""
+"""Reads the file that declares the captured tables: the shipped file, or the one that BANKSTREAM_TABLES_FILE names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +11,10 @@ from app.domain.captured import CapturedTable, TablesError, read_tables
 OWN_TABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {"customers": ("customer_id",), "accounts": ("account_id",), "transactions": ("transaction_id",)}
 )
-"""The bank's own tables, which joins and rules know by name, with their keys. Every file declares them."""
+"""The bank's own tables, which joins and rules use by name, with their keys. Every file must declare them."""
 
 
 def load_tables(path: Path | None) -> tuple[CapturedTable, ...]:
-    """The tables of a file; None: of the one shipped with the application. Raises TablesError, which says what is wrong."""
+    """Returns the tables of a file; None: of the shipped file. Raises TablesError if the file is invalid."""
     document, name = read_toml(path, shipped="captured.toml", variable="BANKSTREAM_TABLES_FILE", error=TablesError)
     return read_tables(document, name, OWN_TABLES)

@@ -1,4 +1,4 @@
-"""The rules file: the one shipped with the application, or another one."""
+"""Reads the rules file: the shipped file, or the one that BANKSTREAM_RULES_FILE names."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from app.domain.rules.rule_file import read_rules
 
 
 def load_rules(path: Path | None) -> RuleSet:
-    """The rules of a file; None: those shipped with the application. Raises RulesError, which says what is wrong and what is allowed."""
+    """Returns the rules of a file; None: of the shipped file. Raises RulesError, which names the invalid part and the allowed values."""
     document, name = read_toml(path, shipped="rules.toml", variable="BANKSTREAM_RULES_FILE", error=RulesError)
     return read_rules(document, name)

@@ -1,4 +1,4 @@
-"""Every setting of the application, from the environment (prefix BANKSTREAM_), typed and checked at start."""
+"""Defines every setting of the application. Settings are environment variables with the prefix BANKSTREAM_, checked at start."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -15,7 +15,7 @@ Port = Annotated[int, Field(gt=0, lt=65536)]
 
 
 def split_commas(text: object) -> object:
-    """`a, b` to `("a", "b")`; other values pass through to pydantic."""
+    """Splits `a, b` into `("a", "b")`. Returns other values unchanged for pydantic to check."""
     return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
 
 
@@ -26,111 +26,124 @@ class EnvironmentSettings(BaseSettings):
 
 
 class KafkaSettings(EnvironmentSettings, env_prefix="BANKSTREAM_KAFKA_"):
-    """How to reach Kafka."""
+    """The connection to Kafka, and the layout of topics."""
 
     bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port of one or more brokers, comma separated")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="how brokers are spoken to: without or with TLS, without or with a login"
+        "PLAINTEXT", description="protocol of the brokers: with or without TLS (SSL), with or without a login (SASL)"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="how to log in, with SASL_*"
+        "SCRAM-SHA-512", description="login mechanism, with SASL_*"
     )
-    sasl_username: str | None = Field(None, description="the worker's own, with SASL_*")
+    sasl_username: str | None = Field(None, description="the worker's user name, with SASL_*")
     sasl_password: SecretStr | None = Field(None, description="its password")
     ssl_cafile: Path | None = Field(
-        None, description="PEM of who signed the brokers' certificates; unset: the system's"
+        None, description="PEM of the CAs of the brokers' certificates; unset: the system's"
     )
-    ssl_certfile: Path | None = Field(None, description="PEM of the worker's own certificate, for mutual TLS")
-    ssl_keyfile: Path | None = Field(None, description="PEM of that certificate's key")
-    replication_factor: Positive = Field(1, description="of topics that the application creates; 3 on a real cluster")
+    ssl_certfile: Path | None = Field(None, description="PEM of the worker's certificate, for mutual TLS")
+    ssl_keyfile: Path | None = Field(None, description="PEM of that certificate's private key")
+    replication_factor: Positive = Field(
+        1, description="replication factor of topics that the application creates; 3 on a real cluster"
+    )
     partitions: Positive = Field(
         4,
         validation_alias="BANKSTREAM_TOPIC_PARTITIONS",
-        description="of every co-partitioned topic; never change it on live data",
+        description="partition count of every co-partitioned topic; never change it on live data",
     )
 
 
 class EngineSettings(EnvironmentSettings, env_prefix="BANKSTREAM_ENGINE_"):
-    """The streaming core."""
+    """The stream processing engine."""
 
     state_dir: Path = Field(
-        Path(".bankstream/state"), description="RocksDB directories; a cache of the changelogs, safe to delete"
+        Path(".bankstream/state"),
+        description="directory of the RocksDB stores; a cache of the changelogs, safe to delete while no worker runs",
     )
     linger_ms: Annotated[int, Field(ge=0)] = Field(
-        5, description="pause between two fetches: more is fewer, larger transactions"
+        5, description="pause between two fetches; a longer one gives fewer, larger transactions"
     )
-    max_batch_records: Positive = Field(5_000, description="of one topic and fetch; bounds memory and transaction time")
+    max_batch_records: Positive = Field(
+        5_000, description="records of one topic in one fetch; limits memory and transaction time"
+    )
     max_record_bytes: Positive = Field(
-        16 << 20, description="largest record written or read; topics are created with this limit"
+        16 << 20, description="largest record that is written or read; topics are created with this limit"
     )
     transaction_timeout_ms: Positive = Field(
         20_000,
-        description="Kafka aborts a transaction that is open for longer: so long can a dead worker's hold up readers",
+        description="Kafka aborts a transaction that is open for longer; a dead worker's transaction delays readers at most this long",
     )
     session_timeout_ms: Positive = Field(
-        10_000, description="a worker that is silent for longer has its partitions taken away"
+        10_000, description="a worker without a heartbeat for longer loses its partitions"
     )
-    heartbeat_interval_ms: Positive = Field(1_000, description="between two signs of life to the group")
-    restore_timeout_s: Positive = Field(600, description="a partition that is not open after this long ends the worker")
-    drain_timeout_s: Positive = Field(10, description="a rebalance or a stop waits this long for a busy partition")
-    offset_commit_interval_ms: Positive = Field(1_000, description="group offsets are for lag monitoring only")
-    punctuate_interval_ms: Positive = Field(1_000, description="how often time-driven work such as expiry is looked at")
+    heartbeat_interval_ms: Positive = Field(1_000, description="interval between heartbeats to the consumer group")
+    restore_timeout_s: Positive = Field(
+        600, description="if a partition is not restored after this time, the worker ends"
+    )
+    drain_timeout_s: Positive = Field(
+        10, description="a rebalance or a stop waits at most this long for a busy partition"
+    )
+    offset_commit_interval_ms: Positive = Field(
+        1_000, description="interval of commits of consumer group offsets, which are for lag monitoring only"
+    )
+    punctuate_interval_ms: Positive = Field(1_000, description="interval of time-driven work such as expiry")
     memory_entries: Positive = Field(
-        10_000, description="derived objects kept per partition, least recently used go first"
+        10_000, description="cached derived objects per partition; the least recently used are evicted first"
     )
     block_cache_mb: Positive = Field(32, description="RocksDB block cache per worker process")
 
 
 class PostgresSettings(EnvironmentSettings, env_prefix="BANKSTREAM_POSTGRES_"):
-    """The source database, as the application's own role sees it."""
+    """The source database, with the account of the bank's software."""
 
-    host: str = Field("127.0.0.1", description="its server")
-    port: Port = Field(5432, description="its port")
+    host: str = Field("127.0.0.1", description="the server's host")
+    port: Port = Field(5432, description="the server's port")
     dbname: str = Field("bank", description="the bank's database")
-    user: str = Field("bank_app", description="the role that the simulated bank writes with")
+    user: str = Field("bank_app", description="the account with which the simulated bank writes")
     password: SecretStr | None = Field(None, description="unset: PGPASSFILE or a trusted connection")
     sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = Field(
-        "prefer", description="libpq's meaning of it; `verify-full` on a network that is not yours alone"
+        "prefer", description="libpq's sslmode; use `verify-full` on a network that others share"
     )
 
 
 class SourceSettings(PostgresSettings):
-    """The accounts that set up, capture and audit the source database, beside the application's own."""
+    """The other accounts of the source database: for setup, capture and reconciliation."""
 
-    admin_user: str | None = Field(
-        None, description="makes the roles and the database; unset: they exist already, and only the owner is needed"
-    )
+    admin_user: str | None = Field(None, description="creates the roles and the database; unset: they exist already")
     admin_password: SecretStr | None = Field(None, description="its password")
-    admin_dbname: str = Field("postgres", description="the database the administrator connects to")
+    admin_dbname: str = Field("postgres", description="the database that the administrator connects to")
     owner_user: str = Field("bank_owner", description="owns the tables and runs the migrations")
     owner_password: SecretStr | None = Field(None, description="its password")
-    replication_user: str = Field("bank_replication", description="Debezium's")
+    replication_user: str = Field("bank_replication", description="the account of Debezium")
     replication_password: SecretStr | None = Field(None, description="its password")
-    reader_user: str = Field("bank_reader", description="reads for reconcile and for watching the replication slot")
+    reader_user: str = Field(
+        "bank_reader", description="read-only account, for `reconcile` and for watching the replication slot"
+    )
     reader_password: SecretStr | None = Field(None, description="its password")
 
 
 class S3Settings(EnvironmentSettings, env_prefix="BANKSTREAM_S3_"):
-    """The lake."""
+    """The S3 bucket of the lake."""
 
     bucket: str = Field("bank-lake", description="the lake's bucket")
     prefix: str = Field("", description="folder inside the bucket, without slashes at its ends")
     endpoint_url: str | None = Field(None, description="unset: Amazon S3")
-    region: str = Field("us-east-1", description="the bucket's")
+    region: str = Field("us-east-1", description="the bucket's region")
     access_key_id: str | None = Field(None, description="unset: the AWS default chain (role, profile, environment)")
-    secret_access_key: SecretStr | None = Field(None, description="of that key id")
-    timeout_s: Positive = Field(30, description="one request")
-    max_attempts: Positive = Field(8, description="of one request, with growing pauses; then the worker ends with 72")
+    secret_access_key: SecretStr | None = Field(None, description="the secret key of that id")
+    timeout_s: Positive = Field(30, description="timeout of one request")
+    max_attempts: Positive = Field(
+        8, description="attempts of one request, with growing pauses; then the worker exits with code 72"
+    )
 
 
 class LakeSettings(EnvironmentSettings, env_prefix="BANKSTREAM_LAKE_"):
-    """How records are cut into objects."""
+    """The size of the lake's objects."""
 
-    max_rows: Positive = Field(50_000, description="of one object")
-    max_bytes: Positive = Field(16 << 20, description="of the uncompressed lines of one object")
-    max_age_ms: Positive = Field(500, description="a record waits at most this long for its object to be cut")
-    compression_level: Annotated[int, Field(ge=1, le=19)] = Field(3, description="of zstd")
-    max_uploads: Positive = Field(16, description="objects in flight per worker")
+    max_rows: Positive = Field(50_000, description="records in one object")
+    max_bytes: Positive = Field(16 << 20, description="uncompressed bytes of one object")
+    max_age_ms: Positive = Field(500, description="an object is closed at most this long after its first record")
+    compression_level: Annotated[int, Field(ge=1, le=19)] = Field(3, description="zstd compression level")
+    max_uploads: Positive = Field(16, description="concurrent uploads per worker")
 
 
 class SnowflakeSettings(EnvironmentSettings, env_prefix="BANKSTREAM_SNOWFLAKE_"):
@@ -138,143 +151,161 @@ class SnowflakeSettings(EnvironmentSettings, env_prefix="BANKSTREAM_SNOWFLAKE_")
 
     account: str = Field("local", description="account identifier, as in `myorg-myaccount`")
     user: str = Field("bankstream", description="the service user of this process")
-    password: SecretStr | None = Field(None, description="for the local server; with an account use a key")
+    password: SecretStr | None = Field(
+        None, description="password of the local server; with a Snowflake account use a key"
+    )
     private_key_path: Path | None = Field(
         None, description="PKCS#8 key for key-pair authentication; preferred to a password"
     )
-    private_key_passphrase: SecretStr | None = Field(None, description="of that key")
+    private_key_passphrase: SecretStr | None = Field(None, description="passphrase of that key")
     host: str | None = Field(None, description="unset: <account>.snowflakecomputing.com")
-    port: Port = Field(443, description="of the host")
-    protocol: Literal["https", "http"] = Field("https", description="`http` for the local server alone")
-    database: str = Field("BANK", description="with the schemas BRONZE, SILVER and GOLD")
-    warehouse: str | None = Field(None, description="compute; unset: the user's default")
-    role: str | None = Field(None, description="unset: the user's default")
+    port: Port = Field(443, description="the host's port")
+    protocol: Literal["https", "http"] = Field("https", description="`http` for the local server only")
+    database: str = Field("BANK", description="the database with the schemas BRONZE, SILVER and GOLD")
+    warehouse: str | None = Field(None, description="the virtual warehouse; unset: the user's default")
+    role: str | None = Field(None, description="the role; unset: the user's default")
     stage: str = Field("LAKE", description="external stage over the lake's bucket, in schema BRONZE")
     storage_integration: str | None = Field(
-        None, description="lets the stage read the bucket; unset: with the keys of BANKSTREAM_S3_*"
+        None,
+        description="integration with which the stage reads the bucket; unset: the stage uses the keys of BANKSTREAM_S3_*",
     )
-    login_timeout_s: Positive = Field(30, description="for a session")
-    network_timeout_s: Positive = Field(120, description="for a statement's answer, retries included")
+    login_timeout_s: Positive = Field(30, description="timeout of a login")
+    network_timeout_s: Positive = Field(120, description="timeout of a statement, retries included")
 
 
 class WarehouseSettings(EnvironmentSettings, env_prefix="BANKSTREAM_WAREHOUSE_"):
-    """How objects are loaded."""
+    """The loading of the lake's objects into the warehouse."""
 
     load_interval_ms: Annotated[int, Field(ge=0)] = Field(
-        250, description="pause between two loads: more is fewer, larger COPYs"
+        250, description="pause between two loads; a longer one gives fewer, larger COPYs"
     )
     max_objects: Annotated[int, Field(gt=0, le=1_000)] = Field(
-        1_000, description="of one load (COPY takes at most 1,000 names)"
+        1_000, description="objects in one load (COPY takes at most 1,000 names)"
     )
     max_bytes: Positive = Field(
-        64 << 20, description="compressed, of the objects of one load; one object may be larger"
+        64 << 20, description="compressed bytes of the objects of one load; a single object may be larger"
     )
     sweep_interval_ms: Positive = Field(
         30_000, description="how often the lake is listed for objects whose announcement was lost"
     )
     sink: Literal["copy", "streaming"] = Field(
-        "copy", description="COPY in a warehouse of yours, or Snowpipe Streaming (an account with a key pair)"
+        "copy",
+        description="`copy`: COPY in a virtual warehouse; `streaming`: Snowpipe Streaming, which needs a Snowflake account and a key pair",
     )
     streaming_request_bytes: Annotated[int, Field(gt=0, le=16_000_000)] = Field(
-        4_000_000, description="uncompressed, of the rows of one request"
+        4_000_000, description="uncompressed bytes of the rows of one request"
     )
     streaming_commit_timeout_s: Positive = Field(
-        120, description="rows that are sent and not committed for longer are an error: the channels are opened anew"
+        120, description="if rows that were sent are not committed after this time, the channels are reopened"
     )
     streaming_ledger_interval_ms: Annotated[int, Field(ge=0)] = Field(
-        10_000, description="how far the ledger's table may stay behind the channels: moving it takes a warehouse"
+        10_000,
+        description="how long the ledger's table may lag behind the channels; updating it uses a virtual warehouse",
     )
 
 
 class CaptureSettings(EnvironmentSettings, env_prefix="BANKSTREAM_"):
-    """Which tables of the source are captured."""
+    """The captured tables of the source."""
 
-    tables_file: Path | None = Field(None, description="captured.toml; unset: the one shipped with the application")
+    tables_file: Path | None = Field(None, description="path of captured.toml; unset: the shipped file")
 
 
 class ConnectSettings(EnvironmentSettings, env_prefix="BANKSTREAM_CONNECT_"):
     """Kafka Connect's REST interface."""
 
-    url: str = Field("http://127.0.0.1:8083", description="of any worker of the Connect cluster")
+    url: str = Field("http://127.0.0.1:8083", description="URL of any worker of the Connect cluster")
     connector: str = Field("bank", description="the connector's name")
-    timeout_s: Positive = Field(120, description="a connector that does not stream after this long is an error")
+    timeout_s: Positive = Field(120, description="it is an error if the connector does not stream after this time")
 
 
 class WatchSettings(EnvironmentSettings, env_prefix="BANKSTREAM_WATCH_"):
-    """The watcher of the capture."""
+    """The watcher of the connector and the replication slot."""
 
-    interval_s: Annotated[float, Field(gt=0)] = Field(2.0, description="between two looks at connector and slot")
+    interval_s: Annotated[float, Field(gt=0)] = Field(
+        2.0, description="interval between two checks of connector and slot"
+    )
     longest_pause_s: Annotated[float, Field(gt=0)] = Field(
-        60.0, description="between two restarts of a connector that goes on failing; the first are closer"
+        60.0,
+        description="longest pause between two restarts of a connector that keeps failing; the first pauses are shorter",
     )
 
 
 class WorkerSettings(EnvironmentSettings, env_prefix="BANKSTREAM_"):
     """A worker process."""
 
-    rules_file: Path | None = Field(None, description="rules.toml; unset: the one shipped with the application")
-    metrics_host: str = Field("127.0.0.1", description="address that metrics are served on; nobody logs in to them")
-    metrics_port: Annotated[int, Field(ge=0, lt=65536)] = Field(0, description="Prometheus metrics; 0 turns them off")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is logged")
-    log_format: Literal["json", "text"] = Field("text", description="`json`: one object a line, for collectors")
+    rules_file: Path | None = Field(None, description="path of rules.toml; unset: the shipped file")
+    metrics_host: str = Field("127.0.0.1", description="address that metrics are served on, without authentication")
+    metrics_port: Annotated[int, Field(ge=0, lt=65536)] = Field(
+        0, description="port of Prometheus metrics; 0 turns them off"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
+    log_format: Literal["json", "text"] = Field(
+        "text", description="`json`: one JSON object per line, for log collectors"
+    )
     waiting_max_records: Positive = Field(
-        10_000, description="transactions of one partition that wait for their account; more become dead letters"
+        10_000, description="transactions of one partition that may wait for their account; more become dead letters"
     )
     waiting_max_age_s: Positive = Field(
-        3_600, description="a transaction whose account has not come after this long becomes a dead letter"
+        3_600, description="a transaction whose account has not arrived after this time becomes a dead letter"
     )
     velocity_cached_events: Positive = Field(
-        100_000, description="transactions whose customers' histories a partition keeps in memory; more are read again"
+        100_000,
+        description="transactions that a partition caches as customers' histories; others are read from the store",
     )
     native: bool = Field(
-        default=True, description="use the native library where it is built; `false`: Python alone, the same and slower"
+        default=True,
+        description="use the native library if it is built; `false`: Python alone, with the same results but slower",
     )
     untracked_columns: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
-        ("balance", "updated_at"), description="comma separated; a change to these alone opens no SCD2 version"
+        ("balance", "updated_at"), description="comma separated columns; a change to these alone opens no SCD2 version"
     )
 
 
 class ApiSettings(EnvironmentSettings, env_prefix="BANKSTREAM_API_"):
     """The lookup API of a streams worker."""
 
-    host: str = Field(
-        "127.0.0.1", description="address to listen on; another than loopback needs TLS or allow_plaintext"
-    )
-    port: Annotated[int, Field(ge=0, lt=65536)] = Field(0, description="0 turns the API off")
+    host: str = Field("127.0.0.1", description="address to listen on; any but loopback needs TLS or allow_plaintext")
+    port: Annotated[int, Field(ge=0, lt=65536)] = Field(0, description="port of the API; 0 turns it off")
     url: str | None = Field(
-        None, description="where other workers reach this one; unset: made from host, port and tls_certfile"
+        None, description="URL at which other workers reach this one; unset: derived from host, port and tls_certfile"
     )
-    tokens_file: Path | None = Field(None, description="who may ask what, tokens as hashes; needed when the API is on")
-    audit_file: Path | None = Field(None, description="a JSON line a lookup; unset: standard error")
+    tokens_file: Path | None = Field(
+        None, description="hashes of the tokens and their permissions; required when the API is on"
+    )
+    audit_file: Path | None = Field(None, description="audit log, one JSON line per lookup; unset: standard error")
     tls_certfile: Path | None = Field(None, description="certificate chain to serve HTTPS with; unset: HTTP")
-    tls_keyfile: Path | None = Field(None, description="its private key; unset: in the same file")
+    tls_keyfile: Path | None = Field(None, description="private key of the certificate; unset: in the same file")
     tls_cafile: Path | None = Field(
-        None, description="by which other workers' certificates are checked; unset: the system's"
+        None, description="authorities for checking other workers' certificates; unset: the system's"
     )
     allow_plaintext: bool = Field(
-        default=False, description="serve without TLS on other addresses than loopback: behind a proxy that has it"
+        default=False, description="serve without TLS on other addresses than loopback, behind a proxy with TLS"
     )
     rate_per_s: Positive = Field(
-        200, description="lookups of one token at this worker, unless its entry says otherwise"
+        200, description="lookups per second of one token at this worker, unless the token's entry has another limit"
     )
     total_per_s: Positive = Field(
         400,
-        description="lookups of all tokens at this worker; more are answered with 503, so that the stream has its time",
+        description="lookups per second of all tokens at this worker; more are answered with 503, to protect stream processing",
     )
-    max_connections: Positive = Field(256, description="further ones are answered with 503")
-    max_streams: Positive = Field(16, description="live alert streams at a time")
+    max_connections: Positive = Field(256, description="open connections; more are answered with 503")
+    max_streams: Positive = Field(16, description="concurrent live alert streams")
     timeout_s: Positive = Field(5, description="a lookup that takes longer is answered with 503")
-    history_timeout_s: Positive = Field(30, description="likewise, of versions, which the warehouse is asked for")
-    history_sessions: Positive = Field(2, description="sessions at the warehouse, and so many questions at a time")
-    max_answer_bytes: Positive = Field(1 << 20, description="larger ones are refused, with what to narrow")
-    velocity_max_events: Positive = Field(
-        10_000, description="transactions read for one answer; windows with more are left out of it, and it says so"
+    history_timeout_s: Positive = Field(30, description="likewise, for lookups of versions, which query the warehouse")
+    history_sessions: Positive = Field(
+        2, description="sessions with the warehouse, which is also the number of concurrent queries"
     )
-    alerts_kept: Positive = Field(1_000, description="recent alerts that every worker has in memory")
+    max_answer_bytes: Positive = Field(
+        1 << 20, description="larger answers are refused, with a hint how to narrow the lookup"
+    )
+    velocity_max_events: Positive = Field(
+        10_000, description="transactions read for one answer; it omits windows with more, and says so"
+    )
+    alerts_kept: Positive = Field(1_000, description="recent alerts that every worker keeps in memory")
 
 
 class StackSettings(EnvironmentSettings, env_prefix="BANKSTREAM_STACK_"):
-    """The local stack: where it lives and what of it the user wants to decide."""
+    """The local stack: its directories, ports and number of workers."""
 
     home: Path | None = Field(
         None,
@@ -282,10 +313,10 @@ class StackSettings(EnvironmentSettings, env_prefix="BANKSTREAM_STACK_"):
         description="data, logs and secrets of the stack; unset: .bankstream beside the project",
     )
     cache: Path | None = Field(None, description="downloads, shared by all stacks; unset: bankstream in XDG_CACHE_HOME")
-    maven_url: str | None = Field(None, description="mirror of Maven's central repository to fetch the jars from")
-    start_timeout_s: Positive = Field(180, description="a part that is not ready after this long is an error")
-    streams_workers: Annotated[int, Field(gt=0, le=16)] = Field(1, description="streams workers side by side")
-    port_postgres: Port | None = Field(None, description="pin a port; unset: a free one, kept for later runs")
+    maven_url: str | None = Field(None, description="mirror of Maven's central repository for downloading the jars")
+    start_timeout_s: Positive = Field(180, description="it is an error if a part is not ready after this time")
+    streams_workers: Annotated[int, Field(gt=0, le=16)] = Field(1, description="number of streams workers")
+    port_postgres: Port | None = Field(None, description="fixed port; unset: a free one, kept for later runs")
     port_kafka: Port | None = Field(None, description="likewise")
     port_connect: Port | None = Field(None, description="likewise")
     port_s3: Port | None = Field(None, description="likewise")
@@ -293,7 +324,7 @@ class StackSettings(EnvironmentSettings, env_prefix="BANKSTREAM_STACK_"):
 
 
 class DashboardSettings(EnvironmentSettings, env_prefix="BANKSTREAM_DASHBOARD_"):
-    """The dashboard; it finds the warehouse by BANKSTREAM_SNOWFLAKE_*."""
+    """The dashboard. It connects to the warehouse with BANKSTREAM_SNOWFLAKE_*."""
 
     show_personal_data: bool = Field(
         default=False, description="show customers' names, addresses and the like instead of masking them"
@@ -301,20 +332,20 @@ class DashboardSettings(EnvironmentSettings, env_prefix="BANKSTREAM_DASHBOARD_")
 
 
 class WarehouseServerSettings(EnvironmentSettings, env_prefix="BANKSTREAM_WAREHOUSE_SERVER_"):
-    """The local stack's own warehouse server. Set by the stack, not by people."""
+    """The local stack's warehouse server. The stack sets these."""
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 only inside a container's own network")
-    port: Port = Field(description="to listen on")
-    directory: Path = Field(description="DuckDB files, one a database")
-    user: str = Field(description="who may log in")
-    password: SecretStr = Field(description="with which password")
-    memory_mb: Positive = Field(2_048, description="DuckDB's memory; more spills to disk")
-    max_sessions: Positive = Field(256, description="the one unused for longest is closed first")
+    port: Port = Field(description="port to listen on")
+    directory: Path = Field(description="directory of the DuckDB files, one per database")
+    user: str = Field(description="user that may log in")
+    password: SecretStr = Field(description="password of that user")
+    memory_mb: Positive = Field(2_048, description="memory of DuckDB; it spills the rest to disk")
+    max_sessions: Positive = Field(256, description="open sessions; the one unused for longest is closed first")
     idle_transaction_s: Positive = Field(30, description="an open transaction of a silent client is rolled back")
-    s3_endpoint_url: str | None = Field(None, description="the S3 server that stages are on")
-    s3_region: str = Field("us-east-1", description="its region")
-    s3_access_key_id: str | None = Field(None, description="a key for it")
-    s3_secret_access_key: SecretStr | None = Field(None, description="of that key id")
+    s3_endpoint_url: str | None = Field(None, description="the S3 server of the stages")
+    s3_region: str = Field("us-east-1", description="region of that server")
+    s3_access_key_id: str | None = Field(None, description="access key of that server")
+    s3_secret_access_key: SecretStr | None = Field(None, description="the secret key of that id")
 
 
 SectionT = TypeVar("SectionT", bound=BaseSettings)
@@ -322,12 +353,12 @@ SectionT = TypeVar("SectionT", bound=BaseSettings)
 
 @cache
 def load(section: type[SectionT]) -> SectionT:
-    """Read one section from the environment, once. SettingsError names every variable that cannot be used, and why."""
+    """Reads one section from the environment, once. Raises SettingsError, which names every invalid variable and the reason."""
     return read(section, {})
 
 
 def read(section: type[SectionT], variables: Mapping[str, str]) -> SectionT:
-    """One section as a process with these variables on top of the environment would read it. SettingsError as `load`."""
+    """Reads one section from the environment, overridden by `variables`. Raises SettingsError like `load`."""
     names = {
         str(field.validation_alias or name): environment_name(section, str(field.validation_alias or name))
         for name, field in section.model_fields.items()
@@ -341,7 +372,7 @@ def read(section: type[SectionT], variables: Mapping[str, str]) -> SectionT:
 
 
 def environment_name(section: type[BaseSettings], field: str) -> str:
-    """The environment variable behind a field (or behind the alias that pydantic reports instead of it)."""
+    """Returns the environment variable of a field, or of the alias that pydantic reports instead of it."""
     if field.startswith("BANKSTREAM_"):
         return field
     return f"{section.model_config.get('env_prefix', '')}{field}".upper()

@@ -1,4 +1,4 @@
-"""The settings, described: the reference page for people, and what a process in this environment would use. Both from the classes."""
+"""Describes the settings from their classes: the reference page, and the values that a process in this environment uses."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,34 +13,34 @@ from app.config import settings
 
 HEAD: Final = """# Configuration
 
-Every setting of the application. All come from the environment; a process reads those of its own parts when it starts, checks them, and
-names what it cannot use. A secret never shows in a log, an error or a command line. `bankstream settings` prints what this environment
-gives, and says which variables are the name of no setting.
+This page lists every setting of the application. Settings are environment variables. A process reads and checks the ones it needs when
+it starts, and names every invalid one. A secret never appears in a log, an error or a command line. `bankstream settings` prints the
+values of this environment, and the variables with the application's prefix that are not settings.
 
-`bankstream settings --markdown > docs/CONFIGURATION.md` makes this page from [app/config/settings.py](../app/config/settings.py).
+`bankstream settings --markdown > docs/CONFIGURATION.md` generates this page from [app/config/settings.py](../app/config/settings.py).
 """
 WORDS: Final = {str: "text", int: "integer", float: "number", Path: "path", bool: "true, false", SecretStr: "secret"}
 BOUNDS: Final = {"gt": "above", "ge": "from", "le": "to", "lt": "below"}
 FOREIGN: Final = ("BANKSTREAM_CONNECTOR_", "BANKSTREAM_AIRFLOW_", "BANKSTREAM_LOOKUP_")
-"""Of variables that other programs read: Kafka Connect's worker resolves the connector's secrets from these, Airflow's DAG its settings,
-and clients of the local stack's lookup API where it is and with which token."""
+"""Prefixes of variables that other programs read: Kafka Connect's worker for the connector's secrets, Airflow's DAG for its settings, and
+clients of the local stack's lookup API for its address and token."""
 
 
 class Setting(NamedTuple):
-    """One variable."""
+    """The description of one environment variable."""
 
     variable: str
     kind: str
-    """What it holds, in words."""
+    """The type of its value, in words."""
     default: str | None
-    """As it would be written in the environment; None: unset."""
+    """The default as text for the environment; None: unset."""
     required: bool
     secret: bool
     description: str
 
 
 def sections() -> list[type[BaseSettings]]:
-    """The classes of settings, in the order of the file."""
+    """Returns the classes of settings, in the order of the file."""
     return [
         found
         for found in vars(settings).values()
@@ -51,7 +51,7 @@ def sections() -> list[type[BaseSettings]]:
 
 
 def described(section: type[BaseSettings]) -> Iterator[Setting]:
-    """The settings that a class adds to those of its parent."""
+    """Yields the settings that a class adds to those of its parent."""
     inherited = {name for parent in section.__mro__[1:] for name in getattr(parent, "model_fields", ())}
     for name, field in section.model_fields.items():
         if name not in inherited:
@@ -67,13 +67,13 @@ def described(section: type[BaseSettings]) -> Iterator[Setting]:
 
 
 def every() -> Iterator[Setting]:
-    """All of them."""
+    """Yields all settings."""
     for section in sections():
         yield from described(section)
 
 
 def markdown() -> str:
-    """The reference page."""
+    """Returns the reference page."""
     parts = [HEAD]
     for section in sections():
         text = " ".join((section.__doc__ or "").split())
@@ -88,9 +88,9 @@ def markdown() -> str:
 
 
 def effective(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Variable, value and where it is from, for every setting that has a value; a secret shows only that there is one.
+    """Yields variable, value and origin of every setting that has a value. A secret's value is `(set)`.
 
-    A section with required settings, none of which is set, belongs to another process and is left out. SettingsError as `load`.
+    Skips a section whose required settings are all unset, because it belongs to another process. Raises SettingsError like `load`.
     """
     for section in sections():
         found = list(described(section))
@@ -109,7 +109,7 @@ def effective(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
 
 
 def unknown(environment: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings and are none: spelling mistakes."""
+    """Returns the variables with the prefix BANKSTREAM_ that are not settings, such as misspelt ones."""
     known = {found.variable for found in every()}
     return sorted(
         name

@@ -1,4 +1,4 @@
-"""A file that a bank may put in the place of one shipped with the application."""
+"""Reads a TOML file shipped with the application, or the file that a bank uses instead of it."""
 
 import tomllib
 from importlib.resources import files
@@ -11,9 +11,9 @@ from app.errors import BankstreamError
 def read_toml(
     path: Path | None, *, shipped: str, variable: str, error: type[BankstreamError]
 ) -> tuple[dict[str, Any], str]:
-    """The content of the file, or of the shipped one of this name if `path` is None; and what to call it in messages.
+    """Returns the content of the file, or of the shipped file of this name if `path` is None, and the file's name for messages.
 
-    Raises `error` when it cannot be read or is no TOML; `variable` is the setting that names the file.
+    Raises `error` if the file cannot be read or is not TOML. `variable` is the setting that names the file.
     """
     source = path if path is not None else files("app").joinpath(shipped)
     try:

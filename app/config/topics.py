@@ -1,7 +1,7 @@
-"""The topic catalogue: every topic's name, key, value type, partitions and cleanup policy.
+"""Defines the topic catalogue: the name, key, value type, partitions and cleanup policy of every topic.
 
-Topics of the bank's own tables are constants, because handlers know those tables by name. A `Catalogue` adds the topics of the other
-captured tables. A process builds one when it starts and hands it down.
+Topics of the bank's own tables are constants, because handlers use those tables by name. A `Catalogue` adds the topics of the other
+captured tables. A process builds one when it starts and passes it as an argument.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Topic:
     """A topic of the catalogue.
 
     `partitions` None means the configured count (`BANKSTREAM_TOPIC_PARTITIONS`), which all co-partitioned topics share.
-    `retention_ms` -1 keeps records for ever (a compacted topic: its last values).
+    With `retention_ms` -1 records do not expire (in a compacted topic: the last value of each key).
     """
 
     name: str
@@ -37,7 +37,7 @@ class Topic:
     """The warehouse landing table of this topic, in schema BRONZE; None if it is not loaded."""
 
     def partition_count(self, configured: int) -> int:
-        """Its partitions, where co-partitioned topics have the configured count."""
+        """Returns its partition count. `configured` is the count of co-partitioned topics."""
         return self.partitions or configured
 
 
@@ -45,12 +45,12 @@ PREFIX: Final = "bank"
 
 
 def cdc_topic(table: CapturedTable) -> Topic:
-    """Where Debezium writes the changes of a table's rows."""
+    """Returns the topic to which Debezium writes the row changes of a table."""
     return _cdc_topic(table.name, *table.key)
 
 
 def scd2_topic(table: CapturedTable) -> Topic:
-    """Where the versions of a table's rows are opened and closed."""
+    """Returns the topic of the SCD2 records of a table, which open and close row versions."""
     return _scd2_topic(table.name, *table.key)
 
 
@@ -65,10 +65,10 @@ def _scd2_topic(table: str, *key: str) -> Topic:
 CUSTOMERS: Final = _cdc_topic("customers", "customer_id")
 ACCOUNTS: Final = _cdc_topic("accounts", "account_id")
 TRANSACTIONS_CDC: Final = _cdc_topic("transactions", "account_id")
-"""Keyed by account, not by its primary key, so that a transaction meets its account."""
+"""Keyed by account id, not by primary key, so that transactions are co-partitioned with accounts."""
 
 HEARTBEAT: Final = Topic("bank.public.heartbeat", "{id}", "Debezium envelope", retention_ms=DAY_MS, partitions=1)
-"""Changes of the source's heartbeat table: proof that the whole way from WAL to Kafka is alive, and a marker for `reconcile`."""
+"""Changes of the source's heartbeat table. They show that capture works from the WAL to Kafka, and are a marker for `reconcile`."""
 CONNECT_HEARTBEAT: Final = Topic(
     "__debezium-heartbeat.bank", "{serverName}", "Debezium heartbeat", retention_ms=DAY_MS, partitions=1
 )
@@ -89,38 +89,38 @@ LAKE_OBJECTS: Final = Topic("bank.lake.objects", "{topic}/{partition}", "LakeObj
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The topics of a deployment with these captured tables, the bank's own among them."""
+    """The topics of a deployment with these captured tables, which include the bank's own."""
 
     tables: tuple[CapturedTable, ...]
 
     @cached_property
     def declared(self) -> tuple[CapturedTable, ...]:
-        """The tables beside the bank's own: known by their declaration alone."""
+        """The captured tables other than the bank's own."""
         return tuple(table for table in self.tables if table.name not in OWN_TABLES)
 
     @cached_property
     def cdc(self) -> tuple[Topic, ...]:
-        """Topics that Debezium writes, one a captured table."""
+        """Topics that Debezium writes, one for each captured table."""
         return CUSTOMERS, ACCOUNTS, TRANSACTIONS_CDC, *map(cdc_topic, self.declared)
 
     @cached_property
     def scd2(self) -> tuple[Topic, ...]:
-        """Topics of versions, one a captured table that has them."""
+        """Topics of SCD2 records, one for each captured table with versions."""
         return SCD2_CUSTOMERS, SCD2_ACCOUNTS, *(scd2_topic(table) for table in self.declared if table.versions)
 
     @cached_property
     def derived(self) -> tuple[Topic, ...]:
-        """Topics that the streams worker writes for others."""
+        """Topics that the streams worker writes."""
         return *self.scd2, TRANSACTIONS, VELOCITY, ALERTS, DEAD_LETTERS
 
     @cached_property
     def topics(self) -> tuple[Topic, ...]:
-        """Every topic, but for the changelogs."""
+        """Every topic except the changelogs."""
         return *self.cdc, *self.derived, HEARTBEAT, CONNECT_HEARTBEAT, SCHEMA_CHANGES, CONTROL, LAKE_OBJECTS
 
     @cached_property
     def landed(self) -> tuple[Topic, ...]:
-        """What the lake archives and the warehouse loads: every raw and derived topic."""
+        """Topics that the lake archives and the warehouse loads: those with a landing table."""
         return tuple(topic for topic in self.topics if topic.landing is not None)
 
     @cached_property
@@ -134,14 +134,14 @@ class Catalogue:
         return MappingProxyType({topic.name: topic for topic in self.topics})
 
     def table(self, name: str) -> CapturedTable:
-        """The captured table of this name. KeyError if there is none."""
+        """Returns the captured table of this name. Raises KeyError if there is none."""
         return {table.name: table for table in self.tables}[name]
 
     def partition_count(self, topic: str, configured: int) -> int:
-        """The partitions of a topic. KeyError for one that is not in the catalogue."""
+        """Returns the partition count of a topic. Raises KeyError if it is not in the catalogue."""
         return self.by_name[topic].partition_count(configured)
 
 
 def read_catalogue(variables: Mapping[str, str]) -> Catalogue:
-    """The catalogue of the tables file that these variables, on top of the environment, name. TablesError says what is wrong in it."""
+    """Returns the catalogue of the tables file. `variables` override the environment. Raises TablesError if the file is invalid."""
     return Catalogue(load_tables(read(CaptureSettings, variables).tables_file))

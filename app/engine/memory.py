@@ -1,4 +1,4 @@
-"""Partitions of a group in memory: the same unit of work as live, without Kafka and RocksDB. For tests and for replay."""
+"""Runs a partition of a group in memory, with the same unit of work as live but without Kafka and RocksDB. For tests and replay."""
 
 import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,21 +20,21 @@ MEMORY_ENTRIES = 10_000
 
 
 PREFIX_BYTES = 8
-"""Keys are kept together by their first bytes, which in our tables are an id: what is asked for in order is sorted then, and is little."""
+"""Keys are grouped into buckets by their first bytes, which are an id in most tables. A scan sorts only the few keys of its buckets."""
 SWEEP_AT = 1_000
-"""So many keys that are gone may lie about, and as many again as there are others."""
+"""The buckets are rebuilt when the removed keys outnumber the present ones by more than this."""
 
 
 @dataclass(slots=True)
 class _Entries:
-    """One table: the values, and where to find keys by prefix. Keys that are gone are left there until someone comes by."""
+    """One table: its values, and its keys in buckets by prefix. A removed key stays in its bucket until the next sweep."""
 
     values: dict[bytes, bytes] = field(default_factory=dict)
     unplaced: list[bytes] = field(default_factory=list)
-    """Keys that are in no bucket yet: most are never asked for in order."""
+    """Keys that are in no bucket yet. Most are never scanned."""
     buckets: dict[bytes, set[bytes]] = field(default_factory=dict)
     gone: int = 0
-    """So many keys were removed since all were swept out."""
+    """The number of keys removed since the last sweep."""
 
     def put(self, key: bytes, value: bytes) -> None:
         if key not in self.values:
@@ -66,7 +66,7 @@ class _Entries:
         self.unplaced.clear()
 
     def _of(self, prefix: bytes) -> list[bytes]:
-        """The keys of a prefix in order."""
+        """Returns the present keys of a prefix in ascending order."""
         return sorted(filter(self.values.__contains__, self.buckets.get(prefix, ())))
 
     def _sweep(self) -> None:
@@ -79,23 +79,23 @@ def _between(ordered: list[bytes], start: bytes, end: bytes | None) -> list[byte
 
 
 def _is_next(prefix: bytes, end: bytes) -> bool:
-    """Whether no key with another prefix lies between a prefix and this end."""
+    """Returns whether `end` is the first key behind all keys with this prefix."""
     return len(end) == len(prefix) and int.from_bytes(end, "big") == int.from_bytes(prefix, "big") + 1
 
 
 @dataclass(slots=True)
 class InMemoryKeyValueStore:
-    """Tables as dictionaries. Implements `ReadOnlyStore`."""
+    """The tables of one partition as dictionaries. Implements `ReadOnlyStore`."""
 
     tables: dict[str, _Entries] = field(default_factory=dict)
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        """The value of a key, or None."""
+        """Returns the value of a key, or None."""
         entries = self.tables.get(table)
         return None if entries is None else entries.values.get(key)
 
     def scan(self, table: str, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-        """Entries with start <= key < end in ascending order, as of now."""
+        """Yields the entries with start <= key < end in ascending order. The keys are those present when iteration starts."""
         entries = self.tables.get(table)
         if entries is not None:
             values = entries.values
@@ -103,7 +103,7 @@ class InMemoryKeyValueStore:
                 yield key, values[key]
 
     def write(self, changes: Iterable[tuple[str, bytes, bytes | None, bool]]) -> None:
-        """Apply what a unit came to."""
+        """Applies the changes of a unit of work."""
         current, entries = None, _Entries()
         for table, key, value, _ in changes:
             if table is not current:
@@ -115,7 +115,7 @@ class InMemoryKeyValueStore:
 
 
 class EmittedRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record that a unit emitted. `partition` is that of the topic it goes to, `timestamp` (ms) that of the record it came of."""
+    """A record that a unit emitted. `partition` is the partition of its topic; `timestamp` (ms) is that of the input record."""
 
     topic: str
     partition: int
@@ -125,7 +125,7 @@ class EmittedRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class _MemoryUnit(BatchUnitOfWork):
-    """A unit that keeps all it emits in one list, in order, with the timestamp of the record at hand."""
+    """A unit that keeps all emitted records in one list, in order, each with the timestamp of its input record."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -135,7 +135,7 @@ class _MemoryUnit(BatchUnitOfWork):
         self.is_over = False
 
     def emit(self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
-        """Keep a record."""
+        """Adds a record to `outputs`."""
         if partition is None:
             partition = self.partition_of(topic, key)
         self.outputs.append(EmittedRecord(topic, partition, key, value, self.timestamp))
@@ -145,7 +145,7 @@ class _MemoryUnit(BatchUnitOfWork):
 
 
 def _timed(records: Iterable[InputRecord], unit: _MemoryUnit, now_us: int | None) -> Iterator[InputRecord]:
-    """Records with the clock at each; none after one that is the last of its unit."""
+    """Yields records and sets the unit's clock for each. Stops after the record that ends the unit."""
     for record in records:
         unit.timestamp = record.timestamp
         if now_us is None:
@@ -156,7 +156,7 @@ def _timed(records: Iterable[InputRecord], unit: _MemoryUnit, now_us: int | None
 
 
 class MemoryPartition:
-    """One partition of a group whose state is in memory. Each call is one unit of work, committed at its end."""
+    """One partition of a group whose state is in memory. Each call is one unit of work, which it commits before it returns."""
 
     def __init__(self, group: PartitionGroup, number: int) -> None:
         self._group, self.number = group, number
@@ -173,10 +173,10 @@ class MemoryPartition:
         now_us: int | None = None,
         until: str | None = None,
     ) -> list[EmittedRecord]:
-        """Apply records in order, each by the handler of its topic; answers what they emitted, in order.
+        """Applies records in order, each with the handler of its topic. Returns the emitted records in order.
 
-        `now_us` None: the clock is each record's own timestamp. `until`: the record that emits something to this topic is the last one;
-        `records` has to be an iterator then, so that the caller can go on with it.
+        If `now_us` is None, the clock is each record's own timestamp. `until` names a topic: processing stops after the input record that
+        emits to it. `records` must be an iterator then, so that the caller can continue with the rest.
         """
         unit = self._unit(now_us or 0)
         unit.until, name = until, self._group.name
@@ -187,7 +187,7 @@ class MemoryPartition:
         return self._commit(unit)
 
     def punctuate(self, punctuate: Punctuate, *, now_us: int) -> list[EmittedRecord]:
-        """Do what time made due."""
+        """Runs the group's time-driven work."""
         unit = self._unit(now_us)
         punctuate(unit)
         return self._commit(unit)
@@ -195,7 +195,7 @@ class MemoryPartition:
     def pass_barriers(
         self, *, now_us: int, reached: Callable[[BarrierKey], bool] = lambda _: True
     ) -> list[EmittedRecord]:
-        """Run the actions of the pending barriers that are `reached`: all, unless the caller says otherwise."""
+        """Runs the actions of the pending barriers for which `reached` is true. By default all are."""
         if self._group.pending_barriers is None:
             return []
         unit = self._unit(now_us)

@@ -1,4 +1,4 @@
-"""The engine's Prometheus metrics: every name in one place, with its unit and what a change of it means."""
+"""Defines the engine's Prometheus metrics, each with its unit and its meaning."""
 
 from typing import Final
 
@@ -19,20 +19,24 @@ BATCH_RECORDS: Final = Histogram(
 )
 RECORD_AGE_SECONDS: Final = Histogram(
     "bankstream_record_age_seconds",
-    "From a record's timestamp to the commit of its effects; the newest record of each batch.",
+    "Seconds from a record's timestamp to the commit of its effects, for the newest record of each batch.",
     ["topic"],
     buckets=(0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
 )
 LAG_RECORDS: Final = Gauge(
-    "bankstream_lag_records", "Records that Kafka has beyond what is durable.", ["topic", "partition"]
+    "bankstream_lag_records",
+    "Records of the partition in Kafka whose effects are not durable yet.",
+    ["topic", "partition"],
 )
-OPEN_PARTITIONS: Final = Gauge("bankstream_open_partitions", "Partitions this worker owns and has open.", ["member"])
+OPEN_PARTITIONS: Final = Gauge(
+    "bankstream_open_partitions", "Partitions that this worker owns and has opened.", ["member"]
+)
 READY: Final = Gauge(
     "bankstream_ready",
-    "1 while this worker has all that it was assigned open and reads it; 0 before, and during a rebalance.",
+    "1 while this worker has opened and reads all its assigned partitions; 0 before that and during a rebalance.",
 )
 RESTORED_RECORDS: Final = Counter(
-    "bankstream_restored_records_total", "Changelog records replayed while opening.", ["group"]
+    "bankstream_restored_records_total", "Changelog records replayed to restore partitions.", ["group"]
 )
 OPEN_SECONDS: Final = Histogram(
     "bankstream_open_seconds",
@@ -48,19 +52,19 @@ ABANDONED: Final = Counter(
 )
 RESTORES: Final = Counter(
     "bankstream_restores_total",
-    "Partitions opened, by the local state found: warm, cold (there was none) or discarded (damaged, or of other changelogs).",
+    "Partitions opened, by the local state found: warm, cold (there was none) or discarded (damaged, too old, or of other changelogs).",
     ["state"],
 )
 EXITS: Final = Counter(
     "bankstream_exits_total",
-    "How the workers before this one in its place ended: exit code, or `killed` if it could not say. Kept across restarts.",
+    "Exits of earlier workers with the same state directory, by exit code, or `killed` if none was recorded. Kept across restarts.",
     ["code"],
 )
 LAST_EXIT_CODE: Final = Gauge(
     "bankstream_last_exit_code",
-    "Exit code of the worker before this one in its place; -1 if it was killed, 0 also if there was none.",
+    "Exit code of the previous worker with the same state directory; -1 if it was killed; 0 also if there was none.",
 )
 LAST_EXIT_TIME: Final = Gauge(
     "bankstream_last_exit_timestamp_seconds",
-    "When it ended, in Unix time; of a killed one, when the next one found out. 0 if there was none.",
+    "Unix time at which the previous worker ended; for a killed one, when the next one started. 0 if there was none.",
 )

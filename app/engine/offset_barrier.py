@@ -11,7 +11,7 @@ from app.engine.kafka import KafkaLog
 from app.engine.unit_of_work import UnitOfWork
 
 BarrierKey = tuple[str, Hashable]
-"""An input topic, and what tells apart the barriers of that topic: each has an end offset of its own."""
+"""An input topic and an id that is unique among the barriers of that topic. Each barrier has its own end offset."""
 
 PendingBarriers = Callable[[UnitOfWork], Mapping[BarrierKey, Callable[[UnitOfWork], None]]]
 """Reads the pending barriers from the state of a group, each with its action. The action runs when the barrier is reached, and must remove
@@ -22,7 +22,7 @@ LOOK_S = 1.0
 
 
 class OffsetBarriers:
-    """Says which barriers of one partition are reached: every committed record below the end offset of the topic is processed.
+    """Determines which barriers of one partition are reached: those for which every committed record below the end offset is processed.
 
     The end offset is the high watermark, read once per barrier, after the barrier became pending. It also covers transactions whose end
     this worker has not read yet.
@@ -33,7 +33,7 @@ class OffsetBarriers:
         self._ends: dict[BarrierKey, int] = {}
 
     async def reached(self, pending: Iterable[BarrierKey], position: Callable[[str], int | None]) -> list[BarrierKey]:
-        """The reached ones of `pending`. `position`: the next offset of a topic to process."""
+        """Returns those of `pending` that are reached. `position` returns the next offset of a topic to process."""
         barriers = list(pending)
         self._ends = {barrier: end for barrier, end in self._ends.items() if barrier in barriers}
         return [barrier for barrier in barriers if await self._is_reached(barrier, position)]
@@ -49,8 +49,8 @@ class OffsetBarriers:
 
 
 async def nothing_committed(kafka: KafkaSettings, tp: TopicPartition, begin: int, end: int) -> bool:
-    """Whether [begin, end) has no committed record, only markers of transactions and aborted records. False also while a transaction is
-    open there, because its outcome is not known."""
+    """Returns whether [begin, end) holds no committed record: only transaction markers and aborted records. Returns False also while a
+    transaction is open there, because its outcome is not known."""
     async with committed_consumer(kafka, fetch_max_wait_ms=100) as consumer:
         consumer.assign([tp])
         consumer.seek(tp, begin)

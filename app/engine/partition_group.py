@@ -1,4 +1,4 @@
-"""A partition group: co-partitioned topics, the tables their handlers share, and the one transaction at a time that binds them."""
+"""Processes the co-partitioned topics of a partition group, with shared state and one Kafka transaction at a time for each partition."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ TopicRecords = tuple[str, Sequence[InputRecord]]
 """Records of one topic, in offset order."""
 
 POSITIONS = "positions"
-"""The table every group has: how far each input topic has been processed. It travels in the same transaction as the effects."""
+"""The table that every group has: the position in each input topic. Positions are committed in the same transaction as the effects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class PartitionGroup:
     """Co-partitioned topics and the tables that their handlers share.
 
     `name` is part of the transactional id and of the changelogs' names: changing it abandons the state.
-    `punctuate` is called about every `punctuate_interval_ms` for each open partition, for work that time alone makes due.
+    `punctuate` is called about every `punctuate_interval_ms` for each open partition, for time-driven work.
     """
 
     app_id: str
@@ -57,19 +57,19 @@ class PartitionGroup:
     dead_letter_topic: str
     punctuate: Punctuate | None = None
     pending_barriers: PendingBarriers | None = None
-    """The offset barriers in the state of the group. They are checked every `punctuate_interval_ms`, as `punctuate` is called."""
+    """The offset barriers in the state of the group. They are checked every `punctuate_interval_ms`, like `punctuate`."""
 
     def changelog(self, table: str) -> str:
-        """The changelog topic of a table of this group."""
+        """Returns the changelog topic of a table of this group."""
         return f"{self.app_id}-{self.name}-{table}-changelog"
 
     def transactional_id(self, number: int) -> str:
-        """Under which the transactions of a partition are fenced."""
+        """Returns the transactional id of a partition."""
         return f"{self.app_id}.{self.name}.{number}"
 
     @property
     def changelogs(self) -> tuple[Changelog, ...]:
-        """All changelogs, the positions' first."""
+        """All changelogs; that of the positions is first."""
         return (
             Changelog(POSITIONS, self.changelog(POSITIONS), retention_ms=None),
             *(Changelog(table.name, self.changelog(table.name), table.retention_ms) for table in self.tables),
@@ -77,14 +77,14 @@ class PartitionGroup:
 
 
 class ProcessingError(BankstreamError):
-    """The application's own code failed on a record. Not poison: a corrected version would process it."""
+    """The application's own code failed on a record. It is not a poison record: a corrected version would process it."""
 
 
 class GroupPartition:
     """State, position and transactions of one partition of a group, on the worker that owns it.
 
-    `open` before use; `process` and `punctuate` are serialised here. After any exception the object is spent: its partition has to be
-    opened anew, by this process or the next.
+    Call `open` before use. `process` and `punctuate` are serialised here. After any exception the object must not be used again: this
+    process or the next must open the partition again.
     """
 
     def __init__(
@@ -107,16 +107,16 @@ class GroupPartition:
         self._tables = frozenset(table.name for table in group.tables)
         self._positions: dict[str, Position] = {}
         self.topic_ids: dict[str, uuid.UUID] = {}
-        """Kafka's ids of the inputs, as of the positions, and of the changelogs."""
+        """Kafka's topic ids of the inputs, as recorded with the positions, and of the changelogs."""
         self._unsaid: dict[bytes, bytes] = {}
-        """The changelogs' ids, until they are part of the state."""
+        """Entries of the positions table with the changelogs' ids that are not committed yet."""
         self._punctuated = 0.0
         self._transactions = TransactionalProducer(group.transactional_id(number), kafka, engine)
         self._barriers = OffsetBarriers(number, kafka, log)
         self._store: Store | None = None
 
     async def open(self) -> None:
-        """Fence the previous owner, bring the state up to the end of the changelogs, and learn the positions."""
+        """Fences the previous owner, restores the state up to the end of the changelogs, and reads the positions."""
         started = time.monotonic()
         await self._transactions.start()
         changelogs = {changelog.table: changelog.topic for changelog in self.group.changelogs}
@@ -151,21 +151,21 @@ class GroupPartition:
         )  # fmt: skip
 
     def position(self, topic: str) -> int | None:
-        """The next offset of an input topic to process; None when none was processed yet."""
+        """Returns the next offset of an input topic to process; None if nothing was processed yet."""
         position = self._positions.get(topic)
         return None if position is None else position.offset
 
     def committed(self) -> CommittedState | None:
-        """The state as of the last committed transaction, until the next `await`; None while the partition is not open."""
+        """Returns the state as of the last committed transaction, for use until the next `await`; None while the partition is not open."""
         if self._store is None:
             return None
         positions = {topic: position.offset for topic, position in self._positions.items()}
         return CommittedState(self._store, self._tables, positions)
 
     async def process(self, batches: Sequence[TopicRecords], handlers: Mapping[str, RecordHandler]) -> int:
-        """Apply batches in order, each by the handler of its topic, and commit all of them with everything they led to in one transaction.
+        """Applies batches in order, each with the handler of its topic, and commits all of them with their effects in one transaction.
 
-        Records that were processed before are passed over. Answers how many were new.
+        Skips records that were processed before. Returns the number of new ones.
         """
         async with self._lock:
             started = time.monotonic()
@@ -184,7 +184,7 @@ class GroupPartition:
             return sum(len(records) for _, records in fresh)
 
     async def punctuate(self) -> None:
-        """Call the group's `punctuate` and run the actions of reached barriers, if `punctuate_interval_ms` have passed."""
+        """Calls the group's `punctuate` and runs the actions of reached barriers, at most every `punctuate_interval_ms`."""
         now = time.monotonic()
         if now - self._punctuated < self._engine.punctuate_interval_ms / 1000:
             return
@@ -199,7 +199,7 @@ class GroupPartition:
             await self._pass_barriers(self.group.pending_barriers)
 
     async def _pass_barriers(self, pending_barriers: PendingBarriers) -> None:
-        """Kafka is asked without the lock: records are processed meanwhile, and a partition that is closed by then is left alone."""
+        """Queries Kafka without the lock, so that processing continues. Does nothing more if the partition is closed meanwhile."""
         async with self._lock:
             pending = pending_barriers(self._unit()) if self._store is not None else {}
         for barrier in await self._barriers.reached(pending, self.position):
@@ -213,7 +213,7 @@ class GroupPartition:
                     await self._commit(unit, {})
 
     async def close(self) -> None:
-        """Wait for the transaction under way, then let go. Closing twice is allowed."""
+        """Waits for the running transaction, then closes the producer and the store. Closing twice is allowed."""
         async with self._lock:
             await self._transactions.stop()
             if self._store is not None:
@@ -242,12 +242,12 @@ class GroupPartition:
             metrics.RECORD_AGE_SECONDS.labels(topic).observe(max(0.0, time.time() - records[-1].timestamp / 1000))
 
     def _check_changelogs(self, store: Store, changelogs: Mapping[str, str], ids: Mapping[str, uuid.UUID]) -> None:
-        """ContinuityError when a changelog is not the one that the state was made with: what it lacks would be missing from the state."""
+        """Raises ContinuityError if a changelog is not the topic that the state was made from: state would be missing after a restore."""
         said = {table: store.get(POSITIONS, positions.CHANGELOG + table.encode()) for table in changelogs}
         if not any(said.values()) and (self._positions or any(next(store.scan(table), None) for table in self._tables)):
             raise ContinuityError(
-                f"changelog {changelogs[POSITIONS]}/{self.number} does not say what the state of {self.group.name} was made with, although "
-                f"there is state: it was deleted and created anew. {self._remedy}"
+                f"changelog {changelogs[POSITIONS]}/{self.number} has no record of the topic ids of {self.group.name}'s changelogs, "
+                f"although the group has state: the topic was deleted and recreated. {self._remedy}"
             )
         for table, topic in changelogs.items():
             raw = said[table]
@@ -272,7 +272,7 @@ class GroupPartition:
         )
 
     async def _commit(self, unit: BatchUnitOfWork, reached_inputs: Mapping[str, int]) -> None:
-        """Outputs, changelog and positions in one transaction; then the store, which so is never ahead of Kafka."""
+        """Commits outputs, changelog records and positions in one transaction, then writes the store, which so is never ahead of Kafka."""
         assert self._store is not None
         moved = {topic: Position(offset, self.topic_ids[topic]) for topic, offset in reached_inputs.items()}
         changes = unit.changes()
@@ -296,7 +296,8 @@ class GroupPartition:
 
 
 def apply_all(group: str, records: Iterable[InputRecord], apply: RecordHandler, unit: BatchUnitOfWork) -> None:
-    """Apply records in order; a poison record leaves nothing but its dead letter. ProcessingError for any other exception."""
+    """Applies records in order. The only effect of a poison record is its dead letter. Raises ProcessingError for any other exception but
+    StateError."""
     for record in records:
         unit.mark()
         try:

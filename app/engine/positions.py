@@ -1,4 +1,4 @@
-"""A position as the `positions` table has it: which topic it is about, by Kafka's id, and the next offset to process."""
+"""Encodes and decodes a position of the `positions` table: Kafka's topic id and the next offset to process."""
 
 import struct
 import uuid
@@ -9,18 +9,18 @@ from app.errors import ContinuityError
 _LAYOUT: Final = struct.Struct(">Q16s")
 
 CHANGELOG: Final = b"changelog:"
-"""Prefix of the keys under which the ids of the group's changelogs are kept. No topic's name has a colon."""
+"""Prefix of the keys that hold the topic ids of the group's changelogs. A topic name cannot contain a colon, so no key clashes."""
 
 
 class Position(NamedTuple):
-    """`offset` is the next one to process of the topic that had the id `topic_id`. A topic made anew under the same name has another."""
+    """`offset` is the next one to process, in the topic with the id `topic_id`. A topic recreated under the same name has another id."""
 
     offset: int
     topic_id: uuid.UUID
 
 
 def encode(position: Position) -> bytes:
-    """The table's value.
+    """Returns the table's value for a position.
 
     >>> decode(encode(Position(7, uuid.UUID(int=1)))).offset
     7
@@ -29,7 +29,7 @@ def encode(position: Position) -> bytes:
 
 
 def decode(raw: bytes) -> Position:
-    """The position in a value of the table. ContinuityError for anything else."""
+    """Returns the position in a value of the table. Raises ContinuityError if the value is not a position."""
     if len(raw) != _LAYOUT.size:
         raise ContinuityError(
             f"a position of {len(raw)} bytes was not written by this version, which needs the topic's id in it. Rebuild the state: "

@@ -1,4 +1,4 @@
-"""What the engine runs: one processor per partition that this worker owns. One contract, several kinds of place for the effects."""
+"""Defines the processor of one partition, which the engine runs, and its two kinds: transactional (to Kafka) and sink."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,135 +12,135 @@ from app.errors import BankstreamError
 
 
 class Processor(Protocol):
-    """The owner of one partition: opens where the effects are, says how far they got, processes batches, closes.
+    """Processes one partition on the worker that owns it.
 
-    The position lives with the effects; the consumer group's offsets decide nothing.
+    The position is stored together with the effects. The consumer group's offsets are not used.
     """
 
     async def open(self) -> None:
-        """Learn the positions. Raises when going on would lose or double something."""
+        """Reads the positions. Raises if processing from there would lose or duplicate records."""
         ...
 
     def position(self, topic: str) -> int | None:
-        """The next offset of an input topic to hand to `process`; None: nothing was processed yet."""
+        """Returns the next offset of an input topic to pass to `process`; None if nothing was processed yet."""
         ...
 
     def durable_position(self, topic: str) -> int | None:
-        """The first offset whose effects could still be lost by a crash; for lag monitoring."""
+        """Returns the first offset whose effects are not durable, so that a crash would lose them. For lag monitoring."""
         ...
 
     def topic_ids(self) -> Mapping[str, uuid.UUID]:
-        """The topics that have to stay what they are while this is open, with Kafka's ids of them: inputs, and what state is made of."""
+        """Returns Kafka's ids, by name, of the topics that must not be recreated while this is open: inputs and changelogs."""
         ...
 
     async def process(self, batches: Sequence[TopicRecords]) -> None:
-        """Process batches, in this order. May take as long as backpressure demands."""
+        """Processes batches in this order. Waits under backpressure."""
         ...
 
     async def punctuate(self) -> None:
-        """Do what time alone made due. Called often; must be cheap when there is nothing to do."""
+        """Runs time-driven work that is due. It is called often and must be cheap when nothing is due."""
         ...
 
     async def close(self) -> None:
-        """Let go. What is unfinished is redone by the next owner."""
+        """Releases the partition. The next owner repeats unfinished work."""
         ...
 
 
 class TransactionalProcessor:
-    """A partition of a group whose effects are Kafka transactions. `handlers` has the logic for each input topic."""
+    """Processes a partition of a group and commits its effects in Kafka transactions. `handlers` has one handler for each input topic."""
 
     def __init__(self, partition: GroupPartition, handlers: dict[str, RecordHandler]) -> None:
         self._partition, self._handlers = partition, handlers
 
     async def open(self) -> None:
-        """Fence, restore, learn the positions."""
+        """Fences the previous owner, restores the state and reads the positions."""
         await self._partition.open()
 
     def position(self, topic: str) -> int | None:
-        """The next offset to process, as of the last committed transaction."""
+        """Returns the next offset to process, as of the last committed transaction."""
         return self._partition.position(topic)
 
     durable_position = position
 
     def committed(self) -> CommittedState | None:
-        """The state for a reader, until the next `await`."""
+        """Returns the committed state for a reader. Use it only until the next `await`."""
         return self._partition.committed()
 
     def topic_ids(self) -> Mapping[str, uuid.UUID]:
-        """Inputs and changelogs."""
+        """Returns the ids of inputs and changelogs."""
         return self._partition.topic_ids
 
     async def process(self, batches: Sequence[TopicRecords]) -> None:
-        """One transaction for all of them: at a trickle, most of its time is the broker's."""
+        """Processes all batches in one transaction, because at low rates the broker's work per transaction takes most of the time."""
         await self._partition.process(batches, self._handlers)
 
     async def punctuate(self) -> None:
-        """The group's own punctuation."""
+        """Runs the group's punctuation."""
         await self._partition.punctuate()
 
     async def close(self) -> None:
-        """After the transaction under way."""
+        """Closes after the running transaction."""
         await self._partition.close()
 
 
 class SinkPartition(Protocol):
-    """One partition of one topic on its way into a sink. The engine opens it, feeds it in offset order and closes it.
+    """Writes one partition of one topic to a sink. The engine opens it, passes it records in offset order and closes it.
 
-    A failure that a retry cannot mend, or that outlasted the retries, ends the process (`exits.die`): nothing that was taken and
-    not made durable is acknowledged anywhere, so the next owner gets it again.
+    A failure that retries cannot solve ends the process (`exits.die`). Records that were taken but are not durable are acknowledged
+    nowhere, so the next owner gets them again.
     """
 
     async def open(self) -> int | None:
-        """Ask the destination how far it got: the offset to go on from; None: the earliest that Kafka has. Raises when it cannot tell."""
+        """Returns the offset to continue from, read from the destination; None: the earliest in Kafka. Raises if it is not known."""
         ...
 
     @property
     def position(self) -> int | None:
-        """The first offset whose effects are not durable yet; None while nothing is known."""
+        """The first offset whose effects are not durable yet; None while it is not known."""
         ...
 
     @property
     def topic_id(self) -> uuid.UUID | None:
-        """Kafka's id of the topic that the position is about, known once open; None: any topic of that name will do."""
+        """Kafka's id of the topic that the position belongs to, known once open; None if the topic may be recreated."""
         ...
 
     async def process(self, records: Sequence[InputRecord]) -> None:
-        """Take records. They need not be durable on return: `position` says what is. Waiting here holds back this partition alone."""
+        """Takes records. They need not be durable on return: `position` is the first that is not. Waiting delays this partition only."""
         ...
 
     async def close(self) -> None:
-        """Stop. What is not durable is dropped, and taken again by the next owner; a write under way may still happen."""
+        """Stops. Records that are not durable are dropped, and the next owner takes them again. A write in progress may still complete."""
         ...
 
 
 class SinkProcessor:
-    """Adapts a sink's partition of one topic. What it has taken and what is durable are two positions."""
+    """Adapts a sink's partition of one topic to `Processor`. The offset taken and the durable offset are two positions."""
 
     def __init__(self, topic: str, partition: SinkPartition) -> None:
         self._topic, self._partition = topic, partition
         self._taken: int | None = None
 
     async def open(self) -> None:
-        """Ask the destination how far it got."""
+        """Reads the position from the destination."""
         self._taken = await self._partition.open()
 
     def position(self, topic: str) -> int | None:
-        """The next offset to hand over."""
+        """Returns the next offset to pass to the sink."""
         self._check(topic)
         return self._taken
 
     def durable_position(self, topic: str) -> int | None:
-        """The first offset not durable."""
+        """Returns the first offset whose effects are not durable."""
         self._check(topic)
         return self._partition.position
 
     def topic_ids(self) -> Mapping[str, uuid.UUID]:
-        """The topic."""
+        """Returns the id of the topic, if it must not be recreated."""
         topic_id = self._partition.topic_id
         return {} if topic_id is None else {self._topic: topic_id}
 
     async def process(self, batches: Sequence[TopicRecords]) -> None:
-        """Hand over what is new."""
+        """Passes new records to the sink."""
         for topic, records in batches:
             self._check(topic)
             fresh = [record for record in records if self._taken is None or record.offset >= self._taken]
@@ -150,10 +150,10 @@ class SinkProcessor:
                 metrics.RECORDS.labels(topic).inc(len(fresh))
 
     async def punctuate(self) -> None:
-        """Sinks keep their own time."""
+        """Does nothing: sinks have timers of their own."""
 
     async def close(self) -> None:
-        """Stop."""
+        """Closes the sink's partition."""
         await self._partition.close()
 
     def _check(self, topic: str) -> None:

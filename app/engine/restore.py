@@ -1,4 +1,4 @@
-"""Bringing a partition's store up to the end of its changelogs: the step that makes a crash, a move or a lost disk harmless."""
+"""Restores a partition's store up to the end of its changelogs: after a crash, a rebalance or the loss of a disk."""
 
 import asyncio
 import hashlib
@@ -24,14 +24,14 @@ from app.errors import BankstreamError, ContinuityError
 logger = logging.getLogger(__name__)
 
 MAX_AGE_S = TOMBSTONES_MS / 2000
-"""An older store would be replayed from an offset whose next tombstones may be gone: what they deleted would live again in it."""
+"""The age limit of a store. Tombstones that an older store has not read may be compacted away, and deleted keys would stay in it."""
 BULK_OFFSETS = 50_000
-"""From so much to replay on, opening the store twice more costs less than it saves."""
+"""From this many records on, a bulk load saves more time than opening the store two more times costs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changelog:
-    """A table's changelog topic. `retention_ms` None: compacted, so that its beginning never matters."""
+    """A table's changelog topic. `retention_ms` None: the topic is compacted, so its records do not expire."""
 
     table: str
     topic: str
@@ -49,14 +49,14 @@ async def restore(
     log: KafkaLog,
     cache: Cache,
 ) -> tuple[Store, int]:
-    """Open the store at `path` and replay what it lacks. Answers the store and how many changelog records were replayed. `ids` are Kafka's
-    of the changelogs.
+    """Opens the store at `path` and replays the changelog records that it lacks. Returns the store and the number of records replayed.
+    `ids` are Kafka's topic ids of the changelogs.
 
-    The caller must have fenced the previous owner already; its last transaction may still be without its markers, so this waits until
-    the last stable offset has reached the high watermark. A store that was made from other changelogs (their topic ids differ), that
-    RocksDB finds damaged, or that is so old that it may never hear of deletions is thrown away and made again.
+    The caller must have fenced the previous owner. The last transaction of that owner may not have its markers yet, so this waits until
+    the last stable offset reaches the high watermark. A store is discarded and recreated if it was made from other changelogs (their
+    topic ids differ), if RocksDB finds it damaged, or if it is so old that tombstones it needs may be compacted away.
 
-    ContinuityError when a changelog is shorter than what was once read of it.
+    Raises ContinuityError if a changelog ends before an offset that the store has already read.
     """
     identity = hashlib.sha256("".join(str(ids[c.topic]) for c in changelogs).encode()).digest()
     partitions = {TopicPartition(changelog.topic, number): changelog for changelog in changelogs}
@@ -90,7 +90,7 @@ async def restore(
 
 
 async def _settle(store: Store, cache: Cache) -> Store:
-    """Put on disk what was replayed, so that it is not replayed again after a kill; after a bulk load, open it for use."""
+    """Flushes the replayed records, so that they are not replayed again after a kill. After a bulk load, reopens the store for use."""
     if not store.bulk:
         await asyncio.to_thread(store.flush)
         return store
@@ -102,7 +102,7 @@ def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
     try:
         store = Store(path, block_cache=cache)
     except Exception as error:
-        if "/LOCK: " in str(error):  # a "block checksum mismatch" has a lock in it, too
+        if "/LOCK: " in str(error):  # with the slash and colon, because "block checksum mismatch" contains "lock" too
             raise StateError(
                 f"local state {path} is in use by another process. Give each worker its own BANKSTREAM_ENGINE_STATE_DIR."
             ) from error
@@ -127,7 +127,7 @@ def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
 
 
 def _remade(path: Path, identity: bytes, cache: Cache) -> Store:
-    """An empty store in the place of one that is of no use."""
+    """Deletes an unusable store and returns an empty one in its place."""
     metrics.RESTORES.labels("discarded").inc()
     Store.destroy(path)
     store = Store(path, block_cache=cache)
@@ -136,7 +136,7 @@ def _remade(path: Path, identity: bytes, cache: Cache) -> Store:
 
 
 def _start(store: Store, tp: TopicPartition, changelog: Changelog, first_kept: int) -> int:
-    """Where to replay from. A changelog that expires by age may begin later than the store ends; a compacted one must not."""
+    """Returns the offset to replay from. A changelog that expires by age may begin after the store's end; a compacted one must not."""
     offset = store.changelog_offset(changelog.table)
     if offset < first_kept and changelog.retention_ms is None:
         raise ContinuityError(
@@ -154,9 +154,9 @@ async def _replay(
     kafka: KafkaSettings,
     log: KafkaLog,
 ) -> int:
-    """Read from `behind`, by partition, up to the high watermarks.
+    """Reads from the offsets in `behind`, by partition, up to the high watermarks. Returns the number of records.
 
-    Records are handed out up to the last stable offset: while a transaction of the previous owner has no marker yet, this waits.
+    Kafka returns records up to the last stable offset only, so this waits while a transaction of the previous owner has no marker.
     """
     replayed = 0
     async with ChangelogReader(kafka) as reader:
@@ -180,7 +180,7 @@ async def _go_on_behind(
     behind: dict[TopicPartition, int],
     log: KafkaLog,
 ) -> None:
-    """Records expired while they were about to be read: for a changelog that expires by age, no harm. Raises what `_start` raises."""
+    """Continues after records that expired before they were read, which a changelog that expires by age allows. Raises like `_start`."""
     for tp in error.args[0]:
         start = _start(store, tp, partitions[tp], (await log.beginning([tp]))[tp])
         if start <= behind[tp]:

@@ -1,8 +1,8 @@
-"""The local state of one partition: a RocksDB that holds what its changelogs hold, up to the offsets it names. A cache, safe to delete.
+"""Stores the local state of one partition in RocksDB, with the changelog offsets up to which it is complete. A cache, safe to delete.
 
-All tables of a partition share one RocksDB, each under its own key prefix, so that one WriteBatch moves values and changelog offsets
-together. RocksDB's own log is off: after a crash the store is some earlier state together with the offsets of that state, and the
-changelogs bring it forward from there.
+All tables of a partition share one RocksDB, each under its own key prefix, so that one WriteBatch changes values and changelog offsets
+together. RocksDB's write-ahead log is off: after a crash the store has some earlier state and the offsets of that state, and a restore
+replays the changelogs from there.
 """
 
 import shutil
@@ -22,12 +22,12 @@ _IDENTITY = _META + b"identity"
 _CURRENT = _META + b"current-at"
 
 WRITE_BUFFER_BYTES = 8 << 20
-"""Also what a killed process may have to replay of each partition: RocksDB has no log of its own here."""
+"""This is also how much a killed process may have to replay of each partition, because RocksDB's write-ahead log is off."""
 BULK_BUFFER_BYTES = 32 << 20
 STAMP_EVERY_S = 3_600
-"""How often a store that is written to notes that it is up to date."""
+"""How often `write` records that the store is up to date."""
 MAX_LOADED_FILES = 4
-"""Unsorted files that a bulk load may leave behind: more slow down every read, and are merged first."""
+"""The number of level-0 files that a bulk load may leave. More slow down every read, so they are merged first."""
 
 
 def _data_prefix(table: str) -> bytes:
@@ -43,11 +43,11 @@ def _after_prefix(prefix: bytes) -> bytes:
 
 
 class StateError(BankstreamError, OSError):
-    """RocksDB failed: damaged files, or a disk that is full. Nothing is wrong with the record at hand, nor with the changelogs."""
+    """RocksDB failed because files are damaged or the disk is full. The current record and the changelogs are not the cause."""
 
 
 class ReadOnlyStore(Protocol):
-    """Committed state as a unit of work reads it."""
+    """The committed state that a unit of work reads."""
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value of a key, or None."""
@@ -59,15 +59,15 @@ class ReadOnlyStore(Protocol):
 
 
 class LogSlice(Protocol):
-    """Consecutive records of a changelog, in order; to be iterated once."""
+    """Consecutive records of a changelog in offset order. It can be iterated once."""
 
     def __iter__(self) -> Iterator[Any]:
-        """Each with `key` and `value`."""
+        """Yields the records, each with `key` and `value`."""
         ...
 
     @property
     def next(self) -> int:
-        """The offset behind them, known once they are iterated."""
+        """The offset after the last record, known once all are iterated."""
         ...
 
 
@@ -75,16 +75,16 @@ class Store:
     """One partition's RocksDB. Not thread safe; RocksDB itself refuses a second process on the same directory."""
 
     def __init__(self, path: Path, *, block_cache: Cache, bulk: bool = False) -> None:
-        """With `bulk` for `load` alone: what is written is sorted when it is flushed, and files are merged by `close`.
+        """Use `bulk` for `load` only: entries are sorted when they are flushed, and `close` merges the files.
 
-        StateError when the store was found damaged while it was in use: RocksDB opens some damaged files without complaint.
+        Raises StateError if the store was found damaged while it was in use, because RocksDB opens some damaged files without an error.
         """
         self.path, self.bulk = path, bulk
         if _damage_mark(path).exists():
             raise StateError(f"local state {path} was found damaged while it was in use")
         path.parent.mkdir(parents=True, exist_ok=True)
         blocks = BlockBasedOptions()
-        blocks.set_block_cache(block_cache)  # without one, rocksdict takes gigabytes for each store
+        blocks.set_block_cache(block_cache)  # without a shared cache, rocksdict takes gigabytes for each store
         blocks.set_bloom_filter(10, False)
         options = Options(raw_mode=True)
         options.create_if_missing(True)
@@ -99,24 +99,24 @@ class Store:
         options.set_max_log_file_size(1 << 20)
         self._writes = WriteOptions()
         self._writes.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, whatever the stub says
-        # named, or rocksdict opens what exists with the options that it had: another memtable, and a cache of its own
+        # the column family is named because otherwise rocksdict opens an existing store with its old options: other memtable, own cache
         self._db = Rdict(str(path), options, column_families={"default": options})
         self._prefixes: dict[str, bytes] = {}
         self._stamped = 0.0
 
     @classmethod
     def destroy(cls, path: Path) -> None:
-        """Remove a store from disk. The changelogs make it again."""
+        """Removes a store from disk. It can be restored from the changelogs."""
         shutil.rmtree(path, ignore_errors=True)
         _damage_mark(path).unlink(missing_ok=True)
 
     @property
     def identity(self) -> bytes | None:
-        """What the store was made from (the changelogs' topic ids); None for a new store."""
+        """Identifies the changelogs that the store was made from (by their topic ids); None for a new store."""
         return self._get(_IDENTITY)
 
     def set_identity(self, identity: bytes) -> None:
-        """Remember what the new store is made from."""
+        """Records the identity of the changelogs in a new store."""
         batch = WriteBatch(raw_mode=True)
         batch.put(_IDENTITY, identity)
         self._stamp(batch, time.time())
@@ -124,20 +124,20 @@ class Store:
 
     @property
     def caught_up_at(self) -> float:
-        """The latest time, in Unix seconds, at which the store is known to have missed no deletion: it was new, or at the end of its
-        changelogs. 0 if it does not say.
+        """The latest time, in Unix seconds, at which the store is known to have missed no deletion, because it was new or at the end of its
+        changelogs. 0 if none is recorded.
         """
         raw = self._get(_CURRENT)
         return int.from_bytes(raw, "big") / 1000 if raw else 0.0
 
     def set_caught_up(self) -> None:
-        """Note that the store is at the end of its changelogs now."""
+        """Records that the store is at the end of its changelogs now."""
         batch = WriteBatch(raw_mode=True)
         self._stamp(batch, time.time())
         self._write(batch)
 
     def changelog_offset(self, table: str) -> int:
-        """The first changelog offset of a table that is not in the store yet; 0 for a new store."""
+        """Returns the first changelog offset of a table that is not in the store yet; 0 for a new store."""
         raw = self._get(_OFFSET + table.encode())
         return int.from_bytes(raw, "big") if raw else 0
 
@@ -159,14 +159,14 @@ class Store:
             yield key[cut:], cursor.value()
             cursor.next()
         try:
-            cursor.status()  # an iterator that meets a damaged block looks like one that has reached the end
+            cursor.status()  # a damaged block ends an iterator like the end of the data does; only the status tells them apart
         except Exception as error:
             raise self._failed(error) from error
 
     def write(self, changes: Sequence[tuple[str, bytes, bytes | None]], changelog_offsets: Mapping[str, int]) -> None:
-        """Apply (table, key, value or None for gone) and the changelog offsets reached by them, all or nothing.
+        """Applies changes (table, key, and value or None to delete) and the changelog offsets after them atomically.
 
-        For the owner of the partition, who writes all that its changelogs get: the store is at their end after it.
+        For the owner of the partition, which writes all records of its changelogs: after this call the store is at their end.
         """
         batch = WriteBatch(raw_mode=True)
         for table, key, value in changes:
@@ -181,7 +181,7 @@ class Store:
         self._write(batch)
 
     def load(self, table: str, records: LogSlice) -> int:
-        """Apply records of a table's changelog and the offset behind them, all or nothing. Answers how many they were."""
+        """Applies records of a table's changelog and the offset after them atomically. Returns the number of records."""
         batch = WriteBatch(raw_mode=True)
         put, prefix = batch.put, self._prefix(table)
         for record in records:
@@ -196,14 +196,14 @@ class Store:
         return count
 
     def flush(self) -> None:
-        """Put everything on disk: what is written so far will not have to be replayed."""
+        """Writes everything to disk, so that a restart need not replay it."""
         try:
             self._db.flush()
         except Exception as error:
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """Flush and close, so that the next opening is warm."""
+        """Flushes and closes the store, so that the next start has nothing to replay."""
         try:
             self._db.flush()
             if self.bulk and (self._db.property_int_value("rocksdb.num-files-at-level0") or 0) > MAX_LOADED_FILES:
@@ -230,7 +230,7 @@ class Store:
         self._stamped = now
 
     def _failed(self, error: Exception) -> StateError:
-        """What to raise for an error of RocksDB, which has one type for all of them. Damage is noted beside the store for its next life."""
+        """Returns the StateError for an error of RocksDB, which has one type for all. Marks a damaged store: the next start discards it."""
         if not str(error).startswith("Corruption"):
             return StateError(f"local state {self.path} cannot be used ({error}). Is its disk full?")
         _damage_mark(self.path).touch()

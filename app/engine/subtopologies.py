@@ -1,4 +1,4 @@
-"""Makes the two kinds of subtopology: a partition group with transactional state, and one topic that goes to a sink."""
+"""Builds the two kinds of subtopology: a partition group with transactional state, and a topic that is written to a sink."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from app.engine.processors import Processor, SinkPartition, SinkProcessor, Trans
 def transactional_subtopology(
     group: PartitionGroup, handlers: Mapping[str, RecordHandler], engine: Engine, *, state: Path, cache: Cache
 ) -> Subtopology:
-    """A group with its `handlers`, one for each of its topics."""
+    """Returns the subtopology of a group. `handlers` has one handler for each topic; raises ValueError if one is missing."""
     if missing := set(group.topics) - handlers.keys():
         raise ValueError(f"group {group.name} has no handler for {', '.join(sorted(missing))}")
 
@@ -27,5 +27,5 @@ def transactional_subtopology(
 
 
 def sink_subtopology(topic: str, partition: Callable[[int], SinkPartition]) -> Subtopology:
-    """One topic whose partitions go to a sink."""
+    """Returns the subtopology of a topic whose partitions are written to a sink."""
     return Subtopology(topic, (topic,), lambda number: SinkProcessor(topic, partition(number)))

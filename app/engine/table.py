@@ -1,4 +1,4 @@
-"""State tables: what a handler declares, and the view it gets inside a unit of work."""
+"""Declares state tables, and defines the view of a table that a handler gets in a unit of work."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Table(Generic[K, V]):
-    """A keyed table whose content is the sum of its changelog topic.
+    """A keyed table. Its content is the last value of each key in its changelog topic.
 
     Keys are ordered by their encoded bytes; `encode_key` must therefore be injective, and order-preserving where scans are used.
     `retention_ms` is None for a compacted changelog (the last value of every key is kept for ever). With a value, the changelog
@@ -28,43 +28,43 @@ class Table(Generic[K, V]):
 
 
 def require_declared(table: Table[K, V], tables: Collection[str]) -> str:
-    """The table's name. KeyError unless it is one of the group's."""
+    """Returns the table's name. Raises KeyError if the group does not declare the table."""
     if table.name not in tables:
         raise KeyError(f"table {table.name!r} is not declared for this partition group; it has {sorted(tables)}")
     return table.name
 
 
 class View(Protocol[Key_contra, V]):
-    """One table's partition inside a unit of work. Reads see the unit's own writes; nothing is visible outside before commit."""
+    """One partition of a table in a unit of work. Reads see the unit's own writes, which others see only after the commit."""
 
     def get(self, key: Key_contra) -> V | None:
-        """The value of a key, or None."""
+        """Returns the value of a key, or None."""
         ...
 
     def put(self, key: Key_contra, value: V) -> None:
-        """Set a key, here and in the changelog."""
+        """Sets a key in the store and in the changelog."""
         ...
 
     def delete(self, key: Key_contra) -> None:
-        """Remove a key, here and in the changelog. Removing what is not there is allowed."""
+        """Removes a key from the store and writes a tombstone to the changelog. The key need not exist."""
         ...
 
     def evict(self, key: Key_contra) -> None:
-        """Remove a key here only; its changelog record is left to expire. For tables with `retention_ms`."""
+        """Removes a key from the store only; its changelog record expires by age. For tables with `retention_ms`."""
         ...
 
     def get_encoded(self, key: bytes) -> bytes | None:
-        """`get`, of a key and with a value as the table encodes them."""
+        """Like `get`, with an encoded key and value."""
         ...
 
     def put_encoded(self, key: bytes, value: bytes) -> None:
-        """`put`, of a key and a value as the table encodes them."""
+        """Like `put`, with an encoded key and value."""
         ...
 
     def evict_encoded(self, key: bytes) -> None:
-        """`evict`, of a key as the table encodes it."""
+        """Like `evict`, with an encoded key."""
         ...
 
     def scan(self, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
-        """Entries with start <= encoded key < end, in ascending byte order. `end` None means to the end of the table."""
+        """Yields entries with start <= encoded key < end in ascending byte order; `end` None: to the end of the table."""
         ...

@@ -1,4 +1,4 @@
-"""Creating topics with the partitions and policies that were declared, and refusing those that differ where it matters."""
+"""Creates the declared topics that are missing, and refuses an existing topic with another partition count."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ TOMBSTONES_MS = 7 * 24 * 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it shall be. `config` holds Kafka's own topic settings."""
+    """The declaration of a topic. `config` holds Kafka's topic settings."""
 
     name: str
     partitions: int
@@ -29,7 +29,7 @@ class TopicSpec:
 
 
 def policy(*, cleanup: str, retention_ms: int, engine: EngineSettings, kafka: KafkaSettings) -> dict[str, str]:
-    """Kafka's topic settings for a cleanup policy; `retention_ms` -1: for ever."""
+    """Returns Kafka's topic settings for a cleanup policy; `retention_ms` -1: records do not expire."""
     config = {
         "cleanup.policy": cleanup,
         "retention.ms": str(retention_ms),
@@ -37,7 +37,7 @@ def policy(*, cleanup: str, retention_ms: int, engine: EngineSettings, kafka: Ka
         "min.insync.replicas": "2" if kafka.replication_factor > 2 else "1",
     }
     if "compact" in cleanup:
-        # changelogs hold a few hot keys written over and over: small segments keep a cold restore short
+        # a few hot keys of a changelog are overwritten often: small segments are compacted sooner, which keeps a cold restore short
         config |= {
             "segment.bytes": str(32 << 20),
             "min.cleanable.dirty.ratio": "0.2",
@@ -47,9 +47,10 @@ def policy(*, cleanup: str, retention_ms: int, engine: EngineSettings, kafka: Ka
 
 
 async def ensure_topics(specs: Iterable[TopicSpec], kafka: KafkaSettings) -> list[str]:
-    """Create what is missing; answers the names created. Running twice changes nothing.
+    """Creates the missing topics and returns their names. It is idempotent.
 
-    ContinuityError when a topic exists with another partition count: keys would move, and state with them, so it is never changed here.
+    Raises ContinuityError if a topic exists with another partition count. The count is never changed here, because keys would move to
+    partitions that lack their state.
     """
     wanted = {spec.name: spec for spec in specs}
     async with KafkaLog(kafka) as log:
@@ -88,7 +89,7 @@ async def _create(specs: list[TopicSpec], kafka: KafkaSettings) -> None:
 
 
 async def _visible(names: list[str], log: KafkaLog) -> None:
-    """A created topic is not at once known to every broker's metadata."""
+    """Waits until created topics are in the metadata, which takes a moment to reach every broker."""
     try:
         async with asyncio.timeout(CREATION_TIMEOUT_S):
             while len(await log.topics(names)) < len(names):

@@ -1,4 +1,4 @@
-"""One transactional producer: whole record batches in, one Kafka transaction out."""
+"""Sends the records of a unit of work as record batches in one Kafka transaction."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -14,20 +14,20 @@ from app.errors import BankstreamError, FencedError
 
 Pair = tuple[bytes | None, bytes | None]
 SentBatch = tuple[asyncio.Future[RecordMetadata], int]
-"""The future of a record batch, which will name its first offset, and how many records it holds."""
+"""The future of a record batch, whose result has its first offset, and the number of records in it."""
 
 MAX_BATCH_BYTES = 900_000
-"""Of one record batch: under the broker's default limit for a message set (1,048,588), with room for headers."""
+"""Size limit of one record batch: under the broker's default limit for a message set (1,048,588), with room for headers."""
 
 
 class TransactionFailedError(BankstreamError):
-    """A transaction did not commit, or may have: the changelog decides, so the partition has to be opened anew."""
+    """A transaction failed, or its outcome is not known. The changelog has the outcome, so the partition must be opened again."""
 
 
 class TransactionalProducer:
-    """The transactional id of one partition group and partition.
+    """The producer with the transactional id of one partition of a group.
 
-    Starting it fences the previous owner of the id and settles its open transaction (Kafka's InitProducerId).
+    Starting it fences the previous owner of the id and completes or aborts its open transaction (Kafka's InitProducerId).
     """
 
     def __init__(self, transactional_id: str, kafka: KafkaSettings, engine: EngineSettings) -> None:
@@ -39,23 +39,23 @@ class TransactionalProducer:
             linger_ms=0,
             max_batch_size=MAX_BATCH_BYTES,
             max_request_size=engine.max_record_bytes,
-            retry_backoff_ms=5,  # the broker answers NOT_ENOUGH_REPLICAS for a moment while it verifies a partition
+            retry_backoff_ms=5,  # the broker briefly answers NOT_ENOUGH_REPLICAS while it verifies a partition
         )
 
     async def start(self) -> None:
-        """Fence whoever had this id before."""
+        """Connects and fences the previous owner of the id."""
         await self._producer.start()
 
     async def stop(self) -> None:
-        """Disconnect. An open transaction is left to the next owner's fencing, or to its timeout."""
+        """Disconnects. An open transaction is aborted when the next owner starts, or by its timeout."""
         await self._producer.stop()
 
     async def commit(self, records: Mapping[tuple[str, int], Sequence[Pair]]) -> dict[tuple[str, int], int]:
-        """Send the records of every (topic, partition), in order, and commit. Answers the offset after the last
-        record written to each.
+        """Sends the records of every (topic, partition) in order and commits. Returns the offset after the last record
+        written to each.
 
-        FencedError when another worker has taken the id over; TransactionFailedError for anything else. After either the
-        outcome is not known here, and this object must not be used again.
+        Raises FencedError if another worker has taken over the id, and TransactionFailedError for any other error of Kafka.
+        After either the outcome is not known here, and this object must not be used again.
         """
         try:
             await self._producer.begin_transaction()
@@ -78,10 +78,10 @@ class TransactionalProducer:
         return {target: ends[-1] for target, ends in written.items()}
 
     def _failure(self) -> BaseException | None:
-        """What ended the transaction in aiokafka's sender, if it has ended that way.
+        """Returns the error that ended the transaction in aiokafka's sender, or None.
 
-        The sender works beside us. When it learns of a fencing between two of our calls, the next call is refused as made in a wrong
-        state (IllegalOperation, AssertionError), which says nothing of why.
+        The sender runs as a task of its own. If it is fenced between two calls of this class, the next call fails with an error about a
+        wrong state (IllegalOperation, AssertionError) that does not name the cause.
         """
         waiter: asyncio.Future[None] | None = self._producer._txn_manager._transaction_waiter  # noqa: SLF001
         return waiter.exception() if waiter is not None and waiter.done() and not waiter.cancelled() else None
@@ -93,7 +93,7 @@ class TransactionalProducer:
         for key, value in pairs:
             if (
                 builder.append(key=key, value=value, timestamp=None) is None
-            ):  # full; an empty one takes a record of any size
+            ):  # full; an empty batch takes a record of any size
                 sent.append(await self._flush(builder, topic, partition))
                 builder = self._producer.create_batch()
                 builder.append(key=key, value=value, timestamp=None)
@@ -110,6 +110,6 @@ class TransactionalProducer:
 
 
 def _seen(future: asyncio.Future[RecordMetadata]) -> None:
-    """A transaction that fails is told of once: asyncio need not tell of every batch that nobody waited for any more."""
+    """Retrieves the exception of a batch, so that asyncio does not log each one. `commit` reports a failed transaction once."""
     if not future.cancelled():
         future.exception()

@@ -1,4 +1,4 @@
-"""The unit of work: everything the batches of one transaction read and write, committed in one Kafka transaction or not at all."""
+"""Defines the unit of work: all reads and writes of the batches that are committed in one Kafka transaction or not at all."""
 
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -13,7 +13,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class InputRecord(Protocol):
-    """A Kafka record as a handler sees it; aiokafka's ConsumerRecord is one. `timestamp` is in milliseconds since the epoch."""
+    """A Kafka record that a handler receives; aiokafka's ConsumerRecord is one. `timestamp` is in milliseconds since the epoch."""
 
     @property
     def topic(self) -> str:
@@ -27,12 +27,12 @@ class InputRecord(Protocol):
 
     @property
     def offset(self) -> int:
-        """Where it stands in its partition."""
+        """The offset in the partition."""
         ...
 
     @property
     def timestamp(self) -> int:
-        """When it was produced, in milliseconds since the epoch."""
+        """The time it was produced, in milliseconds since the epoch."""
         ...
 
     @property
@@ -47,16 +47,16 @@ class InputRecord(Protocol):
 
     @property
     def headers(self) -> Headers:
-        """Names and values, in order."""
+        """The headers' names and values, in order."""
         ...
 
 
 class UnitOfWork(Protocol):
-    """What a handler may do with one record: read and write tables of its group, and emit records.
+    """Lets a handler read and write the tables of its group and emit records.
 
     A handler is a function `apply(record: InputRecord, unit: UnitOfWork) -> None`. It must be deterministic given the record, the tables
-    and `now_us`. When it raises `PoisonRecordError`, what it wrote for this record is undone and the record goes to the dead letters;
-    any other exception ends the process, with the record's position in the last log line.
+    and `now_us`. When it raises `PoisonRecordError`, its writes for this record are undone and the record becomes a dead letter.
+    Any other exception ends the process, with the record's position in the last log line.
     """
 
     @property
@@ -71,25 +71,25 @@ class UnitOfWork(Protocol):
 
     @property
     def now_us(self) -> int:
-        """The clock, in microseconds since the epoch: the wall clock live, the record's own timestamp in a replay."""
+        """The current time in microseconds since the epoch: the wall clock when live, the record's timestamp in a replay."""
         ...
 
     @property
     def cache(self) -> MutableMapping[Any, Any]:
-        """A bounded cache of derived objects for this partition. Anything in it may vanish at any time, and all of it does when a
-        record is undone; it must be possible to make every entry again from the tables."""
+        """A bounded cache of derived objects for this partition. Any entry may be evicted at any time, and all are when a record is
+        undone. It must be possible to rebuild every entry from the tables."""
         ...
 
     def table(self, table: Table[K, V]) -> View[K, V]:
-        """The view of a table declared for this group. KeyError if the group has no such table."""
+        """Returns the view of a table of this group. Raises KeyError if the group does not declare it."""
         ...
 
     def emit(self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
-        """Send a record when the unit commits. Without `partition` the key decides, by Kafka's default partitioner (murmur2), over the
-        partition count that the topic has in the catalogue. Order is kept per topic and partition."""
+        """Sends a record when the unit commits. Without `partition`, Kafka's default partitioner (murmur2) chooses it by the key, from the
+        partition count of the topic in the catalogue. Order is kept per topic and partition."""
         ...
 
     def dead_letter(self, record: InputRecord, error: PoisonRecordError) -> None:
-        """Bury an earlier record that turned out to be hopeless (it waited for something that never came). For the record at hand,
-        raise `error` instead."""
+        """Sends an earlier record to the dead letters, such as one that waited for data that never arrived. For the current record, raise
+        `error` instead."""
         ...

@@ -1,1 +1,4 @@
-"""What every worker process needs around its Faust app: logs, health checks, garbage-collector tuning."""
+"""Starts a worker process around its Faust app: logging, metrics, health checks and garbage-collector tuning.
+
+Imports app.config, app.engine and app.errors; the Faust apps only by module name.
+"""

@@ -1,10 +1,11 @@
-"""Checks that the process in this container answers. Exit code 0: it does; 1: it does not.
+"""Checks the health of the process in this container. Exit code 0: healthy; 1: not healthy; 2: wrong arguments.
 
 `python -m app.runtime.health worker|watch|warehouse-server`
 
-For Docker's health checks, which run it every few seconds: it needs the standard library alone, so that asking costs next to nothing.
-A worker is healthy once it has joined its group and opened its partitions (a stand-by has none), as its metrics say; the watcher
-as soon as it serves any, for what it finds is not its own illness; the warehouse server once it refuses a session without a token.
+Docker's health checks run it every few seconds, so it imports the standard library alone and starts quickly.
+A worker is healthy once its metrics show that it has joined its group and opened its partitions (a stand-by has none). The watcher is
+healthy once it serves metrics: a fault that it finds is not its own. The warehouse server is healthy once it refuses a session without
+a token.
 """
 
 import os
@@ -19,11 +20,11 @@ QUESTIONS: Final = {
     "watch": ("BANKSTREAM_METRICS_PORT", "GET", "/metrics", b"\nbankstream_capture_running "),
     "warehouse-server": ("BANKSTREAM_WAREHOUSE_SERVER_PORT", "POST", "/session/heartbeat", b"390104"),
 }
-"""By kind of process: the variable with its port, what to ask, and what a right answer contains."""
+"""By kind of process: the variable with its port, the HTTP method and path, and the bytes that a correct response contains."""
 
 
 def problem(kind: str, environment: Mapping[str, str]) -> str | None:
-    """What is wrong with the process of this kind on this machine; None if it answers as it should."""
+    """Returns the problem of the process of this kind on this machine; None if it is healthy."""
     variable, method, path, expected = QUESTIONS[kind]
     port = environment.get(variable, "0")
     if not port.isdecimal() or not 0 < int(port) < 65536:
@@ -40,7 +41,7 @@ def problem(kind: str, environment: Mapping[str, str]) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code; what is wrong goes to standard error, which `docker inspect` shows."""
+    """Returns the exit code. Writes the problem to standard error, which `docker inspect` shows."""
     if len(arguments) != 1 or arguments[0] not in QUESTIONS:
         sys.stderr.write(f"usage: python -m app.runtime.health {'|'.join(QUESTIONS)}\n")
         return 2

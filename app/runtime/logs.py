@@ -1,7 +1,7 @@
-"""What a worker writes to standard error: a line a message for people, or one JSON object a line for programs.
+"""Configures logging to standard error: one line of text or one JSON object for each message.
 
-Column values have no place in it. Our own messages carry none; those of other errors may quote what they could not read, so of these only
-the type and the way through the code are written.
+Logs must not contain column values. The application's own messages contain none. Messages of other errors may quote the input, so only
+the type and the traceback of those errors are logged.
 """
 
 import json
@@ -22,7 +22,7 @@ TEXT: Final = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 
 
 def described(error: BaseException) -> str:
-    """The way through the code and the error itself, the first cause first, without what may quote a record."""
+    """Returns the tracebacks and errors, the first cause first, without messages that may quote a record."""
     return "\nwhich led to\n".join(
         "".join(traceback.format_tb(one.__traceback__)) + f"{type(one).__module__}.{discreet(one)}"
         for one in _causes(error)
@@ -37,22 +37,22 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 class TextFormatter(logging.Formatter):
-    """Lines for people."""
+    """Formats a record as text."""
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the library's name
-        """What stands below the line."""
+        """Returns the text below the line: the traceback without column values."""
         return described(ei[1]) if ei[1] is not None else ""
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339 UTC), level, logger, message, worker, process id, and the exception where there is one."""
+    """Formats a record as one JSON object: time (RFC 3339 UTC), level, logger, message, worker, process id, and the exception if any."""
 
     def __init__(self, worker: str) -> None:
         super().__init__()
         self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Returns the JSON text of a record."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC)
             .isoformat(timespec="milliseconds")
@@ -69,7 +69,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def config(settings: WorkerSettings, worker: str) -> dict[str, Any]:
-    """`logging.config.dictConfig`'s argument: everything to standard error, libraries from WARNING up."""
+    """Returns the argument of `logging.config.dictConfig`: all logs go to standard error, those of libraries from WARNING up."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

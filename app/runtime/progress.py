@@ -1,6 +1,6 @@
-"""The type of a callback that is told what a long command is doing."""
+"""Defines the type of a callback that receives the progress of a long command."""
 
 from collections.abc import Callable
 
 OnProgress = Callable[[str], object]
-"""Gets one line of text; what it returns is not used."""
+"""Receives one line of text. Its return value is ignored."""

@@ -1,4 +1,4 @@
-"""Running a worker process: logging, event loop, garbage collector, and Faust's own worker around one of the three apps."""
+"""Runs a worker process: sets up logging, event loop and garbage collector, then runs one of the three Faust apps."""
 
 import importlib
 import logging
@@ -16,16 +16,16 @@ from app.errors import BankstreamError, SettingsError
 from app.runtime import gc_tuning, logs
 
 KINDS: Final = {"streams": "app.streams", "lake": "app.lake", "warehouse": "app.warehouse"}
-"""The kinds of worker, and the module of each one's Faust app (`faust -A <module> worker` runs the same)."""
+"""The module of the Faust app of each kind of worker (`faust -A <module> worker` runs the same app)."""
 
 
 def run(kind: str) -> None:
-    """Run a worker of one kind until SIGTERM or SIGINT. Does not return."""
+    """Runs a worker of one kind until SIGTERM or SIGINT. Does not return."""
     settings = load(WorkerSettings)
     logging.config.dictConfig(logs.config(settings, kind))
     logger = logging.getLogger("app.runtime.worker")
     try:
-        mode.loop.use("uvloop")  # before anything of Faust makes a loop
+        mode.loop.use("uvloop")  # before Faust creates an event loop
         serve_metrics(settings)
         app = importlib.import_module(KINDS[kind]).app
     except BankstreamError as error:
@@ -46,7 +46,7 @@ def run(kind: str) -> None:
 
 
 def serve_metrics(settings: WorkerSettings) -> None:
-    """Serve this process's Prometheus metrics, if the settings ask for it."""
+    """Serves this process's Prometheus metrics, unless the port is 0. Raises SettingsError if the port cannot be used."""
     if settings.metrics_port:
         try:
             start_http_server(settings.metrics_port, settings.metrics_host)

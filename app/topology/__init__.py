@@ -1,1 +1,4 @@
-"""The topology of the streams worker: which topics are processed together, by which handlers, with which state."""
+"""Defines the topology of the streams worker: the partition groups with their topics, handlers and state tables.
+
+Imports agents, tables, app.config, app.domain, app.engine and app.native.
+"""

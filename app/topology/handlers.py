@@ -1,4 +1,4 @@
-"""The topology of the streams worker: each partition group with the handler of each of its topics. Building it starts nothing."""
+"""Builds the topology of the streams worker: each partition group with the handler of each topic. Starts nothing."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -31,7 +31,7 @@ BoundGroup = tuple[PartitionGroup, Handlers]
 
 
 def build_topology(catalogue: Catalogue, settings: WorkerSettings, kafka: KafkaSettings) -> tuple[BoundGroup, ...]:
-    """Every group with its logic, what time makes due in it, and what it waits for. Raises SettingsError for rules that cannot be used."""
+    """Returns every group, with its punctuation and offset barriers, and its handlers. Raises RulesError for rules that cannot be used."""
     account, customer = (_versioned(catalogue.table(name), settings) for name in ("accounts", "customers"))
     declared = [_versioned(table, settings) for table in catalogue.declared if table.versions]
     bounds, native = limits(settings), load() if settings.native else None
@@ -67,7 +67,7 @@ def build_topology(catalogue: Catalogue, settings: WorkerSettings, kafka: KafkaS
 
 
 def limits(settings: WorkerSettings) -> waiting.Limits:
-    """How much waits for its account, and how long."""
+    """Returns the limits on transactions that wait for their account: number and age."""
     return waiting.Limits(settings.waiting_max_records, settings.waiting_max_age_s)
 
 

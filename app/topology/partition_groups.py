@@ -1,4 +1,4 @@
-"""The partition groups of the streams worker: which topics are processed together, and the state they share."""
+"""Defines the partition groups of the streams worker: their co-partitioned topics and their state tables."""
 
 from functools import partial
 from typing import Final
@@ -18,14 +18,14 @@ from app.engine.partition_group import PartitionGroup
 from tables import forwarded_transactions, rows, snapshots, table_commands, truncations, velocity_events, waiting
 
 STREAMS: Final = "bankstream-streams"
-"""Consumer group, and part of transactional ids and changelog names: changing it abandons the state."""
+"""The consumer group, also part of transactional ids and changelog names. Changing it abandons the state."""
 
 
 def groups(catalogue: Catalogue, kafka: KafkaSettings) -> tuple[PartitionGroup, ...]:
-    """By account: accounts and transactions, which share key bytes. By customer: customers and what is keyed by them. By key, if there
-    are any: the tables that are known by their declaration only.
+    """Returns the groups. by-account: accounts and transactions, which share key bytes. by-customer: customers and the topics keyed by
+    customer. by-key: the versioned tables beside the bank's own, if any are declared.
 
-    The control topic belongs to all. Changing a group's name, its topics or a table's name abandons state.
+    Every group has the control topic. Changing a group's name, its topics or a table's name abandons state.
     """
     versioned = [table for table in catalogue.declared if table.versions]
     group = partial(
