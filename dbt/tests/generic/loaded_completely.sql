@@ -1,6 +1,6 @@
 {#-
     Every record of a landing table stands in the model that was loaded from it, step by step, up to the model's last position. It
-    catches what a position cannot: records that landed behind it, a topic that was made anew and counts from 0 again. With a `key`,
+    catches what a position cannot: records that landed behind it, a recreated topic whose offsets start at 0 again. With a `key`,
     the records are changes of rows with that key column.
 -#}
 {% test loaded_completely(model, landing, topic, key=none, partition_column='record_partition', offset_column='record_offset') %}

@@ -1,4 +1,4 @@
-"""A table of hostile input from a source or a broker, with the expected result of each. docs/HOSTILE_INPUT.md is generated from it.
+"""The table of hostile inputs: from a source or a broker, with the result result each. docs/HOSTILE_INPUT.md is generated from it.
 
 python -m tests.support.bank.hostile > docs/HOSTILE_INPUT.md
 """
@@ -535,9 +535,9 @@ def page() -> str:
         "# Hostile input",
         "",
         (
-            "What a source, a connector or a broker may send, and what the streams worker makes of it. Each row is a test "
-            "(`tests/agents/test_hostile_input.py`); this page is made from the same table (`python -m tests.support.bank.hostile`). "
-            "A dead letter stops nobody: the records around it are processed, and it keeps its bytes."
+            "What may a source, a connector or a broker send, and what is the result in the streams worker? Each row is a test "
+            "(`tests/agents/test_hostile_input.py`); this page is generated from the same table (`python -m tests.support.bank.hostile`). "
+            "A dead letter does not stop the partition: it keeps its bytes, and the records around it are processed."
         ),
     ]
     for section in (ENVELOPE, ORDER, VALUES, BYTES):
