@@ -1,4 +1,4 @@
-"""The table of hostile inputs: from a source or a broker, with the result result each. docs/HOSTILE_INPUT.md is generated from it.
+"""The table of hostile inputs: what a source or a broker may send, with the result of each. docs/HOSTILE_INPUT.md is generated from it.
 
 python -m tests.support.bank.hostile > docs/HOSTILE_INPUT.md
 """
