@@ -211,7 +211,7 @@ def test_a_second_demo_goes_on_where_the_first_stopped(run: Run, stack: Stack, t
     assert again.code == 0, again.told
     assert again.summary["source_rows"] == again.summary["warehouse_rows"]
     assert again.summary["source_rows"]["transactions"] > run.summary["source_rows"]["transactions"]
-    assert "left running" in again.told
+    assert "still runs" in again.told
     assert stack.running()
 
 
