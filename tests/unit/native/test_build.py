@@ -143,7 +143,7 @@ def test_without_a_library_there_is_none_and_nobody_is_alarmed(
     monkeypatch.setattr(library, "DIRECTORY", tmp_path)
     with caplog.at_level(logging.DEBUG):
         assert library.load() is None
-    assert [(it.levelname, "make install builds it" in it.message) for it in caplog.records] == [("INFO", True)]
+    assert [(it.levelname, "Run make install to build it" in it.message) for it in caplog.records] == [("INFO", True)]
 
 
 def test_the_library_is_not_taken_for_a_module(tmp_path: Path, sources: Path) -> None:
