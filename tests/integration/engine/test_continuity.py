@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 def anew(rig: TaskHarness, has: str) -> str:
     return (
-        rf"topic {re.escape(rig.topic)} was created anew: .* Processed partitions of the old topic: "
+        rf"topic {re.escape(rig.topic)} was recreated: .* Processed partitions of the old topic: "
         rf"0 through offset {EVENTS - 1}; its later records are lost. "
         rf"Unprocessed partitions of the new topic: {has}\."
     )
@@ -119,7 +119,7 @@ async def test_a_changelog_made_anew_while_the_worker_was_down_is_refused(
 
 async def test_a_changelog_made_anew_while_the_worker_runs_is_noticed(rig: TaskHarness) -> None:
     await rig.recreate(rig.group.changelog("seen"))
-    assert f"topic {rig.group.changelog('seen')} was created anew" in await rig.until_death()
+    assert f"topic {rig.group.changelog('seen')} was recreated" in await rig.until_death()
 
 
 @pytest.mark.parametrize("table", ["seen", "positions"])
