@@ -2,7 +2,7 @@
 
 
 class BankstreamError(Exception):
-    """Root of every error that the application raises on purpose."""
+    """Base class of every error that the application raises on purpose."""
 
 
 class SettingsError(BankstreamError):

@@ -83,7 +83,7 @@ DEAD_LETTERS: Final = Topic(
     "bank.dead-letters", "as the original", "DeadLetter", landing="DEAD_LETTERS", retention_ms=30 * DAY_MS
 )
 CONTROL: Final = Topic("bank.control", "null", "TableCommand")
-"""Table commands for every partition of the streams groups, such as the fan-out of a TRUNCATE."""
+"""Table commands for every partition of the partition groups, such as a TRUNCATE that is broadcast."""
 LAKE_OBJECTS: Final = Topic("bank.lake.objects", "{topic}/{partition}", "LakeObject")
 
 

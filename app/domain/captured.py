@@ -42,7 +42,7 @@ class CapturedTable:
 
     @property
     def integer_key(self) -> bool:
-        """Whether all columns of the key are integers."""
+        """Returns whether all columns of the key are integers."""
         return all(kind == "integer" for kind in self.key.values())
 
 

@@ -216,7 +216,7 @@ class History:
         counterparties, countries = self.counterparties.last, self.countries.last
         first = end = len(counted)
         first_amount = end_amount = len(times)
-        shares_positions = end == end_amount  # no other currency
+        shares_positions = end == end_amount  # there is no other currency
         first_declined = end_declined = len(declined)
         all_counterparties, all_countries = len(counterparties), len(countries)
         sum_to_end = rows[-1][0]

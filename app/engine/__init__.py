@@ -1,1 +1,4 @@
-"""The stream processor: batches, transactions, state and recovery on Faust's hooks. Contains no banking logic."""
+"""Implements exactly-once stream processing on Faust's hooks: batches, transactions, state and recovery.
+
+Contains no banking logic. May import app.config.settings and app.errors only.
+"""

@@ -82,7 +82,7 @@ def state_gone(tp: TopicPartition, committed: int, group_id: str) -> str:
     """Returns the message for a partition without a position although its group once committed one."""
     return (
         f"{tp.topic}/{tp.partition} was processed through offset {committed - 1} according to consumer group {group_id}, but it has no "
-        f"state: its changelogs were deleted or created anew. {GUIDE}"
+        f"state: its changelogs were deleted or recreated. {GUIDE}"
     )
 
 
@@ -96,7 +96,7 @@ def topic_recreated(change: TopicChange, durable: Mapping[int, int], ends: Mappi
         )
     has = ", ".join(f"{number} through offset {end - 1}" for number, end in ends.items() if end) or "none"
     return (
-        f"topic {change.topic} was created anew: its id was {change.before}, now it is {change.now}. Processed partitions of the "
+        f"topic {change.topic} was recreated: its id was {change.before}, now it is {change.now}. Processed partitions of the "
         f"old topic: {done}; its later records are lost. Unprocessed partitions of the new topic: {has}. {GUIDE}"
     )
 
@@ -144,7 +144,7 @@ class TopicWatch:
             try:
                 found = await self.topics.ids(expected)
             except KafkaError as error:
-                logger.info("Kafka does not say what topics it has: %r", error)
+                logger.info("Kafka did not return the topic ids: %r", error)
                 await asyncio.sleep(RETRY_S)
                 continue
             for topic, before in expected.items():
@@ -164,7 +164,7 @@ class TopicWatch:
         try:
             found = await self.topics.partition_counts(expected)
         except KafkaError as error:
-            logger.info("Kafka does not say how many partitions its topics have: %r", error)
+            logger.info("Kafka did not return the partition counts: %r", error)
             return None
         for topic, count in found.items():
             if count != expected[topic] and topic in self.ids:

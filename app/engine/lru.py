@@ -1,4 +1,4 @@
-"""A mapping of bounded size that evicts the least recently used entry."""
+"""Defines a mapping of limited size that evicts the least recently used entry."""
 
 from collections import OrderedDict
 from typing import TypeVar

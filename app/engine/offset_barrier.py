@@ -1,4 +1,4 @@
-"""Offset barriers: run an action once a partition has processed a topic up to its end offset at the time of the request."""
+"""Runs an action once a partition has processed a topic up to its end offset at the time of the request."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Mapping

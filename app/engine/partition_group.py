@@ -255,7 +255,7 @@ class GroupPartition:
                 self._unsaid[positions.CHANGELOG + table.encode()] = ids[topic].bytes
             elif raw != ids[topic].bytes:
                 raise ContinuityError(
-                    f"changelog {topic}/{self.number} was created anew: its id was {uuid.UUID(bytes=raw)}, now it is {ids[topic]}. The "
+                    f"changelog {topic}/{self.number} was recreated: its id was {uuid.UUID(bytes=raw)}, now it is {ids[topic]}. The "
                     f"state of table {table} is gone; {self._processed}. {self._remedy}"
                 )
 

@@ -69,7 +69,7 @@ async def restore(
             raise ContinuityError(
                 f"changelog {changelog.topic}/{number} ends with offset {end - 1}, but local state {path} has it through {reached - 1}: "
                 f"Kafka has lost offsets {end} to {reached - 1}, which had been committed (an unclean election of a leader, or a restored "
-                "backup). Bring them back; or remove that directory to go on with what Kafka has, whose positions are as old as its state."
+                "backup). Restore them; or remove that directory to continue with Kafka's records: its positions and state are equally old."
             )
     starts = {tp: _start(store, tp, changelog, first_kept[tp]) for tp, changelog in partitions.items()}
     behind = {tp: start for tp, start in starts.items() if start < high_watermarks[tp]}
@@ -108,7 +108,7 @@ def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
             ) from error
         if "No space left on device" in str(error):
             raise StateError(f"local state {path} cannot be opened: {error}. Make room on its disk.") from error
-        logger.warning("local state %s cannot be opened (%s): made again from the changelogs", path, error)
+        logger.warning("local state %s cannot be opened (%s): rebuilt from the changelogs", path, error)
         return _remade(path, identity, cache)
     known = store.identity
     if known is None:
@@ -116,9 +116,9 @@ def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
         store.set_identity(identity)
         return store
     if known != identity:
-        logger.warning("local state %s belongs to changelogs that no longer exist: made again", path)
+        logger.warning("local state %s belongs to changelogs that no longer exist: rebuilt", path)
     elif (age_s := time.time() - store.caught_up_at) > MAX_AGE_S:
-        logger.warning("local state %s is %.0f s old, and may have missed deletions: made again", path, age_s)
+        logger.warning("local state %s is %.0f s old, and may have missed deletions: rebuilt", path, age_s)
     else:
         metrics.RESTORES.labels("warm").inc()
         return store
@@ -141,7 +141,7 @@ def _start(store: Store, tp: TopicPartition, changelog: Changelog, first_kept: i
     if offset < first_kept and changelog.retention_ms is None:
         raise ContinuityError(
             f"changelog {tp.topic}/{tp.partition} begins at offset {first_kept}, local state ends at {offset}: records of a compacted "
-            "changelog were deleted, so the state cannot be made again. Restore the topic, or rebuild the state from the input topics."
+            "changelog were deleted, so the state cannot be rebuilt from it. Restore the topic, or rebuild the state from the input topics."
         )
     return max(offset, first_kept)
 

@@ -235,7 +235,7 @@ class Store:
             return StateError(f"local state {self.path} cannot be used ({error}). Is its disk full?")
         _damage_mark(self.path).touch()
         return StateError(
-            f"local state {self.path} is damaged ({error}): the next start makes it again from the changelogs"
+            f"local state {self.path} is damaged ({error}): the next start rebuilds it from the changelogs"
         )
 
     def _prefix(self, table: str) -> bytes:

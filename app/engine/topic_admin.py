@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 CREATION_TIMEOUT_S = 30
 TOMBSTONES_MS = 7 * 24 * 3_600_000
-"""How long a compacted topic keeps a deletion after its value is gone (`delete.retention.ms`; Kafka's own default is a day)."""
+"""How long a compacted topic keeps a tombstone (`delete.retention.ms`; Kafka's default is a day)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-/* The path of a common transaction, in C: what app/native calls. Python is the reference and does all that is not common.
+/* Declares the functions that app/native calls to process a common transaction in C. Python is the reference implementation and
+ * processes everything that is not common.
  *
- * Every function that answers 0 for "not mine" has changed nothing then; its caller goes the way of Python. Nothing here knows
- * Python, keeps a pointer that it was given (but for bank_rules), or does I/O. Memory that cannot be had ends the process: its work
- * is committed in transactions, and what is not committed is done again.
+ * A function that returns 0 ("not common") has changed nothing; its caller then uses Python. The library does not know Python, keeps
+ * no pointer that it receives (except bank_rules) and does no I/O. If memory cannot be allocated, the process ends: its work is
+ * committed in Kafka transactions, and uncommitted work is repeated.
  *
- * Times are microseconds since 1970 in UTC, amounts minor units, texts UTF-8. */
+ * Times are microseconds since 1970 in UTC, amounts are minor units, texts are UTF-8. */
 #ifndef BANK_H
 #define BANK_H
 

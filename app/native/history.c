@@ -1,4 +1,4 @@
-/* A customer's events and the windows over them: what app/domain/velocity.py and window_aggregates.py do, in the memory of arrays. */
+/* Stores a customer's events and computes the windows over them, as app/domain/velocity.py and window_aggregates.py do, in arrays. */
 #include "history.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* The insides of a history, for the file that screens transactions without a call for each question. */
+/* Declares the internals of a history, so that velocity.c can screen a transaction without a function call for each lookup. */
 #ifndef BANK_HISTORY_H
 #define BANK_HISTORY_H
 

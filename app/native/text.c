@@ -1,3 +1,4 @@
+/* Implements text.h: checks UTF-8; reads and writes JSON values, instants and amounts; computes digests (BLAKE2b). */
 #include "text.h"
 
 bool is_utf8(const uint8_t *text, size_t length) {

@@ -1,4 +1,4 @@
-/* Reading and writing the few forms of JSON that are common: no space between tokens, no escape in a text that is looked into. */
+/* Reads and writes the common forms of JSON: no space between tokens, no escape in a text that is parsed. */
 #ifndef BANK_TEXT_H
 #define BANK_TEXT_H
 

@@ -1,5 +1,5 @@
-/* A change of a transaction's row joined to its account: what app/cdc/envelope.py and app/domain/transaction_join.py make of the common
- * kind, an insert or an update whose columns all have the form that PostgreSQL and Debezium give them. */
+/* Joins a change of a transaction's row to its account, as app/cdc/envelope.py and app/domain/transaction_join.py do, in the common
+ * case: an insert or an update whose columns all have the form that PostgreSQL and Debezium give them. */
 #include "bank.h"
 #include "text.h"
 

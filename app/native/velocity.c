@@ -1,6 +1,6 @@
-/* A transaction of the common kind into its customer's history: what agents/velocity.py and app/domain/screening.py do with it. Common is
- * one that is new, or whose status was corrected in its place, that lies in the horizon, and whose account of itself is written as
- * msgspec writes it. */
+/* Applies a common transaction to its customer's history, as agents/velocity.py and app/domain/screening.py do. A transaction is common
+ * if it is new, or an update that changes its status but not its time; if its time is within the horizon; and if its record is encoded as
+ * msgspec encodes it. */
 #include "bank.h"
 #include "history.h"
 #include "text.h"

@@ -14,7 +14,7 @@ def read_rules(document: Mapping[str, Any], file: str) -> RuleSet:
     tables = document.get("rule", [])
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise RulesError(f"{file}: there are no rules; allowed: one [[rule]] table for each")
-    problems += [f"{name!r} is no part of it; allowed: [[rule]] tables" for name in document if name != "rule"]
+    problems += [f"{name!r} is unknown; allowed: [[rule]] tables" for name in document if name != "rule"]
     rules: dict[str, Rule] = {}
     for number, table in enumerate(tables, 1):
         place = f"rule {table['id']!r}" if isinstance(table.get("id"), str) else f"rule number {number}"

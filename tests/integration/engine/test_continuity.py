@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 def anew(rig: TaskHarness, has: str) -> str:
     return (
-        rf"topic {re.escape(rig.topic)} was created anew: .* Processed partitions of the old topic: "
+        rf"topic {re.escape(rig.topic)} was recreated: .* Processed partitions of the old topic: "
         rf"0 through offset {EVENTS - 1}; its later records are lost. "
         rf"Unprocessed partitions of the new topic: {has}\."
     )
@@ -63,7 +63,7 @@ async def test_an_idle_input_made_anew_is_noticed_without_a_record(rig: TaskHarn
 async def test_an_input_that_is_deleted_is_noticed(rig: TaskHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(continuity, "MISSING_GRACE_S", 0.2)
     await rig.admin.delete_topics([rig.topic])
-    assert f"processed: 0 through offset {EVENTS - 1}" in (reason := await rig.until_death())
+    assert f"Processed partitions: 0 through offset {EVENTS - 1}" in (reason := await rig.until_death())
     assert "is gone from Kafka" in reason
 
 
@@ -119,7 +119,7 @@ async def test_a_changelog_made_anew_while_the_worker_was_down_is_refused(
 
 async def test_a_changelog_made_anew_while_the_worker_runs_is_noticed(rig: TaskHarness) -> None:
     await rig.recreate(rig.group.changelog("seen"))
-    assert f"topic {rig.group.changelog('seen')} was created anew" in await rig.until_death()
+    assert f"topic {rig.group.changelog('seen')} was recreated" in await rig.until_death()
 
 
 @pytest.mark.parametrize("table", ["seen", "positions"])
@@ -149,7 +149,9 @@ async def test_state_that_is_gone_with_all_changelogs_is_told_by_what_the_group_
     await consumer.stop()
     await rig.close()
     await rig.recreate(*(log.topic for log in rig.group.changelogs))
-    with pytest.raises(ContinuityError, match=f"through offset {EVENTS - 1}, as consumer group .* there is no state"):
+    with pytest.raises(
+        ContinuityError, match=f"through offset {EVENTS - 1} according to consumer group .* has no state"
+    ):
         await rig.reopen()
 
 

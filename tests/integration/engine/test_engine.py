@@ -235,7 +235,7 @@ async def test_a_recreated_input_topic_stops_the_worker_instead_of_skipping(
         await _recreate(counting_app.LEFT, kafka)
         second = run.start_worker()
         assert await asyncio.to_thread(second.wait, 60) == CONTINUITY
-        assert "was created anew" in run.log(1).read_text()
+        assert "was recreated" in run.log(1).read_text()
 
 
 async def _recreate(topic: str, kafka: KafkaSettings) -> None:

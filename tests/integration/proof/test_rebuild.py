@@ -153,5 +153,5 @@ def test_what_the_first_goes_on_loading_is_left_out_of_the_comparison() -> None:
     assert contents.limits({old: 10, other: 7}, {old: 8, other: 9}) == {("a", 0): 8, ("b", 3): 7}
     assert contents.limits({}, {other: 9}) == {("b", 3): -1}
     assert contents.limits({old: 10, new: 3}, {old: 10, new: 3}) == {("a", 0): None}
-    with pytest.raises(RebuildError, match="made anew"):
+    with pytest.raises(RebuildError, match="was recreated"):
         contents.limits({old: 10, new: 4}, {old: 10, new: 3})

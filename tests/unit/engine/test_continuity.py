@@ -206,7 +206,7 @@ T2: Final = TopicPartition("t", 2)
         (
             lambda: state_gone(T2, 9, "bank"),
             ("t/2 was processed through offset 8 according to consumer group bank, but it has no state: "
-            "its changelogs were deleted or created anew. "),
+            "its changelogs were deleted or recreated. "),
         ),
         (
             lambda: repartitioned("t", 6, 4),
@@ -220,12 +220,12 @@ T2: Final = TopicPartition("t", 2)
         ),
         (
             lambda: topic_recreated(TopicChange("t", OLD, NEW), {}, {0: 3, 1: 0, 2: 8}),
-            (f"topic t was created anew: its id was {OLD}, now it is {NEW}. Processed partitions of the old topic: none; "
+            (f"topic t was recreated: its id was {OLD}, now it is {NEW}. Processed partitions of the old topic: none; "
             "its later records are lost. Unprocessed partitions of the new topic: 0 through offset 2, 2 through offset 7. "),
         ),
         (
             lambda: topic_recreated(TopicChange("t", OLD, NEW), {0: 5}, {0: 0}),
-            (f"topic t was created anew: its id was {OLD}, now it is {NEW}. Processed partitions of the old topic: 0 through "
+            (f"topic t was recreated: its id was {OLD}, now it is {NEW}. Processed partitions of the old topic: 0 through "
             "offset 4; its later records are lost. Unprocessed partitions of the new topic: none. "),
         ),
     ],

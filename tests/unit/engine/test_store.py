@@ -113,7 +113,7 @@ def test_damage_is_an_error_and_never_an_early_end(tmp_path: Path, cache: Cache)
     store.close()
     _flip(path, 20)
     store = Store(path, block_cache=cache)
-    with pytest.raises(StateError, match=r"is damaged .* makes it again from the changelogs"):
+    with pytest.raises(StateError, match=r"is damaged .* rebuilds it from the changelogs"):
         list(store.scan("left"))
     with pytest.raises(StateError, match="is damaged"):
         [store.get("left", b"%06d" % number) for number in range(20_000)]

@@ -38,7 +38,7 @@ class CardTesting:
 
     @property
     def selections(self) -> tuple[AmountFilter, ...]:
-        """The probes."""
+        """The amounts of the probes."""
         return (self.probes,)
 
     @property

@@ -45,7 +45,7 @@ class LargeAmount:
 
     @property
     def prefilters(self) -> tuple[Prefilter, ...]:
-        """The large amount."""
+        """An amount of at least `at_least_minor`."""
         return (Prefilter(self.at_least_minor),)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:

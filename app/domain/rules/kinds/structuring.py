@@ -34,7 +34,7 @@ class Structuring:
 
     @property
     def selections(self) -> tuple[AmountFilter, ...]:
-        """The band."""
+        """The amounts in the band."""
         return (self.band,)
 
     @property

@@ -34,11 +34,11 @@ class Threshold:
 
     @property
     def prefilters(self) -> tuple[Prefilter, ...]:
-        """The amount."""
+        """An amount of at least the limit."""
         return (Prefilter(self.amounts.at_least_minor),)
 
     def judge(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> Verdict:
-        """Needs no history."""
+        """Returns the verdict. It needs no history."""
         del windows, history
         amount = Condition("amount", event.facts.amount_minor, self.amounts.at_least_minor, is_amount=True)
         fired = amount.holds and has_type(self.amounts, event)
