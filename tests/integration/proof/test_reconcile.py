@@ -387,7 +387,7 @@ def test_a_snapshot_that_leaves_rows_out_on_purpose_says_nothing_of_the_others(b
     [
         (
             CapturedTable("leases", {"id": "integer"}),
-            r"no table public\.leases, which bank\.toml declares as \[leases\]\. Make it .* or take it out",
+            r"no table public\.leases, which bank\.toml declares as \[leases\]\. Create it .* or remove it",
         ),
         (
             CapturedTable("loans", {"id": "integer"}),
