@@ -39,6 +39,9 @@ NOT_RUN: Final = {
     "docs/AIRFLOW.md": {
         r".*": "needs Airflow's own environment; tests/integration/ops/test_airflow.py runs the DAG in it"
     },
+    "docs/MUTANTS.md": {
+        r"(make mutants|\.venv/bin/mutmut).*": "takes an hour and more, and its results are for a reader to judge"
+    },
     "docs/FAULTS.md": {r"make faults.*": "takes hours; tests/faults runs one of them in `make test`"},
     "docs/PROOF.md": {
         r".*--key threshold:.*": "an alert of another bank; tests/integration/proof/test_trace.py traces alerts",
