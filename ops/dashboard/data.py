@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.config.topics import read_catalogue
+from app.operations.provision.warehouse import landing_tables
 from ops.dashboard.records import (
     Alert,
     Alerts,
@@ -28,7 +29,6 @@ from ops.dashboard.records import (
     Version,
 )
 from ops.dashboard.warehouse import Session
-from sinks.sql import identifier
 
 SLICES: Final = 60
 """The number of slices of the live page's time range."""
@@ -271,7 +271,7 @@ def _text(value: object) -> str:
 
 def health(session: Session, now: datetime) -> Health:
     """Returns the ledger, the age of the newest row of every topic, and the dead letters of the last day."""
-    landing = sorted(set(map(identifier, read_catalogue({}).landing.values())))
+    landing = landing_tables(read_catalogue({}))
     ages = " union all ".join(
         f"select record:topic::varchar as topic, max(record:ts::number(38, 0)) as newest_ms from {{bronze}}.{table} "  # noqa: S608
         "where record:ts::number(38, 0) >= %(landed_ms)s group by record:topic::varchar"

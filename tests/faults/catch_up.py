@@ -12,7 +12,7 @@ from app.config.topics import CONTROL, CUSTOMERS, TRANSACTIONS
 from app.engine.partition_group import POSITIONS
 from app.proof.reconcile import barrier
 from app.proof.reconcile.report import ReconcileError
-from app.proof.reconcile.warehouse import WarehouseReader
+from app.proof.reconcile.warehouse import CurrentRowsReader
 from app.topology.partition_groups import groups
 from sinks.base import SinkError
 from tests.faults.bank import Bank
@@ -66,7 +66,7 @@ class CatchUp:
         await self._reached(customers.name, {**passed, **people}, deadline)
         landed = await self._last([topic.name for topic in CATALOGUE.landed], deadline)
         ids = await barrier.topic_ids(self._kafka, [topic.name for topic in CATALOGUE.landed])
-        with contextlib.closing(WarehouseReader(settings_of(self._bank.environment, SnowflakeSettings))) as warehouse:
+        with contextlib.closing(CurrentRowsReader(settings_of(self._bank.environment, SnowflakeSettings))) as warehouse:
             await asyncio.to_thread(
                 barrier.wait_for_ledger,
                 warehouse,

@@ -11,7 +11,7 @@ from app.config.settings import SnowflakeSettings
 from app.config.topics import VELOCITY
 from app.proof.reconcile import barrier
 from app.proof.reconcile.report import ReconcileError
-from app.proof.reconcile.warehouse import WarehouseReader
+from app.proof.reconcile.warehouse import CurrentRowsReader
 from app.runtime.progress import OnProgress
 from sinks.base import SinkError
 from tests.faults.bank import Bank
@@ -89,7 +89,7 @@ class Runner:
         outcome.recovery_s.append(round(self.bank.recovery.since(firing.at) or 0.0, 2))
         wanted = self.bank.recovery.offsets(firing.at)
         ids = asyncio.run(barrier.topic_ids(self.bank.kafka, [VELOCITY.name]))
-        with contextlib.closing(WarehouseReader(settings_of(self.bank.environment, SnowflakeSettings))) as warehouse:
+        with contextlib.closing(CurrentRowsReader(settings_of(self.bank.environment, SnowflakeSettings))) as warehouse:
             barrier.wait_for_ledger(warehouse, wanted, ids, timeout_s=RECOVERY_TIMEOUT_S, on_progress=lambda _: None)
         outcome.landed_s.append(round(time.time() - firing.at, 2))
 

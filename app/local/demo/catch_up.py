@@ -14,7 +14,7 @@ from app.config.topics import TRANSACTIONS, read_catalogue
 from app.engine.kafka import connection
 from app.errors import BankstreamError
 from app.proof.reconcile import barrier
-from app.proof.reconcile.warehouse import WarehouseReader
+from app.proof.reconcile.warehouse import CurrentRowsReader
 from app.runtime.progress import OnProgress
 from app.topology.partition_groups import STREAMS
 
@@ -57,7 +57,7 @@ def _loaded(
     timeout_s: float,
     on_progress: OnProgress,
 ) -> None:
-    with contextlib.closing(WarehouseReader(settings)) as warehouse:
+    with contextlib.closing(CurrentRowsReader(settings)) as warehouse:
         barrier.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, on_progress=on_progress)
 
 

@@ -21,7 +21,7 @@ from app.engine.committed_reader import committed_consumer
 from app.engine.kafka import KafkaLog
 from app.postgres import as_bank
 from app.proof.reconcile.report import ReconcileError
-from app.proof.reconcile.warehouse import WarehouseReader
+from app.proof.reconcile.warehouse import CurrentRowsReader
 from app.runtime.progress import OnProgress
 
 MARK_EVERY_S: Final = 5.0
@@ -168,7 +168,7 @@ async def topic_ids(settings: KafkaSettings, topics: Iterable[str]) -> dict[str,
 
 
 def wait_for_ledger(
-    warehouse: WarehouseReader, wanted: Offsets, ids: Mapping[str, str], *, timeout_s: float, on_progress: OnProgress
+    warehouse: CurrentRowsReader, wanted: Offsets, ids: Mapping[str, str], *, timeout_s: float, on_progress: OnProgress
 ) -> None:
     """Waits until the warehouse has loaded all of these offsets. On a timeout, ReconcileError names the partitions that are behind.
 

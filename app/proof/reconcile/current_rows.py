@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from app.config.topics import DEAD_LETTERS
 from app.postgres import XID_MODULUS
 from app.proof.reconcile.source import PostgresSnapshot, Table
+from sinks.relations import relation
 
 FILES: Final = ("types", "landed_records", "captured_changes", "accepted_changes", "current_rows")
 LONG_BEFORE_US: Final = 3_600_000_000
@@ -68,7 +69,7 @@ def current_rows(
     `last_offsets`: the last offset of each partition that can belong to the snapshot; None: all landed records. `bound`: the number of
     records that are bound as parameters in addition to the landed ones, each as JSON.
     """
-    sources = {"cdc_events": f"{database}.BRONZE.CDC_EVENTS", "dead_letters": f"{database}.BRONZE.DEAD_LETTERS"}
+    sources = {name: relation(database, name.upper()) for name in ("cdc_events", "dead_letters")}
     if bound:
         sources["cdc_events"] = WITH_BOUND.format(landed=sources["cdc_events"])
     macros = _macros(tuple(sources.items()))

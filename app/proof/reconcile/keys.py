@@ -14,7 +14,6 @@ from app.domain.captured import KeyType
 from app.proof.reconcile.canonical import PLAIN, Value, number
 from app.proof.reconcile.report import Key, ReconcileError
 
-INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
 INSTANTS: Final = frozenset({"timestamp with time zone", "timestamp without time zone", "date"})
 DIGITS: Final = 38
 """The precision of the warehouse's numbers. A NUMERIC key is sorted exactly up to this precision."""

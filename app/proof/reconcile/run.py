@@ -17,7 +17,7 @@ from app.proof.reconcile import barrier
 from app.proof.reconcile.comparing import compare
 from app.proof.reconcile.report import Report, SnapshotPosition
 from app.proof.reconcile.source import SourceReader, opened
-from app.proof.reconcile.warehouse import WarehouseReader
+from app.proof.reconcile.warehouse import CurrentRowsReader
 from app.runtime.progress import OnProgress
 
 TIMEOUT_S: Final = 120.0
@@ -55,7 +55,7 @@ def reconcile(
             barrier.everything_committed(kafka, origin, topics, timeout_s=timeout_s, on_progress=on_progress)
         )
         lake = read(S3Settings, environment)
-        with contextlib.closing(WarehouseReader(read(SnowflakeSettings, environment), lake)) as warehouse:
+        with contextlib.closing(CurrentRowsReader(read(SnowflakeSettings, environment), lake)) as warehouse:
             ids = asyncio.run(barrier.topic_ids(kafka, topics))
             barrier.wait_for_ledger(warehouse, offsets, ids, timeout_s=timeout_s, on_progress=on_progress)
             return compare_tables(declaration, source, warehouse, offsets, began=began, on_progress=on_progress)
@@ -64,7 +64,7 @@ def reconcile(
 def compare_tables(
     declaration: Declaration,
     source: SourceReader,
-    warehouse: WarehouseReader,
+    warehouse: CurrentRowsReader,
     offsets: barrier.Offsets,
     *,
     began: float,

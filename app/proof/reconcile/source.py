@@ -1,6 +1,6 @@
 """Reads PostgreSQL's side: every row of the declared tables in one snapshot, and the transactions that the snapshot sees."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,9 +11,11 @@ from psycopg import sql
 from app.config.settings import SourceSettings
 from app.domain.captured import CapturedTable
 from app.domain.times import format_us
+from app.operations.dbt.columns import key_kind
+from app.operations.provision.catalogue import shown
 from app.postgres import as_reader
 from app.proof.reconcile.canonical import Convert, Value, converter
-from app.proof.reconcile.keys import INTEGERS, KeyColumn, Order, order_of
+from app.proof.reconcile.keys import KeyColumn, Order, order_of
 from app.proof.reconcile.report import ReconcileError
 
 CURSOR_ROWS: Final = 5_000
@@ -95,13 +97,11 @@ class SourceReader:
                 f"PostgreSQL has no table {name}, which {file} declares as [{declared.name}]. Create it (the bank's own: bankstream "
                 "stack up), or remove it from the file that BANKSTREAM_TABLES_FILE names."
             )
-        key = {
-            column: "integer" if type_name in INTEGERS else "text" for column, type_name, _, in_key in found if in_key
-        }
+        key = {column: key_kind(type_name) for column, type_name, _, in_key in found if in_key}
         if key != declared.key:
             raise ReconcileError(
-                f"table {name} has {_key_text(key)} as its primary key, but {file} declares [{declared.name}] with "
-                f"{_key_text(declared.key)}. Correct the declaration and restart the workers, or give the table that key."
+                f"table {name} has {shown(key)} as its primary key, but {file} declares [{declared.name}] with "
+                f"{shown(declared.key)}. Correct the declaration and restart the workers, or give the table that key."
             )
         places = {
             column: (place, type_name, _scale(modifier)) for place, (column, type_name, modifier, _) in enumerate(found)
@@ -174,8 +174,3 @@ def _one(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:
 def _scale(modifier: int) -> int | None:
     """Returns the scale of NUMERIC(p, s), which PostgreSQL stores in the low bits of the type modifier."""
     return None if modifier < 0 else (((modifier - 4) & 0x7FF) ^ 1024) - 1024
-
-
-def _key_text(key: Mapping[str, str]) -> str:
-    """Returns a key as captured.toml writes it."""
-    return "{ " + ", ".join(f'{column} = "{kind}"' for column, kind in key.items()) + " }" if key else "no columns"

@@ -21,6 +21,7 @@ from app.proof.reconcile.keys import Order, order_of
 from app.proof.reconcile.source import PostgresSnapshot, Table
 from app.proof.reconcile.unqueryable_changes import MARK, UnqueryableChanges, decode_unqueryable
 from sinks.base import SinkError
+from sinks.relations import relation
 from sinks.sessions import open_reader
 
 PAGE_ROWS: Final = 10_000
@@ -31,7 +32,7 @@ UNQUERYABLE: Final = """
         record:ts::number(38, 0),
         record:value_base64::varchar,
         record:large_object::varchar
-    from {database}.BRONZE.CDC_EVENTS
+    from {cdc_events}
     where
         record:topic::varchar = '{topic}'
         and coalesce(record:value_base64::varchar, record:large_object::varchar) is not null
@@ -43,8 +44,8 @@ Ledger = Mapping[tuple[str, str, int], int]
 """The last loaded offset by (topic, topic_id, partition)."""
 
 
-class WarehouseReader:
-    """A session for one thread. Its methods raise SinkError if the warehouse does not answer."""
+class CurrentRowsReader:
+    """Reads current rows and the ledger in one session, for one thread. Its methods raise SinkError if the warehouse does not answer."""
 
     def __init__(self, settings: SnowflakeSettings, lake: S3Settings | None = None) -> None:
         """Opens the session. `lake` has the records that are too large for a landing row; without it such a record is an error."""
@@ -66,7 +67,7 @@ class WarehouseReader:
 
         `last_offsets`: the last offset of each partition of the table's topic to include; None: all landed records.
         """
-        name = f"{self._database}.BRONZE.RECONCILE_{table.name.upper()}_{uuid4().hex[:12].upper()}"
+        name = relation(self._database, f"RECONCILE_{table.name.upper()}_{uuid4().hex[:12].upper()}")
         unqueryable = self._unqueryable(table.declared)
         query = current_rows(self._database, table, snapshot, last_offsets, bound=len(unqueryable.records))
         self._reader.rows(f"CREATE TEMPORARY TABLE {name} AS {query}", unqueryable.records)
@@ -80,7 +81,8 @@ class WarehouseReader:
                 self._reader.rows(f"DROP TABLE IF EXISTS {name}")
 
     def _unqueryable(self, table: CapturedTable) -> UnqueryableChanges:
-        found = self._reader.rows(UNQUERYABLE.format(database=self._database, topic=cdc_topic(table).name))
+        cdc_events = relation(self._database, "CDC_EVENTS")
+        found = self._reader.rows(UNQUERYABLE.format(cdc_events=cdc_events, topic=cdc_topic(table).name))
         rows = [
             (int(partition), int(offset), None if recorded_ms is None else int(recorded_ms), wrapped, name)
             for partition, offset, recorded_ms, wrapped, name in found

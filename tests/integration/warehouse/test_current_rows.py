@@ -15,7 +15,7 @@ from app.operations.dbt.build import build
 from app.proof.reconcile.canonical import converter
 from app.proof.reconcile.keys import KeyColumn
 from app.proof.reconcile.source import Column, PostgresSnapshot, Table
-from app.proof.reconcile.warehouse import WarehouseReader
+from app.proof.reconcile.warehouse import CurrentRowsReader
 from tests.support.bank.bank_day import account, customer, transaction
 from tests.support.bank.cdc import COMMIT_US, Record, envelope, json_bytes
 from tests.support.machine.stack import StackPool, settings_of
@@ -111,7 +111,7 @@ class History:
             ),
             (KeyColumn(self.key, "integer", "bigint", None, 0),),
         )
-        with contextlib.closing(WarehouseReader(settings_of(tables.environment, SnowflakeSettings))) as warehouse:
+        with contextlib.closing(CurrentRowsReader(settings_of(tables.environment, SnowflakeSettings))) as warehouse:
             return [(key[0], row[1]) for key, row in warehouse.rows(table, EVERYTHING)]
 
     def _row(self, key: Any, says: str) -> dict[str, Any]:

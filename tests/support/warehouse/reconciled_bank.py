@@ -17,7 +17,7 @@ from app.proof.reconcile.barrier import Offsets
 from app.proof.reconcile.report import Report
 from app.proof.reconcile.run import Declaration, compare_tables
 from app.proof.reconcile.source import SourceReader, opened
-from app.proof.reconcile.warehouse import WarehouseReader
+from app.proof.reconcile.warehouse import CurrentRowsReader
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
 from tests.support.warehouse.landing import Landing
@@ -172,7 +172,7 @@ class Bank:
     def compare(self, source: SourceReader, lake: S3Settings | None = None, offsets: Offsets | None = None) -> Report:
         """That snapshot with what has landed by now, or up to some offsets."""
         found = settings_of(self.tables.environment, SnowflakeSettings)
-        with contextlib.closing(WarehouseReader(found, lake)) as warehouse:
+        with contextlib.closing(CurrentRowsReader(found, lake)) as warehouse:
             return compare_tables(self.declaration, source, warehouse, offsets or {}, began=time.monotonic())
 
     def reconcile(self) -> Report:
