@@ -123,7 +123,7 @@ def test_what_is_sent_again_keeps_key_place_bytes_and_headers_and_the_overtaken_
     why = {held["name"]: held["why"] for held in result["held_back"]}
     assert why.keys() == {letters["overtaken"], letters["unreadable"]}
     assert "at offset 1" in why[letters["overtaken"]]
-    assert "which row" in why[letters["unreadable"]]
+    assert "does not identify its row" in why[letters["unreadable"]]
     (again,) = asyncio.run(sent_again(kafka, "bank.public.customers"))
     headers = dict(again.headers)
     assert (again.key, json.loads(again.value)["after"]["customer_id"]) == (b'{"customer_id":2}', 2)

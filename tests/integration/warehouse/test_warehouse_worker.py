@@ -262,7 +262,7 @@ def test_provisioning_again_changes_nothing(database: Database) -> None:
 def test_a_schema_from_the_future_is_refused(database: Database) -> None:
     database.execute("INSERT INTO BRONZE.SCHEMA_VERSIONS SELECT 1000, SYSDATE()")
     try:
-        with pytest.raises(warehouse.WarehouseError, match="newer program"):
+        with pytest.raises(warehouse.WarehouseError, match="newer version of the program"):
             warehouse.provision(database.sql, database.s3, CATALOGUE)
     finally:
         database.execute("DELETE FROM BRONZE.SCHEMA_VERSIONS WHERE version = 1000")
