@@ -3,7 +3,7 @@
 import bisect
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from app.engine.dead_letters import DeadLetter, dead_letter, encode_dead_letter
 from app.engine.keys import partition_for
@@ -18,21 +18,24 @@ V = TypeVar("V")
 Pair = tuple[bytes | None, bytes | None]
 
 
-Slot = tuple[bytes | None, bool]
-"""An uncommitted write to one key: its value (None: deleted), and whether it is written to the changelog."""
+Change = tuple[str, bytes, bytes | None]
+"""A write to a table: its name, the key, and the value (None: deleted)."""
 
 
 @dataclass(slots=True)
 class Overlay:
-    """The uncommitted writes to one table."""
+    """The uncommitted writes to one table, by key; None: deleted."""
 
-    slots: dict[bytes, Slot] = field(default_factory=dict)
+    slots: dict[bytes, bytes | None] = field(default_factory=dict)
     ordered: list[bytes] | None = None
     """The sorted keys of `slots`; None until the first scan."""
 
 
-Undo = tuple[Overlay, bytes, Slot | None] | list[Any]
-"""Reverses one step: restores a key's earlier slot (None: it had none), or removes the last item of a list."""
+_NOTHING: Final = b"\0nothing written\0"
+"""Stands for a key without an uncommitted write. Compared by identity."""
+
+Undo = tuple[Overlay, bytes, bytes | None] | list[Any]
+"""Reverses one step: restores a key's earlier write (`_NOTHING`: it had none), or removes the last item of a list."""
 
 
 class OverlayView(Generic[K, V]):
@@ -50,38 +53,31 @@ class OverlayView(Generic[K, V]):
     def get(self, key: K) -> V | None:
         """Returns the value of a key, or None."""
         raw_key = self._encode_key(key)  # same as `get_encoded`, inlined to save the call
-        slot = self._overlay.slots.get(raw_key)
-        raw = self._store.get(self._name, raw_key) if slot is None else slot[0]
+        raw = self._overlay.slots.get(raw_key, _NOTHING)
+        if raw is _NOTHING:
+            raw = self._store.get(self._name, raw_key)
         return None if raw is None else self._decode(raw)
 
     def get_encoded(self, key: bytes) -> bytes | None:
         """Returns the encoded value of an encoded key, or None."""
-        slot = self._overlay.slots.get(key)
-        return self._store.get(self._name, key) if slot is None else slot[0]
+        raw = self._overlay.slots.get(key, _NOTHING)
+        return self._store.get(self._name, key) if raw is _NOTHING else raw
 
     def put(self, key: K, value: V) -> None:
         """Set a key."""
-        self._set(self._encode_key(key), (self._encode(value), True))
+        self._set(self._encode_key(key), self._encode(value))
 
     def put_encoded(self, key: bytes, value: bytes) -> None:
         """Set an encoded key to an encoded value."""
-        self._set(key, (value, True))
+        self._set(key, value)
 
     def delete(self, key: K) -> None:
         """Remove a key."""
-        self._set(self._table.encode_key(key), (None, True))
+        self._set(self._table.encode_key(key), None)
 
-    def evict(self, key: K) -> None:
-        """Remove a key from the local store only; its changelog record is left to expire."""
-        self.evict_encoded(self._table.encode_key(key))
-
-    def evict_encoded(self, key: bytes) -> None:
-        """Remove an encoded key from the local store only; its changelog record is left to expire."""
-        before = self._overlay.slots.get(key)
-        if before is None or before[0] is None:
-            self._set(key, (None, before[1] if before else False))
-        else:  # written by this unit, so the changelog needs a tombstone: a restore must not bring the value back
-            self._set(key, (None, True))
+    def delete_encoded(self, key: bytes) -> None:
+        """Remove an encoded key."""
+        self._set(key, None)
 
     def scan(self, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
         """Yields entries with start <= encoded key < end in ascending byte order, including the unit's own writes."""
@@ -94,7 +90,7 @@ class OverlayView(Generic[K, V]):
                 assert left is not None
                 if right is not None and left == right[0]:
                     right = next(stored, None)
-                value = self._overlay.slots[left][0]
+                value = self._overlay.slots[left]
                 if value is not None:
                     yield left, decode(value)
                 left = next(mine, None)
@@ -112,11 +108,11 @@ class OverlayView(Generic[K, V]):
         high = len(overlay.ordered) if end is None else bisect.bisect_left(overlay.ordered, end)
         return overlay.ordered[low:high]
 
-    def _set(self, raw_key: bytes, slot: Slot) -> None:
+    def _set(self, raw_key: bytes, value: bytes | None) -> None:
         overlay = self._overlay
-        before = overlay.slots.get(raw_key)
-        overlay.slots[raw_key] = slot
-        if before is None and overlay.ordered is not None:
+        before = overlay.slots.get(raw_key, _NOTHING)
+        overlay.slots[raw_key] = value
+        if before is _NOTHING and overlay.ordered is not None:
             bisect.insort(overlay.ordered, raw_key)
         self._undo_log.append((overlay, raw_key, before))
 
@@ -196,12 +192,10 @@ class BatchUnitOfWork:
                 _restore(*step)
         self.cache.clear()
 
-    def changes(self) -> list[tuple[str, bytes, bytes | None, bool]]:
-        """Returns one (table, key, value or None if deleted, whether it is written to the changelog) per key."""
+    def changes(self) -> list[Change]:
+        """Returns one change per key."""
         return [
-            (table, key, value, logged)
-            for table, overlay in self._overlays.items()
-            for key, (value, logged) in overlay.slots.items()
+            (table, key, value) for table, overlay in self._overlays.items() for key, value in overlay.slots.items()
         ]
 
     @property
@@ -210,8 +204,8 @@ class BatchUnitOfWork:
         return not any(self.records.values()) and not any(overlay.slots for overlay in self._overlays.values())
 
 
-def _restore(overlay: Overlay, raw_key: bytes, before: Slot | None) -> None:
-    if before is not None:
+def _restore(overlay: Overlay, raw_key: bytes, before: bytes | None) -> None:
+    if before is not _NOTHING:
         overlay.slots[raw_key] = before
         return
     del overlay.slots[raw_key]

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from app.engine.batch_unit_of_work import BatchUnitOfWork
+from app.engine.batch_unit_of_work import BatchUnitOfWork, Change
 from app.engine.dead_letters import DeadLetter
 from app.engine.lru import LruDict
 from app.engine.offset_barrier import BarrierKey
@@ -102,10 +102,10 @@ class InMemoryKeyValueStore:
             for key in entries.keys(start, end):
                 yield key, values[key]
 
-    def write(self, changes: Iterable[tuple[str, bytes, bytes | None, bool]]) -> None:
+    def write(self, changes: Iterable[Change]) -> None:
         """Applies the changes of a unit of work."""
         current, entries = None, _Entries()
-        for table, key, value, _ in changes:
+        for table, key, value in changes:
             if table is not current:
                 current, entries = table, self.tables.setdefault(table, _Entries())
             if value is None:
@@ -158,9 +158,11 @@ def _timed(records: Iterable[InputRecord], unit: _MemoryUnit, now_us: int | None
 class MemoryPartition:
     """One partition of a group whose state is in memory. Each call is one unit of work, which it commits before it returns."""
 
-    def __init__(self, group: PartitionGroup, number: int) -> None:
+    def __init__(self, group: PartitionGroup, number: int, *, keep_logs: bool = False) -> None:
+        """`keep_logs`: the store also has the tables that are only in changelogs, as the changelogs have them."""
         self._group, self.number = group, number
         self._tables = frozenset(table.name for table in group.tables)
+        self._unstored = frozenset(table.name for table in group.tables if not (table.is_stored or keep_logs))
         self.store = InMemoryKeyValueStore()
         self.dead_letters: list[DeadLetter] = []
         self._memory: LruDict[Any, Any] = LruDict(MEMORY_ENTRIES)
@@ -217,6 +219,6 @@ class MemoryPartition:
         )
 
     def _commit(self, unit: _MemoryUnit) -> list[EmittedRecord]:
-        self.store.write(unit.changes())
+        self.store.write(change for change in unit.changes() if change[0] not in self._unstored)
         self.dead_letters += unit.dead_letters
         return unit.outputs

@@ -17,6 +17,7 @@ from app.engine.batch_unit_of_work import BatchUnitOfWork, Pair
 from app.engine.committed_state import CommittedState
 from app.engine.continuity import repartitioned
 from app.engine.dead_letters import DeadLetter
+from app.engine.derivation import Derive, run_derivation
 from app.engine.kafka import KafkaLog
 from app.engine.lru import LruDict
 from app.engine.offset_barrier import OffsetBarriers, PendingBarriers
@@ -58,6 +59,8 @@ class PartitionGroup:
     punctuate: Punctuate | None = None
     pending_barriers: PendingBarriers | None = None
     """The offset barriers in the state of the group. They are checked every `punctuate_interval_ms`, like `punctuate`."""
+    derive: Derive | None = None
+    """Moves restored records into derived tables. It runs each time that a partition is opened, after its restore."""
 
     def changelog(self, table: str) -> str:
         """Returns the changelog topic of a table of this group."""
@@ -72,7 +75,11 @@ class PartitionGroup:
         """All changelogs; that of the positions is first."""
         return (
             Changelog(POSITIONS, self.changelog(POSITIONS), retention_ms=None),
-            *(Changelog(table.name, self.changelog(table.name), table.retention_ms) for table in self.tables),
+            *(
+                Changelog(table.name, self.changelog(table.name), table.retention_ms, table.is_stored)
+                for table in self.tables
+                if table.is_logged
+            ),
         )
 
 
@@ -105,6 +112,8 @@ class GroupPartition:
         self._lock = asyncio.Lock()
         self._memory: LruDict[Any, Any] = LruDict(engine.memory_entries)
         self._tables = frozenset(table.name for table in group.tables)
+        self._logged = {changelog.table: (changelog.topic, number) for changelog in group.changelogs}
+        self._stored = frozenset({POSITIONS, *(table.name for table in group.tables if table.is_stored)})
         self._positions: dict[str, Position] = {}
         self.topic_ids: dict[str, uuid.UUID] = {}
         """Kafka's topic ids of the inputs, as recorded with the positions, and of the changelogs."""
@@ -135,6 +144,8 @@ class GroupPartition:
             log=self._log,
             cache=self._cache,
         )
+        if self.group.derive is not None:
+            await run_derivation(f"{self.group.name}/{self.number}", self._store, self.group.derive)
         self._positions = {
             topic: positions.decode(raw)
             for topic in self.group.topics
@@ -276,19 +287,16 @@ class GroupPartition:
         assert self._store is not None
         moved = {topic: Position(offset, self.topic_ids[topic]) for topic, offset in reached_inputs.items()}
         changes = unit.changes()
-        changes += [(POSITIONS, topic.encode(), positions.encode(position), True) for topic, position in moved.items()]
-        changes += [(POSITIONS, key, value, True) for key, value in self._unsaid.items()]
+        changes += [(POSITIONS, topic.encode(), positions.encode(position)) for topic, position in moved.items()]
+        changes += [(POSITIONS, key, value) for key, value in self._unsaid.items()]
         logged: dict[tuple[str, int], list[Pair]] = {}
-        for table, key, value, is_logged in changes:
-            if is_logged:
-                logged.setdefault((self.group.changelog(table), self.number), []).append((key, value))
+        for table, key, value in changes:
+            target = self._logged.get(table)
+            if target is not None:
+                logged.setdefault(target, []).append((key, value))
         written = await self._transactions.commit({**unit.records, **logged})
-        reached = {
-            table: written[target]
-            for table in (POSITIONS, *self._tables)
-            if (target := (self.group.changelog(table), self.number)) in written
-        }
-        self._store.write([(table, key, value) for table, key, value, _ in changes], reached)
+        reached = {table: written[target] for table, target in self._logged.items() if target in written}
+        self._store.write([change for change in changes if change[0] in self._stored], reached)
         self._positions.update(moved)
         self._unsaid = {}
         for letter in unit.dead_letters:

@@ -16,6 +16,7 @@ from rocksdict import Cache
 from app.config.settings import EngineSettings, KafkaSettings
 from app.engine import metrics
 from app.engine.changelog import ChangelogReader
+from app.engine.derivation import TOMBSTONE
 from app.engine.kafka import KafkaLog
 from app.engine.store import StateError, Store
 from app.engine.topic_admin import TOMBSTONES_MS
@@ -31,11 +32,12 @@ BULK_OFFSETS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Changelog:
-    """A table's changelog topic. `retention_ms` None: the topic is compacted, so its records do not expire."""
+    """A table's changelog topic. `retention_ms` None: the topic is compacted, so its records do not expire. `is_stored` as in `Table`."""
 
     table: str
     topic: str
     retention_ms: int | None
+    is_stored: bool = True
 
 
 async def restore(
@@ -167,7 +169,8 @@ async def _replay(
                 await _go_on_behind(error, store, partitions, behind, log)
                 continue
             for records in fetched:
-                replayed += store.load(partitions[records.tp].table, records)
+                changelog = partitions[records.tp]
+                replayed += store.load(changelog.table, records, None if changelog.is_stored else TOMBSTONE)
                 behind[records.tp] = records.next
             behind = {tp: offset for tp, offset in behind.items() if offset < high_watermarks[tp]}
     return replayed

@@ -180,12 +180,15 @@ class Store:
             self._stamp(batch, now)
         self._write(batch)
 
-    def load(self, table: str, records: LogSlice) -> int:
-        """Applies records of a table's changelog and the offset after them atomically. Returns the number of records."""
+    def load(self, table: str, records: LogSlice, tombstone: bytes | None = None) -> int:
+        """Applies records of a table's changelog and the offset after them atomically. Returns the number of records.
+
+        A record without a value deletes its key; with a `tombstone`, it sets the key to that instead.
+        """
         batch = WriteBatch(raw_mode=True)
         put, prefix = batch.put, self._prefix(table)
         for record in records:
-            value = record.value
+            value = tombstone if record.value is None else record.value
             if value is None:
                 batch.delete(prefix + record.key)
             else:

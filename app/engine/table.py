@@ -18,6 +18,10 @@ class Table(Generic[K, V]):
     Keys are ordered by their encoded bytes; `encode_key` must therefore be injective, and order-preserving where scans are used.
     `retention_ms` is None for a compacted changelog (the last value of every key is kept for ever). With a value, the changelog
     keeps that many milliseconds and is not compacted: for tables of many small entries that expire by age.
+
+    A table may have another layout in the local store than in its changelog. It is then two tables: one with `is_stored` False, whose
+    writes go to the changelog only, and a derived one with `is_logged` False, whose writes go to the store only. A restore puts the
+    records of the first into the store, and the group's `derive` moves them into the second (`app.engine.derivation`).
     """
 
     name: str
@@ -25,6 +29,8 @@ class Table(Generic[K, V]):
     encode: Callable[[V], bytes]
     decode: Callable[[bytes], V]
     retention_ms: int | None = None
+    is_logged: bool = True
+    is_stored: bool = True
 
 
 def require_declared(table: Table[K, V], tables: Collection[str]) -> str:
@@ -42,15 +48,11 @@ class View(Protocol[Key_contra, V]):
         ...
 
     def put(self, key: Key_contra, value: V) -> None:
-        """Sets a key in the store and in the changelog."""
+        """Sets a key."""
         ...
 
     def delete(self, key: Key_contra) -> None:
-        """Removes a key from the store and writes a tombstone to the changelog. The key need not exist."""
-        ...
-
-    def evict(self, key: Key_contra) -> None:
-        """Removes a key from the store only; its changelog record expires by age. For tables with `retention_ms`."""
+        """Removes a key; the changelog gets a tombstone. The key need not exist."""
         ...
 
     def get_encoded(self, key: bytes) -> bytes | None:
@@ -61,8 +63,8 @@ class View(Protocol[Key_contra, V]):
         """Like `put`, with an encoded key and value."""
         ...
 
-    def evict_encoded(self, key: bytes) -> None:
-        """Like `evict`, with an encoded key."""
+    def delete_encoded(self, key: bytes) -> None:
+        """Like `delete`, with an encoded key."""
         ...
 
     def scan(self, start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
