@@ -14,7 +14,7 @@
 
 #pragma GCC visibility push(default)
 
-/* The hash of the sources that this was built of. */
+/* Returns the hash of the sources from which the library was built. */
 const char *bank_sources(void);
 
 /* cffi: begin */
@@ -28,27 +28,26 @@ typedef struct {
     uint8_t credit, debit;
 } bank_selection;
 
-/* An amount of at least so much; a window with at least so many transactions, or -1; less than so long after an amount of a selection,
- * or -1. */
+/* A `Prefilter` of app/domain/rules/rule.py: a minimum amount of the transaction; a window with at least `count` transactions (`window`
+ * -1: no such condition); an amount of the selection `after` in the `after_us` up to the transaction (`after` -1: no such condition). */
 typedef struct {
     int64_t at_least_minor, count, after_us;
     int32_t window, after;
 } bank_concern;
 
-/* What histories are about. The first selection takes every amount. Of a transaction for which no concern holds, no rule has anything to
- * say. */
+/* The configuration of histories. The first selection matches every amount. If no concern matches a transaction, no rule fires on it. */
 typedef struct {
     int64_t kept_us;
     int64_t length_us[BANK_WINDOWS];
-    char name[BANK_WINDOWS][8]; /* ended by a zero */
+    char name[BANK_WINDOWS][8]; /* zero-terminated */
     bank_selection selection[BANK_SELECTIONS];
     bank_concern concern[BANK_CONCERNS];
     int32_t windows, selections, concerns;
-    uint32_t compact_at; /* so many expired events stay in memory before it is worth letting them go */
+    uint32_t compact_at; /* compaction starts only with more expired events in memory than this */
 } bank_rules;
 
-/* An event, as app/domain/events.py has it. Currency and country are texts of at most eight bytes, filled up with zeros; a country of
- * zeros is none, as are a counterparty of 0 and a negative lsn. `fired` means something to the caller; 0 is nothing. */
+/* An event, as in app/domain/events.py. Currency and country are texts of at most eight bytes, padded with zeros. Country 0,
+ * counterparty 0 and a negative lsn mean none. `fired` is the caller's number for a list of fired rules; 0 is the empty list. */
 typedef struct {
     int64_t time_us, account_id, transaction_id;
     int64_t amount_minor;
@@ -65,36 +64,38 @@ typedef struct bank_history bank_history;
 bank_history *bank_history_new(const bank_rules *rules);
 void bank_history_free(bank_history *history);
 
-/* How many events there are, and how many are in memory: those that expired last may still be. */
+/* The number of events, and the number in memory, which may include expired events. */
 int64_t bank_history_length(const bank_history *history);
 int64_t bank_history_size(const bank_history *history);
-/* What is no later does not exist. */
+/* The history has no events at or before this time. */
 int64_t bank_history_floor(const bank_history *history);
-/* The event at a place in the order of (time, account, transaction), or of an identity; 1 if there is one. */
+/* Copy the event at a place in the order of (time, account, transaction), or the event of this account and transaction. Return 1 if it
+ * exists, else 0. */
 int bank_history_event(const bank_history *history, int64_t place, bank_event *event);
 int bank_history_find(const bank_history *history, int64_t account_id, int64_t transaction_id, bank_event *event);
-/* Add an event, or correct the one of its identity. */
+/* Adds an event, or replaces the event of the same account and transaction. */
 void bank_history_put(bank_history *history, const bank_event *event);
-/* Take an event out; 0 if there is none of this identity. */
+/* Removes the event of this account and transaction. Returns 0 if there is none. */
 int bank_history_remove(bank_history *history, int64_t account_id, int64_t transaction_id);
-/* How many events are before a horizon. */
+/* Returns the number of events before a horizon. */
 int64_t bank_history_before(const bank_history *history, int64_t horizon_us);
-/* Drop them; `expired` has room for so many. */
+/* Drops the events before a horizon and copies them to `expired`, which must have room for all of them. */
 void bank_history_expire(bank_history *history, int64_t horizon_us, bank_event *expired);
-/* Move the cursor: tracks then hold what is counted up to and including this instant. */
+/* Moves the cursor: the tracks then cover the counted events up to and including this instant. */
 void bank_history_seek(bank_history *history, int64_t time_us);
-/* The open lower end of the window of this length that ends where the cursor is. */
+/* Returns the open lower end of the window of this length that ends at the cursor. */
 int64_t bank_history_after(const bank_history *history, int64_t length_us);
-/* The windows that end at an instant, as JSON: its length. Moves the cursor. At most 4,096 bytes. */
+/* Writes the windows that end at an instant as JSON, at most 4,096 bytes, and returns the length. Moves the cursor. */
 int64_t bank_history_windows(bank_history *history, int64_t time_us, uint64_t currency, uint8_t *json);
-/* The event before a key that is not removed; 1 if there is one. */
+/* Copies the last event before a key whose status is not REMOVED. Returns 1 if it exists, else 0. */
 int bank_history_previous(const bank_history *history, const bank_event *key, bank_event *event);
-/* The newest counted events in (after, until], newest first: how many, at most `limit`. */
+/* Copies the newest counted events in (after, until], newest first, at most `limit`, and returns their number. */
 int64_t bank_history_latest_counted(
     const bank_history *history, int64_t until_us, int64_t after_us, int64_t limit, bank_event *events);
 
-/* The amounts of a selection in a currency, up to the cursor, by position from 0: how many, the first of the first `end` that is later
- * than an instant, the event of one, and the sum from one on, as high * 2^64 + low. */
+/* The amounts of a selection in a currency up to the cursor, by position from 0: their number; the first position below `end` with a
+ * time later than `after_us`, else `end`; the event at a position (returns 1 if it exists, else 0); the sum from a position to the last,
+ * as high * 2^64 + low. */
 int64_t bank_track_length(const bank_history *history, int selection, uint64_t currency);
 int64_t bank_track_after(const bank_history *history, int selection, uint64_t currency, int64_t after_us, int64_t end);
 int bank_track_event(
@@ -102,23 +103,26 @@ int bank_track_event(
 void bank_track_sum(
     const bank_history *history, int selection, uint64_t currency, int64_t first, int64_t *high, uint64_t *low);
 
-/* A change of a transaction's row (Debezium's JSON without a schema; an insert, a snapshot's read or an update), joined to its account:
- * the length of the record for bank.transactions + 2^32 * its op ('c', 'r' or 'u'); 0 if this is not the common case.
+/* Joins a change of a transaction's row to its account. The change is Debezium's JSON without a schema: an insert, a snapshot read or an
+ * update. Returns 0 if the change is not common, else the length of the record for bank.transactions + 2^32 * the change's op ('c', 'r'
+ * or 'u').
  *
- * `account_id` is that of the Kafka record's key, `account` the JSON of the account's attributes; `source` is `{"topic":"…","partition":…,"offset":`. What
- * it comes to is at `out`, 8 bytes each: the row's digest, transaction_id, lsn (negative: none); then the record, at most `room` bytes. */
+ * `account_id` is from the key of the Kafka record. `account` is the JSON of the account's attributes. `source` is
+ * `{"topic":"…","partition":…,"offset":`. `out` has `room` bytes. The result there is, in 8 bytes each, the digest of the row,
+ * transaction_id and lsn (negative: none), and then the record. */
 int64_t bank_transaction(
     const uint8_t *value, size_t value_length, int64_t account_id, const uint8_t *account, size_t account_length,
     int64_t customer_id, const uint8_t *source, size_t source_length, int64_t offset, uint8_t *out, size_t room);
 
-/* A record of bank.transactions of this customer, put into the history. 0 if this is not the common case, else
+/* Applies a record of bank.transactions to the history of this customer. Returns 0 if the record is not common or is of another
+ * customer, else
  *
  *   length of the velocity record's JSON + 2^16 * length of the stored facts + 2^24 * number of expired events + 2^32 * look
  *   + 2^34 * number of events in memory, at most 2^28
  *
- * with look 0: no rule looks at it, 1: no rule has anything to say, 2: rules have to be asked. `out` has the stored key (32 bytes) at 0,
- * the facts at BANK_FACTS, the stored keys of what has expired at BANK_GONE, and the record at BANK_JSON. `truncated_lsn`: of the last
- * TRUNCATE; negative if there was none. */
+ * look is 0 if the rules do not apply, 1 if no rule fires, 2 if the rules must be evaluated. `out` has the stored key (32 bytes) at 0,
+ * the facts at BANK_FACTS, the stored keys of the expired events at BANK_GONE, and the record at BANK_JSON. `truncated_lsn` is the lsn of
+ * the last TRUNCATE; negative if there was none. */
 #define BANK_FACTS 32
 #define BANK_GONE 160
 #define BANK_JSON 1184

@@ -17,7 +17,7 @@ static void *sized(void *memory, size_t count, size_t item) {
     return moved;
 }
 
-/* Room for one more. */
+/* Returns the memory, enlarged if it has no room for one more item. */
 static void *grown(void *memory, uint32_t *room, uint32_t count, size_t item) {
     if (count < *room)
         return memory;
@@ -25,7 +25,7 @@ static void *grown(void *memory, uint32_t *room, uint32_t count, size_t item) {
     return sized(memory, *room, item);
 }
 
-/* Tables */
+/* Hash tables */
 
 static uint32_t home(const table *in, uint64_t first, uint64_t second) {
     uint64_t mixed = first * UINT64_C(0x9E3779B97F4A7C15) ^ second * UINT64_C(0xC2B2AE3D27D4EB4F);
@@ -34,7 +34,7 @@ static uint32_t home(const table *in, uint64_t first, uint64_t second) {
     return (uint32_t)(mixed >> 32) & in->mask;
 }
 
-/* The place of these words, or the free one where they would be put. */
+/* Returns the place of these words, or the free place where they would be stored. */
 static uint32_t probe(const table *in, uint64_t first, uint64_t second) {
     uint32_t at = home(in, first, second);
     while (in->places[at].number != ABSENT && (in->places[at].first != first || in->places[at].second != second))
@@ -60,7 +60,7 @@ static int64_t number_of(const table *in, uint64_t first, uint64_t second) {
     return in->places == NULL ? ABSENT : in->places[probe(in, first, second)].number;
 }
 
-/* Sets the number, answers what it was. */
+/* Sets the number and returns the previous one. */
 static int64_t exchange(table *in, uint64_t first, uint64_t second, int64_t number) {
     make_room(in);
     place *at = &in->places[probe(in, first, second)];
@@ -80,7 +80,7 @@ static void forget(table *in, uint64_t first, uint64_t second) {
     in->places[free_at].number = ABSENT;
     for (uint32_t at = (free_at + 1) & in->mask; in->places[at].number != ABSENT; at = (at + 1) & in->mask) {
         uint32_t from = home(in, in->places[at].first, in->places[at].second);
-        if (((at - from) & in->mask) >= ((at - free_at) & in->mask)) { /* it was put past the place that is free now */
+        if (((at - from) & in->mask) >= ((at - free_at) & in->mask)) { /* its probing passed the free place */
             in->places[free_at] = in->places[at];
             in->places[at].number = ABSENT;
             free_at = at;
@@ -95,7 +95,7 @@ static void empty(table *in) {
 
 /* Distinct values */
 
-/* How many of an ascending list are less than this. */
+/* Returns how many numbers of an ascending list are less than `number`. */
 static uint32_t below(const uint32_t *list, uint32_t count, uint32_t number) {
     uint32_t low = 0;
     while (low < count) {
@@ -253,7 +253,7 @@ static void move_back(bank_history *history, uint32_t position) {
         move(history, position);
 }
 
-/* The first position later than an instant, in [low, high). */
+/* Returns the first position in [low, high) with a time later than an instant, else `high`. */
 static uint32_t later(const bank_history *history, int64_t time_us, uint32_t low, uint32_t high) {
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -265,7 +265,7 @@ static uint32_t later(const bank_history *history, int64_t time_us, uint32_t low
     return low;
 }
 
-/* The same in [0, high), for a position that is probably near to `near`. */
+/* Returns the same in [0, high), by exponential search from `near`. */
 static uint32_t later_near(const bank_history *history, int64_t time_us, uint32_t near, uint32_t high) {
     uint32_t low = 0, step = 1;
     if (near < high && history->times[near] <= time_us) {
@@ -307,7 +307,7 @@ static bool is_before(const bank_event *left, const bank_event *right) {
     return left->transaction_id < right->transaction_id;
 }
 
-/* The first position whose key is not before this one, from `low` on. */
+/* Returns the first position from `low` on with a key that is not before this one. */
 static uint32_t place_of(const bank_history *history, const bank_event *key, uint32_t low) {
     uint32_t high = history->count;
     while (low < high) {
@@ -390,7 +390,7 @@ int64_t bank_history_before(const bank_history *history, int64_t horizon_us) {
     return later(history, horizon_us - 1, history->first, history->count) - history->first;
 }
 
-/* Let go of what has expired; the tracks are made again when they are asked. */
+/* Removes expired events from memory. Clears the tracks; the next move of the cursor rebuilds them. */
 static void compact(bank_history *history) {
     uint32_t first = history->first, count = history->count - first;
     if (count) {
@@ -480,7 +480,7 @@ static unsigned __int128 half_even(unsigned __int128 total, uint32_t count) {
     return mean + (2 * rest > count || (2 * rest == count && (uint64_t)mean % 2 == 1));
 }
 
-/* The first row of an event at or behind a position. */
+/* Returns the first row with an event at or after a position. */
 static uint32_t row_from(const track *in, uint32_t position) {
     uint32_t low = 1, high = in->count + 1;
     while (low < high) {
@@ -500,8 +500,8 @@ static uint8_t *write_window(const bank_history *history, const track *amounts, 
     uint32_t from = 1, count = 0;
     unsigned __int128 total = 0;
     if (amounts != NULL && amounts->count) {
-        from = amounts->count == history->counted ? counted + 1
-                                                  : row_from(amounts, first); /* no other currency, or else */
+        /* If every counted event is in this currency, the row follows from the count. */
+        from = amounts->count == history->counted ? counted + 1 : row_from(amounts, first);
         count = amounts->count + 1 - from;
         total = (unsigned __int128)(amounts->rows[amounts->count].sum - amounts->rows[from - 1].sum);
     }
@@ -533,11 +533,11 @@ uint8_t *history_windows(
     bank_history *history, int64_t time_us, uint64_t currency, uint8_t *at, int64_t window_counts[BANK_WINDOWS]) {
     const bank_rules *rules = history->rules;
     bank_history_seek(history, time_us);
-    const track *amounts = tracks_of(history, currency); /* the first of them takes everything */
+    const track *amounts = tracks_of(history, currency); /* the first selection matches every amount */
     uint32_t first = history->reached, length = 0;
     const uint8_t *before = NULL;
     at = WRITE(at, "{");
-    /* From the shortest to the longest: each begins where the one before does, or earlier. */
+    /* From the shortest to the longest window: each starts at or before the start of the previous one. */
     for (int32_t i = 0; i < rules->windows; i++) {
         int64_t after_us = bank_history_after(history, rules->length_us[i]);
         bool is_same = before != NULL;
@@ -566,7 +566,7 @@ int64_t bank_history_windows(bank_history *history, int64_t time_us, uint64_t cu
     return history_windows(history, time_us, currency, json, window_counts) - json;
 }
 
-/* Tracks, from outside */
+/* Tracks: the functions of bank.h */
 
 static const track *track_of(const bank_history *history, int selection, uint64_t currency) {
     static const track nothing = {NULL, NULL, 0, 0, 0, 0};
@@ -606,7 +606,7 @@ int history_has_amount(const bank_history *history, int32_t selection, uint64_t 
     return in->count && history->times[in->rows[in->count].position] > bank_history_after(history, length_us);
 }
 
-/* Life */
+/* Creation and release */
 
 bank_history *bank_history_new(const bank_rules *rules) {
     bank_history *made = sized(NULL, 1, sizeof *made);

@@ -4,7 +4,7 @@
 
 #include "bank.h"
 
-/* As app/domain/events.py numbers them. */
+/* The status codes of app/domain/events.py. */
 enum { PENDING, POSTED, REVERSED, DECLINED, OTHER, REMOVED };
 
 static inline int counts(uint8_t status) {
@@ -15,31 +15,35 @@ static inline int counts(uint8_t status) {
 
 typedef struct {
     bank_event event;
-    /* Once the cursor has passed it: how many counted and declined ones came before it, and where its values were seen before. */
+    /* Set when the cursor passes the event: the numbers of counted and declined events before it, and the positions of the previous
+     * counted events with its counterparty and with its country (NOWHERE: none). */
     uint32_t counted, declined, same_counterparty, same_country;
 } entry;
 
-/* Numbers by two words, open addressing. */
+/* A hash table from two words to a number, with open addressing. */
 typedef struct {
     uint64_t first, second;
-    int64_t number; /* ABSENT: a free place */
+    int64_t number; /* ABSENT: the place is free */
 } place;
 
 typedef struct {
     place *places;
-    uint32_t mask, used; /* 0, 0: nothing is allocated */
+    uint32_t mask, used; /* both 0: nothing is allocated */
 } table;
 
-/* How many different values a window has: those whose last occurrence is in it. `last` has their positions in order. */
+/* Counts the distinct values in a window: those whose last occurrence is in it. `last` has the positions of the last occurrences in
+ * ascending order. */
 typedef struct {
     table positions;
     uint32_t *last;
     uint32_t count, room;
 } distinct;
 
-/* Amounts in order. Row r has the sum up to it, itself, its event, and the row of the peak that it came to lie on; row 0 stands before
- * the first. `peaks` are the rows of the amounts that no later one reaches. The first of them inside a window is its maximum; what
- * an amount lies on is what brings back, when it is taken away, the peaks that it covered. */
+/* Amounts in order, as in `AmountAggregate` of app/domain/window_aggregates.py. A row has the sum up to and including its amount, the
+ * amount, the position of its event, and in `below` the row of the last peak before it when it was added (0: none). Row 0 is a sentinel
+ * before the first amount. `peaks` holds, in order, the rows of the amounts that are greater than every later amount: the first of them
+ * inside a window is the maximum of the window. track_push drops the peaks that are not greater than the new amount; track_pop restores
+ * them from `below`. */
 typedef struct {
     __int128 sum;
     int64_t amount;
@@ -54,23 +58,24 @@ typedef struct {
 
 typedef struct {
     uint64_t currency;
-    track *tracks; /* one a selection */
+    track *tracks; /* one for each selection */
 } currency_tracks;
 
 struct bank_history {
     const bank_rules *rules;
-    int32_t selections; /* those of the rules, which may be gone before it is freed */
-    /* In the order of their keys, the times apart: they are what is searched. Those before `first` have expired. Fewer than 2^31. */
+    int32_t selections; /* a copy, because the rules may be freed before the history */
+    /* Events in the order of their keys. Searches read the times, which are a separate array. Events before `first` have expired. Fewer
+     * than 2^31 events. */
     int64_t *times;
     entry *entries;
     uint32_t first, count, time_room, entry_room;
-    table identities; /* (account, transaction): time */
+    table identities; /* from (account, transaction) to the event's time */
     int64_t floor_us;
-    /* The cursor: what is before `reached` is in the tracks. */
+    /* The cursor: the tracks cover the events before position `reached`. */
     uint32_t reached;
     int64_t end_us;
     uint32_t counted, declined;
-    uint32_t starts[BANK_WINDOWS]; /* where windows began last: where to look first */
+    uint32_t starts[BANK_WINDOWS]; /* the last start of each window: the next search begins there */
     distinct counterparties, countries;
     currency_tracks *currencies;
     uint32_t currency_count, currency_room;
@@ -78,13 +83,13 @@ struct bank_history {
 
 entry *history_find(const bank_history *history, int64_t account_id, int64_t transaction_id);
 
-/* Add an event whose identity is not there. */
+/* Adds an event. The history must not have an event of the same account and transaction. */
 void history_add(bank_history *history, const bank_event *event);
 
-/* Whether there is an amount of a selection in the time up to the cursor. */
+/* Returns whether a selection has an amount in the `length_us` up to the cursor. */
 int history_has_amount(const bank_history *history, int32_t selection, uint64_t currency, int64_t length_us);
 
-/* What bank_history_windows does, with the count of each window. Answers the end of what it wrote. */
+/* Does the same as bank_history_windows, and also stores the count of each window. Returns the end of the written JSON. */
 uint8_t *history_windows(
     bank_history *history, int64_t time_us, uint64_t currency, uint8_t *at, int64_t window_counts[BANK_WINDOWS]);
 

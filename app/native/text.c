@@ -13,8 +13,8 @@ bool is_utf8(const uint8_t *text, size_t length) {
         if (first < 0x80)
             continue;
         int rest;
-        uint8_t least = 0x80,
-                most = 0xBF; /* of the second byte: neither overlong, nor a surrogate, nor beyond U+10FFFF */
+        /* The range of the second byte excludes overlong forms, surrogates and code points above U+10FFFF. */
+        uint8_t least = 0x80, most = 0xBF;
         if (first >= 0xC2 && first <= 0xDF)
             rest = 1;
         else if (first >= 0xE0 && first <= 0xEF) {
@@ -42,8 +42,8 @@ bool is_utf8(const uint8_t *text, size_t length) {
 
 #define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
 
-/* Where a text goes on no more: at a quote, a backslash, a control character or the end. Eight bytes at a time; which of them it is, is
- * the lowest that is marked, whatever is marked above it. */
+/* Returns the first quote, backslash or control character, or the end. Tests eight bytes at a time: the lowest marked byte is the first
+ * match; a byte above it may be marked without being one. */
 static const uint8_t *text_end(const uint8_t *at, const uint8_t *end) {
     while (end - at >= 8) {
         uint64_t eight, quote, backslash;
@@ -107,7 +107,7 @@ bool integer(cursor *in, int64_t *number) {
     return true;
 }
 
-/* Of at most 200 characters and two digits of exponent: whoever reads it as a double will not find it out of range. */
+/* Skips a number of at most 200 characters before the exponent and two digits of exponent: it is in the range of a double. */
 static bool number(cursor *in) {
     const uint8_t *at = in->at, *end = in->end;
     if (at < end && *at == '-')
@@ -140,7 +140,7 @@ static bool number(cursor *in) {
     return true;
 }
 
-/* Without \u: what it may stand for is not looked at here. */
+/* Skips a text with escapes other than \u, whose code points are not checked here. */
 static bool escaped(cursor *in) {
     const uint8_t *at = in->at + 1;
     while ((at = text_end(at, in->end)) < in->end && *at == '\\') {
@@ -197,7 +197,8 @@ bool value(cursor *in) {
     return nested(in, 0);
 }
 
-/* Days since 1970-01-01 of a date in the proleptic Gregorian calendar, and back; eras have 400 years and begin in March. */
+/* Returns the days from 1970-01-01 to a date in the proleptic Gregorian calendar; write_instant has the inverse. An era has 400 years and
+ * begins in March. */
 static int64_t days_of(int64_t year, int64_t month, int64_t day) {
     year -= month <= 2;
     int64_t era = (year >= 0 ? year : year - 399) / 400, of_era = year - era * 400;
@@ -299,14 +300,14 @@ uint8_t *write_amount(uint8_t *at, unsigned __int128 minor) {
     const uint64_t eighteen = UINT64_C(1000000000000000000);
     unsigned __int128 whole;
     uint64_t fraction;
-    if (minor >> 64) { /* a division of 128 bits takes long, and is needed hardly ever */
+    if (minor >> 64) { /* rare: a division of 128 bits is slow */
         whole = minor / 100;
         fraction = (uint64_t)(minor % 100);
     } else {
         whole = (uint64_t)minor / 100;
         fraction = (uint64_t)minor % 100;
     }
-    if (whole >> 64) { /* below 2^128 / 100, so the upper part fits */
+    if (whole >> 64) { /* below 2^128 / 100, so whole / eighteen fits in 64 bits */
         uint64_t low = (uint64_t)(whole % eighteen);
         at = write_natural(at, (uint64_t)(whole / eighteen));
         at = write_digits(at, (int64_t)low, 18);

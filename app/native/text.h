@@ -19,7 +19,9 @@ typedef struct {
     size_t length;
 } slice;
 
-/* Readers answer whether it was there; the cursor is behind it then, and anywhere otherwise. */
+/* A reader returns whether its token is at the cursor. If so, the cursor moves past the token; otherwise its position is unspecified. */
+
+/* Leaves the cursor in place if the text is not there. */
 
 static inline bool take(cursor *in, const char *text, size_t length) {
     if ((size_t)(in->end - in->at) < length || memcmp(in->at, text, length) != 0)
@@ -38,26 +40,26 @@ static inline bool is(slice text, const char *literal, size_t length) {
 
 bool is_utf8(const uint8_t *text, size_t length);
 
-/* A text without escapes. */
+/* Reads a text without escapes. */
 bool plain(cursor *in, slice *text);
 
-/* The same or null, whose slice starts nowhere. */
+/* Reads the same or null. For null, the slice's start is NULL. */
 bool plain_or_null(cursor *in, slice *text);
 
-/* An integer of at most 18 digits. */
+/* Reads an integer of at most 18 digits. */
 bool integer(cursor *in, int64_t *number);
 
-/* Any value, escapes allowed, at most 16 levels deep and without numbers that a double cannot hold. */
+/* Skips any value: at most 16 levels of nesting, no \u escape, and no number outside the range of a double. */
 bool value(cursor *in);
 
-/* `2026-03-01T09:00:00.000000Z`, in the years 1 to 9999: 27 bytes. */
+/* Parse and write an instant: `2026-03-01T09:00:00.000000Z`, 27 bytes, in the years 1 to 9999. */
 bool instant(slice text, int64_t *time_us);
 uint8_t *write_instant(uint8_t *at, int64_t time_us);
 
 #define MIN_US INT64_C(-62135596800000000)
 #define MAX_US INT64_C(253402300799999999)
 
-/* `12.30`, not negative, no leading zeros: minor units. */
+/* Parses an amount as minor units: `12.30`, not negative, no leading zeros. */
 bool amount(slice text, int64_t *minor);
 
 uint8_t *write_integer(uint8_t *at, int64_t number);
@@ -74,7 +76,7 @@ static inline uint8_t *write_slice(uint8_t *at, slice text) {
     return write_bytes(at, text.start, text.length);
 }
 
-/* BLAKE2b with a digest of 8 bytes (RFC 7693). */
+/* Computes BLAKE2b with a digest of 8 bytes (RFC 7693). */
 void blake2b_8(const uint8_t *bytes, size_t length, uint8_t digest[8]);
 
 #endif

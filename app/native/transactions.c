@@ -10,7 +10,7 @@ enum column {
     AMOUNT,
     CURRENCY,
     STATUS,
-    BOOKED_AT, /* none of these may be missing */
+    BOOKED_AT, /* the last required column */
     CHANNEL,
     MERCHANT_ID,
     MERCHANT_CATEGORY,
@@ -54,9 +54,9 @@ static const struct {
 
 typedef struct {
     slice whole;
-    slice columns[COLUMNS]; /* as they are written, texts with their quotes; those that are missing start nowhere */
+    slice columns[COLUMNS]; /* as written, texts with their quotes; start is NULL if missing */
     int64_t transaction_id;
-    bool may_lack; /* an update of it may leave out a large value that it did not touch */
+    bool may_lack; /* an update may lack a large value that it did not change */
 } row;
 
 typedef struct {
@@ -65,7 +65,7 @@ typedef struct {
     bool has_tx_id, has_us, has_ms;
 } origin;
 
-/* A column is nearly always where it was in the row before: `guess` is where to begin. */
+/* Returns the column of a name, -1 if there is none. Rows usually have the columns in the order of NAMES: the search starts at `guess`. */
 static int column_of(slice name, int guess) {
     for (int i = 0; i < COLUMNS; i++) {
         int column = (guess + i) % COLUMNS;
@@ -75,7 +75,7 @@ static int column_of(slice name, int guess) {
     return -1;
 }
 
-/* What stands for a large value that an update did not touch, as text and as bytes. */
+/* Returns whether this is Debezium's placeholder for a large value that an update did not change, as text or as bytes (base64). */
 static bool is_unavailable(slice text) {
     return IS(text, "\"__debezium_unavailable_value\"") || IS(text, "\"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==\"");
 }
@@ -136,7 +136,7 @@ static bool read_origin(cursor *in, origin *it) {
             field = 8, was_read = TAKE(in, "null") || (it->has_us = integer(in, &it->ts_us));
         else if (IS(name, "ts_ms"))
             field = 16, was_read = TAKE(in, "null") || (it->has_ms = integer(in, &it->ts_ms));
-        else if (IS(name, "snapshot")) /* what it says is of no concern to transactions */
+        else if (IS(name, "snapshot")) /* not used for transactions */
             field = 32, was_read = TAKE(in, "null") || TAKE(in, "true") || TAKE(in, "false") || plain(in, &name);
         else
             was_read = value(in);
@@ -147,7 +147,7 @@ static bool read_origin(cursor *in, origin *it) {
     return TAKE(in, "}");
 }
 
-/* A text, without its quotes and without escapes. */
+/* Reads a text without escapes, and drops its quotes. */
 static bool text_of(slice written, slice *text) {
     cursor in = {written.start, written.start + written.length};
     return written.start != NULL && plain(&in, text) && in.at == in.end;
@@ -174,7 +174,7 @@ static bool is_integer(slice written, int64_t *number) {
     return integer(&in, number) && in.at == in.end;
 }
 
-/* Whether it is of this account, and every column is written as it will be in the record. */
+/* Returns whether the row is of this account and every column can be copied to the record as it is. */
 static bool is_common(row *it, int64_t account_id) {
     slice text;
     int64_t number;
@@ -202,7 +202,7 @@ static bool is_common(row *it, int64_t account_id) {
     return true;
 }
 
-/* Reads the envelope: 'c', 'r' or 'u' for an insert, a snapshot's read or an update that has a row and an origin, 0 for all else. */
+/* Reads the envelope. Returns 'c', 'r' or 'u' for an insert, snapshot read or update with a row and a source, else 0. */
 static char read_envelope(const uint8_t *bytes, size_t length, row *after, origin *from) {
     cursor stream = {bytes, bytes + length}, *in = &stream;
     slice name, text;
@@ -250,8 +250,8 @@ int64_t bank_transaction(
     int64_t customer_id, const uint8_t *source, size_t source_length, int64_t offset, uint8_t *out, size_t room) {
     row it = {0};
     origin from;
-    if (value_length + account_length + source_length + 1024 >
-        room) /* no column is longer in the record than in the row */
+    /* This is enough room: no column is longer in the record than in the row. */
+    if (value_length + account_length + source_length + 1024 > room)
         return 0;
     char operation = read_envelope(value, value_length, &it, &from);
     if (!operation || !is_common(&it, account_id) || from.table.start == NULL || !IS(from.table, "transactions") ||

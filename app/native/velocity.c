@@ -26,7 +26,7 @@ static bool digits_of(cursor *in, slice *text, int64_t *number) {
     return true;
 }
 
-/* A text of one to eight bytes as a number. */
+/* Stores a text of one to eight bytes in a number. */
 static bool word(slice text, uint64_t *number) {
     *number = 0;
     if (text.length < 1 || text.length > 8 || memchr(text.start, 0, text.length) != NULL)
@@ -109,14 +109,15 @@ static bool read_record(const uint8_t *bytes, size_t length, transaction *it) {
     return true;
 }
 
-/* Whether `known`, which is in the horizon, is corrected by this in a way that Python need not look at. */
+/* Returns whether C can correct `known`, an event within the horizon: the change is not older, the status differs, the time does not, and
+ * no rule has fired on `known`. */
 static bool corrects(const bank_event *event, const bank_event *known) {
     bool is_older = event->lsn >= 0 && known->lsn >= 0 && event->lsn < known->lsn;
     return !is_older && known->fired == 0 && known->time_us == event->time_us && known->status != event->status &&
         known->status != REMOVED;
 }
 
-/* Stored keys are compared as bytes: the sign is turned round. */
+/* Stored keys are compared as bytes, so the sign bit is inverted. */
 static uint8_t *write_key_part(uint8_t *at, int64_t number) {
     uint64_t biased = (uint64_t)number + (UINT64_C(1) << 63);
     for (int shift = 56; shift >= 0; shift -= 8)
@@ -138,7 +139,7 @@ static uint8_t *write_big_endian(uint8_t *at, uint8_t mark, uint64_t number, int
     return at;
 }
 
-/* MessagePack, as msgspec writes it: a number in as few bytes as it takes. */
+/* Writes a number in MessagePack in as few bytes as possible, as msgspec does. */
 static uint8_t *write_packed(uint8_t *at, uint64_t number) {
     if (number < 128) {
         *at = (uint8_t)number;
@@ -160,11 +161,11 @@ static uint8_t *write_packed_text(uint8_t *at, slice text) {
 
 #define NIL 0xC0
 
-/* `Facts` of app/domain/events.py, on which no rule has fired. */
+/* Writes `Facts` of app/domain/events.py without fired rules. Returns the length. */
 static size_t write_facts(uint8_t *at, const transaction *it) {
     const bank_event *event = &it->event;
     uint8_t *start = at;
-    *at++ = 0x9A; /* ten of them */
+    *at++ = 0x9A; /* an array of ten */
     at = write_packed(at, (uint64_t)event->amount_minor);
     at = write_packed_text(at, it->currency);
     *at++ = event->credit ? 0xC3 : 0xC2;
@@ -184,7 +185,7 @@ static size_t write_facts(uint8_t *at, const transaction *it) {
     return (size_t)(at - start);
 }
 
-/* Seconds, as the shortest decimal that is this double: below 31 days, six digits after the point are exact enough. */
+/* Writes seconds as the shortest decimal of the double. Up to 31 days, six digits after the point are enough for that. */
 static uint8_t *write_seconds(uint8_t *at, int64_t micros) {
     uint8_t *end;
     at = write_integer(at, micros / 1000000);
@@ -235,8 +236,8 @@ int64_t bank_velocity(
         return 0;
     bool has_earlier = bank_history_previous(history, event, &earlier) && earlier.time_us >= horizon_us;
     int64_t since_us = has_earlier ? event->time_us - earlier.time_us : 0;
-    if ((since_us > 0 && since_us < 1000) ||
-        since_us > rules->kept_us) /* written with an exponent, perhaps, or with fewer digits */
+    /* msgspec may write these with an exponent or with fewer digits. */
+    if ((since_us > 0 && since_us < 1000) || since_us > rules->kept_us)
         return 0;
 
     bank_event gone[BANK_EXPIRED];
@@ -245,7 +246,7 @@ int64_t bank_velocity(
         write_key(out + BANK_GONE + 32 * i, it.customer_id, &gone[i]);
     if (found == NULL)
         history_add(history, event);
-    else /* not where it was found: what expired may have been let go of */
+    else /* not through `found`: compaction may have moved the events */
         bank_history_put(history, event);
 
     int64_t window_counts[BANK_WINDOWS];
@@ -269,7 +270,7 @@ int64_t bank_velocity(
     at = WRITE(at, "}");
 
     int64_t look = UNSEEN, size = bank_history_size(history);
-    if (counts(event->status)) /* what is corrected has another status: that is news */
+    if (counts(event->status)) /* rules apply to every update here, because its status differs */
         look = is_concern(history, event, window_counts) ? CONCERNED : QUIET;
     write_key(out, it.customer_id, event);
     int64_t facts = (int64_t)write_facts(out + BANK_FACTS, &it);
