@@ -102,6 +102,11 @@ class InMemoryKeyValueStore:
             for key in entries.keys(start, end):
                 yield key, values[key]
 
+    def last_key(self, table: str) -> bytes | None:
+        """Returns the greatest key of a table; None if it is empty."""
+        entries = self.tables.get(table)
+        return max(entries.values, default=None) if entries is not None else None
+
     def write(self, changes: Iterable[Change]) -> None:
         """Applies the changes of a unit of work."""
         current, entries = None, _Entries()

@@ -57,6 +57,10 @@ class ReadOnlyStore(Protocol):
         """Entries with start <= key < end in ascending order; `end` None: to the end of the table."""
         ...
 
+    def last_key(self, table: str) -> bytes | None:
+        """The greatest key of a table; None if it is empty."""
+        ...
+
 
 class LogSlice(Protocol):
     """Consecutive records of a changelog in offset order. It can be iterated once."""
@@ -162,6 +166,14 @@ class Store:
             cursor.status()  # a damaged block ends an iterator like the end of the data does; only the status tells them apart
         except Exception as error:
             raise self._failed(error) from error
+
+    def last_key(self, table: str) -> bytes | None:
+        """The greatest key of a table; None if it is empty."""
+        prefix = self._prefix(table)
+        cursor = self._db.iter()
+        cursor.seek_for_prev(_after_prefix(prefix))
+        key: bytes | None = cursor.key() if cursor.valid() else None
+        return key[len(prefix) :] if key is not None and key.startswith(prefix) else None
 
     def write(self, changes: Sequence[tuple[str, bytes, bytes | None]], changelog_offsets: Mapping[str, int]) -> None:
         """Applies changes (table, key, and value or None to delete) and the changelog offsets after them atomically.

@@ -59,6 +59,10 @@ typedef struct {
     uint8_t status, credit;
 } bank_event;
 
+/* The number of a byte string in this process, from 1; and its bytes, which stay where they are. NULL: there is no such number. */
+uint32_t bank_intern(const uint8_t *bytes, size_t length);
+const uint8_t *bank_interned(uint32_t number, size_t *length);
+
 typedef struct bank_history bank_history;
 
 bank_history *bank_history_new(const bank_rules *rules);
@@ -92,6 +96,14 @@ int bank_history_previous(const bank_history *history, const bank_event *key, ba
 /* Copies the newest counted events in (after, until], newest first, at most `limit`, and returns their number. */
 int64_t bank_history_latest_counted(
     const bank_history *history, int64_t until_us, int64_t after_us, int64_t limit, bank_event *events);
+
+/* Adds the events of a stored chunk behind all others: its key and its value, of whose events the first `expired` have expired. Chunks come
+ * in the order of their keys. Returns 0 if it is damaged: then the history must not be used. */
+int bank_history_load(
+    bank_history *history, const uint8_t *key, const uint8_t *value, size_t value_length, uint32_t expired);
+/* Writes the changes that bring the store up to date with the history, and returns their length, or, if they need more room, that number
+ * negative. A change is the length of the key and of the value (2^32 - 1: delete the key) in 4 bytes each, the key, and the value. */
+int64_t bank_history_changes(bank_history *history, int64_t customer_id, uint8_t *out, size_t room);
 
 /* The amounts of a selection in a currency up to the cursor, by position from 0: their number; the first position below `end` with a
  * time later than `after_us`, else `end`; the event at a position (returns 1 if it exists, else 0); the sum from a position to the last,

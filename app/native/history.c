@@ -1,29 +1,13 @@
 /* Stores a customer's events and computes the windows over them, as app/domain/velocity.py and window_aggregates.py do, in arrays. */
 #include "history.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
+#include "chunks.h"
+#include "memory.h"
 #include "text.h"
 
 #define ABSENT INT64_MIN
-
-static void *sized(void *memory, size_t count, size_t item) {
-    void *moved = realloc(memory, count * item);
-    if (moved == NULL) {
-        fputs("bankstream: no memory is left for the histories of customers\n", stderr);
-        abort();
-    }
-    return moved;
-}
-
-/* Returns the memory, enlarged if it has no room for one more item. */
-static void *grown(void *memory, uint32_t *room, uint32_t count, size_t item) {
-    if (count < *room)
-        return memory;
-    *room = *room ? *room * 2 : 4;
-    return sized(memory, *room, item);
-}
 
 /* Hash tables */
 
@@ -307,8 +291,7 @@ static bool is_before(const bank_event *left, const bank_event *right) {
     return left->transaction_id < right->transaction_id;
 }
 
-/* Returns the first position from `low` on with a key that is not before this one. */
-static uint32_t place_of(const bank_history *history, const bank_event *key, uint32_t low) {
+uint32_t history_place(const bank_history *history, const bank_event *key, uint32_t low) {
     uint32_t high = history->count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -326,7 +309,7 @@ entry *history_find(const bank_history *history, int64_t account_id, int64_t tra
     if (time_us == ABSENT)
         return NULL;
     bank_event key = {.time_us = time_us, .account_id = account_id, .transaction_id = transaction_id};
-    return &history->entries[place_of(history, &key, history->first)];
+    return &history->entries[history_place(history, &key, history->first)];
 }
 
 static bool weighs_the_same(const bank_event *left, const bank_event *right) {
@@ -341,9 +324,24 @@ static void take_out(bank_history *history, uint32_t position) {
     move_back(history, position);
     const bank_event *event = &history->entries[position].event;
     forget(&history->identities, (uint64_t)event->account_id, (uint64_t)event->transaction_id);
+    chunks_remove(history, event);
     uint32_t behind = --history->count - position;
     memmove(history->entries + position, history->entries + position + 1, behind * sizeof *history->entries);
     memmove(history->times + position, history->times + position + 1, behind * sizeof *history->times);
+}
+
+bool history_append(bank_history *history, const bank_event *event) {
+    uint32_t position = history->count;
+    if (position > history->first && !is_before(&history->entries[position - 1].event, event))
+        return false;
+    history->entries = grown(history->entries, &history->entry_room, position, sizeof *history->entries);
+    history->times = grown(history->times, &history->time_room, position, sizeof *history->times);
+    history->entries[position] = (entry){*event, 0, 0, NOWHERE, NOWHERE};
+    history->times[position] = event->time_us;
+    history->count++;
+    return exchange(
+               &history->identities, (uint64_t)event->account_id, (uint64_t)event->transaction_id, event->time_us) ==
+        ABSENT;
 }
 
 void history_add(bank_history *history, const bank_event *event) {
@@ -351,7 +349,7 @@ void history_add(bank_history *history, const bank_event *event) {
     history->times = grown(history->times, &history->time_room, history->count, sizeof *history->times);
     uint32_t count = history->count, position = count;
     if (count > history->first && !is_before(&history->entries[count - 1].event, event)) {
-        position = place_of(history, event, history->first);
+        position = history_place(history, event, history->first);
         move_back(history, position);
         entry *at = history->entries + position;
         int64_t *time = history->times + position;
@@ -362,6 +360,7 @@ void history_add(bank_history *history, const bank_event *event) {
     history->entries[position] = (entry){*event, 0, 0, NOWHERE, NOWHERE};
     history->times[position] = event->time_us;
     exchange(&history->identities, (uint64_t)event->account_id, (uint64_t)event->transaction_id, event->time_us);
+    chunks_add(history, position);
 }
 
 void bank_history_put(bank_history *history, const bank_event *event) {
@@ -369,6 +368,7 @@ void bank_history_put(bank_history *history, const bank_event *event) {
     if (known != NULL) {
         if (known->event.time_us == event->time_us && weighs_the_same(&known->event, event)) {
             known->event = *event;
+            chunks_change(history, event);
             return;
         }
         take_out(history, (uint32_t)(known - history->entries));
@@ -414,13 +414,14 @@ void bank_history_expire(bank_history *history, int64_t horizon_us, bank_event *
         forget(&history->identities, (uint64_t)event->account_id, (uint64_t)event->transaction_id);
         *expired++ = *event;
     }
+    chunks_expire(history, first - history->first);
     history->first = first;
     if (first > history->rules->compact_at && 2 * first > history->count)
         compact(history);
 }
 
 int bank_history_previous(const bank_history *history, const bank_event *key, bank_event *event) {
-    for (uint32_t position = place_of(history, key, history->first); position > history->first; position--)
+    for (uint32_t position = history_place(history, key, history->first); position > history->first; position--)
         if (history->entries[position - 1].event.status != REMOVED) {
             *event = history->entries[position - 1].event;
             return 1;
@@ -635,5 +636,6 @@ void bank_history_free(bank_history *history) {
     free(history->countries.last);
     free(history->entries);
     free(history->times);
+    chunks_free(history);
     free(history);
 }

@@ -2,6 +2,8 @@
 #ifndef BANK_HISTORY_H
 #define BANK_HISTORY_H
 
+#include <stdbool.h>
+
 #include "bank.h"
 
 /* The status codes of app/domain/events.py. */
@@ -61,6 +63,14 @@ typedef struct {
     track *tracks; /* one for each selection */
 } currency_tracks;
 
+/* A chunk of the stored history (chunks.c): its bound, how many events it has, how many events before them it has in the store although
+ * they have expired, whether it is in the store, and whether it must be written. */
+typedef struct {
+    int64_t time_us, account_id, transaction_id;
+    uint32_t count, expired;
+    bool is_stored, is_dirty;
+} chunk;
+
 struct bank_history {
     const bank_rules *rules;
     int32_t selections; /* a copy, because the rules may be freed before the history */
@@ -79,9 +89,21 @@ struct bank_history {
     distinct counterparties, countries;
     currency_tracks *currencies;
     uint32_t currency_count, currency_room;
+    /* In order. They have the events from `first` on. */
+    chunk *chunks;
+    uint32_t chunk_count, chunk_room;
+    chunk *dropped; /* those to delete from the store */
+    uint32_t dropped_count, dropped_room;
+    uint32_t stored_expired; /* `expired` of the first chunk, as the store has it */
 };
 
 entry *history_find(const bank_history *history, int64_t account_id, int64_t transaction_id);
+
+/* Returns the first position from `low` on with a key that is not before this one. */
+uint32_t history_place(const bank_history *history, const bank_event *key, uint32_t low);
+
+/* Adds an event from the store, after all others. Returns false if its key is not after theirs, or its identity is known. */
+bool history_append(bank_history *history, const bank_event *event);
 
 /* Adds an event. The history must not have an event of the same account and transaction. */
 void history_add(bank_history *history, const bank_event *event);

@@ -27,6 +27,10 @@ EMPTY_SIZE: Final = 8
 _INT32_MAX: Final = (1 << 31) - 1
 _INT64_MAX: Final = (1 << 63) - 1
 _WINDOWS_JSON_BYTES: Final = 4_096
+_CHANGES_BYTES: Final = 1 << 16
+_LENGTHS: Final = struct.Struct("=II")
+_DELETED: Final = (1 << 32) - 1
+_fired: Final = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 _windows: Final = msgspec.json.Decoder(dict[str, Window]).decode
 
 
@@ -74,23 +78,31 @@ def _prefilters(rules: RuleSet) -> list[Prefilter]:
 
 
 class _Scratch:
-    """A buffer for one event to or from the library, and the numbers of the tuples of fired rules."""
+    """A buffer for one event to or from the library, and the library's numbers of the tuples of fired rules."""
 
     def __init__(self, library: Library) -> None:
         self.event: Any = library.ffi.new("bank_event *")
         assert library.ffi.sizeof("bank_event") == _EVENT.size
         self._bytes = library.ffi.buffer(self.event)
-        self._fired: list[tuple[str, ...]] = [()]
+        self._library = library
+        self._fired: dict[int, tuple[str, ...]] = {0: ()}
         self._numbers: dict[tuple[str, ...], int] = {(): 0}
         self.windows = library.ffi.new("uint8_t[]", _WINDOWS_JSON_BYTES)
+        self.room = 0
+        self.widen(_CHANGES_BYTES)
+
+    def widen(self, room: int) -> None:
+        """Makes the buffer for a history's changes at least this large."""
+        self.room = max(room, 2 * self.room)
+        self.changes: Any = self._library.ffi.new("uint8_t[]", self.room)
+        self.raw_changes: Any = self._library.ffi.buffer(self.changes)
 
     def write(self, event: Event) -> Any:
         """Returns a pointer to the event; valid until the next event is written or read."""
         facts = event.facts
         fired = self._numbers.get(facts.fired)
         if fired is None:
-            fired = self._numbers[facts.fired] = len(self._fired)
-            self._fired.append(facts.fired)
+            fired = self._interned(facts.fired)
         _EVENT.pack_into(
             self._bytes, 0, event.time_us, event.account_id, event.transaction_id, facts.amount_minor, facts.counterparty,
             -1 if facts.lsn is None else facts.lsn, facts.offset, to_word(facts.currency),
@@ -104,11 +116,26 @@ class _Scratch:
             time_us, account_id, transaction_id, amount_minor, counterparty, lsn, offset, currency, country, partition, fired, status,
             credit,
         ) = _EVENT.unpack_from(self._bytes if raw is None else raw)  # fmt: skip
+        rules = self._fired.get(fired)
         facts = Facts(
             amount_minor, _text(currency), credit != 0, status, counterparty, _text(country) if country else None,
-            None if lsn < 0 else lsn, partition, offset, self._fired[fired],
+            None if lsn < 0 else lsn, partition, offset, self._read_rules(fired) if rules is None else rules,
         )  # fmt: skip
         return Event(time_us, account_id, transaction_id, facts)
+
+    def _interned(self, fired: tuple[str, ...]) -> int:
+        raw = msgspec.msgpack.encode(fired)
+        number = int(self._library.lib.bank_intern(raw, len(raw)))
+        self._numbers[fired], self._fired[number] = number, fired
+        return number
+
+    def _read_rules(self, number: int) -> tuple[str, ...]:
+        """Returns the rules of a number that the library has given to what it read from a store."""
+        length = self._library.ffi.new("size_t *")
+        raw = bytes(self._library.ffi.buffer(self._library.lib.bank_interned(number, length), length[0]))
+        fired = _fired(raw)
+        self._numbers[fired], self._fired[number] = number, fired
+        return fired
 
 
 class NativeHistory:
@@ -214,6 +241,28 @@ class NativeHistory:
         key.time_us, key.account_id, key.transaction_id = event.key
         found = self._lib.bank_history_previous(self.pointer, key, self._scratch.event)
         return self._scratch.read() if found else None
+
+    def load(self, key: bytes, value: bytes, expired: int) -> bool:
+        """Adds the events of a stored chunk, except the first `expired`. Chunks must come in the order of their keys. Returns False if the
+        chunk is damaged; then the history must not be used."""
+        return bool(self._lib.bank_history_load(self.pointer, key, value, len(value), expired))
+
+    def changes(self, customer_id: int) -> list[tuple[bytes, bytes | None]]:
+        """Returns the entries that the store must write, or delete (None), to have the history as it is now. Call it after each record."""
+        scratch, changes = self._scratch, list[tuple[bytes, bytes | None]]()
+        while (length := self._lib.bank_history_changes(self.pointer, customer_id, scratch.changes, scratch.room)) < 0:
+            scratch.widen(-length)
+        raw, at = scratch.raw_changes, 0
+        while at < length:
+            key_length, value_length = _LENGTHS.unpack_from(raw, at)
+            key = raw[at + 8 : at + 8 + key_length]
+            at += 8 + key_length
+            if value_length == _DELETED:
+                changes.append((key, None))
+            else:
+                changes.append((key, raw[at : at + value_length]))
+                at += value_length
+        return changes
 
     def latest_counted(self, event: Event, after_us: int, limit: int) -> list[Event]:
         """See `CustomerHistory`."""

@@ -2,6 +2,7 @@
  * if it is new, or an update that changes its status but not its time; if its time is within the horizon; and if its record is encoded as
  * msgspec encodes it. */
 #include "bank.h"
+#include "chunks.h"
 #include "history.h"
 #include "text.h"
 
@@ -115,14 +116,6 @@ static bool corrects(const bank_event *event, const bank_event *known) {
     bool is_older = event->lsn >= 0 && known->lsn >= 0 && event->lsn < known->lsn;
     return !is_older && known->fired == 0 && known->time_us == event->time_us && known->status != event->status &&
         known->status != REMOVED;
-}
-
-/* Stored keys are compared as bytes, so the sign bit is inverted. */
-static uint8_t *write_key_part(uint8_t *at, int64_t number) {
-    uint64_t biased = (uint64_t)number + (UINT64_C(1) << 63);
-    for (int shift = 56; shift >= 0; shift -= 8)
-        *at++ = (uint8_t)(biased >> shift);
-    return at;
 }
 
 static void write_key(uint8_t *at, int64_t customer_id, const bank_event *event) {

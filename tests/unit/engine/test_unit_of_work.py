@@ -42,7 +42,7 @@ def unit_over(store: Store) -> BatchUnitOfWork:
 
 
 def commit(unit: BatchUnitOfWork, store: Store) -> None:
-    store.write([(table, key, value) for table, key, value, _ in unit.changes()], {})
+    store.write(unit.changes(), {})
 
 
 def test_a_unit_reads_its_own_writes_and_nothing_is_stored_before_commit(store: Store) -> None:
@@ -89,41 +89,20 @@ def test_undo_takes_back_writes_deletes_emissions_and_the_cache(store: Store) ->
     assert not unit.cache
 
 
-def test_an_evicted_key_leaves_the_changelog_alone_unless_this_unit_wrote_it(store: Store) -> None:
-    seed = unit_over(store)
-    seed.table(NUMBERS).put(b"old", 1)
-    commit(seed, store)
-    unit = unit_over(store)
-    unit.table(NUMBERS).evict(b"old")
-    unit.table(NUMBERS).put(b"new", 2)
-    unit.table(NUMBERS).evict(b"new")
-    assert {(key, value, logged) for _, key, value, logged in unit.changes()} == {
-        (b"old", None, False),
-        (b"new", None, True),
-    }
-
-
-def test_the_changelog_hears_of_every_write_in_encoded_form_or_not(store: Store) -> None:
+def test_every_write_is_a_change_in_encoded_form_or_not_and_the_last_of_a_key_counts(store: Store) -> None:
     unit = unit_over(store)
     view = unit.table(NUMBERS)
     view.put(b"a", 1)
     view.put_encoded(b"b", b"2")
     view.delete(b"c")
+    view.put_encoded(b"d", b"3")
+    view.delete_encoded(b"d")
     assert unit.changes() == [
-        ("numbers", b"a", b"1", True),
-        ("numbers", b"b", b"2", True),
-        ("numbers", b"c", None, True),
+        ("numbers", b"a", b"1"),
+        ("numbers", b"b", b"2"),
+        ("numbers", b"c", None),
+        ("numbers", b"d", None),
     ]
-
-
-def test_a_key_that_was_deleted_and_then_evicted_is_deleted_in_the_changelog_too(store: Store) -> None:
-    unit = unit_over(store)
-    view = unit.table(NUMBERS)
-    view.delete(b"a")
-    view.evict(b"a")
-    view.evict(b"b")
-    view.evict(b"b")
-    assert unit.changes() == [("numbers", b"a", None, True), ("numbers", b"b", None, False)]
 
 
 def test_what_is_read_in_encoded_form_is_what_was_written(store: Store) -> None:
@@ -133,7 +112,7 @@ def test_what_is_read_in_encoded_form_is_what_was_written(store: Store) -> None:
     view = unit_over(store).table(NUMBERS)
     assert (view.get_encoded(b"a"), view.get_encoded(b"b")) == (b"1", None)
     view.put_encoded(b"b", b"2")
-    view.evict_encoded(b"a")
+    view.delete_encoded(b"a")
     assert (view.get_encoded(b"a"), view.get_encoded(b"b")) == (None, b"2")
 
 
@@ -200,7 +179,7 @@ def test_an_untouched_unit_is_empty(store: Store) -> None:
 
 
 keys = st.binary(min_size=1, max_size=2)
-steps = st.lists(st.tuples(st.sampled_from(["put", "delete", "evict", "scan"]), keys, keys), max_size=25)
+steps = st.lists(st.tuples(st.sampled_from(["put", "delete", "delete_encoded", "scan"]), keys, keys), max_size=25)
 
 
 @given(before=st.dictionaries(keys, st.integers(0, 9)), steps=steps)

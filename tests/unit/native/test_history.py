@@ -33,12 +33,14 @@ from app.domain.rules.rule import RuleSet
 from app.domain.velocity import History
 from app.domain.window_aggregates import AmountLookup
 from app.native.history import NativeHistory, Rules
+from tables.encoding import number_key
 from tests.support.streams.native import EXAMPLES, library
 from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US
 
 SHIPPED: Final = load_rules(None)
 SELECTIONS: Final = (ALL_AMOUNTS, *SHIPPED.selections)
 CURRENCIES: Final = ("EUR", "USD", "€€", "EUROEURO")
+CUSTOMER: Final = -7
 MOST_MINOR: Final = 10**18 - 1
 """The largest amount of a row."""
 
@@ -80,6 +82,34 @@ class Pair:
     def __init__(self) -> None:
         self.rules = Rules(library(), SHIPPED)
         self.python, self.native = History(SHIPPED.selections), NativeHistory(self.rules)
+        self.stored: dict[bytes, bytes] = {}
+
+    def save(self) -> None:
+        """What the store has is the history."""
+        for key, value in self.native.changes(CUSTOMER):
+            if value is None:
+                del self.stored[key]
+            else:
+                self.stored[key] = value
+        assert self.native.changes(CUSTOMER) == []
+        assert list(self._loaded()) == list(self.native)
+
+    def reload(self) -> None:
+        """Go on with the history that the store has."""
+        self.save()
+        floor_us = self.python.floor_us
+        self.python, self.native = History(SHIPPED.selections, list(self.python)), self._loaded()
+        self.expire(floor_us + 1)
+
+    def _loaded(self) -> NativeHistory:
+        loaded, expired = NativeHistory(self.rules), 0
+        for key, value in sorted(self.stored.items()):
+            if key == number_key(CUSTOMER):
+                expired = int.from_bytes(value, "little")
+            else:
+                assert loaded.load(key, value, expired)
+                expired = 0
+        return loaded
 
     def put(self, events: Sequence[Event]) -> None:
         """New ones, or corrections. None that is beyond the horizon: such are never put."""
@@ -147,6 +177,7 @@ class Pair:
         """From what is stored."""
         events = list(self.python)
         self.python, self.native = History(SHIPPED.selections, events), NativeHistory(self.rules, events)
+        self.stored = {}
 
     def compare(self) -> None:
         """What can be seen of them without changing them."""
@@ -197,6 +228,9 @@ STEPS: Final[st.SearchStrategy[tuple[Callable[..., None], *tuple[Any, ...]]]] = 
     st.tuples(st.just(Pair.look), PLACES, EVENTS),
     st.tuples(st.just(Pair.many), EVENTS, st.sampled_from([2, 20, 20, 500]), st.sampled_from([0, 1, MINUTE_US, 2 * HOUR_US])),
     st.tuples(st.just(Pair.read_again)),
+    st.tuples(st.just(Pair.save)),
+    st.tuples(st.just(Pair.save)),
+    st.tuples(st.just(Pair.reload)),
 )  # fmt: skip
 
 
