@@ -59,10 +59,6 @@ typedef struct {
     uint8_t status, credit;
 } bank_event;
 
-/* The number of a byte string in this process, from 1; and its bytes, which stay where they are. NULL: there is no such number. */
-uint32_t bank_intern(const uint8_t *bytes, size_t length);
-const uint8_t *bank_interned(uint32_t number, size_t *length);
-
 typedef struct bank_history bank_history;
 
 bank_history *bank_history_new(const bank_rules *rules);
@@ -105,15 +101,12 @@ int bank_history_load(
  * negative. A change is the length of the key and of the value (2^32 - 1: delete the key) in 4 bytes each, the key, and the value. */
 int64_t bank_history_changes(bank_history *history, int64_t customer_id, uint8_t *out, size_t room);
 
-/* The amounts of a selection in a currency up to the cursor, by position from 0: their number; the first position below `end` with a
- * time later than `after_us`, else `end`; the event at a position (returns 1 if it exists, else 0); the sum from a position to the last,
- * as high * 2^64 + low. */
-int64_t bank_track_length(const bank_history *history, int selection, uint64_t currency);
-int64_t bank_track_after(const bank_history *history, int selection, uint64_t currency, int64_t after_us, int64_t end);
-int bank_track_event(
-    const bank_history *history, int selection, uint64_t currency, int64_t position, bank_event *event);
-void bank_track_sum(
-    const bank_history *history, int selection, uint64_t currency, int64_t first, int64_t *high, uint64_t *low);
+/* Of the amounts of a selection in a currency in (after, end], where `end` is where bank_history_seek or bank_history_windows was last:
+ * their number, and their sum as high * 2^64 + low; and their events, the newest first, at most `limit`, whose number is returned. */
+int64_t bank_history_amounts(
+    const bank_history *history, int selection, uint64_t currency, int64_t after_us, int64_t *high, uint64_t *low);
+int64_t bank_history_latest_amounts(
+    const bank_history *history, int selection, uint64_t currency, int64_t after_us, int64_t limit, bank_event *events);
 
 /* Joins a change of a transaction's row to its account. The change is Debezium's JSON without a schema: an insert, a snapshot read or an
  * update. Returns 0 if the change is not common, else the length of the record for bank.transactions + 2^32 * the change's op ('c', 'r'

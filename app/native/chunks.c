@@ -8,11 +8,12 @@
  * A chunk that an event joins is written anew, so chunks are small; a long history has larger chunks, because their number counts too. */
 #include "chunks.h"
 
+#include <stdlib.h>
+
 #include "memory.h"
 #include "text.h"
-#include "words.h"
 
-enum { VERSION = 1, SMALLEST = 32, LARGEST = 512, EVENTS_A_BYTE_OF_CAPACITY = 64 };
+enum { VERSION = 1, SMALLEST = 32, LARGEST = 512, EVENTS_A_PLACE = 64 };
 
 /* First byte of an event: the status, and what follows. */
 enum { STATUS = 7, CREDIT = 8, HAS_COUNTERPARTY = 16, HAS_COUNTRY = 32, HAS_LSN = 64, HAS_FIRED = 128 };
@@ -24,7 +25,7 @@ enum { EVENT_BYTES = 96, ENTRY_BYTES = 40 };
 /* Directory */
 
 static uint32_t capacity(const bank_history *history) {
-    uint32_t of_length = SMALLEST + (history->count - history->first) / EVENTS_A_BYTE_OF_CAPACITY;
+    uint32_t of_length = SMALLEST + history->count / EVENTS_A_PLACE;
     return of_length < LARGEST ? of_length : LARGEST;
 }
 
@@ -74,23 +75,22 @@ static void drop(bank_history *history, uint32_t number) {
     memmove(at, at + 1, (--history->chunk_count - number) * sizeof *at);
 }
 
-/* The position of a chunk's first event. */
-static uint32_t start_of(const bank_history *history, uint32_t number) {
-    const chunk *one = &history->chunks[number];
-    bank_event bound = {.time_us = one->time_us, .account_id = one->account_id, .transaction_id = one->transaction_id};
-    return number ? history_place(history, &bound, history->first) : history->first;
+/* Where a chunk's first event is. */
+static whereabouts start_of(const bank_history *history, const chunk *one) {
+    bank_event bound = {
+        .time_us = one->time_us, .account_id = one->account_id, .transaction_id = one->transaction_id};
+    return history_place(history, &bound);
 }
 
-void chunks_add(bank_history *history, uint32_t position) {
-    const bank_event *event = &history->entries[position].event;
-    uint32_t most = capacity(history), last = history->chunk_count - 1;
+void chunks_add(bank_history *history, const bank_event *event, bool is_newest) {
+    uint32_t most = capacity(history);
     if (history->chunk_count == 0) {
         insert(history, 0, event, 1);
         return;
     }
     uint32_t number = chunk_of(history, event);
     chunk *one = &history->chunks[number];
-    if (number == last && one->count >= most && position == history->count - 1) {
+    if (is_newest && one->count >= most) {
         insert(history, number + 1, event, 1);
         return;
     }
@@ -102,8 +102,12 @@ void chunks_add(bank_history *history, uint32_t position) {
     one->is_dirty = true;
     if (one->count > 2 * most) {
         uint32_t half = one->count / 2, behind = one->count - half;
+        whereabouts place = start_of(history, one);
+        const bank_event *bound = history_next(history, &place);
+        for (uint32_t i = 0; i < half; i++)
+            bound = history_next(history, &place);
         one->count = half;
-        insert(history, number + 1, &history->entries[start_of(history, number) + half].event, behind);
+        insert(history, number + 1, bound, behind);
     }
 }
 
@@ -185,13 +189,16 @@ static bool counted_text(cursor *in, slice *text) {
 
 /* Events */
 
-static slice fired_of(const bank_event *event) {
-    slice fired = {NULL, 0};
-    fired.start = bank_interned(event->fired, &fired.length);
-    return fired;
+static slice slice_of(text it) {
+    return (slice){it.bytes, it.length};
 }
 
-static uint8_t *write_event(uint8_t *at, const bank_event *before, const bank_event *event) {
+static slice fired_of(const bank_history *history, const bank_event *event) {
+    return event->fired ? slice_of(history->texts[event->fired - 1]) : (slice){NULL, 0};
+}
+
+static uint8_t *
+write_event(const bank_history *history, uint8_t *at, const bank_event *before, const bank_event *event) {
     *at++ = (uint8_t)(event->status | (event->credit ? CREDIT : 0) | (event->counterparty ? HAS_COUNTERPARTY : 0) |
                       (event->country ? HAS_COUNTRY : 0) | (event->lsn >= 0 ? HAS_LSN : 0) |
                       (event->fired ? HAS_FIRED : 0));
@@ -205,9 +212,9 @@ static uint8_t *write_event(uint8_t *at, const bank_event *before, const bank_ev
     at = write_step(at, before->transaction_id, event->transaction_id);
     at = write_varint(at, (uint64_t)event->amount_minor);
     if (!(same & SAME_CURRENCY))
-        at = write_text(at, text_of_word(&event->currency));
+        at = write_text(at, slice_of(text_of(history, &event->currency)));
     if (event->country && !(same & SAME_COUNTRY))
-        at = write_text(at, text_of_word(&event->country));
+        at = write_text(at, slice_of(text_of(history, &event->country)));
     if (event->counterparty)
         at = write_bytes(at, &event->counterparty, sizeof event->counterparty);
     if (event->lsn >= 0)
@@ -215,10 +222,10 @@ static uint8_t *write_event(uint8_t *at, const bank_event *before, const bank_ev
     if (!(same & SAME_PARTITION))
         at = write_varint(at, (uint64_t)event->partition);
     at = write_step(at, before->offset, event->offset);
-    return event->fired ? write_text(at, fired_of(event)) : at;
+    return event->fired ? write_text(at, fired_of(history, event)) : at;
 }
 
-static bool read_event(cursor *in, const bank_event *before, bank_event *event) {
+static bool read_event(bank_history *history, cursor *in, const bank_event *before, bank_event *event) {
     slice text;
     uint64_t number;
     if (in->end - in->at < 2)
@@ -233,12 +240,18 @@ static bool read_event(cursor *in, const bank_event *before, bank_event *event) 
         !step(in, before->transaction_id, &event->transaction_id) || !varint(in, &number) || number > INT64_MAX)
         return false;
     event->amount_minor = (int64_t)number;
-    if (!(same & SAME_CURRENCY) && (!counted_text(in, &text) || !word_of(text, &event->currency)))
-        return false;
+    if (!(same & SAME_CURRENCY)) {
+        if (!counted_text(in, &text))
+            return false;
+        event->currency = bank_history_word(history, text.start, text.length);
+    }
     if (same & SAME_COUNTRY)
         event->country = before->country;
-    else if (has & HAS_COUNTRY && (!counted_text(in, &text) || !word_of(text, &event->country)))
-        return false;
+    else if (has & HAS_COUNTRY) {
+        if (!counted_text(in, &text))
+            return false;
+        event->country = bank_history_word(history, text.start, text.length);
+    }
     if (has & HAS_COUNTERPARTY) {
         if (in->end - in->at < 8)
             return false;
@@ -257,7 +270,7 @@ static bool read_event(cursor *in, const bank_event *before, bank_event *event) 
     if (has & HAS_FIRED) {
         if (!counted_text(in, &text))
             return false;
-        event->fired = bank_intern(text.start, text.length);
+        event->fired = bank_history_intern(history, text.start, text.length);
     }
     return true;
 }
@@ -273,7 +286,7 @@ int bank_history_load(
     for (int i = 0; i < 3; i++)
         bound[i] = read_key_part(key + 8 + 8 * i);
     for (uint64_t i = 0; i < count; i++, before = event) {
-        if (!read_event(in, &before, &event))
+        if (!read_event(history, in, &before, &event))
             return 0;
         if (i >= expired && !history_append(history, &event))
             return 0;
@@ -309,11 +322,11 @@ static size_t room_for(const bank_history *history) {
         if (!one->is_dirty)
             continue;
         needed += ENTRY_BYTES + 16;
-        uint32_t start = start_of(history, number);
-        for (uint32_t position = start; position < start + one->count; position++) {
-            const bank_event *event = &history->entries[position].event;
-            needed += EVENT_BYTES + text_of_word(&event->currency).length + text_of_word(&event->country).length +
-                fired_of(event).length;
+        whereabouts place = start_of(history, one);
+        for (uint32_t i = 0; i < one->count; i++) {
+            const bank_event *event = history_next(history, &place);
+            needed += EVENT_BYTES + text_of(history, &event->currency).length +
+                text_of(history, &event->country).length + fired_of(history, event).length;
         }
     }
     return needed;
@@ -337,10 +350,10 @@ int64_t bank_history_changes(bank_history *history, int64_t customer_id, uint8_t
         at = write_varint(at, one->count);
         bank_event nothing = {0};
         const bank_event *before = &nothing;
-        uint32_t start = start_of(history, number);
-        for (uint32_t position = start; position < start + one->count; position++) {
-            const bank_event *event = &history->entries[position].event;
-            at = write_event(at, before, event);
+        whereabouts place = start_of(history, one);
+        for (uint32_t i = 0; i < one->count; i++) {
+            const bank_event *event = history_next(history, &place);
+            at = write_event(history, at, before, event);
             before = event;
         }
         write_lengths(lengths, 32, (uint32_t)(at - value));

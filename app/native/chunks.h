@@ -4,8 +4,8 @@
 
 #include "history.h"
 
-/* Each is called after the change: an event was added at a position; one was changed in place, or removed; the first so many expired. */
-void chunks_add(bank_history *history, uint32_t position);
+/* Each is called after the change: an event was added; one was changed in its place, or removed; the first so many expired. */
+void chunks_add(bank_history *history, const bank_event *event, bool is_newest);
 void chunks_change(bank_history *history, const bank_event *event);
 void chunks_remove(bank_history *history, const bank_event *event);
 void chunks_expire(bank_history *history, uint32_t count);

@@ -1,95 +1,109 @@
-/* Declares the internals of a history, so that velocity.c can screen a transaction without a function call for each lookup. */
+/* Declares the internals of a history.
+ *
+ * A history is a list of blocks of about a thousand consecutive events. What is in a window is computed from the events of the two blocks
+ * in which the window begins and ends, and from totals of the blocks between them. So a transaction costs the same in a history of a
+ * million events as in one of a few thousand, wherever in it its time is. A history of one block, as nearly all are, has no totals. */
 #ifndef BANK_HISTORY_H
 #define BANK_HISTORY_H
 
 #include <stdbool.h>
 
 #include "bank.h"
+#include "table.h"
 
 /* The status codes of app/domain/events.py. */
 enum { PENDING, POSTED, REVERSED, DECLINED, OTHER, REMOVED };
 
-static inline int counts(uint8_t status) {
+static inline bool counts(uint8_t status) {
     return status == PENDING || status == POSTED || status == OTHER;
+}
+
+/* The fields whose distinct values windows count. */
+enum { COUNTERPARTY, COUNTRY, DIMENSIONS };
+
+static inline uint64_t value_of(const bank_event *event, int dimension) {
+    return dimension == COUNTERPARTY ? event->counterparty : event->country;
 }
 
 #define NOWHERE UINT32_MAX
 
+/* A value in a block: the number of counted events that have it, and the ids of the nearest blocks before and after this one that have
+ * it; NOWHERE: none. */
 typedef struct {
-    bank_event event;
-    /* Set when the cursor passes the event: the numbers of counted and declined events before it, and the positions of the previous
-     * counted events with its counterparty and with its country (NOWHERE: none). */
-    uint32_t counted, declined, same_counterparty, same_country;
-} entry;
+    uint64_t value; /* 0: the place is free */
+    uint32_t count, before, after;
+} occurrence;
 
-/* A hash table from two words to a number, with open addressing. */
+/* A hash table of them. */
 typedef struct {
-    uint64_t first, second;
-    int64_t number; /* ABSENT: the place is free */
-} place;
-
-typedef struct {
-    place *places;
+    occurrence *places;
     uint32_t mask, used; /* both 0: nothing is allocated */
-} table;
+} occurrences;
 
-/* Counts the distinct values in a window: those whose last occurrence is in it. `last` has the positions of the last occurrences in
- * ascending order. */
-typedef struct {
-    table positions;
-    uint32_t *last;
-    uint32_t count, room;
-} distinct;
-
-/* Amounts in order, as in `AmountAggregate` of app/domain/window_aggregates.py. A row has the sum up to and including its amount, the
- * amount, the position of its event, and in `below` the row of the last peak before it when it was added (0: none). Row 0 is a sentinel
- * before the first amount. `peaks` holds, in order, the rows of the amounts that are greater than every later amount: the first of them
- * inside a window is the maximum of the window. track_push drops the peaks that are not greater than the new amount; track_pop restores
- * them from `below`. */
+/* The amounts of a currency in a block that a selection selects. */
 typedef struct {
     __int128 sum;
-    int64_t amount;
-    uint32_t position, below;
-} row;
-
-typedef struct {
-    row *rows;
-    uint32_t *peaks;
-    uint32_t count, room, peak_count, peak_room;
-} track;
+    int64_t most;
+    uint32_t count;
+} total;
 
 typedef struct {
     uint64_t currency;
-    track *tracks; /* one for each selection */
-} currency_tracks;
+    total *of; /* one for each selection */
+} currency_totals;
 
-/* A chunk of the stored history (chunks.c): its bound, how many events it has, how many events before them it has in the store although
- * they have expired, whether it is in the store, and whether it must be written. */
+typedef struct {
+    bank_event *events; /* those from `first` to before `end`, in the order of their keys */
+    uint32_t first, end, room;
+    uint32_t id; /* stays the same when other blocks come and go */
+    /* Only in a history of several blocks: */
+    uint32_t counted, declined;
+    occurrences values[DIMENSIONS];
+    currency_totals *currencies;
+    uint32_t currency_count, currency_room;
+} block;
+
+/* `cells` has a row for each block and in it a column for each block before: how many values of the block have no occurrence in the
+ * blocks between that block and it. So the number of distinct values in consecutive blocks is the sum of a column. */
+typedef struct {
+    uint16_t *cells;
+    uint32_t room; /* the number of rows, and of columns, that there is memory for */
+    table last;    /* from a value to the id of the last block that has it */
+} succession;
+
+/* A chunk of the stored history (chunks.c): its bound; how many events it has; how many events before them it has in the store although
+ * they have expired; whether it is in the store, and whether it must be written. */
 typedef struct {
     int64_t time_us, account_id, transaction_id;
     uint32_t count, expired;
     bool is_stored, is_dirty;
 } chunk;
 
+typedef struct {
+    uint8_t *bytes;
+    size_t length;
+} text;
+
 struct bank_history {
     const bank_rules *rules;
     int32_t selections; /* a copy, because the rules may be freed before the history */
-    /* Events in the order of their keys. Searches read the times, which are a separate array. Events before `first` have expired. Fewer
-     * than 2^31 events. */
-    int64_t *times;
-    entry *entries;
-    uint32_t first, count, time_room, entry_room;
+    int64_t floor_us, end_us;
+    uint32_t count; /* of events in all blocks */
+    block *blocks;
+    uint32_t block_count, block_room;
+    uint32_t *positions; /* of the blocks, by id */
+    uint32_t id_count, id_room;
+    uint32_t *free_ids;
+    uint32_t free_count, free_room;
+    bool is_indexed; /* the following, and what only several blocks have, is made */
+    succession successions[DIMENSIONS];
     table identities; /* from (account, transaction) to the event's time */
-    int64_t floor_us;
-    /* The cursor: the tracks cover the events before position `reached`. */
-    uint32_t reached;
-    int64_t end_us;
-    uint32_t counted, declined;
-    uint32_t starts[BANK_WINDOWS]; /* the last start of each window: the next search begins there */
-    distinct counterparties, countries;
-    currency_tracks *currencies;
-    uint32_t currency_count, currency_room;
-    /* In order. They have the events from `first` on. */
+    /* Texts that are no words, by number from 1. */
+    text *texts;
+    table numbers;
+    uint32_t text_count, text_room;
+    size_t text_bytes;
+    /* In order; together they have all events. */
     chunk *chunks;
     uint32_t chunk_count, chunk_room;
     chunk *dropped; /* those to delete from the store */
@@ -97,19 +111,40 @@ struct bank_history {
     uint32_t stored_expired; /* `expired` of the first chunk, as the store has it */
 };
 
-entry *history_find(const bank_history *history, int64_t account_id, int64_t transaction_id);
+/* Where an event is: a block, and a position in its events. The end of the history is behind the events of the last block. */
+typedef struct {
+    uint32_t block, at;
+} whereabouts;
 
-/* Returns the first position from `low` on with a key that is not before this one. */
-uint32_t history_place(const bank_history *history, const bank_event *key, uint32_t low);
+/* The text of a word. That of a text of at most eight bytes is at `word` itself. */
+text text_of(const bank_history *history, const uint64_t *word);
 
-/* Adds an event from the store, after all others. Returns false if its key is not after theirs, or its identity is known. */
+/* Whether two events of one time give the same windows. */
+bool weighs_the_same(const bank_event *left, const bank_event *right);
+
+/* The event of an account and a transaction; NULL if there is none. */
+const bank_event *history_find(const bank_history *history, int64_t account_id, int64_t transaction_id);
+
+/* Where the first event is whose key is not before this one. */
+whereabouts history_place(const bank_history *history, const bank_event *key);
+
+/* The event at a place, which moves behind it; NULL at the end. */
+const bank_event *history_next(const bank_history *history, whereabouts *place);
+
+/* The event before a place, which moves to it; NULL at the beginning. */
+const bank_event *history_back(const bank_history *history, whereabouts *place);
+
+/* The newest event; NULL if there is none. */
+const bank_event *history_newest(const bank_history *history);
+
+/* Adds an event that comes from the store. Returns false if its key is not after those of all others. */
 bool history_append(bank_history *history, const bank_event *event);
 
 /* Adds an event. The history must not have an event of the same account and transaction. */
 void history_add(bank_history *history, const bank_event *event);
 
-/* Returns whether a selection has an amount in the `length_us` up to the cursor. */
-int history_has_amount(const bank_history *history, int32_t selection, uint64_t currency, int64_t length_us);
+/* Returns whether a selection has an amount in the `length_us` up to `end_us`. */
+bool history_has_amount(const bank_history *history, int32_t selection, uint64_t currency, int64_t length_us);
 
 /* Does the same as bank_history_windows, and also stores the count of each window. Returns the end of the written JSON. */
 uint8_t *history_windows(
