@@ -69,7 +69,11 @@ class OverlayView(Generic[K, V]):
 
     def delete(self, key: K) -> None:
         """Remove a key."""
-        self._set(self._table.encode_key(key), (None, True))
+        self.delete_encoded(self._table.encode_key(key))
+
+    def delete_encoded(self, key: bytes) -> None:
+        """Remove an encoded key."""
+        self._set(key, (None, True))
 
     def evict(self, key: K) -> None:
         """Remove a key from the local store only; its changelog record is left to expire."""

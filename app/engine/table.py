@@ -61,6 +61,10 @@ class View(Protocol[Key_contra, V]):
         """Like `put`, with an encoded key and value."""
         ...
 
+    def delete_encoded(self, key: bytes) -> None:
+        """Like `delete`, with an encoded key."""
+        ...
+
     def evict_encoded(self, key: bytes) -> None:
         """Like `evict`, with an encoded key."""
         ...

@@ -1,9 +1,10 @@
-/* Declares the functions that app/native calls to process a common transaction in C. Python is the reference implementation and
- * processes everything that is not common.
+/* Declares the functions of the native library: the histories of customers, and what is done with each transaction.
  *
- * A function that returns 0 ("not common") has changed nothing; its caller then uses Python. The library does not know Python, keeps
- * no pointer that it receives (except bank_rules) and does no I/O. If memory cannot be allocated, the process ends: its work is
- * committed in Kafka transactions, and uncommitted work is repeated.
+ * A function that reads a record reads its common form: compact JSON, in which each value is written as msgspec writes it. Where it
+ * answers 0 ("not in the common form") it has changed nothing; its caller then reads the record in Python, which says what is wrong with
+ * it, or writes it in the common form for another call. The library does not know Python, keeps no pointer that it receives (except
+ * bank_rules) and does no I/O. If memory cannot be allocated, the process ends: its work is committed in Kafka transactions, and
+ * uncommitted work is repeated.
  *
  * Times are microseconds since 1970 in UTC, amounts are minor units, texts are UTF-8. */
 #ifndef BANK_H
@@ -21,7 +22,6 @@ const char *bank_sources(void);
 #define BANK_WINDOWS 8
 #define BANK_SELECTIONS 32
 #define BANK_CONCERNS 64
-#define BANK_EXPIRED 32
 
 typedef struct {
     int64_t at_least_minor, at_most_minor;
@@ -47,8 +47,9 @@ typedef struct {
     uint32_t compact_at; /* so many expired events stay in memory before it is worth letting them go */
 } bank_rules;
 
-/* An event, as app/domain/events.py has it. Currency and country are texts of at most eight bytes, filled up with zeros; a country of
- * zeros is none, as are a counterparty of 0 and a negative lsn. `fired` means something to the caller; 0 is nothing. */
+/* An event, as app/domain/events.py has it. Currency and country are words: a text of at most eight bytes without a zero, filled up with
+ * zeros, or, for any other text, its number in the history and a last byte of 0xFF, which UTF-8 never has. A country of zeros is none, as
+ * are a counterparty of 0 and a negative lsn. `fired` is the number of a text that the caller understands; 0 is none. */
 typedef struct {
     int64_t time_us, account_id, transaction_id;
     int64_t amount_minor;
@@ -65,9 +66,14 @@ typedef struct bank_history bank_history;
 bank_history *bank_history_new(const bank_rules *rules);
 void bank_history_free(bank_history *history);
 
-/* How many events there are, and how many are in memory: those that expired last may still be. */
+/* How many events there are, and how much memory they take, in events: those that expired last may still be there. */
 int64_t bank_history_length(const bank_history *history);
 int64_t bank_history_size(const bank_history *history);
+/* The word of a text, and the number of one, from 1 on. The history keeps each text once, as long as it lives. */
+uint64_t bank_history_word(bank_history *history, const uint8_t *bytes, size_t length);
+uint32_t bank_history_intern(bank_history *history, const uint8_t *bytes, size_t length);
+/* The text of a number. */
+const uint8_t *bank_history_text(const bank_history *history, uint32_t number, size_t *length);
 /* What is no later does not exist. */
 int64_t bank_history_floor(const bank_history *history);
 /* The event at a place in the order of (time, account, transaction), or of an identity; 1 if there is one. */
@@ -77,9 +83,11 @@ int bank_history_find(const bank_history *history, int64_t account_id, int64_t t
 void bank_history_put(bank_history *history, const bank_event *event);
 /* Take an event out; 0 if there is none of this identity. */
 int bank_history_remove(bank_history *history, int64_t account_id, int64_t transaction_id);
+/* The same for a transaction that was deleted: 2 if `marker` stays in its place, because rules have fired on it. */
+int bank_history_forget(bank_history *history, int64_t account_id, int64_t transaction_id, bank_event *marker);
 /* How many events are before a horizon. */
 int64_t bank_history_before(const bank_history *history, int64_t horizon_us);
-/* Drop them; `expired` has room for so many. */
+/* Drop them; `expired` has room for so many, or is NULL. */
 void bank_history_expire(bank_history *history, int64_t horizon_us, bank_event *expired);
 /* Move the cursor: tracks then hold what is counted up to and including this instant. */
 void bank_history_seek(bank_history *history, int64_t time_us);
@@ -103,29 +111,37 @@ void bank_track_sum(
     const bank_history *history, int selection, uint64_t currency, int64_t first, int64_t *high, uint64_t *low);
 
 /* A change of a transaction's row (Debezium's JSON without a schema; an insert, a snapshot's read or an update), joined to its account:
- * the length of the record for bank.transactions + 2^32 * its op ('c', 'r' or 'u'); 0 if this is not the common case.
+ * the length of the record for bank.transactions + 2^32 * its op ('c', 'r' or 'u'); 0 if this is not in the common form; if it needs more
+ * than `room`, minus what it needs.
  *
- * `account_id` is that of the Kafka record's key, `account` the JSON of the account's attributes; `source` is `{"topic":"…","partition":…,"offset":`. What
- * it comes to is at `out`, 8 bytes each: the row's digest, transaction_id, lsn (negative: none); then the record, at most `room` bytes. */
+ * `account_id` is that of the Kafka record's key, `account` the JSON of the account's attributes; `source` is `{"topic":"…","partition":…,"offset":`.
+ * With `is_checked`, the values of the row are not looked at: the caller wrote them. What it comes to is at `out`, 8 bytes each: the row's
+ * digest, transaction_id, lsn (negative: none); then the record, at most `room` bytes. */
 int64_t bank_transaction(
-    const uint8_t *value, size_t value_length, int64_t account_id, const uint8_t *account, size_t account_length,
-    int64_t customer_id, const uint8_t *source, size_t source_length, int64_t offset, uint8_t *out, size_t room);
+    const uint8_t *value, size_t value_length, int64_t account_id, int is_checked, const uint8_t *account,
+    size_t account_length, int64_t customer_id, const uint8_t *source, size_t source_length, int64_t offset, uint8_t *out,
+    size_t room);
 
-/* A record of bank.transactions of this customer, put into the history. 0 if this is not the common case, else
+/* What a record of bank.transactions came to. `look`: what the rules have to do with it. */
+enum { BANK_UNSEEN, BANK_QUIET, BANK_CONCERNED, BANK_UNKNOWN };
+typedef struct {
+    int64_t lsn; /* of the record; negative: none */
+    uint32_t look;
+    uint32_t expired; /* so many keys of events that expired are at BANK_EXPIRED, 32 bytes each */
+    uint32_t json;    /* so long is the velocity record behind them; 0: there is none */
+    uint32_t facts;   /* so long are the facts to store behind it, under `key`; 0: there is nothing to store */
+    uint32_t gone;    /* whether the event of `gone_key` is no more */
+    uint8_t key[32], gone_key[32];
+} bank_screened;
+#define BANK_EXPIRED 96
+
+/* A record of bank.transactions of this customer (created, updated or deleted), applied to the history. 1 if it was; 0 if it is not in
+ * the common form or of another customer; if it needs more than `room`, minus what it needs, and nothing has changed.
  *
- *   length of the velocity record's JSON + 2^16 * length of the stored facts + 2^24 * number of expired events + 2^32 * look
- *   + 2^34 * number of events in memory, at most 2^28
- *
- * with look 0: no rule looks at it, 1: no rule has anything to say, 2: rules have to be asked. `out` has the stored key (32 bytes) at 0,
- * the facts at BANK_FACTS, the stored keys of what has expired at BANK_GONE, and the record at BANK_JSON. `truncated_lsn`: of the last
- * TRUNCATE; negative if there was none. */
-#define BANK_FACTS 32
-#define BANK_GONE 160
-#define BANK_JSON 1184
-#define BANK_VELOCITY_ROOM 8192
+ * look BANK_UNSEEN: the rules have nothing to do with it; BANK_QUIET: no rule has anything to say; BANK_CONCERNED: rules have to be
+ * asked; BANK_UNKNOWN: it is not known which rules have fired on it before, so none may be asked. */
 int64_t bank_velocity(
-    bank_history *history, const uint8_t *value, size_t value_length, int64_t customer_id, int64_t truncated_lsn,
-    uint8_t *out);
+    bank_history *history, const uint8_t *value, size_t value_length, int64_t customer_id, uint8_t *out, size_t room);
 /* cffi: end */
 
 #pragma GCC visibility pop

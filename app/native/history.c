@@ -8,7 +8,7 @@
 
 #define ABSENT INT64_MIN
 
-static void *sized(void *memory, size_t count, size_t item) {
+void *sized(void *memory, size_t count, size_t item) {
     void *moved = realloc(memory, count * item);
     if (moved == NULL) {
         fputs("bankstream: no memory is left for the histories of customers\n", stderr);
@@ -329,7 +329,7 @@ entry *history_find(const bank_history *history, int64_t account_id, int64_t tra
     return &history->entries[place_of(history, &key, history->first)];
 }
 
-static bool weighs_the_same(const bank_event *left, const bank_event *right) {
+bool weighs_the_same(const bank_event *left, const bank_event *right) {
     uint8_t left_status = counts(left->status) ? POSTED : left->status;
     uint8_t right_status = counts(right->status) ? POSTED : right->status;
     return left->amount_minor == right->amount_minor && left->currency == right->currency &&
@@ -384,6 +384,17 @@ int bank_history_remove(bank_history *history, int64_t account_id, int64_t trans
     return 1;
 }
 
+int bank_history_forget(bank_history *history, int64_t account_id, int64_t transaction_id, bank_event *marker) {
+    const entry *known = history_find(history, account_id, transaction_id);
+    if (known == NULL || known->event.fired == 0)
+        return bank_history_remove(history, account_id, transaction_id);
+    *marker = known->event;
+    marker->status = REMOVED;
+    marker->counterparty = marker->country = 0;
+    bank_history_put(history, marker);
+    return 2;
+}
+
 int64_t bank_history_before(const bank_history *history, int64_t horizon_us) {
     if (history->first == history->count || history->times[history->first] >= horizon_us)
         return 0;
@@ -412,7 +423,8 @@ void bank_history_expire(bank_history *history, int64_t horizon_us, bank_event *
     for (uint32_t position = history->first; position < first; position++) {
         const bank_event *event = &history->entries[position].event;
         forget(&history->identities, (uint64_t)event->account_id, (uint64_t)event->transaction_id);
-        *expired++ = *event;
+        if (expired != NULL)
+            *expired++ = *event;
     }
     history->first = first;
     if (first > history->rules->compact_at && 2 * first > history->count)
@@ -458,11 +470,56 @@ int64_t bank_history_length(const bank_history *history) {
 }
 
 int64_t bank_history_size(const bank_history *history) {
-    return history->count;
+    return (int64_t)(history->count + history->text_bytes / sizeof(entry));
 }
 
 int64_t bank_history_floor(const bank_history *history) {
     return history->floor_us;
+}
+
+/* Texts */
+
+#define INTERNED (UINT64_C(0xFF) << 56)
+
+uint32_t bank_history_intern(bank_history *history, const uint8_t *bytes, size_t length) {
+    uint64_t digest, nth = length;
+    int64_t known;
+    blake2b_8(bytes, length, (uint8_t *)&digest);
+    /* Another text of this digest and length is where it would be; its place is the next one. */
+    for (; (known = number_of(&history->numbers, digest, nth)) != ABSENT; nth += UINT64_C(1) << 40) {
+        const text *other = &history->texts[known - 1];
+        if (other->length == length && memcmp(other->bytes, bytes, length) == 0)
+            return (uint32_t)known;
+    }
+    text made = {sized(NULL, length + 1, 1), length};
+    memcpy(made.bytes, bytes, length);
+    history->texts = grown(history->texts, &history->text_room, history->text_count, sizeof *history->texts);
+    history->texts[history->text_count++] = made;
+    history->text_bytes += length;
+    exchange(&history->numbers, digest, nth, history->text_count);
+    return history->text_count;
+}
+
+const uint8_t *bank_history_text(const bank_history *history, uint32_t number, size_t *length) {
+    *length = history->texts[number - 1].length;
+    return history->texts[number - 1].bytes;
+}
+
+uint64_t bank_history_word(bank_history *history, const uint8_t *bytes, size_t length) {
+    uint64_t word = 0;
+    if (length > sizeof word || memchr(bytes, 0, length) != NULL)
+        return INTERNED | bank_history_intern(history, bytes, length);
+    memcpy(&word, bytes, length);
+    return word;
+}
+
+text text_of(const bank_history *history, const uint64_t *word) {
+    if (*word >= INTERNED)
+        return history->texts[(uint32_t)*word - 1];
+    text found = {(uint8_t *)word, sizeof *word};
+    while (found.length > 0 && found.bytes[found.length - 1] == 0)
+        found.length--;
+    return found;
 }
 
 /* Windows */
@@ -633,6 +690,10 @@ void bank_history_free(bank_history *history) {
     distinct_clear(&history->countries);
     free(history->counterparties.last);
     free(history->countries.last);
+    for (uint32_t i = 0; i < history->text_count; i++)
+        free(history->texts[i].bytes);
+    free(history->texts);
+    empty(&history->numbers);
     free(history->entries);
     free(history->times);
     free(history);

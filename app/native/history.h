@@ -4,6 +4,8 @@
 
 #include "bank.h"
 
+#include <stdbool.h>
+
 /* As app/domain/events.py numbers them. */
 enum { PENDING, POSTED, REVERSED, DECLINED, OTHER, REMOVED };
 
@@ -53,6 +55,11 @@ typedef struct {
 } track;
 
 typedef struct {
+    uint8_t *bytes;
+    size_t length;
+} text;
+
+typedef struct {
     uint64_t currency;
     track *tracks; /* one a selection */
 } currency_tracks;
@@ -74,7 +81,21 @@ struct bank_history {
     distinct counterparties, countries;
     currency_tracks *currencies;
     uint32_t currency_count, currency_room;
+    /* Texts by number, and their numbers by digest and length. */
+    text *texts;
+    table numbers;
+    uint32_t text_count, text_room;
+    size_t text_bytes;
 };
+
+/* Memory, or the end of the process. */
+void *sized(void *memory, size_t count, size_t item);
+
+/* What a word stands for; one of at most eight bytes is at `word` itself. */
+text text_of(const bank_history *history, const uint64_t *word);
+
+/* Whether two events of one time give the same windows. */
+bool weighs_the_same(const bank_event *left, const bank_event *right);
 
 entry *history_find(const bank_history *history, int64_t account_id, int64_t transaction_id);
 

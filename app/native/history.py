@@ -1,39 +1,39 @@
-"""Keeps customers' histories in the memory of the native library: about 310 bytes an event; Python objects take 820.
-
-They can keep only common events: currencies and countries of at most eight bytes, and amounts that are not negative. `holds` returns
-whether an event is common. A customer with an event that is not needs `app.domain.velocity.History`.
-"""
+"""Keeps customers' histories in the memory of the native library: about 310 bytes an event."""
 
 import struct
 import sys
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import msgspec
 
 from app.domain import velocity
-from app.domain.events import ALL_AMOUNTS, AmountFilter, Event, Facts
+from app.domain.events import ALL_AMOUNTS, AmountFilter, Event, Facts, Key
 from app.domain.records import WINDOWS_US, Window
+from app.domain.rules.fields import RulesError
 from app.domain.rules.rule import Prefilter, RuleSet
-from app.domain.window_aggregates import Key
-from app.native.library import Library
+from app.native.library import Library, load
 
 _EVENT: Final = struct.Struct("=qqqqQqqQQiIBB6x")
 """`bank_event` of bank.h."""
-_TEXT_BYTES: Final = 8
+_WORD_BYTES: Final = 8
+_INTERNED: Final = 0xFF << 56
+"""Words from here on are numbers of texts."""
 EMPTY_SIZE: Final = 8
 """Memory use of an empty history, in units of one event."""
-_INT32_MAX: Final = (1 << 31) - 1
 _INT64_MAX: Final = (1 << 63) - 1
 _WINDOWS_JSON_BYTES: Final = 4_096
 _windows: Final = msgspec.json.Decoder(dict[str, Window]).decode
+_fired: Final = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 
 
 class Rules:
-    """A rule set in the form of the library: selections, prefilters and windows. `holds` must be true for the rule set."""
+    """A rule set in the form of the library: selections, prefilters and windows."""
 
     def __init__(self, library: Library, rules: RuleSet) -> None:
+        """Raises RulesError if the library has no room for the rules."""
+        _check_room(library, rules)
         self.library = library
         self.selections = {selection: number for number, selection in enumerate(_selections(rules))}
         self.pointer: Any = library.ffi.new("bank_rules *")
@@ -56,13 +56,30 @@ class Rules:
             )
             at.window = numbers[prefilter.window] if prefilter.window else -1
             at.after = -1 if prefilter.after is None else self.selections[prefilter.after]
-        self.scratch = _Scratch(library)
+        self.event: Any = library.ffi.new("bank_event *")
+        """A buffer for one event to or from the library."""
+        assert library.ffi.sizeof("bank_event") == _EVENT.size
+        self.event_bytes = library.ffi.buffer(self.event)
+        self.windows: Any = library.ffi.new("uint8_t[]", _WINDOWS_JSON_BYTES)
+        self.length: Any = library.ffi.new("size_t *")
 
-    @staticmethod
-    def holds(library: Library, rules: RuleSet) -> bool:
-        """Returns whether the library has room for a rule set."""
-        lib = library.lib
-        return bool(len(_selections(rules)) <= lib.BANK_SELECTIONS and len(_prefilters(rules)) <= lib.BANK_CONCERNS)
+
+@cache
+def without_rules() -> Rules:
+    """Returns what histories need that are asked for nothing but their windows."""
+    return Rules(load(), RuleSet(()))
+
+
+def _check_room(library: Library, rules: RuleSet) -> None:
+    for what, count, most in (
+        ("bands of amounts that they watch", len(_selections(rules)) - 1, library.lib.BANK_SELECTIONS - 1),
+        ("prefilters", len(_prefilters(rules)), library.lib.BANK_CONCERNS),
+    ):
+        if count > most:
+            raise RulesError(
+                f"the {len(rules.rules)} rules have {count} {what}, and the native library has room for {most}. Take rules out of the "
+                "file that BANKSTREAM_RULES_FILE names, or let several watch the same amounts"
+            )
 
 
 def _selections(rules: RuleSet) -> list[AmountFilter]:
@@ -73,75 +90,25 @@ def _prefilters(rules: RuleSet) -> list[Prefilter]:
     return [concern for rule in rules.rules for concern in rule.prefilters]
 
 
-class _Scratch:
-    """A buffer for one event to or from the library, and the numbers of the tuples of fired rules."""
-
-    def __init__(self, library: Library) -> None:
-        self.event: Any = library.ffi.new("bank_event *")
-        assert library.ffi.sizeof("bank_event") == _EVENT.size
-        self._bytes = library.ffi.buffer(self.event)
-        self._fired: list[tuple[str, ...]] = [()]
-        self._numbers: dict[tuple[str, ...], int] = {(): 0}
-        self.windows = library.ffi.new("uint8_t[]", _WINDOWS_JSON_BYTES)
-
-    def write(self, event: Event) -> Any:
-        """Returns a pointer to the event; valid until the next event is written or read."""
-        facts = event.facts
-        fired = self._numbers.get(facts.fired)
-        if fired is None:
-            fired = self._numbers[facts.fired] = len(self._fired)
-            self._fired.append(facts.fired)
-        _EVENT.pack_into(
-            self._bytes, 0, event.time_us, event.account_id, event.transaction_id, facts.amount_minor, facts.counterparty,
-            -1 if facts.lsn is None else facts.lsn, facts.offset, to_word(facts.currency),
-            0 if facts.country is None else to_word(facts.country), facts.partition, fired, facts.status, facts.credit,
-        )  # fmt: skip
-        return self.event
-
-    def read(self, raw: Any = None) -> Event:
-        """Returns the event that the library wrote into this buffer, or into `raw`."""
-        (
-            time_us, account_id, transaction_id, amount_minor, counterparty, lsn, offset, currency, country, partition, fired, status,
-            credit,
-        ) = _EVENT.unpack_from(self._bytes if raw is None else raw)  # fmt: skip
-        facts = Facts(
-            amount_minor, _text(currency), credit != 0, status, counterparty, _text(country) if country else None,
-            None if lsn < 0 else lsn, partition, offset, self._fired[fired],
-        )  # fmt: skip
-        return Event(time_us, account_id, transaction_id, facts)
-
-
 class NativeHistory:
     """A customer's history in the library. Implements `CustomerHistory`, which documents the methods."""
 
-    __slots__ = ("_lib", "_rules", "_scratch", "pointer")
+    __slots__ = ("_lib", "_rules", "pointer")
 
     def __init__(self, rules: Rules, events: Iterable[Event] = ()) -> None:
-        """No two `events` have the same account and transaction, and `holds` is true for each."""
-        self._rules, self._lib, self._scratch = rules, rules.library.lib, rules.scratch
+        """No two `events` have the same account and transaction."""
+        self._rules, self._lib = rules, rules.library.lib
         self.pointer = rules.library.ffi.gc(self._lib.bank_history_new(rules.pointer), self._lib.bank_history_free)
         for event in events:
             self.put(event)
-
-    @staticmethod
-    def holds(event: Event) -> bool:
-        """Returns whether the library can keep an event."""
-        facts = event.facts
-        return (
-            0 <= facts.amount_minor <= _INT64_MAX
-            and (facts.lsn is None or facts.lsn >= 0)
-            and 0 <= facts.partition <= _INT32_MAX
-            and _is_word(facts.currency)
-            and (facts.country is None or _is_word(facts.country))
-        )
 
     def __len__(self) -> int:
         return int(self._lib.bank_history_length(self.pointer))
 
     def __iter__(self) -> Iterator[Event]:
-        place, lib, scratch = 0, self._lib, self._scratch
-        while lib.bank_history_event(self.pointer, place, scratch.event):
-            yield scratch.read()
+        place, lib = 0, self._lib
+        while lib.bank_history_event(self.pointer, place, self._rules.event):
+            yield self._read()
             place += 1
 
     @property
@@ -157,9 +124,9 @@ class NativeHistory:
     @property
     def newest_us(self) -> int | None:
         """See `CustomerHistory`."""
-        if not self._lib.bank_history_event(self.pointer, len(self) - 1, self._scratch.event):
+        if not self._lib.bank_history_event(self.pointer, len(self) - 1, self._rules.event):
             return None
-        return self._scratch.read().time_us
+        return int(self._rules.event.time_us)
 
     def of_key(self, key: Key) -> Event:
         """See `CustomerHistory`."""
@@ -170,24 +137,31 @@ class NativeHistory:
 
     def find(self, account_id: int, transaction_id: int) -> Event | None:
         """See `CustomerHistory`."""
-        found = self._lib.bank_history_find(self.pointer, account_id, transaction_id, self._scratch.event)
-        return self._scratch.read() if found else None
+        found = self._lib.bank_history_find(self.pointer, account_id, transaction_id, self._rules.event)
+        return self._read() if found else None
 
     def put(self, event: Event) -> None:
         """See `CustomerHistory`."""
-        self._lib.bank_history_put(self.pointer, self._scratch.write(event))
+        self._lib.bank_history_put(self.pointer, self._write(event))
 
     def remove(self, event: Event) -> None:
         """See `CustomerHistory`."""
         if not self._lib.bank_history_remove(self.pointer, event.account_id, event.transaction_id):
             raise KeyError(event.key)
 
+    def forget(self, event: Event) -> Event | None:
+        """See `CustomerHistory`."""
+        left = self._lib.bank_history_forget(self.pointer, event.account_id, event.transaction_id, self._rules.event)
+        if not left:
+            raise KeyError(event.key)
+        return self._read() if left > 1 else None
+
     def expire(self, horizon_us: int) -> list[Event]:
         """See `CustomerHistory`."""
         count = self._lib.bank_history_before(self.pointer, horizon_us)
         events = self._events(count)
         self._lib.bank_history_expire(self.pointer, horizon_us, events)
-        return self._read(events, count)
+        return self._read_all(events, count)
 
     def seek(self, time_us: int) -> None:
         """See `CustomerHistory`."""
@@ -199,34 +173,73 @@ class NativeHistory:
 
     def windows(self, event: Event) -> dict[str, Window]:
         """See `CustomerHistory`."""
-        json, currency = self._scratch.windows, to_word(event.facts.currency)
+        json, currency = self._rules.windows, self._word(event.facts.currency)
         length = self._lib.bank_history_windows(self.pointer, event.time_us, currency, json)
         return _windows(self._rules.library.ffi.buffer(json, length))
 
     def amounts(self, selection: AmountFilter, currency: str) -> "NativeAmounts | None":
         """See `CustomerHistory`."""
-        track = NativeAmounts(self._rules, self.pointer, self._rules.selections[selection], to_word(currency))
+        track = NativeAmounts(self._rules, self.pointer, self._rules.selections[selection], self._word(currency))
         return track or None
 
     def previous(self, event: Event) -> Event | None:
         """See `CustomerHistory`."""
         key: Any = self._rules.library.ffi.new("bank_event *")
         key.time_us, key.account_id, key.transaction_id = event.key
-        found = self._lib.bank_history_previous(self.pointer, key, self._scratch.event)
-        return self._scratch.read() if found else None
+        found = self._lib.bank_history_previous(self.pointer, key, self._rules.event)
+        return self._read() if found else None
 
     def latest_counted(self, event: Event, after_us: int, limit: int) -> list[Event]:
         """See `CustomerHistory`."""
         events = self._events(limit)
         count = self._lib.bank_history_latest_counted(self.pointer, event.time_us, after_us, limit, events)
-        return self._read(events, count)
+        return self._read_all(events, count)
 
     def _events(self, count: int) -> Any:
         return self._rules.library.ffi.new("bank_event[]", count)
 
-    def _read(self, events: Any, count: int) -> list[Event]:
+    def _read_all(self, events: Any, count: int) -> list[Event]:
         raw = memoryview(self._rules.library.ffi.buffer(events))
-        return [self._scratch.read(raw[at * _EVENT.size : (at + 1) * _EVENT.size]) for at in range(count)]
+        return [self._read(raw[at * _EVENT.size : (at + 1) * _EVENT.size]) for at in range(count)]
+
+    def _read(self, raw: Any = None) -> Event:
+        """Returns the event that the library wrote into the buffer of the rules, or into `raw`."""
+        (
+            time_us, account_id, transaction_id, amount_minor, counterparty, lsn, offset, currency, country, partition, fired, status,
+            credit,
+        ) = _EVENT.unpack_from(self._rules.event_bytes if raw is None else raw)  # fmt: skip
+        facts = Facts(
+            amount_minor, self._text(currency), credit != 0, status, counterparty, self._text(country) if country else None,
+            None if lsn < 0 else lsn, partition, offset, _fired(self._interned(fired)) if fired else (),
+        )  # fmt: skip
+        return Event(time_us, account_id, transaction_id, facts)
+
+    def _write(self, event: Event) -> Any:
+        """Returns a pointer to the event; valid until the next event is written or read."""
+        facts = event.facts
+        _EVENT.pack_into(
+            self._rules.event_bytes, 0, event.time_us, event.account_id, event.transaction_id, facts.amount_minor, facts.counterparty,
+            -1 if facts.lsn is None else facts.lsn, facts.offset, self._word(facts.currency),
+            self._word(facts.country) if facts.country else 0, facts.partition,
+            self._intern(msgspec.msgpack.encode(facts.fired)) if facts.fired else 0, facts.status, facts.credit,
+        )  # fmt: skip
+        return self._rules.event
+
+    def _word(self, text: str) -> int:
+        raw = text.encode()
+        if len(raw) > _WORD_BYTES or 0 in raw:
+            return _INTERNED | self._intern(raw)
+        return int.from_bytes(raw, sys.byteorder)
+
+    def _text(self, word: int) -> str:
+        return _short_text(word) if word < _INTERNED else self._interned(word & 0xFFFF_FFFF).decode()
+
+    def _intern(self, raw: bytes) -> int:
+        return int(self._lib.bank_history_intern(self.pointer, raw, len(raw)))
+
+    def _interned(self, number: int) -> bytes:
+        found = self._lib.bank_history_text(self.pointer, number, self._rules.length)
+        return bytes(self._rules.library.ffi.buffer(found, self._rules.length[0]))
 
 
 class NativeAmounts:
@@ -253,28 +266,15 @@ class NativeAmounts:
 
     def key(self, position: int) -> Key:
         """See `AmountLookup`."""
-        if not self._lib.bank_track_event(*self._track, position, self._rules.scratch.event):
+        event = self._rules.event
+        if not self._lib.bank_track_event(*self._track, position, event):
             raise IndexError(position)
-        return self._rules.scratch.read().key
+        return event.time_us, event.account_id, event.transaction_id
 
 
 @lru_cache(maxsize=4_096)
-def to_word(text: str) -> int:
-    """Returns the bytes of a text as a number, as the library keeps it. Raises OverflowError if the text is longer than eight bytes."""
-    raw = text.encode()
-    if len(raw) > _TEXT_BYTES:
-        raise OverflowError(f"{text!r} has more than {_TEXT_BYTES} bytes")
-    return int.from_bytes(raw.ljust(_TEXT_BYTES, b"\0"), sys.byteorder)
-
-
-@lru_cache(maxsize=4_096)
-def _text(word: int) -> str:
-    return word.to_bytes(_TEXT_BYTES, sys.byteorder).rstrip(b"\0").decode()
-
-
-@lru_cache(maxsize=4_096)
-def _is_word(text: str) -> bool:
-    return 0 < len(text) <= _TEXT_BYTES and len(text.encode(errors="replace")) <= _TEXT_BYTES and "\0" not in text
+def _short_text(word: int) -> str:
+    return word.to_bytes(_WORD_BYTES, sys.byteorder).rstrip(b"\0").decode()
 
 
 def _bounded(number: int) -> int:

@@ -41,10 +41,17 @@ bool is_utf8(const uint8_t *text, size_t length);
 /* A text without escapes. */
 bool plain(cursor *in, slice *text);
 
-/* The same or null, whose slice starts nowhere. */
-bool plain_or_null(cursor *in, slice *text);
+/* A text with no escapes but those that msgspec writes: what is copied from it is as Python would write it. The slice has it as it stands
+ * between the quotes. */
+bool json_text(cursor *in, slice *text);
 
-/* An integer of at most 18 digits. */
+/* The same or null, whose slice starts nowhere. */
+bool json_text_or_null(cursor *in, slice *text);
+
+/* Writes what such a text stands for, which is no longer than it; answers its length. */
+size_t unescape(slice text, uint8_t *bytes);
+
+/* An integer of 64 bits. */
 bool integer(cursor *in, int64_t *number);
 
 /* Any value, escapes allowed, at most 16 levels deep and without numbers that a double cannot hold. */

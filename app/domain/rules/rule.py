@@ -8,9 +8,8 @@ from typing import ClassVar, Final, Protocol
 from app.domain.events import AmountFilter, Event
 from app.domain.money import to_decimal
 from app.domain.records import Window
-from app.domain.rules.verdicts import EVIDENCE_MAX, Outcome, Severity, Verdict
-from app.domain.velocity import CustomerHistory
-from app.domain.window_aggregates import AmountLookup
+from app.domain.rules.verdicts import EVIDENCE_MAX, INSUFFICIENT_HISTORY, Outcome, Severity, Verdict
+from app.domain.velocity import AmountLookup, CustomerHistory
 
 AMOUNT_PLACEHOLDERS: Final = frozenset({"amount", "currency"})
 """The placeholders that every kind of rule has."""
@@ -84,6 +83,11 @@ class RuleSet:
     def none_fired(self) -> tuple[tuple[str, Outcome], ...]:
         """The outcomes, by rule, if no rule fires."""
         return tuple((rule.id, "not_fired") for rule in self.rules)
+
+    @cached_property
+    def none_evaluated(self) -> tuple[tuple[str, Outcome], ...]:
+        """The outcomes, by rule, if it is not known which of them have fired on the transaction before."""
+        return tuple((rule.id, INSUFFICIENT_HISTORY.outcome) for rule in self.rules)
 
     def candidates(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> list[Rule]:
         """Returns the rules that a prefilter does not rule out. Most amounts are below the minimum of every rule that has one."""

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Final
 
 import pytest
+from app.domain.window_aggregates import AmountLookup
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -31,7 +32,6 @@ from app.domain.rules.kinds.structuring import Structuring
 from app.domain.rules.kinds.threshold import Threshold
 from app.domain.rules.rule import RuleSet
 from app.domain.velocity import History
-from app.domain.window_aggregates import AmountLookup
 from app.native.history import NativeHistory, Rules
 from tests.support.streams.native import EXAMPLES, library
 from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import ClassVar
 
 from app.domain.events import AmountFilter, Event
-from app.domain.money import to_decimal
+from app.domain.money import half_even, to_decimal
 from app.domain.records import Window
 from app.domain.rules.fields import Fields, common_fields
 from app.domain.rules.rule import (
@@ -18,7 +18,7 @@ from app.domain.rules.rule import (
     latest_evidence,
 )
 from app.domain.rules.verdicts import Condition, Severity, Verdict
-from app.domain.velocity import CustomerHistory, half_even
+from app.domain.velocity import CustomerHistory
 
 
 @dataclass(frozen=True, slots=True)
