@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import msgspec
 
 from agents.table_commands import CommandHandler
-from app.domain.events import instant_us
 from app.domain.records import TableCommand
+from app.domain.times import instant_us
 from app.engine.partition_group import RecordHandler
 from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError

@@ -15,15 +15,13 @@ from app.cdc.envelope import decode, decode_key, integer
 from app.cdc.unavailable import resolve
 from app.config.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 from app.domain import transaction_join
-from app.domain.changes import Row, RowChange
-from app.domain.records import TableCommand, encode, key_bytes, plain_id
-from app.domain.scd2 import is_replay, next_positions
-from app.domain.transaction_join import JoinedAccount
+from app.domain.changes import Operation, RowChange
+from app.domain.records import TableCommand, key_bytes, plain_id
+from app.domain.transaction_join import Forward
 from app.engine.partition_group import RecordHandler
 from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError
-from app.native.library import Library
-from app.native.transaction_join import Joiner
+from app.native.transaction_join import Joiner, with_op
 from tables.encoding import decode_number_key
 from tables.forwarded_transactions import FORWARDED_TRANSACTIONS, TransactionKey
 from tables.rows import ACCOUNTS, RowKey
@@ -34,22 +32,26 @@ NAME = "transactions"
 _TRUNCATION_KEY = TRUNCATIONS.encode_key(NAME)
 
 
-class _Joined(msgspec.Struct, frozen=True):
-    """The account's part of a joined record, decoded, with the row from which it was decoded."""
-
-    row: Row
-    account: JoinedAccount
-
-
-class _Encoded(msgspec.Struct, frozen=True):
-    """The account's part of a joined record, encoded, with the stored row from which it was encoded."""
+class _Account(msgspec.Struct, frozen=True):
+    """An account as records contain it, with the stored row from which it was encoded."""
 
     stored_key: bytes
     state: bytes
     customer_id: int
-    key: bytes
-    """The key of the customer's records."""
     attributes: bytes
+    """The JSON of its row without the key columns."""
+
+
+class _Change(msgspec.Struct, frozen=True, gc=False):
+    """A change of a transaction. `record` is its record if the library read it, `decoded` the change if Python did."""
+
+    key: TransactionKey
+    operation: Operation
+    lsn: int | None
+    digest: bytes
+    account: _Account | None
+    record: bytes | None = None
+    decoded: RowChange | None = None
 
 
 _APPLIED, _UNCHANGED, _REPLAYED = ((NAME, effect) for effect in ("applied", "unchanged", "replayed"))
@@ -58,26 +60,23 @@ for _effect in (_APPLIED, _UNCHANGED, _REPLAYED):
     _counts.setdefault(_effect, 0)
 
 
-def handler(limits: waiting.Limits, native: Library | None = None) -> RecordHandler:
-    """Returns the handler of the transactions' CDC topic. `native` handles the common changes, with the same results as Python."""
-    joiner = None if native is None else Joiner(native)
+def handler(limits: waiting.Limits, joiner: Joiner) -> RecordHandler:
+    """Returns the handler of the transactions' CDC topic."""
 
     def apply(record: InputRecord, unit: UnitOfWork) -> None:
-        if joiner is not None and _common(record, joiner, unit):
-            return
-        if not _apply(record, unit):
+        if not _apply(record, joiner, unit):
             waiting.hold(_account_id(record), record, limits, unit)
 
     return apply
 
 
-def release(account: RowKey, unit: UnitOfWork) -> None:
+def release(joiner: Joiner, account: RowKey, unit: UnitOfWork) -> None:
     """Forward, in order, the records that waited for the account with this key. A poison record among them becomes a dead letter."""
     (account_id,) = account
     assert isinstance(account_id, int)
     for record in waiting.take(account_id, unit):
         try:
-            _apply(record, unit)
+            _apply(record, joiner, unit)
         except PoisonRecordError as error:
             unit.dead_letter(record, error)
 
@@ -94,109 +93,104 @@ def truncate(command: TableCommand, unit: UnitOfWork) -> None:
             passed_on.put((account_id, transaction_id), gone)
 
 
-def _apply(record: InputRecord, unit: UnitOfWork) -> bool:
+def _apply(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> bool:
     """Apply a change. Returns False, and changes nothing, if its account is not known yet."""
-    change = decode(record.value, record.headers, NAME)
+    change = _read(record, joiner, unit) or _decode(record, unit)
     if change is None:
         return True
-    source = source_of(record, change)
-    if change.operation == "t":
-        truncations.broadcast(change, source, unit)
-        return True
-    key = _key(record, change)
-    passed_on = unit.table(FORWARDED_TRANSACTIONS)
-    passed = passed_on.get(key)
-    if change.operation == "u":
-        assert change.after is not None
-        change = replace(change, after=resolve(change.after, change.before, None))
-    account = _account(key[0], unit)
-    if account is None and (change.operation != "d" or waiting.has_waiting(key[0], unit)):
+    account = change.account
+    if account is None and (change.operation != "d" or waiting.has_waiting(change.key[0], unit)):
         return False
-    new, records = transaction_join.apply_change(change, passed, account, source)
+    table, raw_key = unit.table(FORWARDED_TRANSACTIONS), FORWARDED_TRANSACTIONS.encode_key(change.key)
+    raw = table.get_encoded(raw_key)
+    passed = None if raw is None else FORWARDED_TRANSACTIONS.decode(raw)
+    new, forwards = transaction_join.apply_change(
+        change, change.digest, passed, None if account is None else account.customer_id
+    )
     if new is None:
         _counts[_REPLAYED] += 1
         return True
-    _counts[_APPLIED if records else _UNCHANGED] += 1
-    truncation = unit.table(TRUNCATIONS).get(NAME)
-    gone = transaction_join.apply_truncate(new, truncation.lsn) if truncation is not None else None
-    if gone is not None and records:  # the TRUNCATE, from another partition, was applied first: forward a deletion
-        records = (*records, msgspec.structs.replace(records[-1], op="deleted"))
-    passed_on.put(key, gone or new)
-    for derived in records:
-        unit.emit(
-            TRANSACTIONS_TOPIC.name, key=key_bytes("customer_id", derived.customer_id), value=encode(derived)
-        )  # fmt: skip
-    return True
-
-
-def _common(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> bool:
-    """Apply a common change: a new or updated transaction of a known account. Returns False, and changes nothing, for all others."""
-    key, value = record.key, record.value
-    if key is None or value is None:
-        return False
-    account_id = plain_id(key, "account_id")
-    account = None if account_id is None else _encoded_account(account_id, unit)
-    if account_id is None or account is None:
-        return False
-    joined = joiner.join(
-        value, account_id, record.topic, record.partition, record.offset, account.attributes, account.customer_id
-    )  # fmt: skip
-    if joined is None:
-        return False
-    passed_on = unit.table(FORWARDED_TRANSACTIONS)
-    raw_key = FORWARDED_TRANSACTIONS.encode_key((account_id, joined.transaction_id))
-    raw = passed_on.get_encoded(raw_key)
-    passed = None if raw is None else FORWARDED_TRANSACTIONS.decode(raw)
-    if (passed is None) == (joined.operation == "u"):
-        return False
-    if passed is not None and (
-        not passed.alive
-        or passed.customer_id != account.customer_id
-        or passed.digest == joined.digest
-        or is_replay(passed, joined)
-    ):
-        return False
-    lsn, snapshot_lsn = next_positions(passed, joined)
-    new = transaction_join.ForwardedTransaction(True, lsn, snapshot_lsn, account.customer_id, joined.digest)
     truncation = unit.table(TRUNCATIONS).get_encoded(_TRUNCATION_KEY)
-    if truncation is not None and transaction_join.apply_truncate(new, TRUNCATIONS.decode(truncation).lsn) is not None:
-        return False
-    passed_on.put_encoded(raw_key, FORWARDED_TRANSACTIONS.encode(new))
-    unit.emit(TRANSACTIONS_TOPIC.name, key=account.key, value=joined.record)
-    _counts[_APPLIED] += 1
+    gone = None
+    if truncation is not None:
+        gone = transaction_join.apply_truncate(new, TRUNCATIONS.decode(truncation).lsn)
+    if gone is not None and forwards:  # the TRUNCATE, from another partition, was applied first: forward a deletion
+        forwards = (*forwards, replace(forwards[-1], op="deleted"))
+    records = [_record(record, change, forward, joiner) for forward in forwards]
+    _counts[_APPLIED if records else _UNCHANGED] += 1
+    table.put_encoded(raw_key, FORWARDED_TRANSACTIONS.encode(gone or new))
+    for forward, value in zip(forwards, records, strict=True):
+        unit.emit(TRANSACTIONS_TOPIC.name, key=key_bytes("customer_id", forward.customer_id), value=value)
     return True
 
 
-def _encoded_account(account_id: int, unit: UnitOfWork) -> _Encoded | None:
-    """Returns the result of `_account`, encoded as records contain it."""
-    accounts, cached = unit.table(ACCOUNTS), unit.cache.get(("encoded account", account_id))
-    if isinstance(cached, _Encoded) and cached.state == accounts.get_encoded(cached.stored_key):
+def _read(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> _Change | None:
+    """Returns a change in the common form, of a known account. None if it is anything else: `_decode` says what."""
+    account_id = plain_id(record.key or b"", "account_id")
+    if account_id is None or record.value is None:
+        return None
+    try:
+        account = _account(account_id, unit)
+    except PoisonRecordError:  # errors of the change come before errors of its account
+        return None
+    if account is None:
+        return None
+    place = record.topic, record.partition, record.offset
+    joined = joiner.join(record.value, account_id, place, account.attributes, account.customer_id)
+    if joined is None:
+        return None
+    key = account_id, joined.transaction_id
+    return _Change(key, joined.operation, joined.lsn, joined.digest, account, record=joined.record)
+
+
+def _decode(record: InputRecord, unit: UnitOfWork) -> _Change | None:
+    """Decodes a change of any form. Returns None if it is none of a transaction; a TRUNCATE is broadcast."""
+    change = decode(record.value, record.headers, NAME)
+    if change is None:
+        return None
+    if change.operation == "t":
+        truncations.broadcast(change, source_of(record, change), unit)
+        return None
+    key, digest = _key(record, change), b""
+    if change.after is not None:
+        if change.operation == "u":
+            change = replace(change, after=resolve(change.after, change.before, None))
+        assert change.after is not None
+        digest = transaction_join.digest_of(change.after)
+    return _Change(key, change.operation, change.lsn, digest, _account(key[0], unit), decoded=change)
+
+
+def _record(record: InputRecord, change: _Change, forward: Forward, joiner: Joiner) -> bytes:
+    if change.record is not None and not forward.before:
+        return change.record if change.record.startswith(forward.op.encode(), 7) else with_op(change.record, forward.op)
+    decoded = change.decoded or decode(record.value, record.headers, NAME)
+    assert decoded is not None
+    row = (decoded.before if forward.before else None) or decoded.after
+    if row is None:
+        raise PoisonRecordError(
+            "a deleted transaction came without `before`: set REPLICA IDENTITY FULL on the table",
+            reason="no_row",
+            stage="apply",
+        )
+    attributes = b"{}" if change.account is None else change.account.attributes
+    place = record.topic, record.partition, record.offset
+    written = joiner.write(transaction_join.common_row(row), decoded, place, attributes, forward.customer_id)
+    return with_op(written, forward.op)
+
+
+def _account(account_id: int, unit: UnitOfWork) -> _Account | None:
+    """Returns the account of its last row, also after that row's deletion, because its transactions may arrive later than the deletion."""
+    accounts, cached = unit.table(ACCOUNTS), unit.cache.get(("account", account_id))
+    if isinstance(cached, _Account) and cached.state == accounts.get_encoded(cached.stored_key):
         return cached
     stored_key = ACCOUNTS.encode_key((account_id,))
     state = accounts.get_encoded(stored_key)
-    try:
-        account = _account(account_id, unit)
-    except PoisonRecordError:  # `_apply` reports errors of the change itself before errors of the account
+    row = None if state is None else ACCOUNTS.decode(state).attributes
+    if state is None or row is None or "customer_id" not in row:
         return None
-    if state is None or account is None:
-        return None
-    key = key_bytes("customer_id", account.customer_id)
-    encoded = _Encoded(stored_key, state, account.customer_id, key, msgspec.json.encode(account.attributes))
-    unit.cache["encoded account", account_id] = encoded
-    return encoded
-
-
-def _account(account_id: int, unit: UnitOfWork) -> JoinedAccount | None:
-    """Returns the account of its last row, also after that row's deletion, because its transactions may arrive later than the deletion."""
-    state = unit.table(ACCOUNTS).get((account_id,))
-    if state is None or "customer_id" not in state.attributes:
-        return None
-    cached = unit.cache.get(("account", account_id))
-    if isinstance(cached, _Joined) and (cached.row is state.attributes or cached.row == state.attributes):
-        return cached.account
-    attributes = {name: value for name, value in state.attributes.items() if name not in ("account_id", "customer_id")}
-    account = JoinedAccount(integer(state.attributes["customer_id"], "customer_id"), attributes)
-    unit.cache["account", account_id] = _Joined(state.attributes, account)
+    attributes = {name: value for name, value in row.items() if name not in ("account_id", "customer_id")}
+    account = _Account(stored_key, state, integer(row["customer_id"], "customer_id"), msgspec.json.encode(attributes))
+    unit.cache["account", account_id] = account
     return account
 
 

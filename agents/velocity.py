@@ -4,25 +4,25 @@ A created or updated transaction emits a velocity record. The rules' outcomes ar
 deleted transaction leaves the windows. So does a truncated one, whether the TRUNCATE or the transaction arrives first.
 """
 
-from collections.abc import Iterable
 from typing import get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from agents import metrics, truncations
 from app.config.topics import ALERTS, VELOCITY
+from app.domain.common_form import common_form
 from app.domain.events import Event
 from app.domain.records import TableCommand, TransactionRecord, VelocityRecord, encode, plain_id
 from app.domain.rules.rule import RuleSet
 from app.domain.rules.verdicts import Outcome
-from app.domain.screening import Screening, TransactionChange, evaluate_rules, fired_marker, is_truncated, screen
-from app.domain.velocity import CustomerHistory, History
+from app.domain.screening import Evaluation, evaluate_rules, is_truncated
 from app.engine.partition_group import RecordHandler
 from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError
-from app.native.history import NativeHistory, Rules
+from app.native.history import NativeHistory, Rules, without_rules
 from app.native.library import Library
-from app.native.velocity import CONCERNED, QUIET, Screener
+from app.native.velocity import CONCERNED, QUIET, UNKNOWN, UNSEEN, Screened, Screener
 from tables.truncations import TRUNCATIONS
 from tables.velocity_events import EVENTS, EventKey, HistoryCache, decode_event, read_history
 
@@ -34,40 +34,54 @@ _records = msgspec.json.Decoder(TransactionRecord)
 _velocities = msgspec.json.Decoder(VelocityRecord)
 
 
-def handler(rules: RuleSet, cached_events: int = CACHED_EVENTS, native: Library | None = None) -> RecordHandler:
+def handler(rules: RuleSet, library: Library, cached_events: int = CACHED_EVENTS) -> RecordHandler:
     """Returns the handler of `bank.transactions`. `cached_events`: the limit, per partition, of events of all histories in memory.
 
-    `native` handles the common transactions; the results are the same with and without it.
+    Raises RulesError if the library has no room for the rules.
     """
     counts = metrics.RULES.counts
     for rule in rules.rules:
         for outcome in get_args(Outcome):
             counts.setdefault((rule.id, outcome), 0)
-    if native is None or not Rules.holds(native, rules):
-        return _Logic(rules, cached_events).apply
-    return _NativeLogic(rules, cached_events, native).apply
+    return _Handler(rules, library, cached_events).apply
 
 
-class _Logic:
-    """Handles each record in Python."""
+class _Handler:
+    """Applies each record to its customer's history in the native library, and evaluates the rules that it names."""
 
-    def __init__(self, rules: RuleSet, cached_events: int) -> None:
+    def __init__(self, rules: RuleSet, library: Library, cached_events: int) -> None:
         self._rules, self._cached_events = rules, cached_events
+        self._native = Rules(library, rules)
+        self._screener = Screener(self._native)
         self._counts, self._none_fired = metrics.RULES.counts, metrics.RULES.batched(rules.none_fired)
+        self._without_rules = {
+            UNSEEN: Evaluation(()),
+            QUIET: Evaluation(rules.none_fired),
+            UNKNOWN: Evaluation(rules.none_evaluated),
+        }
 
     def apply(self, record: InputRecord, unit: UnitOfWork) -> None:
         """Implements `RecordHandler`."""
-        change = _decode(record)
-        histories, customer_id = self._histories(unit), change.record.customer_id
-        history = self._take(histories, customer_id, unit)
-        if not self._holds(history, change.event):
-            history = History(self._rules.selections, history)
-        result = screen(history, change, self._rules, now_us=unit.now_us, truncated_lsn=histories.truncated_lsn)
-        histories.put(customer_id, history, history.size)
-        _store(customer_id, result, unit)
-        if result.velocity is not None:
-            unit.emit(VELOCITY.name, key=record.key, value=encode(result.velocity))
-        self._tell(record.key, result, unit)
+        customer_id = _customer_id(record)
+        histories = self._histories(unit)
+        history = histories.take(customer_id)
+        if not isinstance(history, NativeHistory):
+            history = NativeHistory(self._native, read_history(unit.table(EVENTS), customer_id))
+        try:
+            screened = self._screen(history, record, customer_id)
+        finally:
+            histories.put(customer_id, history, history.size)
+        evaluation = self._evaluated(history, record, screened, unit.now_us)
+        _store(screened, *_settled(history, screened, evaluation, histories.truncated_lsn), unit)
+        if screened.velocity:
+            unit.emit(VELOCITY.name, key=record.key, value=screened.velocity)
+        for alert in evaluation.alerts:
+            unit.emit(ALERTS.name, key=record.key, value=encode(alert))
+        if evaluation.outcomes is self._none_fired.labels:
+            self._none_fired.count += 1
+        else:
+            for outcome in evaluation.outcomes:
+                self._counts[outcome] += 1
 
     def _histories(self, unit: UnitOfWork) -> HistoryCache:
         histories = unit.cache.get(_MEMORY)
@@ -77,81 +91,18 @@ class _Logic:
             unit.cache[_MEMORY] = histories
         return histories
 
-    def _take(self, histories: HistoryCache, customer_id: int, unit: UnitOfWork) -> CustomerHistory:
-        """Removes a customer's history from the cache and returns it; reads it from the table if it is not cached."""
-        history = histories.take(customer_id)
-        return self._made(read_history(unit.table(EVENTS), customer_id)) if history is None else history
-
-    def _made(self, events: Iterable[Event]) -> CustomerHistory:
-        return History(self._rules.selections, events)
-
-    def _holds(self, history: CustomerHistory, event: Event) -> bool:
-        """Returns whether a history can hold an event."""
-        del history, event
-        return True
-
-    def _tell(self, key: bytes | None, result: Screening, unit: UnitOfWork) -> None:
-        for alert in result.alerts:
-            unit.emit(ALERTS.name, key=key, value=encode(alert))
-        if result.outcomes is self._none_fired.labels:
-            self._none_fired.count += 1
-        else:
-            for looked in result.outcomes:
-                self._counts[looked] += 1
-
-
-class _NativeLogic(_Logic):
-    """Handles the common transactions in the native library, and all others in Python on the library's histories."""
-
-    def __init__(self, rules: RuleSet, cached_events: int, native: Library) -> None:
-        super().__init__(rules, cached_events)
-        self._native = Rules(native, rules)
-        self._screener = Screener(self._native)
-
-    def apply(self, record: InputRecord, unit: UnitOfWork) -> None:
-        """Implements `RecordHandler`."""
-        if not self._common(record, unit):
-            super().apply(record, unit)
-
-    def _common(self, record: InputRecord, unit: UnitOfWork) -> bool:
-        """Handle a record if it is a common transaction. Returns whether it was."""
-        key, value = record.key, record.value
-        if key is None or value is None or (customer_id := plain_id(key, "customer_id")) is None:
-            return False
-        histories, events = self._histories(unit), unit.table(EVENTS)
-        history, screened = self._take(histories, customer_id, unit), None
-        if isinstance(history, NativeHistory):
-            screened = self._screener.screen(history, value, customer_id, histories.truncated_lsn)
+    def _screen(self, history: NativeHistory, record: InputRecord, customer_id: int) -> Screened:
+        screened = self._screener.screen(history, record.value or b"", customer_id)
         if screened is None:
-            histories.put(customer_id, history, history.size)
-            return False
-        histories.put(customer_id, history, screened.size)
-        for gone in screened.expired:
-            events.evict_encoded(gone)
-        events.put_encoded(screened.key, screened.facts)
-        unit.emit(VELOCITY.name, key=key, value=screened.velocity)
-        if screened.look == QUIET:
-            self._none_fired.count += 1
-        elif screened.look == CONCERNED:
-            self._judge(record, history, screened.velocity, unit)
-        return True
+            screened = self._screener.screen(history, _rewritten(record), customer_id)
+        assert screened is not None, "the native library does not read a record that Python wrote in the common form"
+        return screened
 
-    def _judge(self, record: InputRecord, history: CustomerHistory, velocity: bytes, unit: UnitOfWork) -> None:
-        change = _decode(record)
-        result = Screening(kept=change.event, velocity=_velocities.decode(velocity))
-        evaluate_rules(history, change.record, result, self._rules, unit.now_us, is_known=change.record.op == "updated")
-        if result.alerts:  # the stored event lists the rules that have fired
-            _store(change.record.customer_id, result, unit)
-        self._tell(record.key, result, unit)
-
-    def _made(self, events: Iterable[Event]) -> CustomerHistory:
-        read = list(events)
-        if all(map(NativeHistory.holds, read)):
-            return NativeHistory(self._native, read)
-        return super()._made(read)
-
-    def _holds(self, history: CustomerHistory, event: Event) -> bool:
-        return not isinstance(history, NativeHistory) or history.holds(event)
+    def _evaluated(self, history: NativeHistory, record: InputRecord, screened: Screened, now_us: int) -> Evaluation:
+        if screened.look != CONCERNED:
+            return self._without_rules[screened.look]
+        windows = _velocities.decode(screened.velocity).windows
+        return evaluate_rules(history, _decode(record), _event(screened), windows, self._rules, now_us)
 
 
 def truncate(command: TableCommand, unit: UnitOfWork) -> None:
@@ -160,8 +111,8 @@ def truncate(command: TableCommand, unit: UnitOfWork) -> None:
     events = unit.table(EVENTS)
     for raw, facts in events.scan():
         customer_id, event = decode_event(raw, facts)
-        if is_truncated(event, truncation.lsn):
-            marker = fired_marker(event)
+        if is_truncated(facts.lsn, truncation.lsn):
+            marker = NativeHistory(without_rules(), [event]).forget(event)
             if marker is None:
                 events.delete(_key(customer_id, event))
             elif marker != event:
@@ -169,31 +120,68 @@ def truncate(command: TableCommand, unit: UnitOfWork) -> None:
     unit.cache.pop(_MEMORY, None)
 
 
-def _decode(record: InputRecord) -> TransactionChange:
-    if record.value is None:
-        raise PoisonRecordError("a transaction record without a value", reason="no_value")
-    try:
-        decoded = _records.decode(record.value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PoisonRecordError(f"this is no transaction record: {error}", reason="not_a_transaction") from None
+def _customer_id(record: InputRecord) -> int:
+    """Returns the customer of the record's key. Raises PoisonRecordError for a key of another form, and for a record without a value."""
+    customer_id = plain_id(record.key or b"", "customer_id")
+    if customer_id is None or record.value is None:
+        _rewritten(record)
+        raise AssertionError("a transaction record with a customer of its own has a key without one")
+    return customer_id
+
+
+def _rewritten(record: InputRecord) -> bytes:
+    """Returns the record in the common form. Raises PoisonRecordError if it is no transaction of the customer of its key."""
+    decoded = _decode(record)
     if record.key != b'{"customer_id":%d}' % decoded.customer_id:
         raise PoisonRecordError(
             f"the record's key is {record.key!r}, its customer {decoded.customer_id}", reason="key_mismatch"
         )
     try:
-        return TransactionChange.of(decoded)
+        return common_form(decoded)
     except ValueError as error:
         raise PoisonRecordError(str(error), reason="bad_transaction") from None
 
 
-def _store(customer_id: int, result: Screening, unit: UnitOfWork) -> None:
+def _decode(record: InputRecord) -> TransactionRecord:
+    if record.value is None:
+        raise PoisonRecordError("a transaction record without a value", reason="no_value")
+    try:
+        return _records.decode(record.value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise PoisonRecordError(f"this is no transaction record: {error}", reason="not_a_transaction") from None
+
+
+def _settled(
+    history: NativeHistory, screened: Screened, evaluation: Evaluation, truncated_lsn: int | None
+) -> tuple[bytes, bytes]:
+    """Returns the facts to store and the key to delete (empty: none), once the rules that fired and the last TRUNCATE are considered."""
+    facts, gone = screened.facts, screened.gone
+    if evaluation.alerts:
+        event = _event(screened)
+        event = replace(event, facts=replace(event.facts, fired=evaluation.fired))
+        history.put(event)
+        facts = EVENTS.encode(event.facts)
+    if screened.velocity and facts and is_truncated(screened.lsn, truncated_lsn):
+        marker = history.forget(_event(screened))
+        if marker is None:  # one that was moved is in the table under its old key only
+            return b"", gone or screened.key
+        facts = EVENTS.encode(marker.facts)
+    return facts, gone
+
+
+def _store(screened: Screened, facts: bytes, gone: bytes, unit: UnitOfWork) -> None:
     events = unit.table(EVENTS)
-    for event in result.expired:
-        events.evict(_key(customer_id, event))
-    if result.gone is not None:
-        events.delete(_key(customer_id, result.gone))
-    if result.kept is not None:
-        events.put(_key(customer_id, result.kept), result.kept.facts)
+    for expired in screened.expired:
+        events.evict_encoded(expired)
+    if gone:
+        events.delete_encoded(gone)
+    if facts:
+        events.put_encoded(screened.key, facts)
+
+
+def _event(screened: Screened) -> Event:
+    """Returns the event that is to be stored."""
+    return decode_event(screened.key, EVENTS.decode(screened.facts))[1]
 
 
 def _key(customer_id: int, event: Event) -> EventKey:

@@ -252,10 +252,6 @@ class WorkerSettings(EnvironmentSettings, env_prefix="BANKSTREAM_"):
         100_000,
         description="transactions that a partition caches as customers' histories; others are read from the store",
     )
-    native: bool = Field(
-        default=True,
-        description="use the native library if it is built; `false`: Python alone, with the same results but slower",
-    )
     untracked_columns: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
         ("balance", "updated_at"), description="comma separated columns; a change to these alone opens no SCD2 version"
     )

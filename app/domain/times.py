@@ -58,3 +58,11 @@ def normalize(text: str) -> str:
             return text
         return format_us((moment - EPOCH) // MICROSECOND)
     return format_us(parse_us(text))
+
+
+def instant_us(name: str, text: str) -> int:
+    """Returns the instant in microseconds since the epoch. Raises ValueError, naming the field, if `text` is not an instant."""
+    try:
+        return parse_us(text)
+    except ValueError as error:
+        raise ValueError(f"{name} {text!r} is not an instant: {error}") from None

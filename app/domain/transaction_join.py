@@ -1,17 +1,19 @@
-"""Joins the changes of a transaction's row to its account, and returns records keyed by customer. Each change is one pure step."""
+"""Decides which records a change of a transaction's row gives, keyed by customer, and checks and writes the row. Pure.
+
+app/native/transactions.c reads and writes the rows that PostgreSQL and Debezium wrote in their usual form; here is what is done with
+all others.
+"""
 
 import hashlib
-import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Final, Literal
 
 import msgspec
 
-from app.domain.changes import RowChange
+from app.domain.changes import Row
 from app.domain.money import to_decimal, to_minor
-from app.domain.records import Attributes, Source, TransactionRecord
-from app.domain.scd2 import is_older, is_replay, next_positions
+from app.domain.scd2 import PositionedChange, is_older, is_replay, next_positions
 from app.domain.times import normalize
 from app.errors import PoisonRecordError
 
@@ -29,15 +31,19 @@ class ForwardedTransaction(msgspec.Struct, frozen=True, array_like=True, gc=Fals
     """The digest of the row that was forwarded last: a repeated row gives no record."""
 
 
-class JoinedAccount(msgspec.Struct, frozen=True):
-    """The account of a transaction at the time of the join. `attributes` is its row without the key column."""
+Op = Literal["created", "updated", "deleted"]
 
+
+class Forward(msgspec.Struct, frozen=True, gc=False):
+    """A record to emit for a customer. `before`: it has the row before the change, if the source sent it, else the row after it."""
+
+    op: Op
     customer_id: int
-    attributes: Attributes
+    before: bool = False
 
 
 class _Row(msgspec.Struct, gc=False):
-    """The typed columns of a transaction. Other columns are only in the raw change and in the warehouse."""
+    """The columns of a transaction that its records have. Other columns are only in the raw change and in the warehouse."""
 
     transaction_id: int
     account_id: int
@@ -61,48 +67,37 @@ class _Row(msgspec.Struct, gc=False):
 _rows: Final = msgspec.json.Decoder(_Row)
 _encode: Final = msgspec.json.Encoder().encode
 
-_COORDINATE: Final = re.compile(r"-?\d{1,3}\.\d{1,18}", re.ASCII)
-"""The usual form of a coordinate."""
 
-Operation = Literal["created", "updated", "deleted"]
+def digest_of(row: Row) -> bytes:
+    """Returns the digest of a row by which it is recognised."""
+    return hashlib.blake2b(_encode(row), digest_size=DIGEST_BYTES).digest()
 
 
 def apply_change(
-    change: RowChange, passed: ForwardedTransaction | None, account: JoinedAccount | None, source: Source
-) -> tuple[ForwardedTransaction | None, tuple[TransactionRecord, ...]]:
-    """Apply a change of a transaction. Returns the new state (None: unchanged) and the records to emit, in order.
+    change: PositionedChange, digest: bytes, passed: ForwardedTransaction | None, customer_id: int | None
+) -> tuple[ForwardedTransaction | None, tuple[Forward, ...]]:
+    """Apply a change of a transaction. Returns the new state (None: the change was applied before) and the records to emit, in order.
 
-    `account` may be None only for a delete. If the account now belongs to another customer, the transaction is deleted for the previous
-    customer and created for the new one. Raises PoisonRecordError if the row is not a transaction or a
-    delete has no `before`; then the state stays unchanged.
+    `digest` is that of the row after the change, and `customer_id` the account's customer; a delete needs neither. If the account now
+    belongs to another customer, the transaction is deleted for the previous customer and created for the new one.
     """
     if passed is not None and is_replay(passed, change):
         return None, ()
     lsn, snapshot_lsn = next_positions(passed, change)
     if change.operation == "d":
-        if passed is None:
-            return ForwardedTransaction(False, lsn, snapshot_lsn, customer_id=0, digest=b""), ()
-        gone = ForwardedTransaction(False, lsn, snapshot_lsn, customer_id=passed.customer_id, digest=b"")
-        if not passed.alive:
+        gone = ForwardedTransaction(False, lsn, snapshot_lsn, 0 if passed is None else passed.customer_id, b"")
+        if passed is None or not passed.alive:
             return gone, ()
-        if not change.before:
-            raise _bad("no_row", "a deleted transaction came without `before`: set REPLICA IDENTITY FULL on the table")
-        return gone, (_record("deleted", _encode(change.before), passed.customer_id, account, source),)
-    assert change.after is not None
-    assert account is not None
-    row = _encode(change.after)
-    digest = hashlib.blake2b(row, digest_size=DIGEST_BYTES).digest()
-    new = ForwardedTransaction(True, lsn, snapshot_lsn, account.customer_id, digest)
+        return gone, (Forward("deleted", passed.customer_id, before=True),)
+    assert customer_id is not None
+    new = ForwardedTransaction(True, lsn, snapshot_lsn, customer_id, digest)
     if passed is None or not passed.alive:
-        return new, (_record("created", row, account.customer_id, account, source),)
-    if passed.customer_id != account.customer_id:
-        return new, (
-            _record("deleted", _encode(change.before) if change.before else row, passed.customer_id, account, source),
-            _record("created", row, account.customer_id, account, source),
-        )
+        return new, (Forward("created", customer_id),)
+    if passed.customer_id != customer_id:
+        return new, (Forward("deleted", passed.customer_id, before=True), Forward("created", customer_id))
     if passed.digest == digest:
         return new, ()
-    return new, (_record("updated", row, account.customer_id, account, source),)
+    return new, (Forward("updated", customer_id),)
 
 
 def apply_truncate(passed: ForwardedTransaction, lsn: int) -> ForwardedTransaction | None:
@@ -112,11 +107,10 @@ def apply_truncate(passed: ForwardedTransaction, lsn: int) -> ForwardedTransacti
     return ForwardedTransaction(False, lsn, passed.snapshot_lsn, customer_id=passed.customer_id, digest=b"")
 
 
-def _record(
-    operation: Operation, row: bytes, customer_id: int, account: JoinedAccount | None, source: Source
-) -> TransactionRecord:  # fmt: skip
+def common_row(row: Row) -> bytes:
+    """Returns the columns of a transaction's row as its records have them. Raises PoisonRecordError, naming the column that is invalid."""
     try:
-        typed = _rows.decode(row)
+        typed = _rows.decode(_encode(row))
     except msgspec.ValidationError as error:
         hint = (
             ". Money must come as text: set decimal.handling.mode=string on the connector"
@@ -124,42 +118,22 @@ def _record(
             else ""
         )
         raise _bad("bad_row", f"the row is no transaction: {error}{hint}") from None
-    created_at = typed.created_at
-    try:  # fast path: usually all values are valid; the handler finds the invalid one
-        amount, booked_at = _amount(typed.amount), normalize(typed.booked_at)
-        if created_at is not None:
-            created_at = normalize(created_at)
-    except (ValueError, OverflowError):
-        amount = _checked("amount", "bad_amount", typed.amount, _amount)
-        booked_at = _checked("booked_at", "bad_time", typed.booked_at, _instant)
-        if created_at is not None:
-            created_at = _checked("created_at", "bad_time", created_at, _instant)
-    merchant_id, merchant_category, counterparty = (
-        typed.merchant_id, typed.merchant_category, typed.counterparty_account,
-    )  # fmt: skip
-    return TransactionRecord(  # positional arguments: keyword arguments take twice the time
-        operation,
-        typed.transaction_id,
-        typed.account_id,
-        customer_id,
-        typed.type,
-        amount,
-        typed.currency,
-        typed.status,
-        typed.channel,
-        str(merchant_id) if isinstance(merchant_id, int) else merchant_id,
-        str(merchant_category) if isinstance(merchant_category, int) else merchant_category,
-        str(counterparty) if isinstance(counterparty, int) else counterparty,
-        typed.country_code,
-        None if typed.latitude is None else _coordinate("latitude", typed.latitude),
-        None if typed.longitude is None else _coordinate("longitude", typed.longitude),
-        str(typed.device_id) if isinstance(typed.device_id, int) else typed.device_id,
-        typed.description,
-        booked_at,
-        created_at,
-        account.attributes if account is not None else {},
-        source,
-    )
+    for name, number in (("transaction_id", typed.transaction_id), ("account_id", typed.account_id)):
+        if not -(1 << 63) <= number < 1 << 63:
+            raise _bad("bad_row", f"{name} {number} does not fit in 64 bits")
+    typed.amount = _checked("amount", "bad_amount", typed.amount, _amount)
+    typed.booked_at = _checked("booked_at", "bad_time", typed.booked_at, _instant)
+    if typed.created_at is not None:
+        typed.created_at = _checked("created_at", "bad_time", typed.created_at, _instant)
+    for name in ("merchant_id", "merchant_category", "counterparty_account", "device_id"):
+        value = getattr(typed, name)
+        if isinstance(value, int):
+            setattr(typed, name, str(value))
+    for name in ("latitude", "longitude"):
+        value = getattr(typed, name)
+        if value is not None:
+            setattr(typed, name, _coordinate(name, value))
+    return _encode(typed)
 
 
 def _checked(column: str, reason: str, text: str, read: Callable[[str], str]) -> str:
@@ -188,8 +162,6 @@ def _instant(text: str) -> str:
 
 
 def _coordinate(column: str, value: str | float) -> str:
-    if isinstance(value, str) and _COORDINATE.fullmatch(value):
-        return value
     try:
         number = Decimal(str(value))
     except InvalidOperation:

@@ -183,7 +183,13 @@ class BatchUnitOfWork:
         self.undo_log.clear()
 
     def undo(self) -> None:
-        """Remove everything written since `mark`. Clears the whole cache too, because cached objects may have been modified since then."""
+        """Remove everything written since `mark`.
+
+        Clears the whole cache too, because cached objects may have been modified since then; but not if nothing was written, because a
+        handler modifies a cached object only for a record that it does not refuse, or after a write (`UnitOfWork.cache`).
+        """
+        if not self.undo_log:
+            return
         while self.undo_log:
             step = self.undo_log.pop()
             if isinstance(step, list):

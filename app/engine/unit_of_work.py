@@ -76,8 +76,12 @@ class UnitOfWork(Protocol):
 
     @property
     def cache(self) -> MutableMapping[Any, Any]:
-        """A bounded cache of derived objects for this partition. Any entry may be evicted at any time, and all are when a record is
-        undone. It must be possible to rebuild every entry from the tables."""
+        """A bounded cache of derived objects for this partition. Any entry may be evicted at any time. It must be possible to rebuild
+        every entry from the tables.
+
+        A refused record evicts all entries if it had written or emitted anything, and none otherwise. So a handler that modifies a cached
+        object, or stores one that holds something the tables do not, must not refuse the record afterwards unless it has written
+        before."""
         ...
 
     def table(self, table: Table[K, V]) -> View[K, V]:

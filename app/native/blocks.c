@@ -47,7 +47,8 @@ static void erase_value(occurrences *in, occurrence *gone) {
     in->places[free_at].value = 0;
     for (uint32_t at = (free_at + 1) & in->mask; in->places[at].value; at = (at + 1) & in->mask) {
         uint32_t from = mixed_words(in->places[at].value, 0) & in->mask;
-        if (((at - from) & in->mask) >= ((at - free_at) & in->mask)) { /* it was put behind the place that is free now */
+        if (((at - from) & in->mask) >=
+            ((at - free_at) & in->mask)) { /* it was put behind the place that is free now */
             in->places[free_at] = in->places[at];
             in->places[at].value = 0;
             free_at = at;
@@ -126,7 +127,8 @@ static void link(bank_history *history, int dimension, uint32_t position, uint64
         before = (uint32_t)last;
     else if (last != ABSENT) {
         occurrence *next = NULL;
-        for (before = (uint32_t)last; before != NOWHERE && history->positions[before] > position; before = next->before) {
+        for (before = (uint32_t)last; before != NOWHERE && history->positions[before] > position;
+             before = next->before) {
             after = before;
             next = find_value(&history->blocks[history->positions[after]].values[dimension], value);
         }
@@ -192,7 +194,8 @@ static int64_t most_of(const block *in, const bank_selection *selection, uint64_
     int64_t most = 0;
     for (uint32_t at = in->first; at < in->end && most < bound; at++) {
         const bank_event *event = &in->events[at];
-        if (event->amount_minor > most && counts(event->status) && event->currency == currency && takes(selection, event))
+        if (event->amount_minor > most && counts(event->status) && event->currency == currency &&
+            takes(selection, event))
             most = event->amount_minor;
     }
     return most;
@@ -291,7 +294,8 @@ static void insert_block(bank_history *history, uint32_t position) {
     if (history->free_count)
         at->id = history->free_ids[--history->free_count];
     else {
-        history->positions = grown(history->positions, &history->id_room, history->id_count, sizeof *history->positions);
+        history->positions =
+            grown(history->positions, &history->id_room, history->id_count, sizeof *history->positions);
         at->id = history->id_count++;
     }
     for (uint32_t moved = position; moved < history->block_count; moved++)
@@ -330,7 +334,10 @@ static void insert_event(block *in, uint32_t at, const bank_event *event) {
 
 uint32_t block_of(const bank_history *history, const bank_event *key) {
     const block *blocks = history->blocks;
-    uint32_t low = 0, high = history->block_count; /* the blocks before `low` do not begin behind the key, those from `high` on do */
+    uint32_t low = 0,
+             high =
+                 history
+                     ->block_count; /* the blocks before `low` do not begin behind the key, those from `high` on do */
     if (!is_before(key, &blocks[high - 1].events[blocks[high - 1].first]))
         return high - 1;
     while (low < high) {
@@ -380,10 +387,10 @@ void blocks_add(bank_history *history, const bank_event *event) {
     else {
         position = block_of(history, event);
         const block *in = &history->blocks[position];
-        if (position == history->block_count - 1 && length_of(in) >= BLOCK_EVENTS &&
+        if (position == history->block_count - 1 && length_of(in) >= history->rules->block_events &&
             is_before(&in->events[in->end - 1], event))
             insert_block(history, ++position);
-        else if (length_of(in) >= 2 * BLOCK_EVENTS) {
+        else if (length_of(in) >= 2 * history->rules->block_events) {
             split(history, position);
             position = block_of(history, event);
         }

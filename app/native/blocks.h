@@ -4,9 +4,6 @@
 
 #include "history.h"
 
-/* A block that has as many events and gets another at its end is followed by a new block. One with twice as many is split. */
-#define BLOCK_EVENTS 1024
-
 static inline uint32_t length_of(const block *one) {
     return one->end - one->first;
 }

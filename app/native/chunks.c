@@ -13,7 +13,7 @@
 #include "memory.h"
 #include "text.h"
 
-enum { VERSION = 1, SMALLEST = 32, LARGEST = 512, EVENTS_A_PLACE = 64 };
+enum { VERSION = 1, LARGEST = 512, EVENTS_A_PLACE = 64 };
 
 /* First byte of an event: the status, and what follows. */
 enum { STATUS = 7, CREDIT = 8, HAS_COUNTERPARTY = 16, HAS_COUNTRY = 32, HAS_LSN = 64, HAS_FIRED = 128 };
@@ -25,7 +25,7 @@ enum { EVENT_BYTES = 96, ENTRY_BYTES = 40 };
 /* Directory */
 
 static uint32_t capacity(const bank_history *history) {
-    uint32_t of_length = SMALLEST + history->count / EVENTS_A_PLACE;
+    uint32_t of_length = history->rules->chunk_events + history->count / EVENTS_A_PLACE;
     return of_length < LARGEST ? of_length : LARGEST;
 }
 
@@ -77,8 +77,7 @@ static void drop(bank_history *history, uint32_t number) {
 
 /* Where a chunk's first event is. */
 static whereabouts start_of(const bank_history *history, const chunk *one) {
-    bank_event bound = {
-        .time_us = one->time_us, .account_id = one->account_id, .transaction_id = one->transaction_id};
+    bank_event bound = {.time_us = one->time_us, .account_id = one->account_id, .transaction_id = one->transaction_id};
     return history_place(history, &bound);
 }
 

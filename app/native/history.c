@@ -207,6 +207,14 @@ int64_t bank_history_events(const bank_history *history, int64_t place, int64_t 
     return found;
 }
 
+int bank_history_newest(const bank_history *history, bank_event *event) {
+    const bank_event *found = history_newest(history);
+    if (found == NULL)
+        return 0;
+    *event = *found;
+    return 1;
+}
+
 int bank_history_find(const bank_history *history, int64_t account_id, int64_t transaction_id, bank_event *event) {
     const bank_event *found = history_find(history, account_id, transaction_id);
     if (found == NULL)
@@ -280,8 +288,8 @@ bank_history *bank_history_new(const bank_rules *rules) {
 }
 
 int64_t bank_history_bytes(const bank_history *history) {
-    return (int64_t)(sizeof *history + blocks_bytes(history) + history->chunk_room * sizeof(chunk) + history->text_bytes +
-                     table_bytes(&history->numbers));
+    return (int64_t)(sizeof *history + blocks_bytes(history) + history->chunk_room * sizeof(chunk) +
+                     history->text_bytes + table_bytes(&history->numbers));
 }
 
 void bank_history_free(bank_history *history) {

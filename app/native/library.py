@@ -1,6 +1,6 @@
-"""Loads the native library, if it exists and was built from the current sources. bank.h has its only declarations."""
+"""Loads the native library, which must have been built from the current sources. bank.h has its only declarations."""
 
-import logging
+import sysconfig
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -8,13 +8,15 @@ from typing import Any, Final
 
 from cffi import FFI
 
+from app.errors import SettingsError, one_line
 from app.native.build import DIRECTORY, FILE, fingerprint
 
 HEADER: Final = "bank.h"
 BEGIN: Final = "/* cffi: begin */"
 END: Final = "/* cffi: end */"
 
-logger = logging.getLogger(__name__)
+PLATFORMS: Final = "Linux (x86_64, aarch64, ppc64le or riscv64) and macOS 13 or newer"
+"""The 64-bit, little-endian ones of those that the package ziglang has wheels for, without Windows, which other packages rule out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,42 +27,37 @@ class Library:
     lib: Any
 
 
+class NativeLibraryError(SettingsError):
+    """The native library is missing, or it is not the one of these sources. Raised at start, before anything is read or written."""
+
+
 @cache
-def load() -> Library | None:
-    """Returns the library, loaded once for a process; None if it is not built or not usable: then Python does its work. The caller
-    checks BANKSTREAM_NATIVE.
-    """
+def load() -> Library:
+    """Returns the library, loaded once for a process. Raises NativeLibraryError."""
     return open_library(DIRECTORY / FILE)
 
 
-def open_library(path: Path, sources: Path = DIRECTORY) -> Library | None:
-    """Returns the library in this file, or None if it is missing, unloadable or built from other sources. Logs the result."""
+def open_library(path: Path, sources: Path = DIRECTORY) -> Library:
+    """Returns the library in this file. Raises NativeLibraryError if it is missing, unloadable or built from other sources."""
     if not path.exists():
-        logger.info(
-            "the native library is not built, so Python does its work more slowly. Run make install to build it"
-        )
-        return None
+        raise _error(path, "is not there")
     ffi = FFI()
     ffi.cdef("const char *bank_sources(void);")
     ffi.cdef(declarations((sources / HEADER).read_text(encoding="utf-8")))
     try:
         lib: Any = ffi.dlopen(str(path))
     except OSError as error:
-        logger.warning(
-            "the native library is not used, so Python does its work more slowly: %s. "
-            "Run python -m app.native.build to rebuild it",
-            error,
-        )
-        return None
+        raise _error(path, f"cannot be loaded ({one_line(error)})") from None
     if ffi.string(lib.bank_sources()) != fingerprint(sources).encode():
-        logger.warning(
-            "the native library was built from other sources (%s) and is not used, so Python does its work more slowly. "
-            "Run make install to rebuild it",
-            path,
-        )
-        return None
-    logger.info("the native library is loaded and processes common transactions")
+        raise _error(path, "was built from other sources")
     return Library(ffi, lib)
+
+
+def _error(path: Path, problem: str) -> NativeLibraryError:
+    return NativeLibraryError(
+        f"the native library {path} {problem}. In a checkout, run make install, which builds it; elsewhere, install a wheel of bankstream "
+        f"for this platform ({sysconfig.get_platform()}). It can be built on {PLATFORMS}."
+    )
 
 
 def declarations(header: str) -> str:

@@ -54,7 +54,8 @@ void table_forget(table *in, uint64_t first, uint64_t second) {
     in->places[free_at].number = ABSENT;
     for (uint32_t at = (free_at + 1) & in->mask; in->places[at].number != ABSENT; at = (at + 1) & in->mask) {
         uint32_t from = home(in, in->places[at].first, in->places[at].second);
-        if (((at - from) & in->mask) >= ((at - free_at) & in->mask)) { /* it was put behind the place that is free now */
+        if (((at - from) & in->mask) >=
+            ((at - free_at) & in->mask)) { /* it was put behind the place that is free now */
             in->places[free_at] = in->places[at];
             in->places[at].number = ABSENT;
             free_at = at;

@@ -75,14 +75,6 @@ bool plain(cursor *in, slice *text) {
     return true;
 }
 
-bool plain_or_null(cursor *in, slice *text) {
-    if (TAKE(in, "null")) {
-        *text = (slice){NULL, 0};
-        return true;
-    }
-    return plain(in, text);
-}
-
 static bool is_digit(uint8_t byte) {
     return byte >= '0' && byte <= '9';
 }
@@ -92,17 +84,19 @@ bool integer(cursor *in, int64_t *number) {
     bool negative = at < in->end && *at == '-';
     at += negative;
     const uint8_t *digits = at;
-    int64_t sum = 0;
+    uint64_t sum = 0;
     while (at < in->end && is_digit(*at)) {
-        if (at - digits == 18)
+        if (at - digits == 19)
             return false;
-        sum = sum * 10 + (*at++ - '0');
+        sum = sum * 10 + (uint64_t)(*at++ - '0');
     }
     if (at == digits || (*digits == '0' && (at - digits > 1 || negative)))
         return false;
     if (at < in->end && (*at == '.' || *at == 'e' || *at == 'E'))
         return false;
-    *number = negative ? -sum : sum;
+    if (sum > (uint64_t)INT64_MAX + negative)
+        return false;
+    *number = (int64_t)(negative ? -sum : sum);
     in->at = at;
     return true;
 }
@@ -140,13 +134,32 @@ static bool number(cursor *in) {
     return true;
 }
 
-/* Skips a text with escapes other than \u, whose code points are not checked here. */
-static bool escaped(cursor *in) {
+/* The escapes of one letter; `\/` is the only one that msgspec does not write. */
+static const char LETTERS[] = "\"\\bfnrt/", MEANT[] = "\"\\\b\f\n\r\t/";
+
+/* Behind `\u`: a control character that has no letter, in the digits that msgspec writes. */
+static bool control(const uint8_t *at, const uint8_t *end, uint8_t *meant) {
+    if (end - at < 4 || at[0] != '0' || at[1] != '0' || (at[2] != '0' && at[2] != '1'))
+        return false;
+    if (!is_digit(at[3]) && (at[3] < 'a' || at[3] > 'f'))
+        return false;
+    *meant = (uint8_t)((at[2] - '0') * 16 + (is_digit(at[3]) ? at[3] - '0' : at[3] - 'a' + 10));
+    return *meant == 0 || strchr(MEANT, *meant) == NULL;
+}
+
+/* What else \u may stand for is not looked at here. */
+static bool escaped(cursor *in, size_t letters) {
     const uint8_t *at = in->at + 1;
+    uint8_t meant;
     while ((at = text_end(at, in->end)) < in->end && *at == '\\') {
-        if (++at == in->end || *at == 0 || strchr("\"\\/bfnrt", *at) == NULL)
+        if (++at == in->end)
             return false;
-        at++;
+        if (*at == 'u' && control(at + 1, in->end, &meant))
+            at += 5;
+        else if (memchr(LETTERS, *at, letters) != NULL)
+            at++;
+        else
+            return false;
     }
     if (at == in->end || *at != '"')
         return false;
@@ -154,12 +167,45 @@ static bool escaped(cursor *in) {
     return true;
 }
 
+bool json_text(cursor *in, slice *text) {
+    const uint8_t *start = in->at;
+    if (start == in->end || *start != '"' || !escaped(in, sizeof LETTERS - 2))
+        return false;
+    *text = (slice){start + 1, (size_t)(in->at - start) - 2};
+    return true;
+}
+
+bool json_text_or_null(cursor *in, slice *text) {
+    if (TAKE(in, "null")) {
+        *text = (slice){NULL, 0};
+        return true;
+    }
+    return json_text(in, text);
+}
+
+size_t unescape(slice text, uint8_t *bytes) {
+    const uint8_t *at = text.start, *end = at + text.length;
+    uint8_t *to = bytes;
+    while (at < end) {
+        if (*at != '\\')
+            *to++ = *at++;
+        else if (at[1] == 'u') {
+            control(at + 2, end, to++);
+            at += 6;
+        } else {
+            *to++ = (uint8_t)MEANT[strchr(LETTERS, at[1]) - LETTERS];
+            at += 2;
+        }
+    }
+    return (size_t)(to - bytes);
+}
+
 static bool nested(cursor *in, int depth) {
     if (in->at == in->end)
         return false;
     switch (*in->at) {
     case '"':
-        return escaped(in);
+        return escaped(in, sizeof LETTERS - 1);
     case 'n':
         return TAKE(in, "null");
     case 't':
@@ -184,7 +230,8 @@ static bool nested(cursor *in, int depth) {
         if (TAKE(in, "}"))
             return true;
         do {
-            if (in->at == in->end || *in->at != '"' || !escaped(in) || !TAKE(in, ":") || !nested(in, depth + 1))
+            if (in->at == in->end || *in->at != '"' || !escaped(in, sizeof LETTERS - 1) || !TAKE(in, ":") ||
+                !nested(in, depth + 1))
                 return false;
         } while (TAKE(in, ","));
         return TAKE(in, "}");

@@ -43,10 +43,17 @@ bool is_utf8(const uint8_t *text, size_t length);
 /* Reads a text without escapes. */
 bool plain(cursor *in, slice *text);
 
-/* Reads the same or null. For null, the slice's start is NULL. */
-bool plain_or_null(cursor *in, slice *text);
+/* A text with no escapes but those that msgspec writes: what is copied from it is as Python would write it. The slice has it as it stands
+ * between the quotes. */
+bool json_text(cursor *in, slice *text);
 
-/* Reads an integer of at most 18 digits. */
+/* The same or null, whose slice starts nowhere. */
+bool json_text_or_null(cursor *in, slice *text);
+
+/* Writes what such a text stands for, which is no longer than it; answers its length. */
+size_t unescape(slice text, uint8_t *bytes);
+
+/* An integer of 64 bits. */
 bool integer(cursor *in, int64_t *number);
 
 /* Skips any value: at most 16 levels of nesting, no \u escape, and no number outside the range of a double. */

@@ -1,5 +1,5 @@
-/* Joins a change of a transaction's row to its account, as app/cdc/envelope.py and app/domain/transaction_join.py do, in the common
- * case: an insert or an update whose columns all have the form that PostgreSQL and Debezium give them. */
+/* Reads a change of a transaction's row and writes the record of the transaction, joined to its account. The common form of a change is an
+ * insert or an update whose columns are all written as PostgreSQL and Debezium write them. */
 #include "bank.h"
 #include "text.h"
 
@@ -147,10 +147,10 @@ static bool read_origin(cursor *in, origin *it) {
     return TAKE(in, "}");
 }
 
-/* Reads a text without escapes, and drops its quotes. */
-static bool text_of(slice written, slice *text) {
+/* A text, without its quotes. */
+static bool text_in(slice written, slice *text) {
     cursor in = {written.start, written.start + written.length};
-    return written.start != NULL && plain(&in, text) && in.at == in.end;
+    return written.start != NULL && json_text(&in, text) && in.at == in.end;
 }
 
 static bool is_null(slice written) {
@@ -183,18 +183,18 @@ static bool is_common(row *it, int64_t account_id) {
         return false;
     if (!IS(it->columns[TYPE], "\"credit\"") && !IS(it->columns[TYPE], "\"debit\""))
         return false;
-    if (!text_of(it->columns[AMOUNT], &text) || !amount(text, &number) || number == 0)
+    if (!text_in(it->columns[AMOUNT], &text) || !amount(text, &number) || number == 0)
         return false;
-    if (!text_of(it->columns[BOOKED_AT], &text) || !instant(text, &number))
+    if (!text_in(it->columns[BOOKED_AT], &text) || !instant(text, &number))
         return false;
-    if (!is_null(it->columns[CREATED_AT]) && (!text_of(it->columns[CREATED_AT], &text) || !instant(text, &number)))
+    if (!is_null(it->columns[CREATED_AT]) && (!text_in(it->columns[CREATED_AT], &text) || !instant(text, &number)))
         return false;
-    if (!text_of(it->columns[CURRENCY], &text) || !text_of(it->columns[STATUS], &text))
+    if (!text_in(it->columns[CURRENCY], &text) || !text_in(it->columns[STATUS], &text))
         return false;
     for (int column = CHANNEL; column < CREATED_AT; column++) {
         if (is_null(it->columns[column]))
             continue;
-        if (!text_of(it->columns[column], &text))
+        if (!text_in(it->columns[column], &text))
             return false;
         if ((column == LATITUDE || column == LONGITUDE) && !is_coordinate(text))
             return false;
@@ -246,16 +246,17 @@ static uint8_t *write_number(uint8_t *at, int64_t number) {
 }
 
 int64_t bank_transaction(
-    const uint8_t *value, size_t value_length, int64_t account_id, const uint8_t *account, size_t account_length,
-    int64_t customer_id, const uint8_t *source, size_t source_length, int64_t offset, uint8_t *out, size_t room) {
+    const uint8_t *value, size_t value_length, int64_t account_id, int is_checked, const uint8_t *account,
+    size_t account_length, int64_t customer_id, const uint8_t *source, size_t source_length, int64_t offset,
+    uint8_t *out, size_t room) {
     row it = {0};
     origin from;
-    /* This is enough room: no column is longer in the record than in the row. */
-    if (value_length + account_length + source_length + 1024 > room)
-        return 0;
+    size_t needed = value_length + account_length + source_length + 1024; /* no column is longer in the record */
+    if (needed > room)
+        return -(int64_t)needed;
     char operation = read_envelope(value, value_length, &it, &from);
-    if (!operation || !is_common(&it, account_id) || from.table.start == NULL || !IS(from.table, "transactions") ||
-        (!from.has_us && !from.has_ms))
+    if (!operation || (!is_checked && !is_common(&it, account_id)) || from.table.start == NULL ||
+        !IS(from.table, "transactions") || (!from.has_us && !from.has_ms))
         return 0;
     int64_t commit_us = from.ts_us;
     if (!from.has_us && __builtin_mul_overflow(from.ts_ms, 1000, &commit_us))

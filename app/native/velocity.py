@@ -1,64 +1,68 @@
-"""Adds a common transaction to its customer's history with one call of the native library."""
+"""Applies a record of bank.transactions to its customer's history with one call of the native library."""
 
+import struct
 from typing import Final
 
 import msgspec
 
-from app.native.history import EMPTY_SIZE, NativeHistory, Rules
+from app.native.history import NativeHistory, Rules
 
-QUIET: Final = 1
-"""No prefilter matches: no rule fires."""
-CONCERNED: Final = 2
-"""A prefilter matches: the rules must be evaluated."""
+UNSEEN, QUIET, CONCERNED, UNKNOWN = range(4)
+"""What the rules have to do with a record: nothing; no prefilter matches, so no rule fires; they must be evaluated; they must not,
+because the rules that have fired on the transaction are not known."""
 
+_HEAD: Final = struct.Struct("=qIIII")
+"""`bank_screened` of bank.h, without its keys."""
 _KEY_BYTES: Final = 32
+_ROOM: Final = 1 << 16
 
 
-class Screened(msgspec.Struct, frozen=True):
-    """The result of a transaction: the bytes to store and emit. `look` is QUIET, CONCERNED, or 0 if the rules do not apply."""
+class Screened(msgspec.Struct, frozen=True, gc=False):
+    """The result of a record: the bytes to store and emit. `look` is UNSEEN, QUIET, CONCERNED or UNKNOWN."""
 
     look: int
+    lsn: int | None
     velocity: bytes
+    """The record for bank.velocity; empty: none."""
     key: bytes
-    """The stored key of its event, whose value is `facts`."""
     facts: bytes
-    expired: list[bytes]
-    """The stored keys of events that are now beyond the horizon."""
-    size: int
-    """Memory use of the customer's history, in units of one event."""
+    """The stored key and value of the event; no facts: there is nothing to store."""
+    gone: bytes
+    """The stored key of an event to delete; empty: none."""
 
 
 class Screener:
     """Calls the library. Not thread-safe: all calls share one result buffer."""
 
     def __init__(self, rules: Rules) -> None:
-        library = rules.library
         self.rules = rules
-        self._call = library.lib.bank_velocity
-        self._out = library.ffi.new("uint8_t[]", library.lib.BANK_VELOCITY_ROOM)
-        self._bytes = library.ffi.buffer(self._out)
-        lib = library.lib
-        self._facts, self._gone, self._json = lib.BANK_FACTS, lib.BANK_GONE, lib.BANK_JSON
+        self._call, self._json_at = rules.library.lib.bank_velocity, int(rules.library.lib.BANK_JSON)
+        self._make_room(_ROOM)
 
-    def screen(
-        self, history: NativeHistory, value: bytes, customer_id: int, truncated_lsn: int | None
-    ) -> Screened | None:  # fmt: skip
-        """Put a record of bank.transactions into its customer's history. Returns None, and changes nothing, if the record is not common
-        or is of another customer.
+    def screen(self, history: NativeHistory, value: bytes, customer_id: int) -> Screened | None:
+        """Apply a record to its customer's history. Returns None, and changes nothing, if the record is not in the common form or is of
+        another customer.
         """
-        until = -1 if truncated_lsn is None else truncated_lsn
-        done = self._call(history.pointer, value, len(value), customer_id, until, self._out)
+        done = self._call(history.pointer, value, len(value), customer_id, self._out, self._room)
         if not done:
             return None
-        raw, facts, gone, json = self._bytes, self._facts, self._gone, self._json
-        expired = done >> 24 & 0xFF
+        if done < 0:
+            self._make_room(-done)
+            return self.screen(history, value, customer_id)
+        raw = self._bytes
+        lsn, look, json, facts, gone = _HEAD.unpack_from(raw)
+        key_at, json_at = _HEAD.size, self._json_at
+        facts_at = json_at + json
         return Screened(
-            done >> 32 & 3,
-            raw[json : json + (done & 0xFFFF)],
-            raw[:_KEY_BYTES],
-            raw[facts : facts + (done >> 16 & 0xFF)],
-            [raw[at : at + _KEY_BYTES] for at in range(gone, gone + expired * _KEY_BYTES, _KEY_BYTES)]
-            if expired
-            else [],
-            (done >> 34) + EMPTY_SIZE,
+            look,
+            None if lsn < 0 else lsn,
+            raw[json_at:facts_at],
+            raw[key_at : key_at + _KEY_BYTES],
+            raw[facts_at : facts_at + facts],
+            raw[key_at + _KEY_BYTES : key_at + 2 * _KEY_BYTES] if gone else b"",
         )
+
+    def _make_room(self, room: int) -> None:
+        ffi = self.rules.library.ffi
+        self._out, self._room = ffi.new("uint8_t[]", room), room
+        self._bytes = ffi.buffer(self._out)

@@ -12,7 +12,7 @@ typedef struct {
     struct {
         uint64_t value;
         uint32_t stamp;
-    } * places;
+    } *places;
     uint64_t *members; /* in the order in which they came */
     uint32_t mask, room, stamp, count;
 } set;
@@ -67,7 +67,8 @@ typedef struct {
     uint32_t amounts, counted, declined, distinct[DIMENSIONS];
 } figures;
 
-static void add_event(figures *to, set sets[DIMENSIONS], uint64_t currency, const bank_event *event) {
+static void
+add_event(figures *to, set sets[DIMENSIONS], const bank_selection *all, uint64_t currency, const bank_event *event) {
     if (!counts(event->status)) {
         to->declined += event->status == DECLINED;
         return;
@@ -76,7 +77,7 @@ static void add_event(figures *to, set sets[DIMENSIONS], uint64_t currency, cons
     for (int dimension = 0; dimension < DIMENSIONS; dimension++)
         if (value_of(event, dimension))
             include(&sets[dimension], value_of(event, dimension));
-    if (event->currency != currency)
+    if (event->currency != currency || !takes(all, event))
         return;
     to->sum += event->amount_minor;
     to->amounts++;
@@ -146,7 +147,7 @@ compute(const bank_history *history, int64_t time_us, uint64_t currency, const i
             windows[number] = now;
         if (number == all)
             return;
-        add_event(&now, in_end, currency, event);
+        add_event(&now, in_end, history->rules->selection, currency, event);
         for (int dimension = 0; dimension < DIMENSIONS; dimension++)
             now.distinct[dimension] = in_end[dimension].count;
     }
@@ -162,7 +163,7 @@ compute(const bank_history *history, int64_t time_us, uint64_t currency, const i
             for (int dimension = 0; dimension < DIMENSIONS; dimension++)
                 start(&in_begin[dimension], length_of(in));
             for (uint32_t at = in->end; at > in->first && in->events[at - 1].time_us > after_us[number]; at--)
-                add_event(&windows[number], in_begin, currency, &in->events[at - 1]);
+                add_event(&windows[number], in_begin, history->rules->selection, currency, &in->events[at - 1]);
             for (int dimension = 0; dimension < DIMENSIONS; dimension++)
                 windows[number].distinct[dimension] = distinct_values(history, dimension, begin, end.block);
             number++;
@@ -283,7 +284,8 @@ bool history_has_amount(const bank_history *history, int32_t selection, uint64_t
 }
 
 int64_t bank_history_latest_amounts(
-    const bank_history *history, int selection, uint64_t currency, int64_t after_us, int64_t limit, bank_event *events) {
+    const bank_history *history, int selection, uint64_t currency, int64_t after_us, int64_t limit,
+    bank_event *events) {
     int64_t found = 0;
     whereabouts end;
     bool is_there = end_at(history, history->end_us, &end);

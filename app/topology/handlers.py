@@ -23,6 +23,7 @@ from app.domain.captured import CapturedTable
 from app.engine.offset_barrier import PendingBarriers
 from app.engine.partition_group import PartitionGroup, RecordHandler
 from app.native.library import load
+from app.native.transaction_join import Joiner
 from app.topology.partition_groups import groups
 from tables.rows import declared_rows
 
@@ -31,18 +32,20 @@ BoundGroup = tuple[PartitionGroup, Handlers]
 
 
 def build_topology(catalogue: Catalogue, settings: WorkerSettings, kafka: KafkaSettings) -> tuple[BoundGroup, ...]:
-    """Returns every group, with its punctuation and offset barriers, and its handlers. Raises RulesError for rules that cannot be used."""
-    account, customer = (_versioned(catalogue.table(name), settings) for name in ("accounts", "customers"))
-    declared = [_versioned(table, settings) for table in catalogue.declared if table.versions]
-    bounds, native = limits(settings), load() if settings.native else None
+    """Returns every group, with its punctuation and offset barriers, and its handlers. Raises RulesError for rules that cannot be
+    used, and NativeLibraryError if the native library is not there."""
+    account, customer = (versioned(catalogue.table(name), settings) for name in ("accounts", "customers"))
+    declared = [versioned(table, settings) for table in catalogue.declared if table.versions]
+    bounds, library = limits(settings), load()
+    joiner = Joiner(library)
     of_accounts: Handlers = {
-        ACCOUNTS.name: versions.handler(account, transactions.release),
-        TRANSACTIONS_CDC.name: transactions.handler(bounds, native),
+        ACCOUNTS.name: versions.handler(account, partial(transactions.release, joiner)),
+        TRANSACTIONS_CDC.name: transactions.handler(bounds, joiner),
         CONTROL.name: _control([account], {transactions.NAME: transactions.truncate}),
     }
     of_customers: Handlers = {
         CUSTOMERS.name: versions.handler(customer),
-        TRANSACTIONS.name: velocity.handler(load_rules(settings.rules_file), settings.velocity_cached_events, native),
+        TRANSACTIONS.name: velocity.handler(load_rules(settings.rules_file), library, settings.velocity_cached_events),
         CONTROL.name: _control([customer], {velocity.NAME: velocity.truncate}),
     }
     by_account, by_customer, *by_key = groups(catalogue, kafka)
@@ -71,7 +74,8 @@ def limits(settings: WorkerSettings) -> waiting.Limits:
     return waiting.Limits(settings.waiting_max_records, settings.waiting_max_age_s)
 
 
-def _versioned(table: CapturedTable, settings: WorkerSettings) -> VersionedTable:
+def versioned(table: CapturedTable, settings: WorkerSettings) -> VersionedTable:
+    """Returns the versions of a table: its rows, its topic and the columns whose change opens no version."""
     untracked = frozenset(settings.untracked_columns) if table.untracked is None else table.untracked
     return VersionedTable(table, declared_rows(table), scd2_topic(table).name, untracked)
 

@@ -4,8 +4,8 @@ from msgspec.structs import replace
 
 from app.domain.events import POSTED, Event, Facts
 from app.domain.records import WINDOWS_US
-from app.domain.velocity import History
 from app.engine.committed_state import CommittedState
+from app.native.history import NativeHistory, without_rules
 from app.web.responses import Amounts, WindowNow
 from tables.encoding import number_key
 from tables.velocity_events import EVENTS, decode_event
@@ -30,7 +30,7 @@ def windows_at(
             break
         events, upper_us = older + events, lower_us
         known.append(name)
-    history = History(events=events)
+    history = NativeHistory(without_rules(), events)
     currencies = sorted({event.facts.currency for event in events if event.facts.counted})
     by_currency = {
         currency: history.windows(Event(now_us, 0, 0, replace(_NOBODY, currency=currency)))

@@ -1,4 +1,4 @@
-"""The library does what Python does, byte by byte: outputs, dead letters, state, what the changelog hears, and what is counted.
+"""The agents do what their oracles in Python do, byte by byte: outputs, dead letters, state, what the changelog hears, what is counted.
 
 Both are fed the same records: ordinary ones, odd ones, and damaged ones. BANKSTREAM_NATIVE_EXAMPLES multiplies them.
 """
@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 
 from agents import transactions, velocity
-from app.domain.velocity import History
-from app.native.history import NativeHistory
 from app.native.transaction_join import Joiner
 from app.native.velocity import Screener
 from tests.support.bank.cdc import Record
 from tests.support.bank.hostile import CASES, Case
-from tests.support.bank.hostile_bytes import Changes, Records, replacements
+from tests.support.bank.hostile_bytes import DAY_US, Changes, Records, replacements
 from tests.support.streams.native import EXAMPLES, FIRST_SEED, ParityCheck
 
 
@@ -150,35 +148,40 @@ def test_hostile_input(case: Case, twins: ParityCheck) -> None:
     twins.check([[record] for record in case.records()])
 
 
-def test_what_is_ordinary_is_done_by_the_library_alone(twins: ParityCheck, monkeypatch: pytest.MonkeyPatch) -> None:
-    """New transactions, and corrections of their status in their place."""
+def test_what_is_ordinary_is_read_by_the_library_alone(twins: ParityCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New transactions, corrections and deletions, with escapes in a text."""
     source = Changes(Random(1), 0, 0)
     wanted = [(operation, number) for operation in (b"c", b"u") for number in range(5)]
     moves = [source.ordinary(operation, number) for operation, number in wanted]
+    moves += [replace(it, value=(it.value or b"").replace(b'"EUR"', b'"E\\"\\u0001"')) for it in moves[:5]]
+    moves = [replace(it, offset=number) for number, it in enumerate(moves)]
     twins.check([[source.account(5)], moves])
 
     def refused(*_: object) -> None:
-        raise AssertionError("Python did what the library should do")
+        raise AssertionError("Python read what the library should read")
 
-    worker = twins.worker(native=True)
+    worker = twins.worker()
     worker.take([source.account(5)], 0)
     with monkeypatch.context() as patch:
-        patch.setattr(transactions, "_apply", refused)
-        patch.setattr(velocity._Logic, "apply", refused)
-        done = worker.take(moves, 0)
+        patch.setattr(transactions, "_decode", refused)
+        patch.setattr(velocity, "_rewritten", refused)
+        done = worker.take(moves[:10], 0)
     emitted = Counter(output.topic for one in done for output in one.outputs)
-    assert emitted == {"bank.transactions": len(moves), "bank.velocity": len(moves)}
+    assert emitted == {"bank.transactions": 10, "bank.velocity": 10}
 
 
-def test_what_the_library_cannot_keep_moves_the_customer_to_python_with_all_it_had(twins: ParityCheck) -> None:
-    """A currency of more than eight bytes. What was there before is in the windows of what comes after it."""
+@pytest.mark.parametrize("currency", ["", "EUROEUROS", "E\0", "€" * 100, "x" * 70_000, 'a"b\\'])
+def test_a_currency_of_any_length_is_in_the_windows_of_what_comes_after_it(currency: str, twins: ParityCheck) -> None:
     source = Records(Random(1), 0, 0)
-    records = [source.ordinary(1), source.ordinary(2), source.ordinary(3, currency="EUROEUROS"), source.ordinary(4)]
-    twins.check([[record] for record in records])
-    worker, kinds = twins.worker(native=True), []
-    for record in records:
-        (done,) = worker.take([record], 0)
-        kinds.append(type(worker.history(1)))
-    assert kinds == [NativeHistory, NativeHistory, History, History]
-    (velocity_record,) = (output.value or b"" for output in done.outputs)
-    assert b'"30d":{"count":4,"sum":"3.00",' in velocity_record
+    records = [source.ordinary(1), source.ordinary(2, currency), source.ordinary(3), source.ordinary(4, currency)]
+    done = twins.check([[record] for record in records])
+    (velocity_record,) = (output.value or b"" for output in done[-1].outputs)
+    assert b'"30d":{"count":4,"sum":"2.00",' in velocity_record
+
+
+def test_a_long_silence_expires_any_number_of_events_at_once(twins: ParityCheck) -> None:
+    source = Records(Random(1), 0, 0)
+    first = [source.ordinary(number) for number in range(3_000)]
+    source._us += 40 * DAY_US
+    (done,) = twins.check([[*first, source.ordinary(9_000)]])
+    assert len([gone for table, _, value, _ in done.written if table == "velocity" and value is None]) == 3_000

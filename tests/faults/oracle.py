@@ -5,7 +5,8 @@ group the worker chooses the order, and this affects one thing only: the account
 reads the account state in each actual record, applies the account's changes up to that state and no further, and requires that one such
 order explains all records. Customers and transactions share no state, so their order does not matter.
 
-The oracle uses Python alone, so the output of workers with the native library is compared with the reference implementation.
+The oracle uses the agents' oracles in Python, so the output of workers, which use the native library, is compared with another
+implementation.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,7 @@ from app.topology.handlers import build_topology
 from tables.rows import ACCOUNTS
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import settings_of
+from tests.support.oracle.topology import oracles
 
 CHUNK = 500
 UNKNOWN = 0
@@ -138,8 +140,9 @@ class Oracle:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         kafka = settings_of(environment, KafkaSettings)
-        settings = settings_of(environment, WorkerSettings).model_copy(update={"native": False})
-        composed = {entry[0].name: entry for entry in build_topology(CATALOGUE, settings, kafka)}
+        settings = settings_of(environment, WorkerSettings)
+        topology = oracles(build_topology(CATALOGUE, settings, kafka), settings)
+        composed = {entry[0].name: entry for entry in topology}
         (accounts, of_accounts), (customers, of_customers) = composed["by-account"], composed["by-customer"]
         self.groups = (accounts, customers)
         numbers = range(kafka.partitions)

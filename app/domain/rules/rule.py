@@ -8,9 +8,8 @@ from typing import ClassVar, Final, Protocol
 from app.domain.events import AmountFilter, Event
 from app.domain.money import to_decimal
 from app.domain.records import Window
-from app.domain.rules.verdicts import EVIDENCE_MAX, Outcome, Severity, Verdict
+from app.domain.rules.verdicts import EVIDENCE_MAX, INSUFFICIENT_HISTORY, Outcome, Severity, Verdict
 from app.domain.velocity import CustomerHistory
-from app.domain.window_aggregates import AmountLookup
 
 AMOUNT_PLACEHOLDERS: Final = frozenset({"amount", "currency"})
 """The placeholders that every kind of rule has."""
@@ -35,8 +34,7 @@ class Prefilter:
             return False
         if self.after is None:
             return True
-        track = history.amounts(self.after, event.facts.currency)
-        return track is not None and track.key(len(track) - 1)[0] > history.window_start_us(self.after_us)
+        return history.amounts(self.after, event.facts.currency, history.window_start_us(self.after_us))[0] > 0
 
 
 class Rule(Protocol):
@@ -85,6 +83,11 @@ class RuleSet:
         """The outcomes, by rule, if no rule fires."""
         return tuple((rule.id, "not_fired") for rule in self.rules)
 
+    @cached_property
+    def none_evaluated(self) -> tuple[tuple[str, Outcome], ...]:
+        """The outcomes, by rule, if it is not known which of them have fired on the transaction before."""
+        return tuple((rule.id, INSUFFICIENT_HISTORY.outcome) for rule in self.rules)
+
     def candidates(self, event: Event, windows: Mapping[str, Window], history: CustomerHistory) -> list[Rule]:
         """Returns the rules that a prefilter does not rule out. Most amounts are below the minimum of every rule that has one."""
         rules = self.rules if event.facts.amount_minor >= self._least_minor else self._for_any_amount
@@ -109,12 +112,6 @@ class RuleSet:
 def _least_minor(rule: Rule) -> int:
     """Returns the least amount that the rule's prefilters can match."""
     return min((prefilter.at_least_minor for prefilter in rule.prefilters), default=0)
-
-
-def latest_evidence(track: AmountLookup, first: int, history: CustomerHistory) -> tuple[Event, ...]:
-    """Returns the events from a position to the end, newest first, at most EVIDENCE_MAX."""
-    positions = range(max(first, len(track) - EVIDENCE_MAX), len(track))
-    return tuple(history.of_key(track.key(position)) for position in reversed(positions))
 
 
 def has_type(selection: AmountFilter, event: Event) -> bool:

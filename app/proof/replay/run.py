@@ -23,8 +23,8 @@ _timestamp: Final = attrgetter("timestamp")
 CHUNK: Final = 1_000
 """Input records in each unit of work. Waiting records expire between two units, so the value affects the (deterministic) output."""
 CACHED_EVENTS: Final = 1_000_000
-"""The minimum number of history events that stay in memory in addition to the state: some 310 bytes each with the native library, 820
-without. Events that do not fit are read repeatedly."""
+"""The minimum number of history events that stay in memory in addition to the state: some 310 bytes each. Events that do not fit are
+read repeatedly."""
 
 
 @dataclass

@@ -7,8 +7,9 @@ from typing import Any, Final
 from app.config.rules_file import load_rules
 from app.domain.records import AlertRecord, TransactionRecord
 from app.domain.rules.rule import RuleSet
-from app.domain.screening import Screening, TransactionChange, screen
-from app.domain.velocity import CustomerHistory, History
+from app.domain.velocity import CustomerHistory
+from tests.support.oracle.history import History
+from tests.support.oracle.screening import Screening, TransactionChange, screen
 from tests.support.streams.velocity import transaction
 
 SPANS: Final = ("1s", "30s", "1m", "2m")

@@ -89,6 +89,17 @@ def test_undo_takes_back_writes_deletes_emissions_and_the_cache(store: Store) ->
     assert not unit.cache
 
 
+def test_a_record_refused_before_it_wrote_anything_leaves_the_cache_alone(store: Store) -> None:
+    unit = unit_over(store)
+    unit.table(NUMBERS).put(b"of another record", 1)
+    derived = unit.cache["derived"] = object()
+    unit.mark()
+    list(unit.table(NUMBERS).scan())
+    unit.undo()
+    assert unit.cache["derived"] is derived
+    assert list(unit.table(NUMBERS).scan()) == [(b"of another record", 1)]
+
+
 def test_every_write_is_a_change_in_encoded_form_or_not_and_the_last_of_a_key_counts(store: Store) -> None:
     unit = unit_over(store)
     view = unit.table(NUMBERS)

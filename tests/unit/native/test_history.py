@@ -5,7 +5,7 @@ BANKSTREAM_NATIVE_EXAMPLES multiplies the examples. Python's history is held to 
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, product
 from typing import Any, Final
 
 import pytest
@@ -30,10 +30,9 @@ from app.domain.records import WINDOWS_US
 from app.domain.rules.kinds.structuring import Structuring
 from app.domain.rules.kinds.threshold import Threshold
 from app.domain.rules.rule import RuleSet
-from app.domain.velocity import History
-from app.domain.window_aggregates import AmountLookup
 from app.native.history import NativeHistory, Rules
 from tables.encoding import number_key
+from tests.support.oracle.history import History
 from tests.support.streams.native import EXAMPLES, library
 from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US
 
@@ -114,7 +113,6 @@ class Pair:
     def put(self, events: Sequence[Event]) -> None:
         """New ones, or corrections. None that is beyond the horizon: such are never put."""
         for event in events:
-            assert NativeHistory.holds(event)
             if event.time_us > self.python.floor_us:
                 self.python.put(event)
                 self.native.put(event)
@@ -163,11 +161,6 @@ class Pair:
             identity = event.account_id, event.transaction_id
             found = self.python.find(*identity)
             assert self.native.find(*identity) == found
-            if found is None:
-                with pytest.raises(KeyError):
-                    self.native.of_key(event.key)
-            else:
-                assert self.native.of_key(found.key) == found
             for after_us in (self.python.floor_us, event.time_us - 1, event.time_us - DAY_US):
                 for limit in (0, 1, 3, 1_000):
                     found_newest = self.python.latest_counted(event, after_us, limit)
@@ -182,34 +175,23 @@ class Pair:
     def compare(self) -> None:
         """What can be seen of them without changing them."""
         python, native = self.python, self.native
-        assert (len(native), native.size, native.floor_us) == (len(python), python.size, python.floor_us)
+        assert (len(native), native.floor_us) == (len(python), python.floor_us)
         assert native.newest_us == python.newest_us
-        assert list(native) == list(python)
-        for length_us in WINDOWS_US.values():
-            assert native.window_start_us(length_us) == python.window_start_us(length_us)
-        for selection in SELECTIONS:
-            for currency in CURRENCIES:
-                mine, its = python.amounts(selection, currency), native.amounts(selection, currency)
-                assert (mine is None) == (its is None)
-                if mine is not None and its is not None:
-                    _compare(mine, its)
+        events = list(python)
+        assert list(native) == events
+        assert native.memory_bytes >= 88 * len(events)
+        for event in events[:: 1 + len(events) // 3]:
+            self.seek(event.time_us)
+            for length_us in WINDOWS_US.values():
+                after_us = native.window_start_us(length_us)
+                assert after_us == python.window_start_us(length_us)
+                for amounts in product(SELECTIONS, CURRENCIES, (after_us,)):
+                    assert native.amounts(*amounts) == python.amounts(*amounts)
+                    for limit in (1, 50):
+                        assert native.latest_amounts(*amounts, limit) == python.latest_amounts(*amounts, limit)
 
     def _at(self, place: int) -> list[Event]:
         return list(islice(self.python, place % len(self.python), None))[:1] if len(self.python) else []
-
-
-def _compare(mine: AmountLookup, its: AmountLookup) -> None:
-    length = len(mine)
-    assert len(its) == length
-    for position in {*range(0, length, 1 + length // 8), length - 1}:
-        key = mine.key(position)
-        assert its.key(position) == key
-        assert its.total(position) == mine.total(position)
-        for after_us in (key[0] - 1, key[0], key[0] - HOUR_US):
-            for end in (0, position, length):
-                assert its.first_after(after_us, end) == mine.first_after(after_us, end)
-    with pytest.raises(IndexError):
-        its.key(length)
 
 
 PLACES: Final = st.integers(0, 1_000)
@@ -234,11 +216,12 @@ STEPS: Final[st.SearchStrategy[tuple[Callable[..., None], *tuple[Any, ...]]]] = 
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module", params=[0, 3])
-def compact_at(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Histories let go of expired events early, so that short ones see it."""
+@pytest.fixture(autouse=True, scope="module", params=[(2, 2), (7, 3), (100, 10), (1_024, 32)])
+def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of blocks and chunks: small, so that short histories have many of them; and as they are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.domain.velocity.COMPACT_AT", request.param)
+        patch.setattr("app.native.history.BLOCK_EVENTS", request.param[0])
+        patch.setattr("app.native.history.CHUNK_EVENTS", request.param[1])
         yield
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from app.domain.events import AmountFilter, Event
 from app.domain.money import to_decimal
@@ -17,6 +17,9 @@ from app.domain.rules.rule import (
 )
 from app.domain.rules.verdicts import EVIDENCE_MAX, Condition, Severity, Verdict
 from app.domain.velocity import CustomerHistory
+
+_PROBES: Final = 64
+"""The number of probes that are read at first; more are read if there are as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +73,20 @@ class CardTesting:
 
     def _probes(self, event: Event, history: CustomerHistory) -> tuple[Event, ...]:
         """Returns the newest run of at least `probe_count` probes, or else the longest run; newest first."""
-        track = history.amounts(self.probes, event.facts.currency)
-        if track is None:
-            return ()
-        floor = history.floor_us
-        last, best = len(track) - 1, range(0)
-        earliest = max(event.time_us - self.window_us, floor)
-        while last >= 0 and (time_us := track.key(last)[0]) > earliest:
-            first = track.first_after(max(time_us - self.probe_window_us, floor), last + 1)
-            if last + 1 - first > len(best):
-                best = range(first, last + 1)
-            if len(best) >= self.probe_count:
+        earliest = event.time_us - self.window_us
+        amounts = self.probes, event.facts.currency, max(earliest - self.probe_window_us, history.floor_us)
+        limit = _PROBES
+        while len(probes := history.latest_amounts(*amounts, limit)) == limit:
+            limit *= 4
+        best, behind = range(0), 0
+        for first, probe in enumerate(probes):
+            if probe.time_us <= earliest or len(best) >= self.probe_count:
                 break
-            last -= 1
-        return tuple(history.of_key(track.key(position)) for position in reversed(best))
+            while behind < len(probes) and probes[behind].time_us > probe.time_us - self.probe_window_us:
+                behind += 1
+            if behind - first > len(best):
+                best = range(first, behind)
+        return tuple(probes[number] for number in best)
 
 
 def read(fields: Fields) -> Rule:

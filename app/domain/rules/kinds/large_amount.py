@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import ClassVar
 
 from app.domain.events import AmountFilter, Event
-from app.domain.money import to_decimal
+from app.domain.money import half_even, to_decimal
 from app.domain.records import Window
 from app.domain.rules.fields import Fields, common_fields
 from app.domain.rules.rule import (
@@ -15,10 +15,9 @@ from app.domain.rules.rule import (
     Rule,
     amount_placeholders,
     has_type,
-    latest_evidence,
 )
-from app.domain.rules.verdicts import Condition, Severity, Verdict
-from app.domain.velocity import CustomerHistory, half_even
+from app.domain.rules.verdicts import EVIDENCE_MAX, Condition, Severity, Verdict
+from app.domain.velocity import CustomerHistory
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +54,9 @@ class LargeAmount:
         amount = Condition("amount", facts.amount_minor, self.at_least_minor, is_amount=True)
         if not amount.holds or not has_type(self.baseline, event):
             return Verdict("not_fired", (amount,), {})
-        track = history.amounts(self.baseline, facts.currency)
-        assert track is not None
-        first = track.first_after(history.window_start_us(self.window_us), len(track))
-        count, total = len(track) - first - 1, track.total(first) - facts.amount_minor
+        amounts = self.baseline, facts.currency, history.window_start_us(self.window_us)
+        count, total = history.amounts(*amounts)
+        count, total = count - 1, total - facts.amount_minor
         enough = Condition("history", count, self.minimum_history, is_scored=False)
         if not enough.holds:
             return Verdict("insufficient_history", (amount, enough), {})
@@ -68,7 +66,7 @@ class LargeAmount:
         if not against_own.holds:
             return Verdict("not_fired", conditions, {})
         words = {**amount_placeholders(event), "mean": to_decimal(half_even(total, count)), "history": str(count)}
-        return Verdict("fired", conditions, words, latest_evidence(track, first, history))
+        return Verdict("fired", conditions, words, tuple(history.latest_amounts(*amounts, EVIDENCE_MAX)))
 
 
 def read(fields: Fields) -> Rule:

@@ -13,9 +13,8 @@ from app.domain.rules.rule import (
     Prefilter,
     Rule,
     amount_placeholders,
-    latest_evidence,
 )
-from app.domain.rules.verdicts import Condition, Severity, Verdict
+from app.domain.rules.verdicts import EVIDENCE_MAX, Condition, Severity, Verdict
 from app.domain.velocity import CustomerHistory
 
 
@@ -47,15 +46,13 @@ class Structuring:
         del windows
         if not self.band.matches(event.facts):
             return Verdict("not_fired", (), {})
-        track = history.amounts(self.band, event.facts.currency)
-        assert track is not None
-        first = track.first_after(history.window_start_us(self.window_us), len(track))
-        count = len(track) - first
+        amounts = self.band, event.facts.currency, history.window_start_us(self.window_us)
+        count, total = history.amounts(*amounts)
         enough = Condition("count in band", count, self.minimum_count)
         if not enough.holds:
             return Verdict("not_fired", (enough,), {})
-        words = {**amount_placeholders(event), "count": str(count), "total": to_decimal(track.total(first))}
-        return Verdict("fired", (enough,), words, latest_evidence(track, first, history))
+        words = {**amount_placeholders(event), "count": str(count), "total": to_decimal(total)}
+        return Verdict("fired", (enough,), words, tuple(history.latest_amounts(*amounts, EVIDENCE_MAX)))
 
 
 def read(fields: Fields) -> Rule:

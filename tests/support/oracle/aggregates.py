@@ -5,28 +5,8 @@ decrease from one push to the next. Windows are (after, end]; the end is the pos
 """
 
 from bisect import bisect_left, bisect_right, insort
-from typing import Protocol
 
-Key = tuple[int, int, int]
-"""(event time, account, transaction): the sort key of an event in its customer's history."""
-
-
-class AmountLookup(Protocol):
-    """What a rule reads of an `AmountAggregate`: amounts in order, by position from 0."""
-
-    def __len__(self) -> int: ...
-
-    def first_after(self, after_us: int, end: int) -> int:
-        """Returns the first position below `end` with a time later than `after_us`; `end` if there is none."""
-        ...
-
-    def total(self, first: int) -> int:
-        """Returns the sum of the amounts from a position to the end."""
-        ...
-
-    def key(self, position: int) -> Key:
-        """Returns the key of the amount at a position."""
-        ...
+from app.domain.events import Key
 
 
 class AmountAggregate:

@@ -1,0 +1,71 @@
+"""The velocity agent in Python: the oracle of agents/velocity.py. It keeps no history in memory, and decodes every record."""
+
+import msgspec
+
+from agents import metrics
+from agents.velocity import NAME
+from app.config.topics import ALERTS, VELOCITY
+from app.domain.events import Event
+from app.domain.records import TransactionRecord, encode
+from app.domain.rules.rule import RuleSet
+from app.engine.partition_group import RecordHandler
+from app.engine.unit_of_work import InputRecord, UnitOfWork
+from app.errors import PoisonRecordError
+from tables.truncations import TRUNCATIONS
+from tables.velocity_events import EVENTS, EventKey, read_history
+from tests.support.oracle.history import History
+from tests.support.oracle.screening import Screening, TransactionChange, screen
+
+_records = msgspec.json.Decoder(TransactionRecord)
+
+
+def handler(rules: RuleSet) -> RecordHandler:
+    """Returns a handler of `bank.transactions`."""
+    counts = metrics.RULES.counts
+
+    def apply(record: InputRecord, unit: UnitOfWork) -> None:
+        change = _decode(record)
+        customer_id, truncation = change.record.customer_id, unit.table(TRUNCATIONS).get(NAME)
+        history = History(rules.selections, read_history(unit.table(EVENTS), customer_id))
+        lsn = None if truncation is None else truncation.lsn
+        result = screen(history, change, rules, now_us=unit.now_us, truncated_lsn=lsn)
+        _store(customer_id, result, unit)
+        if result.velocity is not None:
+            unit.emit(VELOCITY.name, key=record.key, value=encode(result.velocity))
+        for alert in result.alerts:
+            unit.emit(ALERTS.name, key=record.key, value=encode(alert))
+        for outcome in result.outcomes:
+            counts[outcome] += 1
+
+    return apply
+
+
+def _decode(record: InputRecord) -> TransactionChange:
+    if record.value is None:
+        raise PoisonRecordError("a transaction record without a value", reason="no_value")
+    try:
+        decoded = _records.decode(record.value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise PoisonRecordError(f"this is no transaction record: {error}", reason="not_a_transaction") from None
+    if record.key != b'{"customer_id":%d}' % decoded.customer_id:
+        raise PoisonRecordError(
+            f"the record's key is {record.key!r}, its customer {decoded.customer_id}", reason="key_mismatch"
+        )
+    try:
+        return TransactionChange.of(decoded)
+    except ValueError as error:
+        raise PoisonRecordError(str(error), reason="bad_transaction") from None
+
+
+def _store(customer_id: int, result: Screening, unit: UnitOfWork) -> None:
+    events = unit.table(EVENTS)
+    for event in result.expired:
+        events.evict(_key(customer_id, event))
+    if result.gone is not None:
+        events.delete(_key(customer_id, result.gone))
+    if result.kept is not None:
+        events.put(_key(customer_id, result.kept), result.kept.facts)
+
+
+def _key(customer_id: int, event: Event) -> EventKey:
+    return customer_id, event.time_us, event.account_id, event.transaction_id
