@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from agents import metrics, truncations
+from agents.history_cache import HistoryCache
 from app.config.topics import ALERTS, VELOCITY
 from app.domain.common_form import common_form
 from app.domain.events import Event
@@ -20,22 +21,24 @@ from app.domain.screening import Evaluation, evaluate_rules, is_truncated
 from app.engine.partition_group import RecordHandler
 from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError
-from app.native.history import NativeHistory, Rules, without_rules
+from app.native.history import NativeHistory, Rules
 from app.native.library import Library
 from app.native.velocity import CONCERNED, QUIET, UNKNOWN, UNSEEN, Screened, Screener
+from tables.encoding import after_prefix, number_key
 from tables.truncations import TRUNCATIONS
-from tables.velocity_events import EVENTS, EventKey, HistoryCache, decode_event, read_history
+from tables.velocity_events import EVENTS, decode_event
+from tables.velocity_histories import HISTORIES, histories, read_history
 
 NAME = "transactions"
-CACHED_EVENTS = 100_000
+CACHE_BYTES = 64 << 20
 
 _MEMORY = "velocity"
 _records = msgspec.json.Decoder(TransactionRecord)
 _velocities = msgspec.json.Decoder(VelocityRecord)
 
 
-def handler(rules: RuleSet, library: Library, cached_events: int = CACHED_EVENTS) -> RecordHandler:
-    """Returns the handler of `bank.transactions`. `cached_events`: the limit, per partition, of events of all histories in memory.
+def handler(rules: RuleSet, library: Library, cache_bytes: int = CACHE_BYTES) -> RecordHandler:
+    """Returns the handler of `bank.transactions`. `cache_bytes`: the limit, per partition, of all histories in memory.
 
     Raises RulesError if the library has no room for the rules.
     """
@@ -43,14 +46,14 @@ def handler(rules: RuleSet, library: Library, cached_events: int = CACHED_EVENTS
     for rule in rules.rules:
         for outcome in get_args(Outcome):
             counts.setdefault((rule.id, outcome), 0)
-    return _Handler(rules, library, cached_events).apply
+    return _Handler(rules, library, cache_bytes).apply
 
 
 class _Handler:
     """Applies each record to its customer's history in the native library, and evaluates the rules that it names."""
 
-    def __init__(self, rules: RuleSet, library: Library, cached_events: int) -> None:
-        self._rules, self._cached_events = rules, cached_events
+    def __init__(self, rules: RuleSet, library: Library, cache_bytes: int) -> None:
+        self._rules, self._cache_bytes = rules, cache_bytes
         self._native = Rules(library, rules)
         self._screener = Screener(self._native)
         self._counts, self._none_fired = metrics.RULES.counts, metrics.RULES.batched(rules.none_fired)
@@ -64,15 +67,14 @@ class _Handler:
         """Implements `RecordHandler`."""
         customer_id = _customer_id(record)
         histories = self._histories(unit)
-        history = histories.take(customer_id)
-        if not isinstance(history, NativeHistory):
-            history = NativeHistory(self._native, read_history(unit.table(EVENTS), customer_id))
+        history = histories.take(customer_id) or self._read(customer_id, unit)
         try:
             screened = self._screen(history, record, customer_id)
         finally:
-            histories.put(customer_id, history, history.size)
+            histories.put(customer_id, history)
         evaluation = self._evaluated(history, record, screened, unit.now_us)
-        _store(screened, *_settled(history, screened, evaluation, histories.truncated_lsn), unit)
+        _log(screened, *_settled(history, screened, evaluation, histories.truncated_lsn), unit)
+        _store(customer_id, history, unit)
         if screened.velocity:
             unit.emit(VELOCITY.name, key=record.key, value=screened.velocity)
         for alert in evaluation.alerts:
@@ -87,9 +89,13 @@ class _Handler:
         histories = unit.cache.get(_MEMORY)
         if not isinstance(histories, HistoryCache):
             truncation = unit.table(TRUNCATIONS).get(NAME)
-            histories = HistoryCache(self._cached_events, None if truncation is None else truncation.lsn)
+            histories = HistoryCache(self._cache_bytes, None if truncation is None else truncation.lsn)
             unit.cache[_MEMORY] = histories
         return histories
+
+    def _read(self, customer_id: int, unit: UnitOfWork) -> NativeHistory:
+        prefix = number_key(customer_id)
+        return read_history(unit.table(HISTORIES).scan(prefix, after_prefix(prefix)), self._native)
 
     def _screen(self, history: NativeHistory, record: InputRecord, customer_id: int) -> Screened:
         screened = self._screener.screen(history, record.value or b"", customer_id)
@@ -109,14 +115,15 @@ def truncate(command: TableCommand, unit: UnitOfWork) -> None:
     """Remove the events that a TRUNCATE removed. Scans the whole partition. The markers of rules that have fired stay."""
     truncation = truncations.store(command, unit)
     events = unit.table(EVENTS)
-    for raw, facts in events.scan():
-        customer_id, event = decode_event(raw, facts)
-        if is_truncated(facts.lsn, truncation.lsn):
-            marker = NativeHistory(without_rules(), [event]).forget(event)
-            if marker is None:
-                events.delete(_key(customer_id, event))
-            elif marker != event:
-                events.put(_key(customer_id, event), marker.facts)
+    for customer_id, history in list(histories(unit.table(HISTORIES))):
+        for event in list(history):
+            if is_truncated(event.facts.lsn, truncation.lsn):
+                marker = history.forget(event)
+                if marker is None:
+                    events.delete(_key(customer_id, event))
+                elif marker != event:
+                    events.put(_key(customer_id, event), marker.facts)
+        _store(customer_id, history, unit)
     unit.cache.pop(_MEMORY, None)
 
 
@@ -169,14 +176,22 @@ def _settled(
     return facts, gone
 
 
-def _store(screened: Screened, facts: bytes, gone: bytes, unit: UnitOfWork) -> None:
+def _log(screened: Screened, facts: bytes, gone: bytes, unit: UnitOfWork) -> None:
+    """Write to the changelog what changed, except what has expired: its records expire there too."""
     events = unit.table(EVENTS)
-    for expired in screened.expired:
-        events.evict_encoded(expired)
     if gone:
         events.delete_encoded(gone)
     if facts:
         events.put_encoded(screened.key, facts)
+
+
+def _store(customer_id: int, history: NativeHistory, unit: UnitOfWork) -> None:
+    stored = unit.table(HISTORIES)
+    for key, value in history.changes(customer_id):
+        if value is None:
+            stored.delete_encoded(key)
+        else:
+            stored.put_encoded(key, value)
 
 
 def _event(screened: Screened) -> Event:
@@ -184,5 +199,5 @@ def _event(screened: Screened) -> Event:
     return decode_event(screened.key, EVENTS.decode(screened.facts))[1]
 
 
-def _key(customer_id: int, event: Event) -> EventKey:
+def _key(customer_id: int, event: Event) -> tuple[int, int, int, int]:
     return customer_id, event.time_us, event.account_id, event.transaction_id

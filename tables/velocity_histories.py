@@ -10,22 +10,22 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Final
 
-from app.domain.rules.rule import RuleSet
 from app.engine.batch_unit_of_work import Change
 from app.engine.derivation import TOMBSTONE, Derived
 from app.engine.store import ReadOnlyStore, StateError
-from app.engine.table import Table
-from app.native.history import NativeHistory, Rules
-from app.native.library import load
-from tables.encoding import after_prefix, decode_number_key, number_key
+from app.engine.table import Table, View
+from app.native.history import NativeHistory, Rules, without_rules
+from tables.encoding import after_prefix, decode_number_key
 from tables.velocity_events import EVENTS, decode_event
 
 CUSTOMER_BYTES: Final = 8
 STEP_EVENTS: Final = 2_000
 """The number of records that one step of `derive` moves, except for a customer who has more: some ten milliseconds."""
+_BEHIND_ALL: Final = b"\xff" * 33
 
 HISTORIES: Final[Table[bytes, bytes]] = Table("velocity-histories", bytes, bytes, bytes, is_logged=False)
 """Entries by encoded key; `NativeHistory` reads and writes them."""
+TABLES: Final = (EVENTS, HISTORIES)
 
 
 def read_history(entries: Iterable[tuple[bytes, bytes]], rules: Rules) -> NativeHistory:
@@ -44,12 +44,18 @@ def read_history(entries: Iterable[tuple[bytes, bytes]], rules: Rules) -> Native
     return history
 
 
+def histories(table: View[bytes, bytes]) -> Iterator[tuple[int, NativeHistory]]:
+    """Yields the number and the history of each customer of a partition. They can be changed, but not asked about rules' amounts."""
+    for prefix, entries in groupby(table.scan(), _customer):
+        yield _customer_id(prefix), read_history(entries, without_rules())
+
+
 def derive(store: ReadOnlyStore) -> Iterator[Derived]:
     """Moves the records of the changelog that are in the store into the histories, by customer. See `app.engine.derivation`."""
-    newest = store.last_key(EVENTS.name)
+    newest = next(store.scan_back(EVENTS.name, b"", _BEHIND_ALL), None)
     if newest is None:
         return
-    rules, changes, last = Rules(load(), RuleSet(())), list[Change](), _customer_id(newest)
+    rules, changes, last = without_rules(), list[Change](), _customer_id(newest[0])
     first: int | None = None
     for prefix, records in groupby(store.scan(EVENTS.name), _customer):
         history = read_history(store.scan(HISTORIES.name, prefix, after_prefix(prefix)), rules)
@@ -80,5 +86,7 @@ def _apply(history: NativeHistory, key: bytes, value: bytes) -> None:
         return
     _, time_us, account_id, transaction_id = decode_number_key(key)
     known = history.find(account_id, transaction_id)
-    if known is not None and known.time_us == time_us:  # else its time was corrected, and this deletes the record of the old time
+    if (
+        known is not None and known.time_us == time_us
+    ):  # else its time was corrected, and this deletes the record of the old time
         history.remove(known)

@@ -248,9 +248,8 @@ class WorkerSettings(EnvironmentSettings, env_prefix="BANKSTREAM_"):
     waiting_max_age_s: Positive = Field(
         3_600, description="a transaction whose account has not arrived after this time becomes a dead letter"
     )
-    velocity_cached_events: Positive = Field(
-        100_000,
-        description="transactions that a partition caches as customers' histories; others are read from the store",
+    velocity_cache_mb: Positive = Field(
+        64, description="memory, per partition, for customers' histories used last; others are read from the store"
     )
     untracked_columns: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
         ("balance", "updated_at"), description="comma separated columns; a change to these alone opens no SCD2 version"

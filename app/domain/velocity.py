@@ -25,6 +25,7 @@ from app.domain.records import Window
 DAY_US: Final = 86_400_000_000
 RETENTION_US: Final = 31 * DAY_US
 
+
 class CustomerHistory(Protocol):
     """The events of one customer in the order of their keys, and a cursor in time: windows and amounts end there."""
 

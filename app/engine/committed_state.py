@@ -27,6 +27,11 @@ class CommittedState:
         raw = self._store.get(require_declared(table, self._tables), table.encode_key(key))
         return None if raw is None else table.decode(raw)
 
+    def scan_back(self, table: Table[K, V], start: bytes, end: bytes) -> Iterator[tuple[bytes, V]]:
+        """Yields the same entries in descending order."""
+        for raw_key, raw in self._store.scan_back(require_declared(table, self._tables), start, end):
+            yield raw_key, table.decode(raw)
+
     def scan(self, table: Table[K, V], start: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, V]]:
         """Yields entries with start <= encoded key < end, in ascending byte order. Finish the iteration before the next `await`."""
         for raw_key, raw in self._store.scan(require_declared(table, self._tables), start, end):

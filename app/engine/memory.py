@@ -102,10 +102,9 @@ class InMemoryKeyValueStore:
             for key in entries.keys(start, end):
                 yield key, values[key]
 
-    def last_key(self, table: str) -> bytes | None:
-        """Returns the greatest key of a table; None if it is empty."""
-        entries = self.tables.get(table)
-        return max(entries.values, default=None) if entries is not None else None
+    def scan_back(self, table: str, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yields the entries with start <= key < end in descending order."""
+        return reversed(list(self.scan(table, start, end)))
 
     def write(self, changes: Iterable[Change]) -> None:
         """Applies the changes of a unit of work."""

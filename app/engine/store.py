@@ -57,8 +57,8 @@ class ReadOnlyStore(Protocol):
         """Entries with start <= key < end in ascending order; `end` None: to the end of the table."""
         ...
 
-    def last_key(self, table: str) -> bytes | None:
-        """The greatest key of a table; None if it is empty."""
+    def scan_back(self, table: str, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with start <= key < end in descending order."""
         ...
 
 
@@ -167,13 +167,24 @@ class Store:
         except Exception as error:
             raise self._failed(error) from error
 
-    def last_key(self, table: str) -> bytes | None:
-        """The greatest key of a table; None if it is empty."""
+    def scan_back(self, table: str, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with start <= key < end in descending order."""
         prefix = self._prefix(table)
+        first, behind, cut = prefix + start, prefix + end, len(prefix)
         cursor = self._db.iter()
-        cursor.seek_for_prev(_after_prefix(prefix))
-        key: bytes | None = cursor.key() if cursor.valid() else None
-        return key[len(prefix) :] if key is not None and key.startswith(prefix) else None
+        cursor.seek_for_prev(behind)
+        if cursor.valid() and cursor.key() == behind:
+            cursor.prev()
+        while cursor.valid():
+            key: bytes = cursor.key()
+            if key < first:
+                return
+            yield key[cut:], cursor.value()
+            cursor.prev()
+        try:
+            cursor.status()
+        except Exception as error:
+            raise self._failed(error) from error
 
     def write(self, changes: Sequence[tuple[str, bytes, bytes | None]], changelog_offsets: Mapping[str, int]) -> None:
         """Applies changes (table, key, and value or None to delete) and the changelog offsets after them atomically.

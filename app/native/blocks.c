@@ -22,8 +22,21 @@ static occurrence *find_value(const occurrences *in, uint64_t value) {
     return found->value ? found : NULL;
 }
 
-const occurrence *occurrence_of(const block *in, int dimension, uint64_t value) {
+occurrence *occurrence_of(const block *in, int dimension, uint64_t value) {
     return find_value(&in->values[dimension], value);
+}
+
+uint32_t new_stamp(bank_history *history) {
+    if (++history->stamp == 0) { /* all numbers were used once */
+        for (uint32_t position = 0; position < history->block_count; position++)
+            for (int dimension = 0; dimension < DIMENSIONS; dimension++) {
+                occurrences *in = &history->blocks[position].values[dimension];
+                for (uint32_t at = 0; in->places != NULL && at <= in->mask; at++)
+                    in->places[at].stamp = 0;
+            }
+        history->stamp = 1;
+    }
+    return history->stamp;
 }
 
 static void insert_value(occurrences *in, occurrence made) {
@@ -58,58 +71,80 @@ static void erase_value(occurrences *in, occurrence *gone) {
 
 /* Successions */
 
-static uint16_t *row(const succession *in, uint32_t position) {
-    return in->cells + (size_t)position * in->room;
+static uint16_t *column(const succession *in, uint32_t position) {
+    return in->cells + (size_t)(in->gone + position) * in->room + in->gone;
 }
 
-/* The cells of a row count a value more, or less, from the column of a block on (NOWHERE: from the first one). */
+static uint16_t *first_of(const succession *in) {
+    return in->first + in->gone;
+}
+
+/* A value more, or less, in a block is counted in the columns from that of a block before on; NOWHERE: no block before has the value. */
 static void
 count_from(const bank_history *history, succession *in, uint32_t position, uint32_t from_id, uint32_t end, int step) {
-    uint16_t *cells = row(in, position);
-    for (uint32_t at = from_id == NOWHERE ? 0 : history->positions[from_id]; at < end; at++)
-        cells[at] = (uint16_t)(cells[at] + step);
+    if (from_id == NOWHERE) {
+        first_of(in)[position] = (uint16_t)(first_of(in)[position] + step);
+        return;
+    }
+    uint16_t *cell = column(in, history->positions[from_id]) + position;
+    for (uint32_t at = history->positions[from_id]; at < end; at++, cell += in->room)
+        *cell = (uint16_t)(*cell + step);
 }
 
 uint32_t distinct_between(const bank_history *history, int dimension, uint32_t behind, uint32_t end) {
     const succession *in = &history->successions[dimension];
+    const uint16_t *cells = column(in, behind);
     uint32_t found = 0;
     for (uint32_t position = behind + 1; position < end; position++)
-        found += row(in, position)[behind];
+        found += (uint32_t)cells[position] + first_of(in)[position];
     return found;
 }
 
-static void widen(succession *in, uint32_t rows) {
-    if (rows <= in->room)
+static void widen(succession *in, uint32_t blocks) {
+    if (in->gone + blocks <= in->room)
         return;
-    uint32_t room = in->room ? in->room * 2 : 8;
-    while (room < rows)
-        room *= 2;
-    uint16_t *cells = sized(NULL, (size_t)room * room, sizeof *cells);
-    for (uint32_t position = 0; position < in->room; position++)
-        memcpy(cells + (size_t)position * room, row(in, position), in->room * sizeof *cells);
-    free(in->cells);
-    in->cells = cells;
-    in->room = room;
-}
-
-/* A block without values comes in at a position that is not the first. `rows`: how many there are with it. */
-static void insert_row(succession *in, uint32_t position, uint32_t rows) {
-    widen(in, rows);
-    for (uint32_t at = rows - 1; at > position; at--) {
-        uint16_t *to = row(in, at), *from = row(in, at - 1);
-        memcpy(to, from, position * sizeof *to);
-        to[position] = from[position - 1];
-        memcpy(to + position + 1, from + position, (in->room - position - 1) * sizeof *to);
+    uint32_t room = blocks + blocks / 4 + 8;
+    succession wider = {sized(NULL, (size_t)room * room, sizeof *in->cells), NULL, room, 0, in->last};
+    wider.first = sized(NULL, room, sizeof *in->first);
+    for (uint32_t position = 0; in->room && position + 1 < blocks; position++) {
+        memcpy(column(&wider, position), column(in, position), (blocks - 1) * sizeof *in->cells);
+        wider.first[position] = first_of(in)[position];
     }
-    memset(row(in, position), 0, in->room * sizeof(uint16_t));
+    free(in->cells);
+    free(in->first);
+    *in = wider;
 }
 
-/* A block without values goes. `rows`: how many there were with it. */
-static void drop_row(succession *in, uint32_t position, uint32_t rows) {
-    for (uint32_t at = position + 1; at < rows; at++) {
-        uint16_t *to = row(in, at - 1), *from = row(in, at);
-        memcpy(to, from, position * sizeof *to);
-        memcpy(to + position, from + position + 1, (in->room - position - 1) * sizeof *to);
+/* A block without values comes in at a position that is not the first. `blocks`: how many there are with it. */
+static void insert_succession(succession *in, uint32_t position, uint32_t blocks) {
+    widen(in, blocks);
+    for (uint32_t at = blocks - 1; at > position; at--) {
+        memcpy(
+            column(in, at) + position + 1, column(in, at - 1) + position, (blocks - position - 1) * sizeof *in->cells);
+        first_of(in)[at] = first_of(in)[at - 1];
+    }
+    for (uint32_t at = 0; at < position; at++) {
+        uint16_t *cell = column(in, at) + position;
+        memmove(cell + 1, cell, (blocks - position - 1) * sizeof *cell);
+        *cell = 0;
+    }
+    memcpy(column(in, position), column(in, position - 1), blocks * sizeof *in->cells);
+    first_of(in)[position] = 0;
+}
+
+/* A block without values goes. `blocks`: how many there were with it. */
+static void drop_succession(succession *in, uint32_t position, uint32_t blocks) {
+    size_t behind = (blocks - position - 1) * sizeof *in->cells;
+    if (position == 0) {
+        in->gone++;
+        return;
+    }
+    for (uint32_t at = 0; at < position; at++)
+        memmove(column(in, at) + position, column(in, at) + position + 1, behind);
+    for (uint32_t at = position; at + 1 < blocks; at++) {
+        memcpy(column(in, at), column(in, at + 1), position * sizeof *in->cells);
+        memcpy(column(in, at) + position, column(in, at + 1) + position + 1, behind);
+        first_of(in)[at] = first_of(in)[at + 1];
     }
 }
 
@@ -121,7 +156,7 @@ static void link(bank_history *history, int dimension, uint32_t position, uint64
         return;
     }
     succession *order = &history->successions[dimension];
-    int64_t last = table_number(&order->last, value, 0);
+    int64_t last = table_number(shard_of(order->last, value, 0), value, 0);
     uint32_t before = NOWHERE, after = NOWHERE;
     if (last != ABSENT && history->positions[last] < position)
         before = (uint32_t)last;
@@ -133,14 +168,18 @@ static void link(bank_history *history, int dimension, uint32_t position, uint64
             next = find_value(&history->blocks[history->positions[after]].values[dimension], value);
         }
         next->before = in->id;
-        count_from(history, order, history->positions[after], before, position, -1);
+        if (before == NOWHERE) {
+            count_from(history, order, history->positions[after], NOWHERE, 0, -1);
+            count_from(history, order, history->positions[after], in->id, history->positions[after], 1);
+        } else
+            count_from(history, order, history->positions[after], before, position, -1);
     }
     if (before != NOWHERE)
         find_value(&history->blocks[history->positions[before]].values[dimension], value)->after = in->id;
     if (after == NOWHERE)
-        table_exchange(&order->last, value, 0, in->id);
+        table_exchange(shard_of(order->last, value, 0), value, 0, in->id);
     count_from(history, order, position, before, position, 1);
-    insert_value(&in->values[dimension], (occurrence){value, 1, before, after});
+    insert_value(&in->values[dimension], (occurrence){value, 1, before, after, 0});
 }
 
 static void unlink(bank_history *history, int dimension, uint32_t position, uint64_t value) {
@@ -156,11 +195,15 @@ static void unlink(bank_history *history, int dimension, uint32_t position, uint
         find_value(&history->blocks[history->positions[before]].values[dimension], value)->after = after;
     if (after != NOWHERE) {
         find_value(&history->blocks[history->positions[after]].values[dimension], value)->before = before;
-        count_from(history, order, history->positions[after], before, position, 1);
+        if (before == NOWHERE) {
+            count_from(history, order, history->positions[after], NOWHERE, 0, 1);
+            count_from(history, order, history->positions[after], in->id, history->positions[after], -1);
+        } else
+            count_from(history, order, history->positions[after], before, position, 1);
     } else if (before != NOWHERE)
-        table_exchange(&order->last, value, 0, before);
+        table_exchange(shard_of(order->last, value, 0), value, 0, before);
     else
-        table_forget(&order->last, value, 0);
+        table_forget(shard_of(order->last, value, 0), value, 0);
 }
 
 /* Totals */
@@ -201,13 +244,65 @@ static int64_t most_of(const block *in, const bank_selection *selection, uint64_
     return most;
 }
 
+/* Lanes */
+
+static total *find_lane(const bank_history *history, uint64_t currency) {
+    for (uint32_t i = 0; i < history->lane_count; i++)
+        if (history->lanes[i].currency == currency)
+            return history->lanes[i].totals;
+    return NULL;
+}
+
+const total *lane_of(const bank_history *history, uint64_t currency) {
+    return find_lane(history, currency);
+}
+
+static total *lane_for(bank_history *history, uint64_t currency) {
+    total *found = find_lane(history, currency);
+    if (found != NULL)
+        return found;
+    history->lanes = grown(history->lanes, &history->lane_room, history->lane_count, sizeof *history->lanes);
+    total *made = sized(NULL, history->position_room, sizeof *made);
+    memset(made, 0, history->position_room * sizeof *made);
+    history->lanes[history->lane_count++] = (lane){currency, made};
+    return made;
+}
+
+/* Memory for the tallies and the lanes of all blocks. */
+static void widen_lanes(bank_history *history) {
+    if (history->block_count <= history->position_room)
+        return;
+    uint32_t room = history->block_count * 2, before = history->position_room;
+    history->tallies = sized(history->tallies, room, sizeof *history->tallies);
+    memset(history->tallies + before, 0, (room - before) * sizeof *history->tallies);
+    for (uint32_t i = 0; i < history->lane_count; i++) {
+        history->lanes[i].totals = sized(history->lanes[i].totals, room, sizeof(total));
+        memset(history->lanes[i].totals + before, 0, (room - before) * sizeof(total));
+    }
+    history->position_room = room;
+}
+
+/* Moves what is from a position on to another. */
+static void move_lanes(bank_history *history, uint32_t from, uint32_t to, uint32_t count) {
+    memmove(history->tallies + to, history->tallies + from, count * sizeof *history->tallies);
+    for (uint32_t i = 0; i < history->lane_count; i++)
+        memmove(history->lanes[i].totals + to, history->lanes[i].totals + from, count * sizeof(total));
+}
+
+static void clear_lanes(bank_history *history, uint32_t position) {
+    history->tallies[position] = (tally){0, 0, 0};
+    for (uint32_t i = 0; i < history->lane_count; i++)
+        history->lanes[i].totals[position] = (total){0, 0, 0};
+}
+
 static void add_totals(bank_history *history, uint32_t position, const bank_event *event) {
     block *in = &history->blocks[position];
+    history->tallies[position].first_us = in->events[in->first].time_us;
     if (!counts(event->status)) {
-        in->declined += event->status == DECLINED;
+        history->tallies[position].declined += event->status == DECLINED;
         return;
     }
-    in->counted++;
+    history->tallies[position].counted++;
     for (int dimension = 0; dimension < DIMENSIONS; dimension++)
         if (value_of(event, dimension))
             link(history, dimension, position, value_of(event, dimension));
@@ -219,16 +314,19 @@ static void add_totals(bank_history *history, uint32_t position, const bank_even
             if (event->amount_minor > of[i].most)
                 of[i].most = event->amount_minor;
         }
+    lane_for(history, event->currency)[position] = of[0];
 }
 
 /* The event is no longer in the block. */
 static void remove_totals(bank_history *history, uint32_t position, const bank_event *event) {
     block *in = &history->blocks[position];
+    if (length_of(in))
+        history->tallies[position].first_us = in->events[in->first].time_us;
     if (!counts(event->status)) {
-        in->declined -= event->status == DECLINED;
+        history->tallies[position].declined -= event->status == DECLINED;
         return;
     }
-    in->counted--;
+    history->tallies[position].counted--;
     for (int dimension = 0; dimension < DIMENSIONS; dimension++)
         if (value_of(event, dimension))
             unlink(history, dimension, position, value_of(event, dimension));
@@ -240,6 +338,7 @@ static void remove_totals(bank_history *history, uint32_t position, const bank_e
             if (event->amount_minor == of[i].most)
                 of[i].most = most_of(in, &history->rules->selection[i], event->currency, of[i].most);
         }
+    lane_for(history, event->currency)[position] = of[0];
 }
 
 /* Blocks */
@@ -253,7 +352,7 @@ static void free_totals(block *in) {
         free(in->currencies[i].of);
     free(in->currencies);
     in->currencies = NULL;
-    in->currency_count = in->currency_room = in->counted = in->declined = 0;
+    in->currency_count = in->currency_room = 0;
 }
 
 static void drop_index(bank_history *history) {
@@ -261,26 +360,47 @@ static void drop_index(bank_history *history) {
         free_totals(&history->blocks[position]);
     for (int dimension = 0; dimension < DIMENSIONS; dimension++) {
         free(history->successions[dimension].cells);
-        table_free(&history->successions[dimension].last);
-        history->successions[dimension] = (succession){NULL, 0, {NULL, 0, 0}};
+        free(history->successions[dimension].first);
+        shards_free(history->successions[dimension].last);
+        free(history->successions[dimension].last);
+        history->successions[dimension] = (succession){NULL, NULL, 0, 0, NULL};
     }
-    table_free(&history->identities);
+    for (uint32_t i = 0; i < history->lane_count; i++)
+        free(history->lanes[i].totals);
+    free(history->lanes);
+    free(history->tallies);
+    history->lanes = NULL;
+    history->tallies = NULL;
+    history->lane_count = history->lane_room = history->position_room = 0;
+    shards_free(history->identities);
+    free(history->identities);
+    history->identities = NULL;
     history->is_indexed = false;
+}
+
+static void remember(bank_history *history, const bank_event *event) {
+    uint64_t account = (uint64_t)event->account_id, transaction = (uint64_t)event->transaction_id;
+    table_exchange(shard_of(history->identities, account, transaction), account, transaction, event->time_us);
 }
 
 static void make_index(bank_history *history) {
     history->is_indexed = true;
+    widen_lanes(history);
     for (int dimension = 0; dimension < DIMENSIONS; dimension++) {
         succession *in = &history->successions[dimension];
         widen(in, history->block_count);
         memset(in->cells, 0, (size_t)in->room * in->room * sizeof *in->cells);
+        memset(in->first, 0, in->room * sizeof *in->first);
+        in->last = sized(NULL, SHARDS, sizeof(table));
+        memset(in->last, 0, SHARDS * sizeof(table));
     }
+    history->identities = sized(NULL, SHARDS, sizeof(table));
+    memset(history->identities, 0, SHARDS * sizeof(table));
     for (uint32_t position = 0; position < history->block_count; position++) {
         const block *in = &history->blocks[position];
         for (uint32_t at = in->first; at < in->end; at++) {
             const bank_event *event = &in->events[at];
-            table_exchange(
-                &history->identities, (uint64_t)event->account_id, (uint64_t)event->transaction_id, event->time_us);
+            remember(history, event);
             add_totals(history, position, event);
         }
     }
@@ -300,14 +420,22 @@ static void insert_block(bank_history *history, uint32_t position) {
     }
     for (uint32_t moved = position; moved < history->block_count; moved++)
         history->positions[history->blocks[moved].id] = moved;
-    for (int dimension = 0; history->is_indexed && dimension < DIMENSIONS; dimension++)
-        insert_row(&history->successions[dimension], position, history->block_count);
+    if (!history->is_indexed)
+        return;
+    widen_lanes(history);
+    move_lanes(history, position, position + 1, history->block_count - 1 - position);
+    clear_lanes(history, position);
+    for (int dimension = 0; dimension < DIMENSIONS; dimension++)
+        insert_succession(&history->successions[dimension], position, history->block_count);
 }
 
 static void drop_block(bank_history *history, uint32_t position) {
     block *at = history->blocks + position;
-    for (int dimension = 0; history->is_indexed && dimension < DIMENSIONS; dimension++)
-        drop_row(&history->successions[dimension], position, history->block_count);
+    if (history->is_indexed) {
+        move_lanes(history, position + 1, position, history->block_count - 1 - position);
+        for (int dimension = 0; dimension < DIMENSIONS; dimension++)
+            drop_succession(&history->successions[dimension], position, history->block_count);
+    }
     free_totals(at);
     free(at->events);
     history->free_ids = grown(history->free_ids, &history->free_room, history->free_count, sizeof *history->free_ids);
@@ -403,7 +531,7 @@ void blocks_add(bank_history *history, const bank_event *event) {
             make_index(history);
         return;
     }
-    table_exchange(&history->identities, (uint64_t)event->account_id, (uint64_t)event->transaction_id, event->time_us);
+    remember(history, event);
     add_totals(history, position, event);
 }
 
@@ -418,7 +546,8 @@ void blocks_remove(bank_history *history, whereabouts place) {
     }
     history->count--;
     if (history->is_indexed) {
-        table_forget(&history->identities, (uint64_t)event.account_id, (uint64_t)event.transaction_id);
+        uint64_t account = (uint64_t)event.account_id, transaction = (uint64_t)event.transaction_id;
+        table_forget(shard_of(history->identities, account, transaction), account, transaction);
         remove_totals(history, place.block, &event);
     }
     if (length_of(in) == 0)
@@ -440,11 +569,12 @@ void blocks_free(bank_history *history) {
 }
 
 size_t blocks_bytes(const bank_history *history) {
-    size_t bytes = history->block_room * sizeof(block) + table_bytes(&history->identities);
+    size_t bytes = history->block_room * sizeof(block) + (history->identities ? shards_bytes(history->identities) : 0);
     for (int dimension = 0; dimension < DIMENSIONS; dimension++) {
         const succession *in = &history->successions[dimension];
-        bytes += (size_t)in->room * in->room * sizeof *in->cells + table_bytes(&in->last);
+        bytes += (size_t)in->room * in->room * sizeof *in->cells + (in->last ? shards_bytes(in->last) : 0);
     }
+    bytes += history->position_room * (sizeof(tally) + history->lane_count * sizeof(total));
     for (uint32_t position = 0; position < history->block_count; position++) {
         const block *in = &history->blocks[position];
         bytes += in->room * sizeof *in->events +

@@ -35,11 +35,17 @@ void blocks_free(bank_history *history);
 /* The memory of a history in bytes. */
 size_t blocks_bytes(const bank_history *history);
 
-/* Of a value in a block; NULL if no counted event of the block has it. */
-const occurrence *occurrence_of(const block *in, int dimension, uint64_t value);
+/* Of a value in a block, which a counted event of the block has. */
+occurrence *occurrence_of(const block *in, int dimension, uint64_t value);
+
+/* A stamp that no occurrence in the history has. */
+uint32_t new_stamp(bank_history *history);
 
 /* The totals of a currency in a block; NULL if it has none. */
 const total *totals_of(const block *in, uint64_t currency);
+
+/* The amounts of a currency by the position of a block; NULL if there are none. */
+const total *lane_of(const bank_history *history, uint64_t currency);
 
 /* The number of distinct values in the blocks after `behind` and before `end` that are not in the blocks from `behind` to theirs. */
 uint32_t distinct_between(const bank_history *history, int dimension, uint32_t behind, uint32_t end);

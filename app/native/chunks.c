@@ -13,13 +13,13 @@
 #include "memory.h"
 #include "text.h"
 
-enum { VERSION = 1, LARGEST = 512, EVENTS_A_PLACE = 64 };
+enum { VERSION = 1, LARGEST = 256, EVENTS_A_PLACE = 64 };
 
 /* First byte of an event: the status, and what follows. */
 enum { STATUS = 7, CREDIT = 8, HAS_COUNTERPARTY = 16, HAS_COUNTRY = 32, HAS_LSN = 64, HAS_FIRED = 128 };
 /* Second byte: what is as in the event before. */
 enum { SAME_CURRENCY = 1, SAME_COUNTRY = 2, SAME_ACCOUNT = 4, SAME_PARTITION = 8, ALL_SAME = 15 };
-/* An event's longest form without the bytes of its texts and of its rules. */
+/* An event's longest form without texts that are no words, and what an entry has beside its value. */
 enum { EVENT_BYTES = 96, ENTRY_BYTES = 40 };
 
 /* Directory */
@@ -53,11 +53,24 @@ static uint32_t chunk_of(const bank_history *history, const bank_event *event) {
     return low ? low - 1 : 0;
 }
 
+/* The chunk must be written. */
+static void touch(bank_history *history, uint32_t number) {
+    chunk *one = &history->chunks[number];
+    if (one->is_dirty)
+        return;
+    one->is_dirty = true;
+    if (history->dirty_count++ == 0 || number < history->dirty_from)
+        history->dirty_from = number;
+}
+
 static void insert(bank_history *history, uint32_t number, const bank_event *bound, uint32_t count) {
     history->chunks = grown(history->chunks, &history->chunk_room, history->chunk_count, sizeof *history->chunks);
     chunk *at = history->chunks + number;
     memmove(at + 1, at, (history->chunk_count++ - number) * sizeof *at);
-    *at = (chunk){bound->time_us, bound->account_id, bound->transaction_id, count, 0, false, true};
+    *at = (chunk){bound->time_us, bound->account_id, bound->transaction_id, count, 0, false, false};
+    if (history->dirty_count && history->dirty_from >= number)
+        history->dirty_from++;
+    touch(history, number);
 }
 
 /* The store is to delete a chunk. */
@@ -72,6 +85,9 @@ static void forget(bank_history *history, const chunk *one) {
 static void drop(bank_history *history, uint32_t number) {
     chunk *at = history->chunks + number;
     forget(history, at);
+    history->dirty_count -= at->is_dirty;
+    if (history->dirty_from > number)
+        history->dirty_from--;
     memmove(at, at + 1, (--history->chunk_count - number) * sizeof *at);
 }
 
@@ -95,10 +111,10 @@ void chunks_add(bank_history *history, const bank_event *event, bool is_newest) 
     }
     if (!reaches(one, event)) { /* it is before all chunks */
         forget(history, one);
-        *one = (chunk){event->time_us, event->account_id, event->transaction_id, one->count, 0, false, true};
+        *one = (chunk){event->time_us, event->account_id, event->transaction_id, one->count, 0, false, one->is_dirty};
     }
     one->count++;
-    one->is_dirty = true;
+    touch(history, number);
     if (one->count > 2 * most) {
         uint32_t half = one->count / 2, behind = one->count - half;
         whereabouts place = start_of(history, one);
@@ -111,13 +127,13 @@ void chunks_add(bank_history *history, const bank_event *event, bool is_newest) 
 }
 
 void chunks_change(bank_history *history, const bank_event *event) {
-    history->chunks[chunk_of(history, event)].is_dirty = true;
+    touch(history, chunk_of(history, event));
 }
 
 void chunks_remove(bank_history *history, const bank_event *event) {
     uint32_t number = chunk_of(history, event);
     chunk *one = &history->chunks[number];
-    one->is_dirty = true;
+    touch(history, number);
     if (--one->count == 0)
         drop(history, number);
 }
@@ -315,19 +331,13 @@ static uint8_t *write_chunk_key(uint8_t *at, int64_t customer_id, const chunk *o
 }
 
 static size_t room_for(const bank_history *history) {
-    size_t needed = (size_t)(history->dropped_count + 1) * ENTRY_BYTES + 4;
-    for (uint32_t number = 0; number < history->chunk_count; number++) {
-        const chunk *one = &history->chunks[number];
-        if (!one->is_dirty)
-            continue;
-        needed += ENTRY_BYTES + 16;
-        whereabouts place = start_of(history, one);
-        for (uint32_t i = 0; i < one->count; i++) {
-            const bank_event *event = history_next(history, &place);
-            needed += EVENT_BYTES + text_of(history, &event->currency).length +
-                text_of(history, &event->country).length + fired_of(history, event).length;
+    size_t needed = (size_t)(history->dropped_count + 1) * ENTRY_BYTES;
+    uint32_t left = history->dirty_count;
+    for (uint32_t number = history->dirty_from; left; number++)
+        if (history->chunks[number].is_dirty) {
+            needed += ENTRY_BYTES + 16 + history->chunks[number].count * (EVENT_BYTES + 3 * history->longest_text);
+            left--;
         }
-    }
     return needed;
 }
 
@@ -339,10 +349,11 @@ int64_t bank_history_changes(bank_history *history, int64_t customer_id, uint8_t
     for (uint32_t i = 0; i < history->dropped_count; i++)
         at = write_chunk_key(write_lengths(at, 32, UINT32_MAX), customer_id, &history->dropped[i]);
     history->dropped_count = 0;
-    for (uint32_t number = 0; number < history->chunk_count; number++) {
+    for (uint32_t number = history->dirty_from; history->dirty_count; number++) {
         chunk *one = &history->chunks[number];
         if (!one->is_dirty)
             continue;
+        history->dirty_count--;
         uint8_t *lengths = at;
         uint8_t *value = at = write_chunk_key(at + 8, customer_id, one);
         *at++ = VERSION;

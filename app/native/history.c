@@ -63,7 +63,9 @@ static bool find(const bank_history *history, int64_t account_id, int64_t transa
     if (history->block_count == 0)
         return false;
     if (history->is_indexed) {
-        int64_t time_us = table_number(&history->identities, (uint64_t)account_id, (uint64_t)transaction_id);
+        int64_t time_us = table_number(
+            shard_of(history->identities, (uint64_t)account_id, (uint64_t)transaction_id), (uint64_t)account_id,
+            (uint64_t)transaction_id);
         bank_event key = {.time_us = time_us, .account_id = account_id, .transaction_id = transaction_id};
         *place = history_place(history, &key);
         return time_us != ABSENT;
@@ -250,6 +252,7 @@ uint32_t bank_history_intern(bank_history *history, const uint8_t *bytes, size_t
     history->texts = grown(history->texts, &history->text_room, history->text_count, sizeof *history->texts);
     history->texts[history->text_count++] = made;
     history->text_bytes += length + sizeof made;
+    history->longest_text = length > history->longest_text ? length : history->longest_text;
     table_exchange(&history->numbers, digest, nth, history->text_count);
     return history->text_count;
 }

@@ -32,6 +32,7 @@ static inline uint64_t value_of(const bank_event *event, int dimension) {
 typedef struct {
     uint64_t value; /* 0: the place is free */
     uint32_t count, before, after;
+    uint32_t stamp; /* of the last window that has it */
 } occurrence;
 
 /* A hash table of them. */
@@ -57,18 +58,32 @@ typedef struct {
     uint32_t first, end, room;
     uint32_t id; /* stays the same when other blocks come and go */
     /* Only in a history of several blocks: */
-    uint32_t counted, declined;
     occurrences values[DIMENSIONS];
     currency_totals *currencies;
     uint32_t currency_count, currency_room;
 } block;
 
-/* `cells` has a row for each block and in it a column for each block before: how many values of the block have no occurrence in the
- * blocks between that block and it. So the number of distinct values in consecutive blocks is the sum of a column. */
+/* Of all blocks, one behind the other, because windows add up those of many: the time of the first event, and how many events count and
+ * how many are declined; and the amounts of a currency. */
+typedef struct {
+    int64_t first_us;
+    uint32_t counted, declined;
+} tally;
+
+typedef struct {
+    uint64_t currency;
+    total *totals;
+} lane;
+
+/* `cells` has a column for each block k, and in it a cell for each block after it: how many values of that block come in k or before it,
+ * but not between. `first` has for each block how many of its values come in no block before. So the distinct values in consecutive blocks
+ * are counted with one column. */
 typedef struct {
     uint16_t *cells;
-    uint32_t room; /* the number of rows, and of columns, that there is memory for */
-    table last;    /* from a value to the id of the last block that has it */
+    uint16_t *first;
+    uint32_t room; /* the number of columns, and of cells of each, that there is memory for */
+    uint32_t gone; /* so many columns, and cells of each, are of blocks that were the first and have gone */
+    table *last;   /* shards: from a value to the id of the last block that has it */
 } succession;
 
 /* A chunk of the stored history (chunks.c): its bound; how many events it has; how many events before them it has in the store although
@@ -95,20 +110,25 @@ struct bank_history {
     uint32_t id_count, id_room;
     uint32_t *free_ids;
     uint32_t free_count, free_room;
+    uint32_t stamp;  /* of the last window */
     bool is_indexed; /* the following, and what only several blocks have, is made */
+    tally *tallies;
+    lane *lanes;
+    uint32_t lane_count, lane_room, position_room;
     succession successions[DIMENSIONS];
-    table identities; /* from (account, transaction) to the event's time */
+    table *identities; /* shards: from (account, transaction) to the event's time */
     /* Texts that are no words, by number from 1. */
     text *texts;
     table numbers;
     uint32_t text_count, text_room;
-    size_t text_bytes;
+    size_t text_bytes, longest_text;
     /* In order; together they have all events. */
     chunk *chunks;
     uint32_t chunk_count, chunk_room;
     chunk *dropped; /* those to delete from the store */
     uint32_t dropped_count, dropped_room;
-    uint32_t stored_expired; /* `expired` of the first chunk, as the store has it */
+    uint32_t dirty_count, dirty_from; /* so many must be written, none of them before that one */
+    uint32_t stored_expired;          /* `expired` of the first chunk, as the store has it */
 };
 
 /* Where an event is: a block, and a position in its events. The end of the history is behind the events of the last block. */

@@ -20,7 +20,7 @@ _EVENT: Final = struct.Struct("=qqqqQqqQQiIBB6x")
 _WORD_BYTES: Final = 8
 _INTERNED: Final = 0xFF << 56
 """Words from here on are numbers of texts."""
-BLOCK_EVENTS: Final = 1_024
+BLOCK_EVENTS: Final = 512
 """A history has its events in blocks. Windows read the events of two blocks, and totals of those between."""
 CHUNK_EVENTS: Final = 32
 """The events of a stored chunk, which a transaction writes anew. Long histories have larger chunks (app/native/chunks.c)."""

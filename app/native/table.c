@@ -71,3 +71,15 @@ void table_free(table *in) {
 size_t table_bytes(const table *in) {
     return in->places == NULL ? 0 : ((size_t)in->mask + 1) * sizeof(place);
 }
+
+void shards_free(table *shards) {
+    for (int i = 0; i < SHARDS; i++)
+        table_free(shards + i);
+}
+
+size_t shards_bytes(const table *shards) {
+    size_t bytes = 0;
+    for (int i = 0; i < SHARDS; i++)
+        bytes += table_bytes(shards + i);
+    return bytes;
+}

@@ -24,12 +24,20 @@ static inline uint32_t mixed_words(uint64_t first, uint64_t second) {
     return (uint32_t)(mixed >> 32);
 }
 
+/* One of many tables for the same purpose, so that none becomes so large that it takes long to make room in it. */
+#define SHARDS 64
+static inline table *shard_of(table *shards, uint64_t first, uint64_t second) {
+    return shards + (mixed_words(second, first) >> 26);
+}
+
 /* The number of two words; ABSENT if there is none. */
 int64_t table_number(const table *in, uint64_t first, uint64_t second);
 /* Sets the number, and returns the one before, or ABSENT. */
 int64_t table_exchange(table *in, uint64_t first, uint64_t second, int64_t number);
 void table_forget(table *in, uint64_t first, uint64_t second);
 void table_free(table *in);
+void shards_free(table *shards);
 size_t table_bytes(const table *in);
+size_t shards_bytes(const table *shards);
 
 #endif

@@ -17,7 +17,8 @@ typedef struct {
     uint32_t mask, room, stamp, count;
 } set;
 
-static set in_end[DIMENSIONS], in_begin[DIMENSIONS];
+/* The values of the block in which the windows end, up to their end. */
+static set in_end[DIMENSIONS];
 
 /* Empties a set, which then has room for so many. */
 static void start(set *in, uint32_t most) {
@@ -67,16 +68,9 @@ typedef struct {
     uint32_t amounts, counted, declined, distinct[DIMENSIONS];
 } figures;
 
-static void
-add_event(figures *to, set sets[DIMENSIONS], const bank_selection *all, uint64_t currency, const bank_event *event) {
-    if (!counts(event->status)) {
-        to->declined += event->status == DECLINED;
-        return;
-    }
+/* Adds an event that counts, but for its values. */
+static void add_counted(figures *to, const bank_selection *all, uint64_t currency, const bank_event *event) {
     to->counted++;
-    for (int dimension = 0; dimension < DIMENSIONS; dimension++)
-        if (value_of(event, dimension))
-            include(&sets[dimension], value_of(event, dimension));
     if (event->currency != currency || !takes(all, event))
         return;
     to->sum += event->amount_minor;
@@ -85,16 +79,15 @@ add_event(figures *to, set sets[DIMENSIONS], const bank_selection *all, uint64_t
         to->most = event->amount_minor;
 }
 
-static void add_block(figures *to, uint64_t currency, const block *in) {
-    const total *of = totals_of(in, currency);
-    to->counted += in->counted;
-    to->declined += in->declined;
-    if (of == NULL)
+static void add_block(figures *to, const tally *of, const total *amounts) {
+    to->counted += of->counted;
+    to->declined += of->declined;
+    if (amounts == NULL)
         return;
-    to->sum += of->sum; /* the first selection selects all amounts */
-    to->amounts += of->count;
-    if (of->most > to->most)
-        to->most = of->most;
+    to->sum += amounts->sum;
+    to->amounts += amounts->count;
+    if (amounts->most > to->most)
+        to->most = amounts->most;
 }
 
 /* Behind the last event that is not later than an instant: a block that has such an event, and a position. False if there is none. */
@@ -110,27 +103,60 @@ static bool end_at(const bank_history *history, int64_t time_us, whereabouts *en
     return end->at > in->first;
 }
 
-/* The distinct values of a window from an instant in the block `begin` to the end of the sets `in_end`, which are of the block `end`. The
- * values of the first block are counted, those of the blocks between that do not come in the first one since the instant, and likewise
- * those of the last. */
-static uint32_t distinct_values(const bank_history *history, int dimension, uint32_t begin, uint32_t end) {
-    const set *first = &in_begin[dimension], *last = &in_end[dimension];
-    uint32_t found = first->count + distinct_between(history, dimension, begin, end);
-    for (uint32_t i = 0; i < first->count; i++) {
-        uint32_t after = occurrence_of(&history->blocks[begin], dimension, first->members[i])->after;
-        uint32_t position = after == NOWHERE ? NOWHERE : history->positions[after];
-        found -= position < end || (position == end && has(last, first->members[i]));
+/* For each value in `in_end`, the position of the block before that has it next, and NOWHERE if there is none; the number of values. */
+static uint32_t *before_end[DIMENSIONS];
+static uint32_t before_room;
+
+static void find_before_end(const bank_history *history, uint32_t end) {
+    uint32_t most = in_end[COUNTERPARTY].room > in_end[COUNTRY].room ? in_end[COUNTERPARTY].room : in_end[COUNTRY].room;
+    for (int dimension = 0; dimension < DIMENSIONS; dimension++) {
+        if (most > before_room)
+            before_end[dimension] = sized(before_end[dimension], most, sizeof **before_end);
+        for (uint32_t i = 0; i < in_end[dimension].count; i++) {
+            uint32_t before = occurrence_of(&history->blocks[end], dimension, in_end[dimension].members[i])->before;
+            before_end[dimension][i] = before == NOWHERE ? NOWHERE : history->positions[before];
+        }
     }
-    for (uint32_t i = 0; i < last->count; i++) {
-        uint32_t before = occurrence_of(&history->blocks[end], dimension, last->members[i])->before;
-        found += before == NOWHERE || history->positions[before] <= begin;
+    if (most > before_room)
+        before_room = most;
+}
+
+/* A window that begins in a block before the one in which it ends: `begin` and `end` are their positions. `to` has what is behind the
+ * first of them. Distinct values are counted where they come first: those of the first block; those of the blocks between that do not come
+ * in the first block within the window; and likewise those of the last block. */
+static void
+add_begin(bank_history *history, uint32_t begin, uint32_t end, int64_t after_us, uint64_t currency, figures *to) {
+    const block *in = &history->blocks[begin];
+    uint32_t stamp = new_stamp(history);
+    for (int dimension = 0; dimension < DIMENSIONS; dimension++) {
+        to->distinct[dimension] = distinct_between(history, dimension, begin, end);
+        for (uint32_t i = 0; i < in_end[dimension].count; i++) {
+            uint32_t before = before_end[dimension][i];
+            to->distinct[dimension] += before == NOWHERE || before <= begin;
+        }
     }
-    return found;
+    for (uint32_t at = in->end; at > in->first && in->events[at - 1].time_us > after_us; at--) {
+        const bank_event *event = &in->events[at - 1];
+        if (!counts(event->status)) {
+            to->declined += event->status == DECLINED;
+            continue;
+        }
+        add_counted(to, history->rules->selection, currency, event);
+        for (int dimension = 0; dimension < DIMENSIONS; dimension++) {
+            uint64_t value = value_of(event, dimension);
+            occurrence *found = value ? occurrence_of(in, dimension, value) : NULL;
+            if (found == NULL || found->stamp == stamp)
+                continue;
+            found->stamp = stamp;
+            uint32_t next = found->after == NOWHERE ? NOWHERE : history->positions[found->after];
+            to->distinct[dimension] += !(next < end || (next == end && has(&in_end[dimension], value)));
+        }
+    }
 }
 
 /* The figures of all windows that end at an instant, from the shortest to the longest. */
 static void
-compute(const bank_history *history, int64_t time_us, uint64_t currency, const int64_t *after_us, figures *windows) {
+compute(bank_history *history, int64_t time_us, uint64_t currency, const int64_t *after_us, figures *windows) {
     int32_t number = 0, all = history->rules->windows;
     figures now = {0};
     whereabouts end;
@@ -147,27 +173,30 @@ compute(const bank_history *history, int64_t time_us, uint64_t currency, const i
             windows[number] = now;
         if (number == all)
             return;
-        add_event(&now, in_end, history->rules->selection, currency, event);
-        for (int dimension = 0; dimension < DIMENSIONS; dimension++)
+        if (!counts(event->status)) {
+            now.declined += event->status == DECLINED;
+            continue;
+        }
+        add_counted(&now, history->rules->selection, currency, event);
+        for (int dimension = 0; dimension < DIMENSIONS; dimension++) {
+            if (value_of(event, dimension))
+                include(&in_end[dimension], value_of(event, dimension));
             now.distinct[dimension] = in_end[dimension].count;
+        }
     }
     if (end.block == 0) {
         while (number < all)
             windows[number++] = now;
         return;
     }
-    for (uint32_t begin = end.block - 1; number < all; add_block(&now, currency, in), begin--) {
-        in = &history->blocks[begin];
-        while (number < all && (begin == 0 || in->events[in->first].time_us <= after_us[number])) {
+    find_before_end(history, end.block);
+    const total *lane = lane_of(history, currency);
+    for (uint32_t begin = end.block - 1; number < all; begin--) {
+        for (; number < all && (begin == 0 || history->tallies[begin].first_us <= after_us[number]); number++) {
             windows[number] = now;
-            for (int dimension = 0; dimension < DIMENSIONS; dimension++)
-                start(&in_begin[dimension], length_of(in));
-            for (uint32_t at = in->end; at > in->first && in->events[at - 1].time_us > after_us[number]; at--)
-                add_event(&windows[number], in_begin, history->rules->selection, currency, &in->events[at - 1]);
-            for (int dimension = 0; dimension < DIMENSIONS; dimension++)
-                windows[number].distinct[dimension] = distinct_values(history, dimension, begin, end.block);
-            number++;
+            add_begin(history, begin, end.block, after_us[number], currency, &windows[number]);
         }
+        add_block(&now, &history->tallies[begin], lane == NULL ? NULL : &lane[begin]);
     }
 }
 

@@ -45,7 +45,7 @@ def build_topology(catalogue: Catalogue, settings: WorkerSettings, kafka: KafkaS
     }
     of_customers: Handlers = {
         CUSTOMERS.name: versions.handler(customer),
-        TRANSACTIONS.name: velocity.handler(load_rules(settings.rules_file), library, settings.velocity_cached_events),
+        TRANSACTIONS.name: velocity.handler(load_rules(settings.rules_file), library, settings.velocity_cache_mb << 20),
         CONTROL.name: _control([customer], {velocity.NAME: velocity.truncate}),
     }
     by_account, by_customer, *by_key = groups(catalogue, kafka)

@@ -15,7 +15,7 @@ from app.config.topics import (
     cdc_topic,
 )
 from app.engine.partition_group import PartitionGroup
-from tables import forwarded_transactions, rows, snapshots, table_commands, truncations, velocity_events, waiting
+from tables import forwarded_transactions, rows, snapshots, table_commands, truncations, velocity_histories, waiting
 
 STREAMS: Final = "bankstream-streams"
 """The consumer group, also part of transactional ids and changelog names. Changing it abandons the state."""
@@ -44,8 +44,9 @@ def groups(catalogue: Catalogue, kafka: KafkaSettings) -> tuple[PartitionGroup, 
         name="by-customer",
         topics=(CUSTOMERS.name, TRANSACTIONS.name, CONTROL.name),
         tables=(
-            rows.CUSTOMERS, truncations.TRUNCATIONS, snapshots.SNAPSHOTS, table_commands.TABLE_COMMANDS, *velocity_events.TABLES,
+            rows.CUSTOMERS, truncations.TRUNCATIONS, snapshots.SNAPSHOTS, table_commands.TABLE_COMMANDS, *velocity_histories.TABLES,
         ),
+        derive=velocity_histories.derive,
     )  # fmt: skip
     if not versioned:
         return by_account, by_customer

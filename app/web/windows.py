@@ -1,4 +1,4 @@
-"""Computes a customer's windows as of an instant from the committed table of its events."""
+"""Computes a customer's windows as of an instant from the committed table of its history."""
 
 from msgspec.structs import replace
 
@@ -8,7 +8,7 @@ from app.engine.committed_state import CommittedState
 from app.native.history import NativeHistory, without_rules
 from app.web.responses import Amounts, WindowNow
 from tables.encoding import number_key
-from tables.velocity_events import EVENTS, decode_event
+from tables.velocity_histories import HISTORIES, read_history
 
 _NOBODY = Facts(0, "", credit=True, status=POSTED, counterparty=0, country=None, lsn=None, partition=0, offset=0)
 
@@ -60,8 +60,12 @@ def windows_at(
 def _events(state: CommittedState, customer_id: int, lower_us: int, upper_us: int, at_most: int) -> list[Event] | None:
     """Returns the events with lower_us <= time < upper_us in order; None if there are more than `at_most`."""
     found: list[Event] = []
-    for raw_key, facts in state.scan(EVENTS, number_key(customer_id, lower_us), number_key(customer_id, upper_us)):
-        if len(found) == at_most:
+    prefix = number_key(customer_id)
+    for entry in state.scan_back(HISTORIES, prefix, number_key(customer_id, upper_us)):
+        events = [event for event in read_history([entry], without_rules()) if event.time_us < upper_us]
+        found[:0] = (event for event in events if event.time_us >= lower_us)
+        if len(found) > at_most:
             return None
-        found.append(decode_event(raw_key, facts)[1])
+        if events and events[0].time_us < lower_us:
+            break
     return found

@@ -8,7 +8,7 @@ from typing import ClassVar, Final, Protocol
 from app.domain.events import AmountFilter, Event
 from app.domain.money import to_decimal
 from app.domain.records import Window
-from app.domain.rules.verdicts import EVIDENCE_MAX, INSUFFICIENT_HISTORY, Outcome, Severity, Verdict
+from app.domain.rules.verdicts import INSUFFICIENT_HISTORY, Outcome, Severity, Verdict
 from app.domain.velocity import CustomerHistory
 
 AMOUNT_PLACEHOLDERS: Final = frozenset({"amount", "currency"})

@@ -22,7 +22,7 @@ from app.topology.handlers import Handlers, build_topology
 _timestamp: Final = attrgetter("timestamp")
 CHUNK: Final = 1_000
 """Input records in each unit of work. Waiting records expire between two units, so the value affects the (deterministic) output."""
-CACHED_EVENTS: Final = 1_000_000
+CACHE_MB: Final = 512
 """The minimum number of history events that stay in memory in addition to the state: some 310 bytes each. Events that do not fit are
 read repeatedly."""
 
@@ -55,8 +55,8 @@ class Replay:
         self.outputs = tuple(topic.name for topic in catalogue.derived)
         """The topics that it writes."""
         single = KafkaSettings().model_copy(update={"partitions": 1})
-        cached = max(CACHED_EVENTS, settings.velocity_cached_events)
-        settings = settings.model_copy(update={"velocity_cached_events": cached})
+        cached = max(CACHE_MB, settings.velocity_cache_mb)
+        settings = settings.model_copy(update={"velocity_cache_mb": cached})
         self._members = [
             _BoundGroup(group, handlers, MemoryPartition(group, 0))
             for group, handlers in build_topology(catalogue, settings, single)

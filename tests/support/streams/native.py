@@ -22,7 +22,7 @@ from app.engine.memory import EmittedRecord, InMemoryKeyValueStore, MemoryPartit
 from app.native.build import DIRECTORY, FILE
 from app.native.library import Library, open_library
 from app.topology.handlers import BoundGroup, build_topology
-from tables.velocity_events import HistoryCache
+from agents.history_cache import HistoryCache
 from tests.support.bank.cdc import Record
 from tests.support.catalogue import CATALOGUE
 from tests.support.oracle import topology
