@@ -38,8 +38,8 @@ def read_history(entries: Iterable[tuple[bytes, bytes]], rules: Rules) -> Native
             expired = 0
         else:
             raise StateError(
-                f"the stored history of customer {_customer_id(key)} cannot be read: remove the state directory of this partition, and the next "
-                "start rebuilds it from the changelogs"
+                f"the stored history of customer {_customer_id(key)} cannot be read: remove the state directory of this partition, and "
+                "the next start rebuilds it from the changelogs"
             )
     return history
 

@@ -79,7 +79,8 @@ class CustomerHistory(Protocol):
         ...
 
     def amounts(self, selection: AmountFilter, currency: str, after_us: int) -> tuple[int, int]:
-        """Returns the number and the sum, in minor units, of the amounts in (after, cursor] that a selection given at construction selects."""
+        """Returns the number of the amounts in (after, cursor] that a selection given at construction selects, and their sum in minor
+        units."""
         ...
 
     def latest_amounts(self, selection: AmountFilter, currency: str, after_us: int, limit: int) -> list[Event]:

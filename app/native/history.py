@@ -106,11 +106,11 @@ def _prefilters(rules: RuleSet) -> list[Prefilter]:
 class NativeHistory:
     """A customer's history in the library. Implements `CustomerHistory`, which documents the methods."""
 
-    __slots__ = ("_lib", "_rules", "pointer")
+    __slots__ = ("_lib", "pointer", "rules")
 
     def __init__(self, rules: Rules, events: Iterable[Event] = ()) -> None:
         """No two `events` have the same account and transaction."""
-        self._rules, self._lib = rules, rules.library.lib
+        self.rules, self._lib = rules, rules.library.lib
         self.pointer = rules.library.ffi.gc(self._lib.bank_history_new(rules.pointer), self._lib.bank_history_free)
         for event in events:
             self.put(event)
@@ -138,12 +138,12 @@ class NativeHistory:
     @property
     def newest_us(self) -> int | None:
         """See `CustomerHistory`."""
-        found = self._lib.bank_history_newest(self.pointer, self._rules.event)
-        return int(self._rules.event.time_us) if found else None
+        found = self._lib.bank_history_newest(self.pointer, self.rules.event)
+        return int(self.rules.event.time_us) if found else None
 
     def find(self, account_id: int, transaction_id: int) -> Event | None:
         """See `CustomerHistory`."""
-        found = self._lib.bank_history_find(self.pointer, account_id, transaction_id, self._rules.event)
+        found = self._lib.bank_history_find(self.pointer, account_id, transaction_id, self.rules.event)
         return self._read() if found else None
 
     def put(self, event: Event) -> None:
@@ -157,7 +157,7 @@ class NativeHistory:
 
     def forget(self, event: Event) -> Event | None:
         """See `CustomerHistory`."""
-        left = self._lib.bank_history_forget(self.pointer, event.account_id, event.transaction_id, self._rules.event)
+        left = self._lib.bank_history_forget(self.pointer, event.account_id, event.transaction_id, self.rules.event)
         if not left:
             raise KeyError(event.key)
         return self._read() if left > 1 else None
@@ -179,13 +179,13 @@ class NativeHistory:
 
     def windows(self, event: Event) -> dict[str, Window]:
         """See `CustomerHistory`."""
-        json, currency = self._rules.windows, self._word(event.facts.currency)
+        json, currency = self.rules.windows, self._word(event.facts.currency)
         length = self._lib.bank_history_windows(self.pointer, event.time_us, currency, json)
-        return _windows(self._rules.library.ffi.buffer(json, length))
+        return _windows(self.rules.library.ffi.buffer(json, length))
 
     def amounts(self, selection: AmountFilter, currency: str, after_us: int) -> tuple[int, int]:
         """See `CustomerHistory`."""
-        rules, number = self._rules, self._rules.selections[selection]
+        rules, number = self.rules, self.rules.selections[selection]
         count = self._lib.bank_history_amounts(
             self.pointer, number, self._word(currency), after_us, rules.high, rules.low
         )  # fmt: skip
@@ -193,7 +193,7 @@ class NativeHistory:
 
     def latest_amounts(self, selection: AmountFilter, currency: str, after_us: int, limit: int) -> list[Event]:
         """See `CustomerHistory`."""
-        events, number = self._events(limit), self._rules.selections[selection]
+        events, number = self._events(limit), self.rules.selections[selection]
         count = self._lib.bank_history_latest_amounts(
             self.pointer, number, self._word(currency), after_us, limit, events
         )  # fmt: skip
@@ -206,7 +206,7 @@ class NativeHistory:
 
     def changes(self, customer_id: int) -> list[tuple[bytes, bytes | None]]:
         """Returns the entries that a store must set, or delete (None), to have the history as it is now."""
-        rules = self._rules
+        rules = self.rules
         while (length := self._lib.bank_history_changes(self.pointer, customer_id, rules.changes, rules.room)) < 0:
             rules.make_room(-2 * length)
         changes, raw, at = list[tuple[bytes, bytes | None]](), rules.changes_bytes, 0
@@ -219,9 +219,9 @@ class NativeHistory:
 
     def previous(self, event: Event) -> Event | None:
         """See `CustomerHistory`."""
-        key: Any = self._rules.library.ffi.new("bank_event *")
+        key: Any = self.rules.library.ffi.new("bank_event *")
         key.time_us, key.account_id, key.transaction_id = event.key
-        found = self._lib.bank_history_previous(self.pointer, key, self._rules.event)
+        found = self._lib.bank_history_previous(self.pointer, key, self.rules.event)
         return self._read() if found else None
 
     def latest_counted(self, event: Event, after_us: int, limit: int) -> list[Event]:
@@ -231,10 +231,10 @@ class NativeHistory:
         return self._read_all(events, count)
 
     def _events(self, count: int) -> Any:
-        return self._rules.library.ffi.new("bank_event[]", count)
+        return self.rules.library.ffi.new("bank_event[]", count)
 
     def _read_all(self, events: Any, count: int) -> list[Event]:
-        raw = memoryview(self._rules.library.ffi.buffer(events))
+        raw = memoryview(self.rules.library.ffi.buffer(events))
         return [self._read(raw[at * _EVENT.size : (at + 1) * _EVENT.size]) for at in range(count)]
 
     def _read(self, raw: Any = None) -> Event:
@@ -242,7 +242,7 @@ class NativeHistory:
         (
             time_us, account_id, transaction_id, amount_minor, counterparty, lsn, offset, currency, country, partition, fired, status,
             credit,
-        ) = _EVENT.unpack_from(self._rules.event_bytes if raw is None else raw)  # fmt: skip
+        ) = _EVENT.unpack_from(self.rules.event_bytes if raw is None else raw)  # fmt: skip
         facts = Facts(
             amount_minor, self._text(currency), credit != 0, status, counterparty, self._text(country) if country else None,
             None if lsn < 0 else lsn, partition, offset, _fired(self._interned(fired)) if fired else (),
@@ -253,12 +253,12 @@ class NativeHistory:
         """Returns a pointer to the event; valid until the next event is written or read."""
         facts = event.facts
         _EVENT.pack_into(
-            self._rules.event_bytes, 0, event.time_us, event.account_id, event.transaction_id, facts.amount_minor, facts.counterparty,
+            self.rules.event_bytes, 0, event.time_us, event.account_id, event.transaction_id, facts.amount_minor, facts.counterparty,
             -1 if facts.lsn is None else facts.lsn, facts.offset, self._word(facts.currency),
             self._word(facts.country) if facts.country else 0, facts.partition,
             self._intern(msgspec.msgpack.encode(facts.fired)) if facts.fired else 0, facts.status, facts.credit,
         )  # fmt: skip
-        return self._rules.event
+        return self.rules.event
 
     def _word(self, text: str) -> int:
         raw = text.encode()
@@ -273,8 +273,8 @@ class NativeHistory:
         return int(self._lib.bank_history_intern(self.pointer, raw, len(raw)))
 
     def _interned(self, number: int) -> bytes:
-        found = self._lib.bank_history_text(self.pointer, number, self._rules.length)
-        return bytes(self._rules.library.ffi.buffer(found, self._rules.length[0]))
+        found = self._lib.bank_history_text(self.pointer, number, self.rules.length)
+        return bytes(self.rules.library.ffi.buffer(found, self.rules.length[0]))
 
 
 @lru_cache(maxsize=4_096)

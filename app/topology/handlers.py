@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from agents import control, table_commands, transactions, velocity, versions, waiting
 from agents.table_commands import CommandHandler
@@ -27,6 +28,7 @@ from app.native.transaction_join import Joiner
 from app.topology.partition_groups import groups
 from tables.rows import declared_rows
 
+MEBIBYTE: Final = 1 << 20
 Handlers = dict[str, RecordHandler]
 BoundGroup = tuple[PartitionGroup, Handlers]
 
@@ -41,12 +43,14 @@ def build_topology(catalogue: Catalogue, settings: WorkerSettings, kafka: KafkaS
     of_accounts: Handlers = {
         ACCOUNTS.name: versions.handler(account, partial(transactions.release, joiner)),
         TRANSACTIONS_CDC.name: transactions.handler(bounds, joiner),
-        CONTROL.name: _control([account], {transactions.NAME: transactions.truncate}),
+        CONTROL.name: control_handler([account], {transactions.NAME: transactions.truncate}),
     }
     of_customers: Handlers = {
         CUSTOMERS.name: versions.handler(customer),
-        TRANSACTIONS.name: velocity.handler(load_rules(settings.rules_file), library, settings.velocity_cache_mb << 20),
-        CONTROL.name: _control([customer], {velocity.NAME: velocity.truncate}),
+        TRANSACTIONS.name: velocity.handler(
+            load_rules(settings.rules_file), library, settings.velocity_cache_mb * MEBIBYTE
+        ),
+        CONTROL.name: control_handler([customer], {velocity.NAME: velocity.truncate}),
     }
     by_account, by_customer, *by_key = groups(catalogue, kafka)
     composed: list[BoundGroup] = [
@@ -63,7 +67,7 @@ def build_topology(catalogue: Catalogue, settings: WorkerSettings, kafka: KafkaS
         composed.append(
             (
                 replace(group, pending_barriers=_pending_barriers(declared)),
-                {**handlers, CONTROL.name: _control(declared, {})},
+                {**handlers, CONTROL.name: control_handler(declared, {})},
             )
         )
     return tuple(composed)
@@ -80,7 +84,8 @@ def versioned(table: CapturedTable, settings: WorkerSettings) -> VersionedTable:
     return VersionedTable(table, declared_rows(table), scd2_topic(table).name, untracked)
 
 
-def _control(versioned: Iterable[VersionedTable], others: dict[str, CommandHandler]) -> RecordHandler:
+def control_handler(versioned: Iterable[VersionedTable], others: dict[str, CommandHandler]) -> RecordHandler:
+    """Returns the handler of the control topic for a group."""
     return control.handler({**{one.name: table_commands.store for one in versioned}, **others})
 
 

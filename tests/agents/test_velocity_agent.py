@@ -13,12 +13,15 @@ from msgspec.structs import replace
 from agents import control, metrics, velocity
 from app.config.rules_file import load_rules
 from app.config.topics import ALERTS, CONTROL, DEAD_LETTERS, TRANSACTIONS, VELOCITY
+from app.domain.events import Event
 from app.domain.records import AlertRecord, TableCommand, TransactionRecord, VelocityRecord, encode, key_bytes
 from app.domain.times import format_us
+from app.engine.batch_unit_of_work import Overlay, OverlayView
 from app.engine.memory import EmittedRecord, MemoryPartition
 from app.engine.partition_group import PartitionGroup, RecordHandler
+from app.native.library import load
 from tables.truncations import TRUNCATIONS
-from tables.velocity_events import TABLES
+from tables.velocity_histories import HISTORIES, TABLES, histories
 from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, START_US, naive_windows, transaction
 
 RULES = load_rules(None)
@@ -47,10 +50,10 @@ class Record:
 class Agent:
     """A partition, and what came out of it."""
 
-    def __init__(self, cached_events: int = velocity.CACHED_EVENTS) -> None:
+    def __init__(self, cache_bytes: int = velocity.CACHE_BYTES) -> None:
         self.partition = MemoryPartition(GROUP, 1)
         self.handlers: dict[str, RecordHandler] = {
-            TRANSACTIONS.name: velocity.handler(RULES, cached_events),
+            TRANSACTIONS.name: velocity.handler(RULES, load(), cache_bytes),
             CONTROL.name: control.handler({"transactions": velocity.truncate}),
         }
 
@@ -67,8 +70,9 @@ class Agent:
         return self.raw(Record(encode(command), None, topic=CONTROL.name))
 
     @property
-    def stored(self) -> dict[bytes, bytes]:
-        return dict(self.partition.store.scan("velocity"))
+    def stored(self) -> list[tuple[int, Event]]:
+        table = OverlayView(HISTORIES, self.partition.store, Overlay(), [])
+        return [(customer_id, event) for customer_id, history in histories(table) for event in history]
 
 
 def alerts(outputs: Sequence[EmittedRecord]) -> list[AlertRecord]:
@@ -96,7 +100,7 @@ def test_created_and_updated_give_windows_keyed_by_customer_and_deleted_gives_no
     )
     assert [(it.topic, it.key) for it in outputs] == [(VELOCITY.name, b'{"customer_id":7}')] * 2
     assert [it.source.lsn for it in velocities(outputs)] == [100, 200]
-    assert agent.stored == {}
+    assert agent.stored == []
 
 
 def test_an_alert_says_why_what_would_not_have_and_on_which_records_it_rests() -> None:
@@ -188,7 +192,7 @@ def test_what_a_truncate_took_is_not_kept_where_it_was_before_it_was_moved() -> 
     kept = transaction(20)
     moved = transaction(20, MINUTE_US, op="updated")
     agent.send(kept, replace(moved, source=replace(moved.source, lsn=None)))
-    assert agent.stored == {}
+    assert agent.stored == []
 
 
 @pytest.mark.parametrize(
@@ -206,6 +210,8 @@ def test_what_a_truncate_took_is_not_kept_where_it_was_before_it_was_moved() -> 
         (encode(replace(transaction(1), booked_at="infinity")), b'{"customer_id":7}', "bad_transaction"),
         (encode(transaction(1 << 64)), b'{"customer_id":7}', "bad_transaction"),
         (encode(transaction(1, lsn=1 << 64)), b'{"customer_id":7}', "bad_transaction"),
+        (encode(transaction(1, lsn=-1)), b'{"customer_id":7}', "bad_transaction"),
+        (encode(transaction(1, amount="-1.00")), b'{"customer_id":7}', "bad_transaction"),
         (encode(transaction(1, customer_id=1 << 64)), b'{"customer_id":18446744073709551616}', "bad_transaction"),
     ],
 )
@@ -258,7 +264,7 @@ def test_nothing_depends_on_what_is_in_memory_or_on_how_records_are_batched() ->
         )
         for number in range(800)
     ]  # fmt: skip
-    at_once, one_by_one = Agent(), Agent(cached_events=1)
+    at_once, one_by_one = Agent(), Agent(cache_bytes=0)
     together = at_once.send(*records)
     apart = [output for record in records for output in one_by_one.send(record)]
     assert sorted(map(_bytes, together)) == sorted(map(_bytes, apart))

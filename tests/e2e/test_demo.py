@@ -21,8 +21,6 @@ from app.config.settings import KafkaSettings, SourceSettings
 from app.config.topics import ALERTS, TRANSACTIONS, TRANSACTIONS_CDC
 from app.domain.money import to_minor
 from app.domain.records import AlertRecord, TransactionRecord
-from app.domain.screening import TransactionChange, screen
-from app.domain.velocity import History
 from app.engine.committed_reader import committed_reader
 from app.local.stack.part import BACKENDS, WORKERS
 from app.local.stack.stack import Stack
@@ -31,6 +29,8 @@ from app.proof.reconcile import barrier
 from tests.support.machine.clients import admin_query
 from tests.support.machine.stack import private_stack, settings_of
 from tests.support.machine.waiting import eventually
+from tests.support.oracle.history import History
+from tests.support.oracle.screening import TransactionChange, screen
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -146,8 +146,12 @@ class Oracle:
         (accounts, of_accounts), (customers, of_customers) = composed["by-account"], composed["by-customer"]
         self.groups = (accounts, customers)
         numbers = range(kafka.partitions)
-        self.accounts = [AccountsOracle(MemoryPartition(accounts, number), of_accounts) for number in numbers]
-        self.customers = [CustomersOracle(MemoryPartition(customers, number), of_customers) for number in numbers]
+        self.accounts = [
+            AccountsOracle(MemoryPartition(accounts, number, keep_logs=True), of_accounts) for number in numbers
+        ]
+        self.customers = [
+            CustomersOracle(MemoryPartition(customers, number, keep_logs=True), of_customers) for number in numbers
+        ]
 
     def partitions(self) -> Iterator[tuple[str, MemoryPartition]]:
         """Group name and partition of each."""

@@ -18,6 +18,7 @@ class States:
             TopicPartition(group.changelog(table.name), number): (group.name, table.name)
             for group in oracle.groups
             for table in group.tables
+            if table.is_logged
             for number in range(group.partitions)
         }
         self._folded: dict[TopicPartition, dict[bytes, bytes]] = {tp: {} for tp in self._changelogs}

@@ -1,6 +1,7 @@
 """Compares a worker's local state with its changelogs, entry by entry, for every partition that is restored to the end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,10 @@ from rocksdict import Cache
 from app.config.settings import KafkaSettings
 from app.engine.partition_group import PartitionGroup
 from app.engine.store import StateError, Store
+from app.native.history import without_rules
+from tables.encoding import decode_number_key
+from tables.velocity_events import EVENTS
+from tables.velocity_histories import CUSTOMER_BYTES, HISTORIES, read_history
 from tests.faults.logs import Reader, beginning
 
 MAX_DIFFERENCES: Final = 5
@@ -62,7 +67,7 @@ async def _compare(store: Store, group: PartitionGroup, number: int, kafka: Kafk
         return 0, []
     compared, differences = 0, list[str]()
     for log in group.changelogs:
-        expected, actual = wanted[log.table], dict(store.scan(log.table))
+        expected, actual = wanted[log.table], dict(_entries(store, log.table))
         compared += len(expected)
         wrong = [key for key, value in actual.items() if expected.get(key) != value]
         if (
@@ -75,3 +80,15 @@ async def _compare(store: Store, group: PartitionGroup, number: int, kafka: Kafk
                 f"{wrong[:MAX_DIFFERENCES]}"
             )
     return compared, differences
+
+
+def _entries(store: Store, table: str) -> Iterator[tuple[bytes, bytes]]:
+    """A table's entries as its changelog has them."""
+    if table != EVENTS.name:
+        yield from store.scan(table)
+        return
+    for prefix, entries in groupby(store.scan(HISTORIES.name), lambda entry: entry[0][:CUSTOMER_BYTES]):
+        (customer_id,) = decode_number_key(prefix)
+        for event in read_history(entries, without_rules()):
+            key = EVENTS.encode_key((customer_id, event.time_us, event.account_id, event.transaction_id))
+            yield key, EVENTS.encode(event.facts)

@@ -1,20 +1,28 @@
-"""The velocity agent in Python: the oracle of agents/velocity.py. It keeps no history in memory, and decodes every record."""
+"""The velocity agent in Python: the oracle of agents/velocity.py. It decodes every record, and keeps no history in memory."""
+
+from typing import Final
 
 import msgspec
 
-from agents import metrics
+from agents import metrics, truncations
 from agents.velocity import NAME
 from app.config.topics import ALERTS, VELOCITY
-from app.domain.events import Event
-from app.domain.records import TransactionRecord, encode
+from app.domain.events import Event, Facts
+from app.domain.records import TableCommand, TransactionRecord, encode
 from app.domain.rules.rule import RuleSet
+from app.domain.screening import is_truncated
 from app.engine.partition_group import RecordHandler
+from app.engine.table import Table
 from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError
+from tables.encoding import after_prefix, number_key
 from tables.truncations import TRUNCATIONS
-from tables.velocity_events import EVENTS, EventKey, read_history
+from tables.velocity_events import EVENTS, EventKey, decode_event
 from tests.support.oracle.history import History
 from tests.support.oracle.screening import Screening, TransactionChange, screen
+
+KEPT: Final[Table[EventKey, Facts]] = Table("kept", EVENTS.encode_key, EVENTS.encode, EVENTS.decode, is_logged=False)
+"""The events of all histories, one entry each."""
 
 _records = msgspec.json.Decoder(TransactionRecord)
 
@@ -26,7 +34,7 @@ def handler(rules: RuleSet) -> RecordHandler:
     def apply(record: InputRecord, unit: UnitOfWork) -> None:
         change = _decode(record)
         customer_id, truncation = change.record.customer_id, unit.table(TRUNCATIONS).get(NAME)
-        history = History(rules.selections, read_history(unit.table(EVENTS), customer_id))
+        history = History(rules.selections, _events(customer_id, unit))
         lsn = None if truncation is None else truncation.lsn
         result = screen(history, change, rules, now_us=unit.now_us, truncated_lsn=lsn)
         _store(customer_id, result, unit)
@@ -38,6 +46,19 @@ def handler(rules: RuleSet) -> RecordHandler:
             counts[outcome] += 1
 
     return apply
+
+
+def truncate(command: TableCommand, unit: UnitOfWork) -> None:
+    """Removes the events that a TRUNCATE removed."""
+    lsn = truncations.store(command, unit).lsn
+    for raw, facts in list(unit.table(KEPT).scan()):
+        customer_id, event = decode_event(raw, facts)
+        if is_truncated(facts.lsn, lsn):
+            marker = History(events=[event]).forget(event)
+            if marker is None:
+                _store(customer_id, Screening(gone=event), unit)
+            elif marker != event:
+                _store(customer_id, Screening(kept=marker), unit)
 
 
 def _decode(record: InputRecord) -> TransactionChange:
@@ -58,13 +79,20 @@ def _decode(record: InputRecord) -> TransactionChange:
 
 
 def _store(customer_id: int, result: Screening, unit: UnitOfWork) -> None:
-    events = unit.table(EVENTS)
+    log, kept = unit.table(EVENTS), unit.table(KEPT)
     for event in result.expired:
-        events.evict(_key(customer_id, event))
+        kept.delete(_key(customer_id, event))
     if result.gone is not None:
-        events.delete(_key(customer_id, result.gone))
+        log.delete(_key(customer_id, result.gone))
+        kept.delete(_key(customer_id, result.gone))
     if result.kept is not None:
-        events.put(_key(customer_id, result.kept), result.kept.facts)
+        log.put(_key(customer_id, result.kept), result.kept.facts)
+        kept.put(_key(customer_id, result.kept), result.kept.facts)
+
+
+def _events(customer_id: int, unit: UnitOfWork) -> list[Event]:
+    prefix = number_key(customer_id)
+    return [decode_event(key, facts)[1] for key, facts in unit.table(KEPT).scan(prefix, after_prefix(prefix))]
 
 
 def _key(customer_id: int, event: Event) -> EventKey:

@@ -3,9 +3,10 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from app.domain.window_aggregates import AmountAggregate, DistinctAggregate
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.support.oracle.aggregates import AmountAggregate, DistinctAggregate
 
 STEPS = st.lists(st.one_of(st.none(), st.tuples(st.integers(0, 3), st.integers(1, 5))), max_size=80)
 """None takes the last one back; else (time passed since the last one, amount or value)."""

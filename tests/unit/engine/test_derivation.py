@@ -83,7 +83,9 @@ def test_others_run_between_two_steps_and_a_long_one_says_how_long_it_will_take(
     assert caplog.messages[-1] == "derived the local state of group/0 in 0 s"
 
 
-def test_the_greatest_key_of_a_table_is_that_of_no_other(store: Store) -> None:
-    assert store.last_key("numbers") is None
+def test_a_scan_from_the_end_stays_in_its_table_and_its_bounds(store: Store) -> None:
+    assert list(store.scan_back("numbers", b"", b"\xff")) == []
     store.write([("letters", b"z", b""), ("numbers", b"b", b""), ("numbers", b"a", b""), ("sums", b"x", b"")], {})
-    assert (store.last_key("numbers"), store.last_key("missing")) == (b"b", None)
+    assert list(store.scan_back("numbers", b"", b"\xff")) == [(b"b", b""), (b"a", b"")]
+    assert list(store.scan_back("numbers", b"a", b"b")) == [(b"a", b"")]
+    assert list(store.scan_back("missing", b"", b"\xff")) == []

@@ -26,7 +26,7 @@ def test_any_writes_are_found_again_in_order(
 ) -> None:
     store, plain = InMemoryKeyValueStore(), dict[bytes, bytes]()
     for key, value, looks in written:
-        store.write([("t", key, value, True)])
+        store.write([("t", key, value)])
         if value is None:
             plain.pop(key, None)
         else:
@@ -43,7 +43,7 @@ def test_any_writes_are_found_again_in_order(
 def test_a_scan_of_one_id_finds_exactly_its_keys(ids: list[int], wanted: int) -> None:
     store = InMemoryKeyValueStore()
     for position, one in enumerate(ids):
-        store.write([("t", one.to_bytes(8, "big") + bytes([position]), b"", True)])
+        store.write([("t", one.to_bytes(8, "big") + bytes([position]), b"")])
     found = [key for key, _ in store.scan("t", wanted.to_bytes(8, "big"), (wanted + 1).to_bytes(8, "big"))]
     assert found == [wanted.to_bytes(8, "big") + bytes([n]) for n, one in enumerate(ids) if one == wanted]
 
@@ -51,5 +51,5 @@ def test_a_scan_of_one_id_finds_exactly_its_keys(ids: list[int], wanted: int) ->
 def test_a_scan_within_one_id_begins_and_ends_where_it_is_told_to() -> None:
     store = InMemoryKeyValueStore()
     one, other = (7).to_bytes(8, "big"), (8).to_bytes(8, "big")
-    store.write([("t", key, b"", True) for key in (*(one + bytes([n]) for n in range(6)), other)])
+    store.write([("t", key, b"") for key in (*(one + bytes([n]) for n in range(6)), other)])
     assert [key for key, _ in store.scan("t", one + b"\x01", one + b"\x04")] == [one + bytes([n]) for n in (1, 2, 3)]

@@ -1,21 +1,23 @@
 """The native library is built of its sources, says which they were, and is used only with them."""
 
-import logging
 import pkgutil
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from app.cli.main import main
+from app.config.settings import WorkerSettings
 from app.errors import one_line
 from app.native import build, library
 from app.native.build import FILE, BuildError
-from app.native.library import Library
+from app.native.library import Library, NativeLibraryError
 
 OF_TESTS: Final = """
 #include <limits.h>
@@ -60,9 +62,7 @@ def extended(sources: Path) -> Path:
 
 
 def opened(path: Path, sources: Path) -> Library:
-    found = library.open_library(path, sources)
-    assert found is not None
-    return found
+    return library.open_library(path, sources)
 
 
 def test_a_built_library_is_used_and_has_what_its_header_exports(tmp_path: Path, sources: Path) -> None:
@@ -88,16 +88,13 @@ def test_nothing_else_is_left_behind(tmp_path: Path, sources: Path) -> None:
     assert sorted(sources.iterdir()) == before
 
 
-def test_a_library_of_other_sources_is_not_used(
-    tmp_path: Path, sources: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_library_of_other_sources_is_not_used(tmp_path: Path, sources: Path) -> None:
     built = build.build(tmp_path, sources=sources)
     assert build.is_current(built, sources)
     header = sources / library.HEADER
     header.write_text(header.read_text() + "\n")
-    with caplog.at_level(logging.WARNING):
-        assert library.open_library(built, sources) is None
-    assert "was built from other sources" in caplog.text
+    with pytest.raises(NativeLibraryError, match=r"was built from other sources\. In a checkout, run make install"):
+        library.open_library(built, sources)
     assert not build.is_current(built, sources)
 
 
@@ -128,22 +125,39 @@ def test_other_options_are_another_library(monkeypatch: pytest.MonkeyPatch, sour
     assert build.fingerprint(sources) != before
 
 
-def test_a_file_that_is_no_library_is_not_used(tmp_path: Path, sources: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_is_no_library_is_not_used(tmp_path: Path, sources: Path) -> None:
     damaged = tmp_path / FILE
     damaged.write_bytes(build.build(tmp_path / "out", sources=sources).read_bytes()[:100])
-    with caplog.at_level(logging.WARNING):
-        assert library.open_library(damaged, sources) is None
-    assert "the native library is not used" in caplog.text
+    with pytest.raises(NativeLibraryError, match=re.escape(f"{damaged} cannot be loaded (")):
+        library.open_library(damaged, sources)
 
 
 @pytest.mark.usefixtures("fresh")
-def test_without_a_library_there_is_none_and_nobody_is_alarmed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_without_a_library_nothing_starts_and_the_message_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(library, "DIRECTORY", tmp_path)
-    with caplog.at_level(logging.DEBUG):
-        assert library.load() is None
-    assert [(it.levelname, "Run make install to build it" in it.message) for it in caplog.records] == [("INFO", True)]
+    (tmp_path / "empty.ndjson").touch()
+    monkeypatch.setattr(
+        sys, "argv", ["bankstream", "replay", str(tmp_path / "empty.ndjson"), "--out", str(tmp_path / "out")]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1
+    assert line.startswith(
+        f"bankstream: the native library {tmp_path / FILE} is not there. In a checkout, run make install"
+    )
+    assert (
+        f"a wheel of bankstream for this platform ({sysconfig.get_platform()}). It can be built on Linux (x86_64"
+        in line
+    )
+
+
+@pytest.mark.parametrize("value", ["true", "false", "x"])
+def test_the_variable_that_once_chose_python_is_ignored(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANKSTREAM_NATIVE", value)
+    assert not hasattr(WorkerSettings(), "native")
 
 
 def test_the_library_is_not_taken_for_a_module(tmp_path: Path, sources: Path) -> None:
@@ -153,9 +167,7 @@ def test_the_library_is_not_taken_for_a_module(tmp_path: Path, sources: Path) ->
 
 @pytest.mark.usefixtures("fresh")
 def test_this_installation_has_its_library() -> None:
-    found = library.load()
-    assert found is not None
-    assert library.load() is found
+    assert library.load() is library.load()
 
 
 def test_what_the_compiler_says_is_told_and_the_library_stays(tmp_path: Path, sources: Path) -> None:

@@ -27,6 +27,7 @@ from app.domain.events import (
     Facts,
 )
 from app.domain.records import WINDOWS_US
+from app.domain.rules.fields import RulesError
 from app.domain.rules.kinds.structuring import Structuring
 from app.domain.rules.kinds.threshold import Threshold
 from app.domain.rules.rule import RuleSet
@@ -38,7 +39,7 @@ from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US
 
 SHIPPED: Final = load_rules(None)
 SELECTIONS: Final = (ALL_AMOUNTS, *SHIPPED.selections)
-CURRENCIES: Final = ("EUR", "USD", "€€", "EUROEURO")
+CURRENCIES: Final = ("EUR", "USD", "€€", "EUROEURO", "EUROEUROS", "E\0", "")
 CUSTOMER: Final = -7
 MOST_MINOR: Final = 10**18 - 1
 """The largest amount of a row."""
@@ -54,7 +55,7 @@ ATTRIBUTES: Final[dict[str, st.SearchStrategy[Any]]] = {
     "credit": st.booleans(),
     "status": st.sampled_from([PENDING, POSTED, POSTED, OTHER, REVERSED, DECLINED, REMOVED]),
     "counterparty": st.sampled_from([0, 0, 1, 2, 3, (1 << 64) - 1]),
-    "country": st.sampled_from([None, "DE", "FR", "ÄÖÜß"]),
+    "country": st.sampled_from([None, "DE", "FR", "ÄÖÜß", "DEUTSCHLAND", "\0"]),
     "lsn": st.sampled_from([None, 0, 7, (1 << 63) - 1]),
     "partition": st.sampled_from([0, 5, (1 << 31) - 1]),
     "offset": st.sampled_from([-(1 << 63), 0, 9, (1 << 63) - 1]),
@@ -139,6 +140,15 @@ class Pair:
             with pytest.raises(KeyError):
                 self.native.remove(event)
 
+    def forget(self, place: int, other: Event) -> None:
+        """One that is there; and one that may be."""
+        for event in (*self._at(place), other):
+            if self.python.find(event.account_id, event.transaction_id) is None:
+                with pytest.raises(KeyError):
+                    self.native.forget(event)
+            else:
+                assert self.native.forget(event) == self.python.forget(event)
+
     def expire(self, horizon_us: int) -> None:
         """Forward or back."""
         assert self.native.expire(horizon_us) == self.python.expire(horizon_us)
@@ -203,6 +213,7 @@ STEPS: Final[st.SearchStrategy[tuple[Callable[..., None], *tuple[Any, ...]]]] = 
     st.tuples(st.just(Pair.correct), PLACES, CHANGES, st.sampled_from([0, 0, 0, 1, -1, MINUTE_US, -DAY_US])),
     st.tuples(st.just(Pair.correct), PLACES, CHANGES, st.sampled_from([0, 0, 0, 1, -1, MINUTE_US, -DAY_US])),
     st.tuples(st.just(Pair.remove), PLACES, EVENTS),
+    st.tuples(st.just(Pair.forget), PLACES, EVENTS),
     st.tuples(st.just(Pair.expire), TIMES),
     st.tuples(st.just(Pair.expire_at), PLACES, CLOSE),
     st.tuples(st.just(Pair.seek), TIMES),
@@ -256,35 +267,34 @@ EVENT: Final = Event(0, 1, 1, Facts(1, "EUR", True, POSTED, 0, None, 1, 0, 0))
 
 
 @pytest.mark.parametrize(
-    ("change", "holds"),
+    "change",
     [
-        ({"amount_minor": -1}, False),
-        ({"amount_minor": (1 << 63) - 1}, True),
-        ({"amount_minor": 1 << 63}, False),
-        ({"lsn": -1}, False),
-        ({"lsn": None}, True),
-        ({"partition": -1}, False),
-        ({"partition": 1 << 31}, False),
-        ({"currency": ""}, False),
-        ({"currency": "EUROEURO"}, True),
-        ({"currency": "EUROEUROS"}, False),
-        ({"currency": "€€"}, True),
-        ({"currency": "€€€"}, False),
-        ({"currency": "E\0"}, False),
-        ({"country": ""}, False),
-        ({"country": "DEUTSCHL"}, True),
-        ({"country": "DEUTSCHLA"}, False),
-        ({"country": "\0"}, False),
+        {"amount_minor": (1 << 63) - 1},
+        {"lsn": None},
+        {"partition": (1 << 31) - 1},
+        *({"currency": text} for text in ("", "EUROEURO", "EUROEUROS", "€€", "€€€", "E\0", "\0", "x" * 1_000)),
+        *({"country": text} for text in ("DEUTSCHL", "DEUTSCHLA", "\0", "Ä" * 1_000)),
+        {"fired": ("threshold", "größe" * 100)},
     ],
 )
-def test_what_the_library_holds_comes_back_and_what_it_does_not_is_told(change: dict[str, Any], holds: bool) -> None:
+def test_every_valid_event_comes_back(change: dict[str, Any]) -> None:
     event = replace(EVENT, facts=replace(EVENT.facts, **change))
-    assert NativeHistory.holds(event) == holds
-    if holds:
-        assert list(NativeHistory(Rules(library(), SHIPPED), [event])) == [event]
+    again = replace(event, transaction_id=2)
+    assert list(NativeHistory(Rules(library(), SHIPPED), [event, again])) == [event, again]
 
 
-def test_rules_that_the_library_has_no_room_for_are_left_to_python() -> None:
+def test_a_text_is_kept_once_and_counted() -> None:
+    history = NativeHistory(Rules(library(), SHIPPED))
+    facts = replace(EVENT.facts, currency="x" * 100_000)
+    sizes = []
+    for number in range(3):
+        history.put(replace(EVENT, transaction_id=number, facts=facts))
+        sizes.append(history.memory_bytes)
+    assert sizes[0] > 100_000
+    assert sizes[-1] - sizes[0] < 1_000
+
+
+def test_rules_that_the_library_has_no_room_for_are_refused() -> None:
     native = library()
     (structuring,) = (rule for rule in SHIPPED.rules if isinstance(rule, Structuring))
     bands = [
@@ -292,14 +302,13 @@ def test_rules_that_the_library_has_no_room_for_are_left_to_python() -> None:
         for number in range(40)
     ]
     (threshold,) = (rule for rule in SHIPPED.rules if isinstance(rule, Threshold))
-    selections, concerns = (
-        native.lib.BANK_SELECTIONS - 1,
-        native.lib.BANK_CONCERNS,
-    )  # one selection is that of everything
-    assert Rules.holds(native, RuleSet(tuple(bands[:selections])))
-    assert not Rules.holds(native, RuleSet(tuple(bands[: selections + 1])))
-    assert Rules.holds(native, RuleSet((threshold,) * concerns))
-    assert not Rules.holds(native, RuleSet((threshold,) * (concerns + 1)))
+    selections, concerns = native.lib.BANK_SELECTIONS - 1, native.lib.BANK_CONCERNS
+    Rules(native, RuleSet(tuple(bands[:selections])))  # one selection is that of everything
+    with pytest.raises(RulesError, match=r"the 32 rules have 32 bands of amounts .* room for 31\. Take rules out"):
+        Rules(native, RuleSet(tuple(bands[: selections + 1])))
+    Rules(native, RuleSet((threshold,) * concerns))
+    with pytest.raises(RulesError, match=r"the 65 rules have 65 prefilters, .* room for 64"):
+        Rules(native, RuleSet((threshold,) * (concerns + 1)))
 
 
 def test_a_history_may_outlive_its_rules() -> None:
