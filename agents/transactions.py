@@ -16,12 +16,12 @@ from app.cdc.unavailable import resolve
 from app.config.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 from app.domain import transaction_join
 from app.domain.changes import Operation, RowChange
-from app.domain.records import TableCommand, key_bytes, plain_id
+from app.domain.records import TableCommand, plain_id
 from app.domain.transaction_join import Forward
 from app.engine.partition_group import RecordHandler
 from app.engine.unit_of_work import InputRecord, UnitOfWork
 from app.errors import PoisonRecordError
-from app.native.transaction_join import Joiner, with_op
+from app.native.transaction_join import Joined, Joiner, with_op
 from tables.encoding import decode_number_key
 from tables.forwarded_transactions import FORWARDED_TRANSACTIONS, TransactionKey
 from tables.rows import ACCOUNTS, RowKey
@@ -42,17 +42,19 @@ class _Account(msgspec.Struct, frozen=True):
     """The JSON of its row without the key columns."""
 
 
-class _Change(msgspec.Struct, frozen=True, gc=False):
-    """A change of a transaction. `record` is its record if the library read it, `decoded` the change if Python did."""
+class _Decoded(msgspec.Struct, frozen=True, gc=False):
+    """A change that Python read, with what `Joined` has of it. `record` is empty: its records are written row by row."""
 
-    key: TransactionKey
+    change: RowChange
     operation: Operation
     lsn: int | None
     digest: bytes
-    account: _Account | None
-    record: bytes | None = None
-    decoded: RowChange | None = None
+    transaction_id: int
+    record: bytes = b""
 
+
+_Read = tuple[int, _Account | None, Joined | _Decoded]
+"""A change with its account's id and its account."""
 
 _APPLIED, _UNCHANGED, _REPLAYED = ((NAME, effect) for effect in ("applied", "unchanged", "replayed"))
 _counts = metrics.CHANGES.counts
@@ -95,13 +97,14 @@ def truncate(command: TableCommand, unit: UnitOfWork) -> None:
 
 def _apply(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> bool:
     """Apply a change. Returns False, and changes nothing, if its account is not known yet."""
-    change = _read(record, joiner, unit) or _decode(record, unit)
-    if change is None:
+    read = _read(record, joiner, unit) or _decode(record, unit)
+    if read is None:
         return True
-    account = change.account
-    if account is None and (change.operation != "d" or waiting.has_waiting(change.key[0], unit)):
+    account_id, account, change = read
+    if account is None and (change.operation != "d" or waiting.has_waiting(account_id, unit)):
         return False
-    table, raw_key = unit.table(FORWARDED_TRANSACTIONS), FORWARDED_TRANSACTIONS.encode_key(change.key)
+    table = unit.table(FORWARDED_TRANSACTIONS)
+    raw_key = FORWARDED_TRANSACTIONS.encode_key((account_id, change.transaction_id))
     raw = table.get_encoded(raw_key)
     passed = None if raw is None else FORWARDED_TRANSACTIONS.decode(raw)
     new, forwards = transaction_join.apply_change(
@@ -116,15 +119,23 @@ def _apply(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> bool:
         gone = transaction_join.apply_truncate(new, TRUNCATIONS.decode(truncation).lsn)
     if gone is not None and forwards:  # the TRUNCATE, from another partition, was applied first: forward a deletion
         forwards = (*forwards, replace(forwards[-1], op="deleted"))
-    records = [_record(record, change, forward, joiner) for forward in forwards]
+    records = [
+        (
+            forward.customer_id,
+            with_op(change.record, forward.op)
+            if change.record and not forward.before
+            else _written(record, change, account, forward, joiner),
+        )
+        for forward in forwards
+    ]
     _counts[_APPLIED if records else _UNCHANGED] += 1
     table.put_encoded(raw_key, FORWARDED_TRANSACTIONS.encode(gone or new))
-    for forward, value in zip(forwards, records, strict=True):
-        unit.emit(TRANSACTIONS_TOPIC.name, key=key_bytes("customer_id", forward.customer_id), value=value)
+    for customer_id, value in records:
+        unit.emit(TRANSACTIONS_TOPIC.name, key=b'{"customer_id":%d}' % customer_id, value=value)
     return True
 
 
-def _read(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> _Change | None:
+def _read(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> _Read | None:
     """Returns a change in the common form, of a known account. None if it is anything else: `_decode` says what."""
     account_id = plain_id(record.key or b"", "account_id")
     if account_id is None or record.value is None:
@@ -135,15 +146,13 @@ def _read(record: InputRecord, joiner: Joiner, unit: UnitOfWork) -> _Change | No
         return None
     if account is None:
         return None
-    place = record.topic, record.partition, record.offset
-    joined = joiner.join(record.value, account_id, place, account.attributes, account.customer_id)
-    if joined is None:
-        return None
-    key = account_id, joined.transaction_id
-    return _Change(key, joined.operation, joined.lsn, joined.digest, account, record=joined.record)
+    joined = joiner.join(
+        record.value, account_id, (record.topic, record.partition, record.offset), account.attributes, account.customer_id
+    )  # fmt: skip
+    return None if joined is None else (account_id, account, joined)
 
 
-def _decode(record: InputRecord, unit: UnitOfWork) -> _Change | None:
+def _decode(record: InputRecord, unit: UnitOfWork) -> _Read | None:
     """Decodes a change of any form. Returns None if it is none of a transaction; a TRUNCATE is broadcast."""
     change = decode(record.value, record.headers, NAME)
     if change is None:
@@ -151,28 +160,25 @@ def _decode(record: InputRecord, unit: UnitOfWork) -> _Change | None:
     if change.operation == "t":
         truncations.broadcast(change, source_of(record, change), unit)
         return None
-    key, digest = _key(record, change), b""
+    (account_id, transaction_id), digest = _key(record, change), b""
     if change.after is not None:
         if change.operation == "u":
             change = replace(change, after=resolve(change.after, change.before, None))
         assert change.after is not None
         digest = transaction_join.digest_of(change.after)
-    return _Change(key, change.operation, change.lsn, digest, _account(key[0], unit), decoded=change)
+    decoded = _Decoded(change, change.operation, change.lsn, digest, transaction_id)
+    return account_id, _account(account_id, unit), decoded
 
 
-def _record(record: InputRecord, change: _Change, forward: Forward, joiner: Joiner) -> bytes:
-    if change.record is not None and not forward.before:
-        return change.record if change.record.startswith(forward.op.encode(), 7) else with_op(change.record, forward.op)
-    decoded = change.decoded or decode(record.value, record.headers, NAME)
+def _written(
+    record: InputRecord, change: Joined | _Decoded, account: _Account | None, forward: Forward, joiner: Joiner
+) -> bytes:
+    """Writes a record of a row that Python read. Raises PoisonRecordError if the row is no transaction."""
+    decoded = change.change if isinstance(change, _Decoded) else decode(record.value, record.headers, NAME)
     assert decoded is not None
     row = (decoded.before if forward.before else None) or decoded.after
-    if row is None:
-        raise PoisonRecordError(
-            "a deleted transaction came without `before`: set REPLICA IDENTITY FULL on the table",
-            reason="no_row",
-            stage="apply",
-        )
-    attributes = b"{}" if change.account is None else change.account.attributes
+    assert row is not None, "a change without any row has no key either"
+    attributes = b"{}" if account is None else account.attributes
     place = record.topic, record.partition, record.offset
     written = joiner.write(transaction_join.common_row(row), decoded, place, attributes, forward.customer_id)
     return with_op(written, forward.op)

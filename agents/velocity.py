@@ -60,21 +60,44 @@ class _Handler:
         self._without_rules = {
             UNSEEN: Evaluation(()),
             QUIET: Evaluation(rules.none_fired),
+            CONCERNED: Evaluation(()),
             UNKNOWN: Evaluation(rules.none_evaluated),
         }
 
     def apply(self, record: InputRecord, unit: UnitOfWork) -> None:
         """Implements `RecordHandler`."""
-        customer_id = _customer_id(record)
+        customer_id = plain_id(record.key or b"", "customer_id")
+        if customer_id is None or record.value is None:
+            _rewritten(record)
+            raise AssertionError("a transaction record with a customer of its own has a key without one")
         histories = self._histories(unit)
         history = histories.take(customer_id) or self._read(customer_id, unit)
         try:
-            screened = self._screen(history, record, customer_id)
+            screened = self._screener.screen(history, record.value, customer_id)
+            if screened is None:
+                screened = self._screener.screen(history, _rewritten(record), customer_id)
+                assert screened is not None, (
+                    "the native library does not read a record that Python wrote in the common form"
+                )
         finally:
             histories.put(customer_id, history)
-        evaluation = self._evaluated(history, record, screened, unit.now_us)
-        _log(screened, *_settled(history, screened, evaluation, histories.truncated_lsn), unit)
+        self._conclude(record, history, screened, histories.truncated_lsn, unit)
         _store(customer_id, history, unit)
+
+    def _conclude(
+        self, record: InputRecord, history: NativeHistory, screened: Screened, truncated_lsn: int | None, unit: UnitOfWork
+    ) -> None:  # fmt: skip
+        """Evaluate the rules if they must be, log the change of the history and emit the records."""
+        evaluation, facts, gone = self._without_rules[screened.look], screened.facts, screened.gone
+        if screened.look == CONCERNED:
+            evaluation = self._evaluate(history, record, screened, unit.now_us)
+        if evaluation.alerts or truncated_lsn is not None:
+            facts, gone = _settled(history, screened, evaluation, truncated_lsn)
+        events = unit.table(EVENTS)
+        if gone:
+            events.delete_encoded(gone)
+        if facts:
+            events.put_encoded(screened.key, facts)
         if screened.velocity:
             unit.emit(VELOCITY.name, key=record.key, value=screened.velocity)
         for alert in evaluation.alerts:
@@ -97,16 +120,7 @@ class _Handler:
         prefix = number_key(customer_id)
         return read_history(unit.table(HISTORIES).scan(prefix, after_prefix(prefix)), self._native)
 
-    def _screen(self, history: NativeHistory, record: InputRecord, customer_id: int) -> Screened:
-        screened = self._screener.screen(history, record.value or b"", customer_id)
-        if screened is None:
-            screened = self._screener.screen(history, _rewritten(record), customer_id)
-        assert screened is not None, "the native library does not read a record that Python wrote in the common form"
-        return screened
-
-    def _evaluated(self, history: NativeHistory, record: InputRecord, screened: Screened, now_us: int) -> Evaluation:
-        if screened.look != CONCERNED:
-            return self._without_rules[screened.look]
+    def _evaluate(self, history: NativeHistory, record: InputRecord, screened: Screened, now_us: int) -> Evaluation:
         windows = _velocities.decode(screened.velocity).windows
         return evaluate_rules(history, _decode(record), _event(screened), windows, self._rules, now_us)
 
@@ -125,15 +139,6 @@ def truncate(command: TableCommand, unit: UnitOfWork) -> None:
                     events.put(_key(customer_id, event), marker.facts)
         _store(customer_id, history, unit)
     unit.cache.pop(_MEMORY, None)
-
-
-def _customer_id(record: InputRecord) -> int:
-    """Returns the customer of the record's key. Raises PoisonRecordError for a key of another form, and for a record without a value."""
-    customer_id = plain_id(record.key or b"", "customer_id")
-    if customer_id is None or record.value is None:
-        _rewritten(record)
-        raise AssertionError("a transaction record with a customer of its own has a key without one")
-    return customer_id
 
 
 def _rewritten(record: InputRecord) -> bytes:
@@ -174,15 +179,6 @@ def _settled(
             return b"", gone or screened.key
         facts = EVENTS.encode(marker.facts)
     return facts, gone
-
-
-def _log(screened: Screened, facts: bytes, gone: bytes, unit: UnitOfWork) -> None:
-    """Write to the changelog what changed, except what has expired: its records expire there too."""
-    events = unit.table(EVENTS)
-    if gone:
-        events.delete_encoded(gone)
-    if facts:
-        events.put_encoded(screened.key, facts)
 
 
 def _store(customer_id: int, history: NativeHistory, unit: UnitOfWork) -> None:

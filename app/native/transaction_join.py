@@ -1,15 +1,16 @@
 """Reads a change of a transaction and writes its record, joined to its account, with one call of the native library."""
 
 import struct
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from app.domain.changes import RowChange
+from app.domain.changes import Operation, RowChange
 from app.domain.transaction_join import Op
 from app.native.library import Library
 
-_OPERATIONS: Final[dict[int, Literal["c", "r", "u"]]] = {ord("c"): "c", ord("r"): "r", ord("u"): "u"}
+_OPERATIONS: Final[dict[int, Operation]] = {ord("c"): "c", ord("r"): "r", ord("u"): "u"}
+_OPS: Final[dict[Op, bytes]] = {"created": b"created", "updated": b"updated", "deleted": b"deleted"}
 _HEAD: Final = struct.Struct("=8sqq")
 _ROOM: Final = 1 << 16
 
@@ -18,9 +19,9 @@ Place = tuple[str, int, int]
 
 
 class Joined(msgspec.Struct, frozen=True, gc=False):
-    """The result of a change. `record` is the JSON for bank.transactions, whose `op` the caller decides (`with_op`)."""
+    """A change that was read. `record` is the JSON for bank.transactions, whose `op` the caller decides (`with_op`)."""
 
-    operation: Literal["c", "r", "u"]
+    operation: Operation
     lsn: int | None
     record: bytes
     digest: bytes
@@ -36,13 +37,26 @@ class Joiner:
         self._sources: dict[tuple[str, int], bytes] = {}
         self._make_room(_ROOM)
 
-    def join(self, value: bytes, account_id: int, place: Place, account: bytes, customer_id: int) -> Joined | None:
+    def join(
+        self, value: bytes, account_id: int, place: Place, account: bytes, customer_id: int, *, is_checked: bool = False
+    ) -> Joined | None:
         """Join a change that is at this place in Kafka. `account` is the JSON of the account's attributes. Returns None if the change is
-        not in the common form.
+        not in the common form. With `is_checked`, the values of its row are not looked at.
         """
-        done = self._join(value, account_id, False, place, account, customer_id)
-        if not done:
-            return None
+        topic, partition, offset = place
+        source = self._sources.get((topic, partition))
+        if source is None:
+            source = b'{"topic":%b,"partition":%d,"offset":' % (msgspec.json.encode(topic), partition)
+            self._sources[topic, partition] = source
+        done = self._call(
+            value, len(value), account_id, is_checked, account, len(account), customer_id, source, len(source), offset, self._out,
+            self._room,
+        )  # fmt: skip
+        if done <= 0:
+            if not done:
+                return None
+            self._make_room(-done)
+            return self.join(value, account_id, place, account, customer_id, is_checked=is_checked)
         raw = self._bytes
         digest, transaction_id, lsn = _HEAD.unpack_from(raw)
         record = raw[_HEAD.size : _HEAD.size + (done & 0xFFFF_FFFF)]
@@ -54,26 +68,9 @@ class Joiner:
         value = b'{"after":%b,"source":{"table":"transactions","lsn":%b,"txId":%b,"ts_us":%d},"op":"c"}' % (
             row, lsn, tx_id, change.commit_us,
         )  # fmt: skip
-        done = self._join(value, 0, True, place, account, customer_id)
-        assert done, "the native library does not read a change that Python wrote in the common form"
-        return bytes(self._bytes[_HEAD.size : _HEAD.size + (done & 0xFFFF_FFFF)])
-
-    def _join(
-        self, value: bytes, account_id: int, is_checked: bool, place: Place, account: bytes, customer_id: int
-    ) -> int:  # fmt: skip
-        topic, partition, offset = place
-        source = self._sources.get((topic, partition))
-        if source is None:
-            source = b'{"topic":%b,"partition":%d,"offset":' % (msgspec.json.encode(topic), partition)
-            self._sources[topic, partition] = source
-        done = self._call(
-            value, len(value), account_id, is_checked, account, len(account), customer_id, source, len(source), offset, self._out,
-            self._room,
-        )  # fmt: skip
-        if done >= 0:
-            return int(done)
-        self._make_room(-done)
-        return self._join(value, account_id, is_checked, place, account, customer_id)
+        joined = self.join(value, 0, place, account, customer_id, is_checked=True)
+        assert joined is not None, "the native library does not read a change that Python wrote in the common form"
+        return joined.record
 
     def _make_room(self, room: int) -> None:
         self._out, self._room = self._ffi.new("uint8_t[]", room), room
@@ -86,4 +83,4 @@ def with_op(record: bytes, op: Op) -> bytes:
     >>> with_op(b'{"op":"created","transaction_id":7}', "deleted")
     b'{"op":"deleted","transaction_id":7}'
     """
-    return b'{"op":"%b%b' % (op.encode(), record[14:])
+    return record if record.startswith(_OPS[op], 7) else b'{"op":"%b%b' % (_OPS[op], record[14:])

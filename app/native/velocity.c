@@ -45,10 +45,8 @@ static bool read_source(cursor *in, transaction *it) {
     return true;
 }
 
-/* The members of a record that say nothing about windows. */
-static bool skip(cursor *in, const char *name, slice *text) {
-    return take(in, name, strlen(name)) && json_text_or_null(in, text);
-}
+/* A member that may be null. */
+#define NULLABLE(in, name, text) (TAKE(in, ",\"" name "\":") && json_text_or_null(in, text))
 
 static bool read_record(const uint8_t *bytes, size_t length, transaction *it) {
     cursor stream = {bytes, bytes + length}, *in = &stream;
@@ -79,14 +77,13 @@ static bool read_record(const uint8_t *bytes, size_t length, transaction *it) {
         : IS(status, "reversed")          ? REVERSED
         : IS(status, "declined")          ? DECLINED
                                           : OTHER;
-    if (!skip(in, ",\"channel\":", &text) || !skip(in, ",\"merchant_id\":", &text) ||
-        !skip(in, ",\"merchant_category\":", &text) || !skip(in, ",\"counterparty_account\":", &it->counterparty) ||
-        !skip(in, ",\"country_code\":", &it->country) || !skip(in, ",\"latitude\":", &text) ||
-        !skip(in, ",\"longitude\":", &text) || !skip(in, ",\"device_id\":", &text) ||
-        !skip(in, ",\"description\":", &text))
+    if (!NULLABLE(in, "channel", &text) || !NULLABLE(in, "merchant_id", &text) ||
+        !NULLABLE(in, "merchant_category", &text) || !NULLABLE(in, "counterparty_account", &it->counterparty) ||
+        !NULLABLE(in, "country_code", &it->country) || !NULLABLE(in, "latitude", &text) ||
+        !NULLABLE(in, "longitude", &text) || !NULLABLE(in, "device_id", &text) || !NULLABLE(in, "description", &text))
         return false;
     if (!TAKE(in, ",\"booked_at\":") || !plain(in, &it->booked_at) || !instant(it->booked_at, &event->time_us) ||
-        !skip(in, ",\"created_at\":", &text))
+        !NULLABLE(in, "created_at", &text))
         return false;
     return TAKE(in, ",\"account\":") && in->at < in->end && *in->at == '{' && value(in) && TAKE(in, ",\"source\":") &&
         read_source(in, it) && TAKE(in, "}") && in->at == in->end;
@@ -288,7 +285,10 @@ static uint8_t *keep(
     }
     bool has_earlier = false;
     if (is_kept) {
-        bank_history_put(history, event);
+        if (known == NULL)
+            history_add(history, event);
+        else
+            bank_history_put(history, event);
         at = history_windows(history, event->time_us, event->currency, at, window_counts);
         has_earlier = bank_history_previous(history, event, &earlier);
     } else {

@@ -226,6 +226,15 @@ def test_what_is_no_transaction_is_a_dead_letter_and_harms_nothing(
     assert velocities(agent.send(transaction(6)))[0].windows["1m"].count == 2
 
 
+def test_a_record_that_is_refused_leaves_histories_in_memory() -> None:
+    agent = Agent()
+    agent.send(transaction(5))
+    (histories,) = agent.partition._memory.values()
+    agent.raw(Record(b"{", b'{"customer_id":7}'), Record(b"{", b'{"customer_id":8}'), Record(None, None))
+    assert list(agent.partition._memory.values()) == [histories]
+    assert len(histories.take(7)) == 1
+
+
 def test_expired_events_leave_the_table_without_a_word_to_the_changelog() -> None:
     agent = Agent()
     agent.send(transaction(1), transaction(2, DAY_US))

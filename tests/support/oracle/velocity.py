@@ -1,4 +1,4 @@
-"""The velocity agent in Python: the oracle of agents/velocity.py. It decodes every record, and keeps no history in memory."""
+"""The velocity agent in Python: the oracle of agents/velocity.py. It decodes every record."""
 
 from typing import Final
 
@@ -34,7 +34,10 @@ def handler(rules: RuleSet) -> RecordHandler:
     def apply(record: InputRecord, unit: UnitOfWork) -> None:
         change = _decode(record)
         customer_id, truncation = change.record.customer_id, unit.table(TRUNCATIONS).get(NAME)
-        history = History(rules.selections, _events(customer_id, unit))
+        histories = unit.cache.setdefault(KEPT.name, {})
+        history = histories.get(customer_id)
+        if history is None:
+            history = histories[customer_id] = History(rules.selections, _events(customer_id, unit))
         lsn = None if truncation is None else truncation.lsn
         result = screen(history, change, rules, now_us=unit.now_us, truncated_lsn=lsn)
         _store(customer_id, result, unit)
@@ -59,6 +62,7 @@ def truncate(command: TableCommand, unit: UnitOfWork) -> None:
                 _store(customer_id, Screening(gone=event), unit)
             elif marker != event:
                 _store(customer_id, Screening(kept=marker), unit)
+    unit.cache.pop(KEPT.name, None)
 
 
 def _decode(record: InputRecord) -> TransactionChange:

@@ -137,6 +137,7 @@ def test_without_a_library_nothing_starts_and_the_message_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(library, "DIRECTORY", tmp_path)
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as the command line does, until the end of this test
     (tmp_path / "empty.ndjson").touch()
     monkeypatch.setattr(
         sys, "argv", ["bankstream", "replay", str(tmp_path / "empty.ndjson"), "--out", str(tmp_path / "out")]
