@@ -42,7 +42,8 @@ class HistoryCache:
 
     def take(self, customer_id: int) -> NativeHistory | None:
         """Removes a customer's history from the cache and returns it; None if it is not cached. `put` it back after use."""
-        return self._small.take(customer_id) or self._large.take(customer_id)
+        found = self._small.take(customer_id)
+        return self._large.take(customer_id) if found is None else found
 
     def put(self, customer_id: int, history: NativeHistory) -> None:
         """Insert a history as the one used last. Evicts those used least recently beyond the limit."""

@@ -71,7 +71,9 @@ class _Handler:
             _rewritten(record)
             raise AssertionError("a transaction record with a customer of its own has a key without one")
         histories = self._histories(unit)
-        history = histories.take(customer_id) or self._read(customer_id, unit)
+        history = histories.take(customer_id)
+        if history is None:
+            history = self._read(customer_id, unit)
         try:
             screened = self._screener.screen(history, record.value, customer_id)
             if screened is None:
