@@ -26,7 +26,7 @@ SEED = 5
 
 
 def accounts_and_transactions() -> tuple[list[Record], list[Record]]:
-    """Accounts whose rows change between their transactions; some transactions come before their account, some come twice."""
+    """Accounts whose rows change between their transactions. Some transactions precede their account's row, some are repeated."""
     chance = random.Random(SEED)
     money, moves = CdcLog("accounts", "account_id"), CdcLog("transactions", "account_id", lsn=10**6)
     for step in range(400):
@@ -50,7 +50,7 @@ def group() -> tuple[MemoryPartition, dict[str, object]]:
 
 
 def worker(money: list[Record], moves: list[Record], seed: int) -> list[EmittedRecord]:
-    """What a worker emits that takes both topics in an order of its own."""
+    """The output of a worker that interleaves both topics in a random order."""
     chance = random.Random(seed)
     partition, handlers = group()
     queues, outputs = [list(money), list(moves)], list[EmittedRecord]()
@@ -65,7 +65,7 @@ def worker(money: list[Record], moves: list[Record], seed: int) -> list[EmittedR
 def explained(
     money: list[Record], moves: list[Record], actual: list[EmittedRecord]
 ) -> tuple[dict[int, list[bytes]], list[str]]:
-    """What the oracle makes of both topics, given what was emitted."""
+    """The oracle's output for both topics, given the emitted records."""
     partition, handlers = group()
     oracle = AccountsOracle(partition, handlers)
     joined = {passed.source.offset: state for passed, state in map(forwarded_account, actual)}
@@ -90,7 +90,7 @@ def test_the_oracle_explains_whatever_order_a_worker_took_its_topics_in(seed: in
     assert unexplained == []
     assert (
         expected == by_account(actual)
-    ) is True  # a difference of thousands of records would take pytest minutes to show
+    ) is True  # pytest would take minutes to show a difference of thousands of records
 
 
 def test_the_oracle_does_not_explain_a_state_of_an_account_that_was_over() -> None:
@@ -136,7 +136,7 @@ WRONG = {
 def test_a_topic_is_held_to_what_it_must_have(case: str) -> None:
     there, figures = WRONG[case]
     held, verdict = Held(TP), Violations()
-    for start in range(0, 6, 2):  # as it is read: as many as must be there, and what is left at the end
+    for start in range(0, 6, 2):  # as the verifier reads: as many records as are expected, then the rest
         held.compare([output(record) for record in RIGHT[start : start + 2]], there[start : start + 2])
     if there[6:]:
         held.compare([], there[6:])

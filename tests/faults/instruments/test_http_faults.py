@@ -15,7 +15,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nit is done"
 
 @dataclass
 class Upstream:
-    """Remembers requests that came whole, and how much came of those that did not."""
+    """Records complete requests, and the number of bytes of incomplete ones."""
 
     whole: list[bytes] = field(default_factory=list)
     partial: list[int] = field(default_factory=list)
@@ -51,7 +51,7 @@ async def faults(upstream: Upstream) -> AsyncIterator[HttpProxy]:
 
 
 async def put(faults: HttpProxy, name: str = "a") -> bytes:
-    """What comes back; what came before the connection broke, if it did."""
+    """The response, or the part of it that arrived before the connection broke."""
     reader, writer = await asyncio.open_connection("127.0.0.1", faults.port)
     writer.write(f"PUT /{name} HTTP/1.1\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
     got = b""

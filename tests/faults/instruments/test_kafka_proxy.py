@@ -68,7 +68,7 @@ async def test_a_commit_whose_answer_is_lost_is_committed_once(wire: KafkaProxy,
         try:
             async with producer.transaction():
                 await producer.send_and_wait(topic, b"1")
-        except KafkaError:  # it may give up; what is committed is the broker's to say
+        except KafkaError:  # the client may give up; the broker decides whether it is committed
             pass
     assert wire.fired == {"EndTxn answer lost": 1}
     assert await committed(kafka, topic) == [b"1"]

@@ -14,7 +14,7 @@ Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @pytest.fixture
 async def wire() -> AsyncIterator[TcpProxy]:
-    """In front of a peer that answers everything with itself."""
+    """A proxy in front of a peer that echoes all data."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -78,7 +78,7 @@ async def test_a_client_that_leaves_a_black_hole_is_missed_only_afterwards(wire:
     await wire.hold()
     writer.write(b"last words")
     writer.transport.abort()
-    await asyncio.sleep(0.1)  # that nothing happens has no moment of its own
+    await asyncio.sleep(0.1)  # there is no condition to wait for: nothing should happen
     assert len(wire._links) == 1
     await wire.release()
     await until(lambda: not wire._links, timeout_s=5)

@@ -194,9 +194,7 @@ def _kafka_only(line: ProxiedPeer) -> tuple[Fault, ...]:
     cut, lost = ("Fetch", "Produce", "EndTxn"), ("EndTxn", "AddPartitionsToTxn", "Produce")
     return (
         _row(line, "cut", f"a response to {_either(cut)} is cut off", line.answers(*cut, lost=False), times=4),
-        _row(
-            line, "answer-lost", f"a response to {_either(lost)} is lost", line.answers(*lost, lost=True), times=4
-        ),
+        _row(line, "answer-lost", f"a response to {_either(lost)} is lost", line.answers(*lost, lost=True), times=4),
     )
 
 
