@@ -1,4 +1,4 @@
-"""The demo on the whole stack, with a worker killed in its middle: everything equal at the end, no alert twice and none missing."""
+"""Tests the demo on the whole stack while a worker is killed: all data is equal at the end, and each alert exists exactly once."""
 
 import asyncio
 import json
@@ -43,14 +43,14 @@ Records = list[tuple[int, int, bytes | None]]
 
 @dataclass(frozen=True)
 class Run:
-    """A demo that has ended."""
+    """The results of a finished demo."""
 
     code: int
     summary: dict[str, Any]
     told: str
-    """What it wrote for people."""
+    """The output for people."""
     meanwhile: dict[str, Any]
-    """What `bankstream reconcile --json` said while transactions were made and a worker was down."""
+    """The report of `bankstream reconcile --json` while transactions were written and a worker was down."""
 
 
 class Demo:
@@ -86,7 +86,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A demo at 50 transactions a second whose streams worker is killed between alerts."""
+    """Runs a demo at 50 transactions per second and kills its streams worker between alerts."""
     demo = Demo(
         stack.environment(),
         tmp_path_factory.mktemp("demo"),
@@ -138,7 +138,7 @@ def test_reconcile_is_exact_while_transactions_are_made_and_a_worker_is_down(run
     assert run.meanwhile["reconciled"] is True
     for table, end in run.summary["source_rows"].items():
         assert run.meanwhile["tables"][table]["source_rows"] == run.meanwhile["tables"][table]["warehouse_rows"]
-        assert run.meanwhile["tables"][table]["source_rows"] <= end + 50  # a few are deleted
+        assert run.meanwhile["tables"][table]["source_rows"] <= end + 50  # a few rows are deleted
     assert run.meanwhile["tables"]["transactions"]["source_rows"] < run.summary["source_rows"]["transactions"]
     assert len(run.meanwhile["position"]["offsets"]) >= len(TABLES)
 
@@ -216,7 +216,7 @@ def test_a_second_demo_goes_on_where_the_first_stopped(run: Run, stack: Stack, t
 
 
 def transactions(stack: Stack) -> list[TransactionRecord]:
-    """What the streams passed on, customer by customer in Kafka's order."""
+    """The records of bank.transactions, by customer, in Kafka's order."""
     decoder = msgspec.json.Decoder(TransactionRecord)
     return [decoder.decode(value) for _, _, value in topic(stack, TRANSACTIONS.name) if value is not None]
 
@@ -227,7 +227,7 @@ def alerts(stack: Stack) -> list[AlertRecord]:
 
 
 def topic(stack: Stack, name: str) -> Records:
-    """Every committed record of a topic, partition by partition."""
+    """All committed records of a topic, by partition."""
     return asyncio.run(_read(settings_of(stack, KafkaSettings), name))
 
 
