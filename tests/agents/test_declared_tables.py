@@ -1,4 +1,4 @@
-"""A table that no code knows: its versions follow from its declaration alone. And what a snapshot tells of rows that are gone."""
+"""Tests that a declared table gets versions without code of its own, and that a snapshot closes the versions of deleted rows."""
 
 from typing import Any
 
@@ -91,7 +91,7 @@ def test_a_key_that_is_not_the_declared_one_is_refused(key: bytes | None, reason
 
 
 def test_a_message_without_schema_is_read_as_its_table_is_declared() -> None:
-    """A connector in Debezium's default modes: the same row as from ours, so that a change of mode opens no version."""
+    """Debezium's default modes give the same row as our connector's modes, so that a change of mode opens no version."""
     encodings = {"limit": "decimal:2", "since": "timestamp-us", "born": "date"}
     table = CapturedTable("cards", CARDS.key, CARDS.untracked, encodings)
     running, log = streams(table), Cards()
@@ -136,7 +136,7 @@ def test_a_re_snapshot_changes_what_changed_and_closes_what_is_gone() -> None:
 def test_a_row_that_came_while_the_snapshot_was_read_lives_on() -> None:
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)))
-    wrote_before = log.lsn + 2  # below the snapshot's position: its transaction was under way
+    wrote_before = log.lsn + 2  # below the snapshot's position: its transaction was open at the snapshot
     read = snapshot(log, card(number=1))
     running.take(*read, log.change("c", after=card(number=2), lsn=wrote_before), log.change("c", after=card(number=3)))
     running.pass_barriers()
@@ -159,7 +159,7 @@ def test_a_key_that_is_inserted_again_before_all_have_heard_that_it_vanished_has
 
 @pytest.mark.parametrize("inserted_again", [True, False])
 def test_a_row_that_a_snapshot_missed_was_gone_before_the_truncate_that_is_heard_of_first(inserted_again: bool) -> None:
-    """The end of a snapshot comes on one partition, a TRUNCATE behind it on another: each may be heard of first. The rows tell."""
+    """The end of a snapshot and a later TRUNCATE are on different partitions, so either may be read first. The rows give the order."""
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)), log.change("c", after=card(number=2)))
     first, last = snapshot(log, card(number=2), card(number=5))

@@ -1,4 +1,4 @@
-"""Whatever comes, it gives the right answer or a dead letter with a reason, and what stands around it is not harmed."""
+"""Tests that any input gives the correct result or a dead letter with a reason, and does not affect other records."""
 
 import pytest
 

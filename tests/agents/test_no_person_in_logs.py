@@ -1,4 +1,4 @@
-"""Nothing that says who somebody is leaves the records: not in logs, metrics, alerts, or in what a dead letter says of its record."""
+"""Tests that personal data stays in the records: it is not in logs, metrics, alerts or the description of a dead letter."""
 
 import logging
 from itertools import chain
@@ -14,7 +14,7 @@ from tests.support.bank.cdc import CdcLog, Record, json_bytes
 from tests.support.streams.topology_driver import TopologyDriver
 
 CANARY = "Quillfeather-7391"
-"""A word that occurs nowhere else. It stands in every column that says who somebody is, or where, or what for."""
+"""A word that occurs nowhere else. Every column with personal data contains it."""
 
 CUSTOMER = {"customer_id": 1, "kyc_status": "verified", "risk_rating": "low", "country_code": "DE"} | dict.fromkeys(
     ("name", "email", "phone", "date_of_birth", "address_line", "city"), CANARY
@@ -32,7 +32,7 @@ def transaction(key: int, **changes: Any) -> dict[str, Any]:
 
 
 def good() -> list[Record]:
-    """A customer who moves and then sends much away: some rules fire."""
+    """A customer who moves and then sends large amounts, so that some rules fire."""
     customers, accounts, transactions = (
         CdcLog("customers", "customer_id"), CdcLog("accounts", "account_id"), CdcLog("transactions", "account_id"),
     )  # fmt: skip
@@ -46,7 +46,7 @@ def good() -> list[Record]:
 
 
 def poison() -> list[Record]:
-    """Each is refused, by another step."""
+    """Records that are refused, each by another step."""
     customers, transactions = (
         CdcLog("customers", "customer_id", offset=100),
         CdcLog("transactions", "account_id", offset=100),
@@ -72,7 +72,7 @@ def poison() -> list[Record]:
 
 @pytest.fixture
 def streams(caplog: pytest.LogCaptureFixture) -> TopologyDriver:
-    """After the good and the bad."""
+    """The agents after good and refused records."""
     found = TopologyDriver()
     with caplog.at_level(logging.DEBUG):
         found.take(*good(), *poison())

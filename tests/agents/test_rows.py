@@ -1,4 +1,4 @@
-"""The agents of customers, accounts and transactions: what a source sends becomes what the topics promise."""
+"""Tests the agents of customers, accounts and transactions: the source's changes give the documented records."""
 
 import re
 from typing import Any

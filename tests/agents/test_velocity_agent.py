@@ -1,4 +1,4 @@
-"""The velocity agent on a partition in memory: what it emits, what it keeps, and what it refuses."""
+"""Tests the velocity agent on a partition in memory: its outputs, its state, and the records that it refuses."""
 
 import random
 from collections import Counter
@@ -45,7 +45,7 @@ class Record:
 
 
 class Agent:
-    """A partition, and what came out of it."""
+    """A partition and its outputs."""
 
     def __init__(self, cached_events: int = velocity.CACHED_EVENTS) -> None:
         self.partition = MemoryPartition(GROUP, 1)
@@ -157,7 +157,7 @@ def test_money_that_did_not_move_fires_nothing(status: str) -> None:
 
 
 def test_rules_do_not_look_at_an_update_of_a_transaction_that_is_not_kept() -> None:
-    """It may have fired before it expired."""
+    """An alert may have been raised before the transaction expired."""
     assert alerts(Agent().send(transaction(1, amount="50000.00", op="updated"))) == []
 
 
@@ -247,7 +247,7 @@ def test_every_outcome_of_a_rule_is_counted() -> None:
 
 
 def test_nothing_depends_on_what_is_in_memory_or_on_how_records_are_batched() -> None:
-    """Customers that push each other out of memory, late events, corrections: the same outputs as with everything in memory."""
+    """Evicted customers, late events and corrections give the same outputs as with all customers in memory."""
     rnd = random.Random(7)
     records = [
         transaction(

@@ -1,4 +1,4 @@
-"""What README and docs tell people to type exists and can be parsed, what they name is there, and links lead somewhere."""
+"""Tests that commands in README and docs can be parsed, that the names in them exist, and that links have a target."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
 def parsed(arguments: tuple[str, ...], *, whole: bool) -> None:
-    """Parse a command line as the program would, but for the values. UsageError if it would not."""
+    """Parses a command line as the program does, without checking the values. Raises UsageError if it is invalid."""
     command, context, rest = CLI, CLI.context_class(CLI, info_name="bankstream"), list(arguments)
     while hasattr(command, "resolve_command") and rest and not rest[0].startswith("-"):
         name, found, rest = command.resolve_command(context, rest)

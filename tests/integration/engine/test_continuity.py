@@ -1,4 +1,4 @@
-"""What Kafka has lost is never passed over: the engine stops, and says which offsets of which topic. On a real broker."""
+"""Tests on a real broker that the engine stops and names topic and offsets if Kafka has lost records."""
 
 import re
 import shutil

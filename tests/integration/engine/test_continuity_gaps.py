@@ -1,4 +1,4 @@
-"""A gap that somebody accepts: written down first, then passed over; and nothing that is not lost can be accepted."""
+"""Tests that an accepted gap is recorded and then skipped, and that only lost offsets can be accepted."""
 
 from collections.abc import Sequence
 

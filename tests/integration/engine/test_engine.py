@@ -1,4 +1,4 @@
-"""The engine on a real broker: what holds when workers are killed, frozen, moved or given bad state."""
+"""Tests the engine on a real broker while workers are killed, frozen, moved or started with damaged state."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 
 PATIENCE_S = 60
 PATIENT = {"BANKSTREAM_ENGINE_SESSION_TIMEOUT_MS": str(PATIENCE_S * 1000)}
-"""A session timeout that no test waits for: what comes sooner did not come by it."""
+"""A session timeout longer than the tests, so that nothing they observe is caused by it."""
 
 
 def exactly_once(run: CountingRun) -> CountingResult:
@@ -61,7 +61,7 @@ async def test_workers_killed_at_random_lose_double_and_miscount_nothing(kafka: 
 
 async def test_a_worker_frozen_past_its_session_is_fenced_when_it_wakes(kafka: KafkaSettings, tmp_path: Path) -> None:
     async with CountingRun(kafka, tmp_path) as run:
-        await run.send(20_000)  # before it starts: it is frozen with work at hand, and so with transactions under way
+        await run.send(20_000)  # sent before the worker starts, so that it is frozen with open transactions
         zombie = run.start_worker()
         await until(lambda: "dead letter" in run.log(0).read_text(), timeout_s=60, message="the worker processes")
         zombie.send_signal(signal.SIGSTOP)
@@ -77,9 +77,9 @@ async def test_a_worker_frozen_past_its_session_is_fenced_when_it_wakes(kafka: K
 
 
 async def test_a_transaction_fenced_in_the_middle_says_so(kafka: KafkaSettings) -> None:
-    """aiokafka's sender learns of it beside us, and refuses what comes next for a reason that does not speak of fencing."""
+    """aiokafka's sender detects the fencing first, and then refuses later calls with an error that does not mention fencing."""
     await _fence_in_the_middle(kafka)
-    gc.collect()  # aiokafka leaves a failed future to the collector, which tells of it wherever it happens to run: here, not later
+    gc.collect()  # aiokafka leaves a failed future to garbage collection, which logs it: collect here and not in a later test
 
 
 async def _fence_in_the_middle(kafka: KafkaSettings) -> None:
@@ -125,7 +125,7 @@ async def test_state_comes_back_warm_cold_and_from_damaged_files(kafka: KafkaSet
 
 
 def _nothing(_state: Path) -> None:
-    """The first round starts from nothing, a graceful stop leaves warm state behind."""
+    """Does nothing: the first round starts without state, and a graceful stop leaves warm state."""
 
 
 def _delete(state: Path) -> None:
@@ -147,7 +147,7 @@ async def test_a_worker_that_comes_back_has_its_partitions_at_once_and_the_other
         for _ in range(3):
             run.start_worker(**PATIENT)
         await until(lambda: _shared(run, range(3)), timeout_s=120, message="three workers share the partitions")
-        for killed in range(3):  # one of them leads the group
+        for killed in range(3):  # one of them is the group leader
             before = {
                 number: run.log(number).read_text().count("ready with") for number in range(3) if number != killed
             }
@@ -175,7 +175,7 @@ async def test_a_worker_that_stops_leaves_its_group_at_once(kafka: KafkaSettings
 
 
 def _shared(run: CountingRun, numbers: Iterable[int]) -> bool:
-    """Whether these workers have all partitions open between them, each at least one, and none is in a rebalance."""
+    """Whether these workers together have all partitions open, each at least one, and none is in a rebalance."""
     logs = [run.log(number).read_text() for number in numbers]
     opened = [log.count("opened by-") - log.count("closed by-") for log in logs]
     ready = [log.rfind("ready with") > max(log.rfind("opened by-"), log.rfind("closed by-")) for log in logs]

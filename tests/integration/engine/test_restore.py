@@ -1,4 +1,4 @@
-"""Restoring a partition's store from changelogs on a real broker: what was committed, all of it, and nothing else."""
+"""Tests on a real broker that a restore from changelogs gives exactly the committed changes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -27,7 +27,7 @@ Content = dict[bytes, bytes]
 
 
 class Changelogs:
-    """Two changelogs of one partition, written in transactions, and what they come to."""
+    """Two changelogs of one partition, written in transactions, and the expected contents of the store."""
 
     def __init__(self, kafka: KafkaSettings, state: Path) -> None:
         self.kafka, self.state = kafka, state
@@ -58,7 +58,7 @@ class Changelogs:
         return AIOKafkaProducer(**connection(self.kafka), transactional_id=self._id)
 
     async def abort(self, table: str, changes: Mapping[bytes, bytes]) -> None:
-        """A transaction that never was."""
+        """Writes a transaction and aborts it."""
         topic = next(log.topic for log in self.logs if log.table == table)
         async with self.aborting() as producer:
             await producer.begin_transaction()
@@ -67,7 +67,7 @@ class Changelogs:
             await producer.abort_transaction()
 
     async def restore(self, *, timeout_s: int = 30) -> int:
-        """Restore and compare; answers the number of records replayed."""
+        """Restores, compares, and returns the number of replayed records."""
         engine = EngineSettings().model_copy(update={"restore_timeout_s": timeout_s})
         async with KafkaLog(self.kafka) as log:
             ids = {name: info.id for name, info in (await log.require(one.topic for one in self.logs)).items()}

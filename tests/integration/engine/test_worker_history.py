@@ -1,4 +1,4 @@
-"""A real worker that is killed and started again: the next one in its place tells, and every line of its log is JSON if it shall be."""
+"""Tests that a restarted worker reports how the previous process ended, and that JSON logs have JSON on every line."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ READY_TIMEOUT_S = 120
 
 
 def metrics(port: str) -> str:
-    """What the worker answers; nothing while it does not."""
+    """The worker's metrics; empty while it does not answer."""
     with suppress(URLError, OSError), urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         text: str = answer.read().decode()
         return text

@@ -1,4 +1,4 @@
-"""The lake on a real S3 that fails, and the lake worker on a real broker whose topics change."""
+"""Tests the lake on a real S3 with faults, and the lake worker on a real broker whose topics are recreated."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ async def faults(lake_stack: Stack) -> AsyncIterator[HttpProxy]:
 
 @pytest.fixture
 async def store(lake_stack: Stack, faults: HttpProxy) -> AsyncIterator[S3Store]:
-    """A store behind the faults."""
+    """A store behind a proxy with faults."""
     with real_database(lake_stack) as database:
         made = S3Store(
             database.s3.model_copy(
@@ -123,7 +123,7 @@ async def test_a_record_too_large_for_a_row_has_an_object_of_its_own(lake_stack:
         async with real_world(database) as world:
             for _ in range(
                 2
-            ):  # the second writer finds the large object there, and the chain not: the first was killed between
+            ):  # the second writer finds the large object but not its chain: the first was killed in between
                 one = partition(world.store, max_rows=2)
                 await one.open()
                 await one.process([Record(0, value)])
@@ -158,7 +158,7 @@ class Broker:
         self._kafka = kafka
 
     async def send(self, topic: str, *values: bytes, number: int = 0) -> int:
-        """The offset behind the last."""
+        """Sends records, and returns the offset after the last one."""
         producer = AIOKafkaProducer(**connection(self._kafka))
         await producer.start()
         try:
@@ -173,7 +173,7 @@ class Broker:
         await ensure_topics(topics.specs(CATALOGUE, (), self._kafka, EngineSettings()), self._kafka)
 
     async def expire(self, topic: str, before: int, number: int = 0) -> None:
-        """Remove records as retention does."""
+        """Removes records as retention does."""
         async with admin_client(self._kafka) as admin:
             await admin.delete_records({TopicPartition(topic, number): RecordsToDelete(before)})
 
@@ -192,7 +192,7 @@ async def in_lake(settings: S3Settings, topic: str) -> dict[str, list[bytes | No
 
 
 async def archived(settings: S3Settings, topic: str, last: bytes, workers: Workers) -> dict[str, list[bytes | None]]:
-    """The lake, as soon as it has this value."""
+    """Waits until the lake has this value, and returns the topic's values by topic id."""
     found: dict[str, list[bytes | None]] = {}
 
     async def has_it() -> bool:

@@ -1,4 +1,4 @@
-"""What every lake and every warehouse owes, in memory and on real parts: nothing missing, nothing twice, whoever writes and dies when."""
+"""The contract of every lake and warehouse, in memory and on real parts: each record exists exactly once, whichever process dies."""
 
 import asyncio
 import random
@@ -141,7 +141,7 @@ async def test_writers_that_cut_differently_make_one_chain(world: SinkEnvironmen
 async def test_a_zombie_adds_nothing_to_the_chain_of_its_successor(world: SinkEnvironment) -> None:
     zombie = partition(world.store, max_rows=3)
     await zombie.open()
-    await zombie.process(records(0, 1))  # and then it is stopped, with two records in its hands
+    await zombie.process(records(0, 1))  # then it is frozen with two buffered records
     await write(world, 0, 1, 2, 3, 4, rows=5)
     await zombie.process(records(2, 3, 4, 5))
     await archived(zombie, 6)

@@ -1,4 +1,4 @@
-"""Writers and loaders that are killed, or get no answer, at every point where it matters, in memory and on real parts."""
+"""Tests writers and loaders that are killed, or get no response, at each critical point, in memory and on real parts."""
 
 import asyncio
 from collections.abc import Callable
@@ -60,7 +60,7 @@ class Breaking:
 
 
 async def stop_for_ever() -> None:
-    """What a killed process does next."""
+    """Waits for ever, in place of a killed process."""
     await asyncio.Event().wait()
 
 

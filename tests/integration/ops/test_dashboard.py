@@ -1,4 +1,4 @@
-"""The dashboard on the local warehouse server: its figures, what it says when there are none, and what Streamlit makes of it."""
+"""Tests the dashboard on the local warehouse server: its figures, its messages without data, and Streamlit's pages."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def now(tables: Warehouse) -> datetime:
 @pytest.fixture(scope="module")
 def gold(tables: Warehouse, now: datetime) -> datetime:
     session = Session(tables.settings)
-    with pytest.raises(MissingObjectError):  # the same question before and after gold is there
+    with pytest.raises(MissingObjectError):  # the same query before and after gold exists
         data.currencies(session, now)
     session.close()
     build_gold(tables, now)
@@ -59,7 +59,7 @@ def session(tables: Warehouse) -> Iterator[Session]:
 
 
 def app(tables: Warehouse, monkeypatch: pytest.MonkeyPatch, page: str, **query: str) -> AppTest:
-    """A page as Streamlit draws it without a browser."""
+    """A page, rendered by Streamlit without a browser."""
     for name, value in tables.environment.items():
         monkeypatch.setenv(name, value)
     access.query_cache.clear()
@@ -74,7 +74,7 @@ def app(tables: Warehouse, monkeypatch: pytest.MonkeyPatch, page: str, **query: 
 
 
 def said(found: AppTest) -> str:
-    """All text and HTML of a page, tags and all."""
+    """All text and HTML of a page, including tags."""
     return "\n".join(str(element.proto) for element in found.get("html")) + "\n".join(one.value for one in found.title)
 
 
@@ -136,7 +136,8 @@ def test_history_is_exact_to_the_last_cent(session: Session, gold: datetime) -> 
     by_risk = data.history(session, gold, "risk rating", "EUR", yesterday, yesterday)
     assert {one.name: one.debit_count for one in by_risk.totals} == {"low": 0, "high": 2}
     by_merchant = data.history(session, gold, "merchant", "EUR", yesterday, yesterday)
-    assert [one.name for one in by_merchant.totals] == ["M-1", "none"]  # though what has none is the largest
+    # "none" is last although it has the largest sum.
+    assert [one.name for one in by_merchant.totals] == ["M-1", "none"]
     for dimension in data.DIMENSIONS:
         volumes = data.history(session, gold, dimension, "EUR", yesterday, yesterday)
         assert (volumes.count, volumes.credit_amount) == (3, Decimal("9999999999999999.99"))
@@ -207,7 +208,7 @@ def test_health_and_history_draw(tables: Warehouse, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-# the connector's own thread tries to end the statement that was being asked, at a server that is gone
+# a thread of the connector tries to cancel the running statement at the stopped server
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with warehouse(tmp_path) as empty:

@@ -1,4 +1,4 @@
-"""A warehouse rebuilt from the lake equals the first; an ended rebuild goes on; what is not sound or not empty is refused."""
+"""Tests that a warehouse rebuilt from the lake equals the original, that a killed rebuild continues, and that bad input is refused."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from tests.support.warehouse.proof import Proof
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 OFFLINE = {"BANKSTREAM_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "BANKSTREAM_POSTGRES_PORT": "1"}
-"""A rebuild asks neither Kafka nor PostgreSQL: here neither can be reached."""
+"""Neither Kafka nor PostgreSQL can be reached, because a rebuild needs neither."""
 
 
 @pytest.fixture
@@ -68,13 +68,13 @@ def test_a_rebuild_that_was_killed_goes_on_where_it_was(proof: Proof, target: st
     with open_reader(settings_of(proof.environment, SnowflakeSettings, database=target)) as reader:
 
         def some() -> bool:
-            """Looked at while it stands still: what is left is loaded in less time than a look takes."""
+            """Whether a part is loaded. The process is stopped during the query, because it could load the rest meanwhile."""
             assert first.poll() is None, "it ended before it could be killed"
             first.send_signal(signal.SIGSTOP)
             try:
                 enough = sum(last >= 0 for last in contents.ends(reader).values()) > 2
             except MissingObjectError:
-                enough = False  # there is no ledger yet
+                enough = False  # the ledger does not exist yet
             if not enough:
                 first.send_signal(signal.SIGCONT)
             return enough

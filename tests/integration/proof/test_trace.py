@@ -1,4 +1,4 @@
-"""A trace finds its way from gold to PostgreSQL's log, and refuses whatever was changed on it: a byte, a row, a ledger, a cell."""
+"""Tests that a trace leads from gold to PostgreSQL's WAL, and finds every change on the way: a byte, a row, a ledger, a cell."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ ALERT = "card_testing:1-10-103"
 
 
 def every(step: Step) -> Iterator[Step]:
-    """A step and all below."""
+    """A step and all steps below it."""
     yield step
     for below in step.steps:
         yield from every(below)
@@ -106,7 +106,7 @@ def test_what_is_not_there_is_said(modelled: Proof) -> None:
 
 @contextmanager
 def overwritten(modelled: Proof, found: LakeObject, body: bytes, **metadata: str) -> Iterator[None]:
-    """Another content, and other metadata, under an object's name."""
+    """Replaces the content and the metadata of an object."""
     s3, where = modelled.s3(), modelled.stored(found.object)
     before = s3.get_object(**where)
     kept, names = before["Body"].read(), before["Metadata"]
@@ -121,7 +121,7 @@ def overwritten(modelled: Proof, found: LakeObject, body: bytes, **metadata: str
 
 @contextmanager
 def executed(modelled: Proof, table: str, statement: str) -> Iterator[None]:
-    """A statement on a table, which is put back afterwards."""
+    """Runs a statement on a table, and restores the table afterwards."""
     kept = f"BRONZE.KEPT_{uuid4().hex[:8].upper()}"
     modelled.execute(f"CREATE TABLE {kept} AS SELECT * FROM {table}")  # noqa: S608 - our own names, here and below
     try:
@@ -139,7 +139,7 @@ def body_of(modelled: Proof, found: LakeObject) -> bytes:
 
 
 def opening(modelled: Proof, topic: str = CUSTOMERS.name) -> Record:
-    """The record that everything of customer 1 begins with."""
+    """The first record of customer 1."""
     return next(it for it in modelled.records[topic] if it.key == b'{"customer_id":1}')
 
 

@@ -1,4 +1,4 @@
-"""The simulated bank on a real PostgreSQL: the same rows for the same seed, the rate held, nothing lost or done twice, a clean end."""
+"""Tests the simulated bank on a real PostgreSQL: equal rows for equal seeds, the rate, exactly-once writes, and a clean end."""
 
 import json
 import os
@@ -37,11 +37,11 @@ BALANCES = """
 SELECT a.account_id, a.balance - coalesce(sum(CASE t.type WHEN 'credit' THEN t.amount ELSE -t.amount END)
     FILTER (WHERE t.status IN ('pending', 'posted') AND t.transaction_id > %s), 0)
 FROM accounts a LEFT JOIN transactions t USING (account_id) GROUP BY a.account_id ORDER BY 1"""
-"""What every account held before the transactions after this one."""
+"""The balance of every account before the transactions after this one."""
 
 
 class BankDatabase:
-    """An empty bank of this test's own."""
+    """An empty bank for this test only."""
 
     def __init__(self, stack: Stack, name: str) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class BankDatabase:
             return connection.execute(query.encode(), values).fetchall()
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """All rows without what depends on the clock."""
+        """All rows without the columns that depend on the clock."""
         found = self.query(f"SELECT to_jsonb(t) FROM {table} t ORDER BY 1")  # noqa: S608 - our own table's name
         return [{name: value for name, value in row.items() if name not in CLOCK} for (row,) in found]
 

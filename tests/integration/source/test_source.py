@@ -1,4 +1,4 @@
-"""The source as it is set up: who may do what, what reaches Kafka of a change, and that nothing secret stands anywhere."""
+"""Tests the provisioned source: privileges, migrations, the records of a change in Kafka, and that no secret is exposed."""
 
 import asyncio
 import json
@@ -171,7 +171,7 @@ def test_a_stranger_with_a_role_of_the_server_does_not_get_into_the_database(sta
 
 @pytest.fixture
 def scratch(stack: Stack, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
-    """An empty database of this test's own, as its owner."""
+    """An empty database for this test only, as its owner."""
     name = f"scratch_{abs(hash(request.node.name)):x}"
     with connect(stack, "postgres") as admin:
         admin.execute(f"CREATE DATABASE {name} OWNER bank_owner".encode())
@@ -347,7 +347,7 @@ def test_a_transaction_that_changes_account_leaves_the_old_key_and_comes_under_t
         return [r.value and r.value["op"] for r in records if r.key == {"account_id": key}]
 
     def moved(records: list[CdcRecord]) -> bool:
-        """The two keys may be on two partitions, of which either may be read first. The tombstone is the last of the old one."""
+        """Whether all records of the move have been read. Either key's partition may come first. The tombstone ends the old key."""
         return None in of(records, account) and bool(of(records, other))
 
     found = read(stack, TRANSACTIONS, moved)

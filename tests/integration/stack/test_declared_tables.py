@@ -1,4 +1,4 @@
-"""Tables that are known by their declaration alone, from end to end: silver, trace and doctor treat them as the bank's own.
+"""Tests declared tables from end to end: silver, trace and doctor treat them like the bank's own tables.
 
 Real parts, a worker of each kind, and the models as `bankstream provision models` makes them.
 """
@@ -76,7 +76,7 @@ CHANGES = (
     "INSERT INTO holidays VALUES ('GB', '2026-12-25', 'Christmas')",
 )
 POISON = b'{"op":"c","before":null,"after":{"branch":7,"number":1},"source":{"lsn":1,"txId":1,"ts_ms":1772442000000}}'
-"""A branch is a text. The streams refuse it."""
+"""A key with a number for the text column `branch`. The streams worker refuses it."""
 LANDED = {
     "loans": 3 + 4 + 1,
     "mandates": 2 + 2,
@@ -106,18 +106,18 @@ class Declared:
     project: Path
 
     def warehouse(self, statement: str) -> list[tuple[Any, ...]]:
-        """A statement, and its rows."""
+        """Runs a statement and returns its rows."""
         with open_reader(settings_of(self.bank.environment, SnowflakeSettings)) as reader:
             return [tuple(row) for row in reader.rows(statement)]
 
     def doctor(self) -> set[tuple[str, str]]:
-        """What doctor finds: codes and what they are about."""
+        """The doctor's findings: codes and subjects."""
         report = asyncio.run(examine(self.bank.environment))
         assert not [outcome for outcome in report.outcomes if outcome.could_not], report
         return {(finding.code, finding.subject) for finding in report.findings}
 
     def landed(self) -> dict[str, int]:
-        """How much of each table's changes and versions the warehouse has."""
+        """The number of changes and versions of each table in the warehouse."""
         self.bank.workers.check()
         counts = {
             topic.removeprefix("bank.public."): count

@@ -1,4 +1,4 @@
-"""`bankstream doctor` on a whole deployment: healthy it finds nothing, and each thing that is broken on real parts it names."""
+"""Tests `bankstream doctor` on a whole deployment: it finds nothing if all is healthy, and names each part that is broken."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600
 
 
 class Deployment:
-    """All parts and one worker of each kind, with some rows that have come through to the warehouse."""
+    """All parts and one worker of each kind, with some rows loaded into the warehouse."""
 
     def __init__(self, stack: Stack, workers: Workers) -> None:
         self.stack, self.workers = stack, workers
@@ -53,7 +53,7 @@ class Deployment:
         self.started = {kind: workers.start(kind) for kind in ("streams", "lake", "warehouse")}
 
     def sql(self, statement: str) -> list[Any]:
-        """As the administrator."""
+        """Runs a statement as the administrator."""
         return admin_query(self.sources, statement)
 
     def warehouse(self, statement: str) -> list[Any]:
@@ -71,13 +71,13 @@ class Deployment:
         return s3_client(settings_of(self.stack, S3Settings))
 
     async def examine(self, *names: str) -> Report:
-        """Only these checks, or all."""
+        """Runs these checks, or all."""
         made = {name: check for name, check in checks(self.environment).items() if not names or name in names}
         assert set(names) <= made.keys()
         return Report(tuple(await asyncio.gather(*(run_check(name, check) for name, check in made.items()))))
 
     async def finds(self, code: str, *names: str, timeout_s: float = 30) -> str:
-        """The message of this finding, as soon as there is one, if all findings are of its kind."""
+        """Waits for this finding and returns its message. All findings must be of this kind."""
         report = Report(())
 
         async def found() -> bool:
@@ -90,7 +90,7 @@ class Deployment:
         return report.findings[0].message
 
     async def healed(self, *names: str, timeout_s: float = 120) -> None:
-        """Return when these checks find nothing any more."""
+        """Waits until these checks find nothing."""
 
         async def healthy() -> bool:
             return not (await self.examine(*names)).findings
@@ -125,7 +125,7 @@ def scd2(deployment: Deployment, topic: str) -> AsyncIterator[Any]:
 
 
 async def vanished(deployment: Deployment, topic: str) -> list[tuple[bytes, int]]:
-    """Key and evidence's log position of the versions that were closed because a snapshot did not have their row."""
+    """Key and log position of the versions that were closed because a snapshot did not have their row."""
     found = [(record.key, json.loads(record.value)) async for record in scd2(deployment, topic)]
     return [(key, value["source"]["lsn"]) for key, value in found if value["reason"] == "vanished"]
 
@@ -143,13 +143,13 @@ def secrets(deployment: Deployment) -> list[str]:
     return [value for key, value in deployment.environment.items() if "PASSWORD" in key or "SECRET" in key]
 
 
-# the order matters in this module: what cannot be mended stands at its end
+# the order matters in this module: the tests whose damage cannot be repaired are last
 
 
 async def test_a_healthy_deployment_has_no_finding_and_everything_was_checked(deployment: Deployment) -> None:
     report = Report(())
 
-    async def healthy() -> bool:  # a slow machine's group may just be joining
+    async def healthy() -> bool:  # on a slow machine the group may still be joining
         nonlocal report
         report = await deployment.examine()
         return not report.findings and report.exit_code == HEALTHY
@@ -313,7 +313,7 @@ async def test_tables_of_the_warehouse_that_are_gone_are_named(deployment: Deplo
         deployment.warehouse("ALTER TABLE BRONZE.DEAD_LETTERS_AWAY RENAME TO DEAD_LETTERS")
 
 
-# from here on for good
+# the damage of the tests from here on stays
 
 
 async def send(deployment: Deployment, topic: str, *values: bytes) -> None:
@@ -336,7 +336,7 @@ def archived(deployment: Deployment, topic: str, number: int) -> bool:
 
 
 async def archive(deployment: Deployment, topic: str, count: int) -> list[str]:
-    """So many objects of partition 0, one record each, loaded."""
+    """Archives and loads this number of objects of partition 0, with one record each."""
     for number in range(count):
         await send(deployment, topic, b'{"n":%d}' % number)
         await asyncio.to_thread(eventually, partial(archived, deployment, topic, number), timeout_s=30)
@@ -377,7 +377,7 @@ async def test_a_slot_that_was_dropped_or_made_anew_is_named_with_the_range_that
     await asyncio.to_thread(
         eventually, lambda: not deployment.sql("SELECT FROM pg_replication_slots WHERE active"), timeout_s=30
     )
-    # Connect ends between two beats: the last one may be in Kafka without the slot having heard of it.
+    # Connect stops between two heartbeats: the last one may be in Kafka and not yet confirmed to the slot.
     [(confirmed, before)] = deployment.sql(
         "SELECT confirmed_flush_lsn, pg_current_wal_insert_lsn() FROM pg_replication_slots"
     )

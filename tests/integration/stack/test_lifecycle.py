@@ -1,4 +1,4 @@
-"""The stack starts, survives kills, keeps data, and leaves nothing behind."""
+"""Tests that the stack starts, survives kills, keeps its data, and leaves nothing behind."""
 
 import signal
 import subprocess
@@ -35,13 +35,13 @@ def test_a_part_added_later_leaves_the_running_ones_alone(kafka_stack: Stack, po
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Stack]:
-    """PostgreSQL alone: the fastest part to start."""
+    """A stack of PostgreSQL alone, the fastest part to start."""
     with private_stack(Part.POSTGRES) as stack:
         yield stack
 
 
 def ask(stack: Stack, statement: str) -> list[tuple[object, ...]]:
-    """A statement and its rows, as the server's superuser."""
+    """Runs a statement as the server's superuser and returns its rows."""
     found = settings_of(stack, PostgresSettings)
     with psycopg.connect(
         host=found.host, port=found.port, dbname="postgres", user="postgres", autocommit=True,
@@ -52,7 +52,7 @@ def ask(stack: Stack, statement: str) -> list[tuple[object, ...]]:
 
 
 def instance(stack: Stack) -> str:
-    """The mark that every process of the stack carries."""
+    """The id of the stack, with which all its processes are marked."""
     state = stack.home.load_state()
     assert state is not None
     return state.instance
@@ -91,7 +91,7 @@ def test_down_leaves_no_process_and_may_be_said_twice(postgres: Stack) -> None:
 
 @pytest.fixture
 def deaths(postgres: Stack) -> Iterator[list[Died]]:
-    """What `watch` has told so far."""
+    """The messages of `watch` so far."""
     postgres.up()
     told: list[Died] = []
     stop = threading.Event()
@@ -202,7 +202,7 @@ def test_what_has_time_yields_wipe_removes_all_that_the_stack_made_and_nothing_e
         ours, yielding = psutil.Process().nice(), min(psutil.Process().nice() + YIELDING, 19)
         niceness = {name: psutil.Process(status.pid).nice() for name, status in found.items()}
         assert niceness == {"postgres": ours, "s3": yielding, "warehouse": yielding}
-        for status in found.values():  # of PostgreSQL, nearly everything is in its children
+        for status in found.values():  # most of PostgreSQL's memory is in its child processes
             root = psutil.Process(status.pid)
             held = sum(one.memory_info().rss for one in (root, *root.children(recursive=True))) >> 20
             assert status.memory_mb == pytest.approx(held, rel=0.2), status.name

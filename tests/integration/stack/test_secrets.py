@@ -1,4 +1,4 @@
-"""What the running stack shows to others on the machine: no secret, and no port beyond loopback."""
+"""Tests that the running stack shows no secret to other users of the machine, and listens on loopback only."""
 
 import ipaddress
 import os
@@ -97,7 +97,7 @@ def test_every_listener_is_on_loopback(stack: Stack, processes: list[psutil.Proc
 
 
 def loopback(text: str) -> bool:
-    """Also for IPv4 addresses as a dual-stack socket writes them."""
+    """Whether an address is loopback, also for an IPv4 address in the form of a dual-stack socket."""
     address = ipaddress.ip_address(text)
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback

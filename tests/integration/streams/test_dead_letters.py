@@ -1,4 +1,4 @@
-"""Dead letters on a real broker: found, shown, and sent again without getting out of order."""
+"""Tests dead letters on a real broker: they are listed, shown, and sent again in order."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def letters(stack: Stack) -> dict[str, str]:
-    """Four refused changes, and what processed changes came after them. The names of the letters by what they are."""
+    """Four refused changes and later processed ones. Returns the names of the dead letters by their subjects."""
     return asyncio.run(_refuse(settings_of(stack, KafkaSettings)))
 
 

@@ -1,4 +1,4 @@
-"""Tables that live: columns come and go, a table is known by its declaration alone, rows go unseen; the worker runs through all of it.
+"""Tests that the worker keeps running while columns are added and removed, a table is only declared, and deletes are not captured.
 
 Real Debezium and the real streams worker.
 """

@@ -1,4 +1,4 @@
-"""The warehouse's models, built step by step while things come late, change and go: as if they had been built at once."""
+"""Tests that incremental builds with late, changed and deleted data give the same models as one full build."""
 
 import json
 import os
@@ -21,11 +21,11 @@ from tests.support.warehouse.landing import Landing, landing
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1_200)]
 
 LATE = ("SCD2_CUSTOMERS", "SCD2_ACCOUNTS", "DEAD_LETTERS")
-"""Landing tables that are loaded after the others on the third day, as their objects may be."""
+"""Landing tables that are loaded after the others on the third day, because their objects may be late."""
 
 
 class Days:
-    """Three days, each landed and built upon the one before."""
+    """Three days, each landed and built on the previous one."""
 
     def __init__(self, tables: Landing) -> None:
         self.log, self.tables = BankLog(), tables
@@ -109,7 +109,7 @@ def test_step_by_step_gives_the_same_as_from_scratch(days: Days) -> None:
 
 
 def dbt(days: Days, *arguments: str, results: str) -> Any:
-    """A command of dbt's own, and what it wrote."""
+    """Runs a dbt command and returns its output."""
     target = days.tables.home / "dbt" / "target"
     subprocess.run(
         [sys.executable, "-m", "dbt.cli.main", *arguments, "--project-dir", PROJECT, "--profiles-dir", PROJECT,

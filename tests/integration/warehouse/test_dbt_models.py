@@ -1,4 +1,4 @@
-"""The warehouse's models, built by dbt on the local warehouse from a bank's history: what they say, and which mistakes they catch."""
+"""Tests the contents of the models that dbt builds on the local warehouse from a bank's history."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 @dataclass
 class Day:
-    """A history that was landed and built."""
+    """A history that is landed, with the models built."""
 
     log: BankLog
     tables: Landing
@@ -152,7 +152,7 @@ def test_every_stream_that_lands_is_read_up_to_gold(day: Day) -> None:
     sources = {source.name.upper(): source for source in day.manifest.sources.values()}
     assert {topic.landing for topic in CATALOGUE.landed} == set(sources)
     for source in sources.values():
-        one_shape = source.name in ("velocity", "alerts")  # from bronze to gold: gold is made from it directly
+        one_shape = source.name in ("velocity", "alerts")  # gold is built directly from bronze
         wanted = {"GOLD"} if one_shape else {"SILVER", "GOLD"}
         assert wanted <= {node.schema for node in day.manifest.readers(source.unique_id)}, source.name
 

@@ -1,4 +1,4 @@
-"""The dbt that is started before it is needed: it builds when it is told to, and outlives neither the caller's wish nor the caller."""
+"""Tests the dbt process that is started in advance: it builds on request, and ends on request or with its caller."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def test_it_ends_with_its_caller() -> None:
         [sys.executable, "-m", "app.operations.dbt.process", "--"], stdin=subprocess.PIPE, cwd=PROJECT
     )
     try:
-        process.communicate(timeout=60)  # closes its input, as the end of the caller does
+        process.communicate(timeout=60)  # closes its input, as at the end of the caller
     finally:
         process.kill()
     assert process.returncode == ABANDONED

@@ -1,4 +1,4 @@
-"""What every session with the warehouse owes: rows, pages, the ledger, and failures that can be told apart."""
+"""The contract of every session with the warehouse: rows, pages, the ledger, and distinct errors."""
 
 import asyncio
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def reader(database: Database) -> Iterator[WarehouseReader]:
 
 
 def through(database: Database, faults: HttpProxy, *, statement_timeout_s: int | None = None) -> WarehouseReader:
-    """A reader whose exchanges can be broken."""
+    """A reader behind a proxy that can inject faults."""
     settings = database.sql.model_copy(
         update={"host": "127.0.0.1", "port": faults.port, "network_timeout_s": TIMEOUT_S, "login_timeout_s": TIMEOUT_S}
     )
@@ -125,7 +125,7 @@ async def test_a_session_that_was_lost_is_over(database: Database, answer: tuple
     async with HttpProxy(database.sql.host or "", database.sql.port) as faults:
         reader = await asyncio.to_thread(through, database, faults)
         faults.arm(snowflake.statement("SELECT"), snowflake.failure(answer, "lost"))
-        for _ in range(2):  # no other session takes its place unasked: temporary tables would be missing in it
+        for _ in range(2):  # the reader opens no new session by itself, because temporary tables would be missing
             with pytest.raises(SinkUnavailableError, match="has ended the session"):
                 await asyncio.to_thread(reader.rows, "SELECT 1")
         assert faults.fired == ["lost"]

@@ -1,6 +1,6 @@
-"""Snowpipe Streaming as the way into the warehouse: what goes wrong between rows, commit and answer neither loses nor doubles.
+"""Tests that Snowpipe Streaming neither loses nor duplicates rows, whichever request fails.
 
-The contract that every warehouse keeps is tested in test_sinks_contract.py and test_sinks_deaths.py, which run on it, too.
+test_sinks_contract.py and test_sinks_deaths.py test the contract of all warehouses, also with Snowpipe Streaming.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ async def test_rows_of_an_object_that_came_halfway_are_not_sent_again(streaming:
     [found] = await write(streaming.world, *range(9), rows=9)
     one, other = streaming.world.warehouse, streaming.world.second_warehouse()
     await one.begin([chain_key()])
-    streaming.server.arm("append", "after")  # the first request of the object is carried out, and nobody hears of it
+    streaming.server.arm("append", "after")  # the first request of the object is executed, and its response is lost
     with pytest.raises(SinkUnavailableError):
         await one.load([step([found])])
     await until(lambda: streaming.server.channels[CHANNEL].committed is not None)
@@ -151,7 +151,7 @@ async def test_a_row_that_the_pipe_leaves_out_stops_its_chain_and_the_ledger_sta
 async def test_a_channel_that_is_gone_goes_on_where_the_ledger_is(streaming: Streaming) -> None:
     await write(streaming.world, 0, 1)
     await load_all(streaming.world.loader(), 1)
-    del streaming.server.channels[CHANNEL]  # as Snowflake does with one that was idle for long
+    del streaming.server.channels[CHANNEL]  # as Snowflake does with a channel that was idle for a long time
     await write(streaming.world, 2, 3)
     await load_all(streaming.world.loader(), 3)
     assert offsets(streaming.world.rows(LANDING)) == [0, 1, 2, 3]
@@ -163,7 +163,7 @@ async def test_the_ledger_is_brought_up_to_channels_that_were_ahead_of_it(stream
         streaming.server, streaming.ledger, streaming.world.store, streaming_ledger_interval_ms=3_600_000
     )
     await late.begin([chain_key()])
-    await late.load([step([found[0]])])  # the first load lets the table follow, the next ones wait
+    await late.load([step([found[0]])])  # the first load updates the ledger's table, the next ones defer it
     await late.load([step([found[1]], step([found[0]]).end)])
     assert (await streaming.ledger.ledger())[chain_key()].last_offset == 0
     assert (await streaming.world.warehouse.ledger())[chain_key()].last_offset == 1
@@ -233,7 +233,7 @@ async def test_the_setting_chooses_the_way(streaming: Streaming) -> None:
 
 @pytest.mark.slow
 async def test_the_tables_are_the_same_as_by_copy(sinks_database: Database, tmp_path: Path) -> None:
-    """On the local warehouse: some objects by COPY, then by channels, then by COPY again; the table and the ledger cannot tell."""
+    """On the local warehouse: objects by COPY, then by channels, then by COPY again give the same table and ledger."""
 
     def commit(table: str, rows: list[str]) -> None:
         values = ", ".join("('{}')".format(row.replace("\\", "\\\\").replace("'", "''")) for row in rows)

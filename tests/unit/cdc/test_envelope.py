@@ -1,4 +1,4 @@
-"""Debezium's bytes become typed changes, or are refused with a reason."""
+"""Tests that Debezium's bytes are decoded into typed changes, or refused with a reason."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whatever mode a connector has, a value means the same."""
+"""Tests that a value is decoded to the same text for each of the connector's modes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Captured tables by declaration: what a file may say, and what follows from it."""
+"""Tests the declarations of captured tables: what a file may contain, and the topics that result."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`bankstream settings`: what an environment gives, no secret shown, and misspelt names."""
+"""Tests `bankstream settings`: values from the environment, hidden secrets, and misspelt names."""
 
 import pytest
 from typer.testing import CliRunner

@@ -1,4 +1,4 @@
-"""SCD2: whatever happens to a row, its versions are what a plain list of its past says."""
+"""Tests SCD2: for any events of a row, its versions equal those computed from a plain list of the events."""
 
 import json
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ def change(op: Operation, lsn: int | None, at: int, **columns: Any) -> RowChange
 
 @dataclass
 class Dimension:
-    """The records that one key has led to."""
+    """The SCD2 records of one key."""
 
     state: RowState | None = None
     records: list[Scd2Record] = field(default_factory=list)
@@ -275,7 +275,7 @@ def test_a_version_id_depends_on_nothing_but_table_key_and_position() -> None:
     assert len({o.version_id for o in one.opens}) == 2
 
 
-# -- any history, held against a plain list of the row's past ------------------------------------------------------
+# -- any history, compared with a plain list of the row's events ---------------------------------------------------
 
 Past = list[tuple[str, int, int, dict[str, Any] | None]]
 """(operation, lsn, commit time, the row after it or None), as the database has it."""
@@ -305,7 +305,7 @@ def pasts(draw: st.DrawFn) -> Past:
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[Past, list[RowChange]]:
-    """A past, and how it was delivered: with repeated suffixes, snapshots in between, and the whole log once more."""
+    """A row's events, and their delivery: with repeated suffixes, snapshots in between, and the whole log again."""
     past = draw(pasts())
     delivered: list[RowChange] = []
     snapshots: list[RowChange] = []
@@ -316,7 +316,7 @@ def deliveries(draw: st.DrawFn) -> tuple[Past, list[RowChange]]:
     for position, entry in enumerate(past):
         before = past[position - 1] if position else None
         if before is not None and before[0] != "d" and draw(st.integers(0, 5)) == 0:
-            # a snapshot while the transaction of this entry was under way: taken beyond its position, without what it did
+            # a snapshot while the transaction of this entry was open: its position is higher, and it lacks the change
             snapshots.append(change("r", entry[1] + 1, before[2], **(before[3] or {})))
             delivered.append(snapshots[-1])
         deliver([entry])
@@ -336,7 +336,7 @@ def tracked(image: dict[str, Any]) -> dict[str, Any]:
 
 
 def expected_versions(past: Past) -> list[tuple[dict[str, Any], str | None]]:
-    """Tracked columns of each version, and why it ended: from the list alone."""
+    """Tracked columns and close reason of each version, computed from the list alone."""
     versions: list[tuple[dict[str, Any], str | None]] = []
     alive = False
     for op, _, _, image in past:

@@ -1,6 +1,6 @@
-"""Transactions joined to their account in Python: what each change gives, what is kept, and what is refused.
+"""Tests the join of transactions to their account in Python: the records and the state after each change, and refused changes.
 
-tests/agents/test_native.py holds the native library to this.
+tests/agents/test_native.py compares the native library with it.
 """
 
 import json
@@ -46,13 +46,13 @@ def change(operation: Operation, lsn: int | None = 100, *, before: Row | None = 
 
 
 def created(**columns: Any) -> TransactionRecord:
-    """The record of a new transaction of Ada's with these columns."""
+    """The record of a new transaction of customer Ada with these columns."""
     _, (record,) = joins.apply_change(change("c", **columns), None, ADA, source())
     return record
 
 
 def kept(one: RowChange, known: Any = None, account: joins.JoinedAccount = ADA) -> Any:
-    """What is kept after a change that counts."""
+    """The state after a change that has an effect."""
     new, _ = joins.apply_change(one, known, account, source(one.lsn))
     assert new is not None
     return new
@@ -175,7 +175,7 @@ def test_a_deletion_without_the_row_is_refused() -> None:
 
 
 def state(known: Any) -> tuple[bool, int | None, int | None, int, int]:
-    """What is kept, but for the digest, of which only the length."""
+    """The state, with the length of the digest in place of the digest."""
     return known.alive, known.lsn, known.snapshot_lsn, known.customer_id, len(known.digest)
 
 

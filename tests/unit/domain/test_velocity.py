@@ -1,4 +1,4 @@
-"""Windows over a customer's history: exact to the microsecond, whatever comes late, twice, corrected or deleted."""
+"""Tests windows over a customer's history: exact to the microsecond with late, repeated, corrected and deleted transactions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -23,14 +23,14 @@ NO_RULES = RuleSet(())
 
 
 new_history: Callable[..., CustomerHistory] = History
-"""Makes a history, of `events`."""
+"""Creates a history of `events`."""
 
 
 @pytest.fixture(autouse=True, scope="module", params=["Python", "library"])
 def kind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test with histories in Python, and in the native library.
+    """Runs each test with histories in Python, and in the native library.
 
-    They let go of expired events as soon as these are the most, so that short histories see it.
+    They remove expired events as soon as these are the majority, so that it happens in short histories too.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.domain.velocity.COMPACT_AT", 0)
@@ -50,7 +50,7 @@ def velocity(history: CustomerHistory, record: TransactionRecord) -> VelocityRec
 
 
 def after(*records: TransactionRecord) -> VelocityRecord:
-    """The velocity record of the last one."""
+    """The velocity record of the last transaction."""
     history = new_history()
     for record in records[:-1]:
         step(history, record)
@@ -70,7 +70,7 @@ def test_transactions_of_one_instant_are_in_each_others_windows_once_known() -> 
     assert velocity(history, transaction(2)).windows["1m"].count == 1
     assert (
         velocity(history, transaction(1)).windows["1m"].count == 2
-    )  # its id is lower, and the other one is inside all the same
+    )  # its id is lower, and its windows contain the other one too
     assert velocity(history, transaction(2, op="updated", lsn=900)).windows["1m"].count == 2
 
 
@@ -307,7 +307,7 @@ RECORDS = st.builds(
 def test_any_history_has_the_windows_of_a_recomputation(
     records: Sequence[TransactionRecord], forget_every: int
 ) -> None:
-    """Late, corrected, deleted, tied, expired; with histories read again from what is stored, at random."""
+    """Late, corrected, deleted, simultaneous and expired transactions. Histories are decoded again from their stored form at random."""
     history = new_history()
     rows: dict[tuple[int, int], TransactionRecord] = {}
     for position, unplaced in enumerate(records, 1):

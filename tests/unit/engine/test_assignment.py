@@ -1,4 +1,4 @@
-"""Which worker gets which partitions."""
+"""Tests the assignment of partitions to workers."""
 
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ TOPICS = ("bank.public.accounts", "bank.public.transactions")
 
 
 class Cluster:
-    """What the assignor asks of aiokafka's ClusterMetadata."""
+    """The part of aiokafka's ClusterMetadata that the assignor calls."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = set(range(partitions))
 
     def partitions_for_topic(self, _: str) -> set[int]:
-        """The same of every topic."""
+        """The same partitions for every topic."""
         return self._partitions
 
 
@@ -34,7 +34,7 @@ def assignor(tmp_path: Path) -> Any:
 
 
 def assigned(answer: dict[str, ConsumerProtocolMemberAssignment]) -> dict[str, list[int]]:
-    """The partition numbers of each member. Those of all topics must be the same: state is by number."""
+    """The partition numbers of each member. They must be equal for all topics, because state is stored by number."""
     found = {}
     for member, assignment in answer.items():
         by_topic = {topic: sorted(partitions) for topic, partitions in assignment.assignment}
@@ -62,7 +62,7 @@ def test_a_worker_that_joins_takes_from_the_others_no_more_than_its_share(assign
     before = assigned(first)
 
     def again(member: str) -> ConsumerProtocolMemberMetadata:
-        """What a member says of itself that has this assignment."""
+        """The metadata of a member with this assignment."""
         had = ClientMetadata.loads(assignor._decompress(first[member].user_data))
         return ConsumerProtocolMemberMetadata(0, list(TOPICS), had.dumps())
 

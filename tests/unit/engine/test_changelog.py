@@ -1,4 +1,4 @@
-"""Reading changelogs by whole fetches: what is asked of which broker, and what becomes of its answer."""
+"""Tests reading changelogs by whole fetches: the requests to each broker, and the handling of responses."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ SOUND, OUT_OF_RANGE, NOT_LEADER = 0, 1, 6
 
 
 def batch(first: int, *values: bytes) -> bytes:
-    """Records of consecutive offsets as a broker keeps them."""
+    """Records of consecutive offsets as a broker stores them."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 20)
     for number, value in enumerate(values):
         builder.append(number, 0, b"k%d" % number, value, [])
@@ -34,7 +34,7 @@ Answer = tuple[str, Sequence[tuple[Any, ...]]]
 
 
 class Client:
-    """Brokers by the partition that they lead; `answers` has what each says, an exception if it cannot."""
+    """Brokers by the partition that they lead. `answers` has each broker's response, or an exception."""
 
     def __init__(self, leaders: dict[TopicPartition, int | None], answers: dict[int, Any], version: int = 11) -> None:
         self.cluster = SimpleNamespace(leader_for_partition=leaders.get)
@@ -73,7 +73,7 @@ REPLICA: Final = -1
 
 
 def part(number: int, code: int, raw: bytes = b"") -> tuple[Any, ...]:
-    """One partition of an answer of version 11: high watermark, last stable offset and the beginning stand before what was aborted."""
+    """One partition of a version 11 response: high watermark, last stable offset and log start precede the aborted transactions."""
     return (number, code, 99, 99, 0, [], REPLICA, raw)
 
 

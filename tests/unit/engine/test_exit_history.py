@@ -1,4 +1,4 @@
-"""How workers ended, kept beside their state and told by the next one."""
+"""Tests that the exits of workers are recorded next to their state, and reported by the next worker."""
 
 import logging
 from pathlib import Path
@@ -18,7 +18,7 @@ def last() -> float | None:
 
 
 def run(path: Path, code: int | None, reason: str = "") -> None:
-    """A worker from its start to its end; None: it was killed."""
+    """Runs a worker from start to exit. None: it is killed."""
     history = ExitHistory(path)
     history.begin()
     if code is not None:

@@ -1,4 +1,4 @@
-"""What waits for the end of a topic: when it has come, by the answers of a Kafka that the test makes up."""
+"""Tests offset barriers with a scripted Kafka."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ A, B = ("t", "a"), ("t", "b")
 
 
 class Log:
-    """Knows where topics begin and end, and how often it was asked."""
+    """Returns the begin and end of topics, and counts the calls."""
 
     def __init__(self, begin: int, end: int) -> None:
         self.begin_at, self.end_at = begin, end
@@ -33,7 +33,7 @@ class Log:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TopicPartition, int, int]]:
-    """Every look into the log for something committed; there always is."""
+    """Records every search for committed records. The result is always true."""
     found: list[tuple[TopicPartition, int, int]] = []
 
     async def something_committed(_: KafkaSettings, tp: TopicPartition, begin: int, end: int) -> bool:
@@ -68,7 +68,7 @@ async def test_a_wish_has_come_when_everything_below_the_end_is_processed(
 
 
 async def test_the_end_is_asked_for_once_a_wish(looks: list[Any]) -> None:
-    """It is the one that the topic had when the wish was known: what is written later is not waited for."""
+    """It is the end at the time of the request: the barrier does not wait for later records."""
     log = Log(0, 10)
     pending = barrier(log)
     assert await pending.reached([A], lambda _: 9) == []
@@ -94,7 +94,7 @@ class Found:
 
 
 class Consumer:
-    """Hands out these records one by one, each time it is asked; `empty` times nothing before. Its clock: a second a question."""
+    """Returns these records one by one, after `empty` calls without a record. Its clock advances by one second with each call."""
 
     def __init__(self, *offsets: int, end: int, empty: int = 0) -> None:
         self.offsets, self.end, self.empty = list(offsets), end, empty
@@ -157,7 +157,7 @@ async def test_where_there_is_nothing_nobody_looks(monkeypatch: pytest.MonkeyPat
 
 
 async def look(consumer: Consumer, monkeypatch: pytest.MonkeyPatch, begin: int = 5) -> bool:
-    """Into the log from `begin` up to 10, with a consumer that is closed at the end."""
+    """Searches the log from `begin` up to 10, with a consumer that is closed at the end."""
     closed = []
 
     @asynccontextmanager

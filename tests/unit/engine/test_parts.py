@@ -1,4 +1,4 @@
-"""The small parts of the engine: partitioner, cache, state directories, exit codes, dead letters, settings."""
+"""Tests the small parts of the engine: partitioner, cache, state directories, exit codes, dead letters, settings."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The processor of a sink: what it hands over, and the two positions that it tells."""
+"""Tests the processor of a sink: the records that it passes on, and the two positions that it reports."""
 
 import uuid
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Record:
 
 
 class Sink:
-    """Takes everything, and writes nothing down before it is told to."""
+    """Accepts all records, and makes them durable only on request."""
 
     def __init__(self, begin: int | None, topic_id: uuid.UUID | None = None) -> None:
         self.position, self.topic_id = begin, topic_id

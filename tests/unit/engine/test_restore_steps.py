@@ -1,4 +1,4 @@
-"""The steps of a restore that need no broker: which store is kept, where its replay begins, and what is said of a gap."""
+"""Tests the steps of a restore without a broker: which store is kept, where its replay begins, and the messages about gaps."""
 
 import time
 import uuid
@@ -34,7 +34,7 @@ class LogRecord:
 
 @dataclass
 class Slice:
-    """Part of a changelog, as `ChangelogReader` hands it out."""
+    """Part of a changelog, as `ChangelogReader` returns it."""
 
     tp: TopicPartition
     records: list[LogRecord]
@@ -45,14 +45,14 @@ class Slice:
 
 
 class Kafka:
-    """Changelogs as lists of (key, value), each with the offset of its first one; `None` for a transaction's mark."""
+    """Changelogs as lists of (key, value), each with the offset of its first entry. `None` is a transaction marker."""
 
     def __init__(self, **logs: list[tuple[bytes, bytes | None] | None]) -> None:
         self.logs = {TopicPartition(f"app-{table}-changelog", NUMBER): log for table, log in logs.items()}
         self.first: dict[TopicPartition, int] = dict.fromkeys(self.logs, 0)
         self.asked: list[dict[TopicPartition, int]] = []
         self.expiring: dict[TopicPartition, int] = {}
-        """Where they will begin once they were asked for."""
+        """The begin of each changelog after its first request."""
 
     async def end(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         return {tp: self.first[tp] + len(self.logs[tp]) for tp in partitions}
@@ -67,7 +67,7 @@ class Kafka:
         return None
 
     async def fetch(self, positions: Mapping[TopicPartition, int]) -> list[Any]:
-        """Two offsets of each at a time."""
+        """Returns two offsets of each changelog."""
         self.asked.append(dict(positions))
         for tp, first in self.expiring.items():
             self.logs[tp] = self.logs[tp][first - self.first[tp] :]
@@ -96,7 +96,7 @@ def path(tmp_path: Path) -> Path:
 async def restored(
     path: Path, kafka: Kafka, cache: Cache, *, ids: Mapping[str, uuid.UUID] = IDS, **settings: Any
 ) -> tuple[dict[str, dict[bytes, bytes]], dict[str, int], int]:
-    """What the store of these changelogs holds, how far it is in each, and how many records were replayed. It is closed again."""
+    """The contents of the restored store, its offset in each changelog, and the number of replayed records. The store is closed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(restores, "ChangelogReader", lambda _: kafka)
         changelogs = [it for it in (COMPACTED, EXPIRING) if TopicPartition(it.topic, NUMBER) in kafka.logs]

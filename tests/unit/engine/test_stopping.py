@@ -1,4 +1,4 @@
-"""A worker's process ends when it was told to stop, whatever holds it up."""
+"""Tests that a worker's process exits after a stop request, even if a thread or the shutdown blocks."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ DEADLINE_S = 60
 
 
 def run(code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """A process of its own. It has to end by itself."""
+    """Runs code in a new process, which must exit by itself."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "0.exits.json")],
         capture_output=True, text=True, timeout=DEADLINE_S, check=False,

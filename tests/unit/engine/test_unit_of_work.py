@@ -1,4 +1,4 @@
-"""The unit of work: what it reads, what it would commit, and that undoing a record leaves no trace."""
+"""Tests the unit of work: its reads, its uncommitted effects, and the complete undo of a record."""
 
 from collections.abc import Iterator
 from pathlib import Path

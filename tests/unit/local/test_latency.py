@@ -1,4 +1,4 @@
-"""Latencies in a few buckets say what a list of all of them would have said."""
+"""Tests that latencies in buckets give the same percentiles as a list of all latencies, within the documented precision."""
 
 import random
 
@@ -33,7 +33,7 @@ def test_every_power_of_two_and_its_neighbours_stay_within_the_precision(power: 
     for value in (2**power - 1, 2**power, 2**power + 1):
         histogram = Histogram()
         histogram.record(value)
-        histogram.record(value * 4)  # so that the maximum does not hide the bucket's middle
+        histogram.record(value * 4)  # so that the result is the middle of the bucket and not the maximum
         found = histogram.percentile_us(50)
         assert found is not None
         assert abs(found - value) <= PRECISION * value

@@ -1,4 +1,4 @@
-"""The simulated bank's plan: repeatable, within the rules of the database, ordinary where it says so and fraud where it says so."""
+"""Tests the simulated bank's plan: it is repeatable, keeps the rules of the database, and labels its frauds correctly."""
 
 from collections import defaultdict
 from decimal import Decimal
@@ -67,7 +67,7 @@ def test_an_account_is_never_moved_by_more_than_what_its_rows_say() -> None:
                 moved[values[1]] += Decimal(values[0])
             if statement.kind is sql.INSERT_TRANSACTION and values[5] != "declined":
                 booked[values[1]] += Decimal(values[3]) * (1 if values[2] == "credit" else -1)
-        if booked:  # what is settled, reversed or deleted moves a balance by rows of earlier works
+        if booked:  # a settled, reversed or deleted transaction moves a balance by rows of earlier works
             assert moved == booked
             checked += 1
     assert checked > 500

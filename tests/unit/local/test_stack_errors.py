@@ -1,4 +1,4 @@
-"""What the stack says when it cannot work: each message names what is wrong and what to do about it."""
+"""Tests the stack's error messages: each names what is wrong and what to do."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ CONTENT = b"PK\x03\x04 a jar, for a test" * 1_000
 
 
 def bankstream(*arguments: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The command line, with these variables and no other of ours."""
+    """Runs the command line with these variables and no other BANKSTREAM_ variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BANKSTREAM_")}
     return subprocess.run(
         [sys.executable, "-m", "app.cli", *arguments],
@@ -84,7 +84,7 @@ def test_elsewhere_it_says_what_is_missing_and_points_to_docker(
 
 
 class Usage(NamedTuple):
-    """As shutil.disk_usage answers."""
+    """The result of shutil.disk_usage."""
 
     total: int
     used: int
@@ -99,7 +99,7 @@ def test_too_little_disk_is_an_error_that_names_the_directory(tmp_path: Path, mo
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system without a free byte."""
+    """A full file system."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small file system")
     disk = tmp_path / "disk"
@@ -162,7 +162,7 @@ def test_a_stack_that_never_ran_says_how_to_start_one(tmp_path: Path, command: s
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """A registry that does not log."""
+    """A registry that logs nothing."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         pass
@@ -170,7 +170,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
-    """A Maven repository on loopback: its URL, and the one file in it."""
+    """A Maven repository on loopback: its URL and its only file."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     file = tmp_path / "registry" / "org" / "example" / "thing" / "1.0" / "thing-1.0.jar"

@@ -1,4 +1,4 @@
-"""The live view fits the smallest terminal, uses a larger one, and shows what happened."""
+"""Tests that the live view fits the smallest terminal, uses the space of a larger one, and shows the events."""
 
 import io
 

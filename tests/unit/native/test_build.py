@@ -1,4 +1,4 @@
-"""The native library is built of its sources, says which they were, and is used only with them."""
+"""Tests that the native library is built from its sources, contains their hash, and is used only with them."""
 
 import logging
 import pkgutil
@@ -23,13 +23,13 @@ OF_TESTS: Final = """
 __attribute__((visibility("default"))) int32_t test_next(int32_t number) { return number + 1; }
 int32_t test_hidden(void) { return INT_MAX; }
 """
-"""Added to a copy of the sources: in C, one above the largest number is undefined behaviour."""
+"""Added to a copy of the sources. In C, adding one to the largest integer is undefined behaviour."""
 WITH_STAT: Final = """
 #define _GNU_SOURCE
 #include <sys/stat.h>
 __attribute__((visibility("default"))) int test_stat(const char *path) { struct stat found; return stat(path, &found); }
 """
-"""Compiled for glibc 2.33 or newer this needs 2.33."""
+"""Code that needs glibc 2.33 if it is compiled for 2.33 or newer."""
 DECLARED: Final = "int32_t test_next(int32_t number);\nint32_t test_hidden(void);\n"
 
 
@@ -45,14 +45,14 @@ def sources(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    """`load` as in a new process."""
+    """Calls `load` as in a new process."""
     library.load.cache_clear()
     yield
     library.load.cache_clear()
 
 
 def extended(sources: Path) -> Path:
-    """The copy with one function more for others, and one that is its own."""
+    """The copy with one more exported function, and one static function."""
     (sources / "of_tests.c").write_text(OF_TESTS)
     header = sources / library.HEADER
     header.write_text(header.read_text().replace(library.END, DECLARED + library.END))

@@ -1,4 +1,4 @@
-"""The tests of the native library on a build in which undefined behaviour ends the process."""
+"""Runs the tests of the native library on a build in which undefined behaviour ends the process."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The watcher of the capture: when it starts a failed connector again."""
+"""Tests when the watcher of the capture restarts a failed connector."""
 
 from app.operations.capture.connect import ConnectorStatus
 from app.operations.capture.watcher import STEADY_S, RestartBackoff

@@ -1,4 +1,4 @@
-"""`bankstream dead-letters` when Kafka is away."""
+"""Tests `bankstream dead-letters` while Kafka is unavailable."""
 
 import subprocess
 import sys

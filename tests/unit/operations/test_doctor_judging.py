@@ -1,4 +1,4 @@
-"""What doctor makes of facts: each wrong fact is one finding, of the right kind, about the right thing; sound facts are none."""
+"""Tests the doctor's findings: each wrong fact gives one finding of the right kind and subject; correct facts give none."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -164,7 +164,7 @@ def beat(op: str, lsn: int | None) -> capture.HeartbeatRecord:
 
 
 def test_a_snapshot_behind_changes_from_the_log_is_a_break_and_the_first_snapshot_is_none() -> None:
-    """As Debezium 3.6 wrote them when its slot had been dropped and made again by hand."""
+    """The records are as Debezium 3.6 wrote them after its slot was dropped and created again by hand."""
     beats = [beat("r", 28566912), beat("u", 28567568), beat("u", 28568408), beat("r", 28857488), beat("u", 28857696)]
     found = capture.capture_gaps(beats)
     assert found == [capture.CaptureGap(28568408, 28857488)]
@@ -356,7 +356,7 @@ def test_the_page_is_made_of_the_kinds() -> None:
 
 
 def test_every_kind_can_be_found() -> None:
-    """A kind that no code names would be a promise that nobody keeps."""
+    """Each kind of finding must occur in the code of a check."""
     text = "".join(
         path.read_text(encoding="utf-8")
         for path in Path(doctor.__file__).parent.glob("*.py")
@@ -369,7 +369,7 @@ def test_checks_need_no_part_to_be_listed() -> None:
     assert len(checks({})) == 14
 
 
-# the engine's own words
+# messages of the engine
 
 
 def test_a_position_names_its_topic() -> None:

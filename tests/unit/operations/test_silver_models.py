@@ -1,4 +1,4 @@
-"""The models of captured tables that are made from PostgreSQL's catalogue: what is in them, and where they go."""
+"""Tests the models that are generated from PostgreSQL's catalogue for captured tables: their contents and their files."""
 
 import re
 from dataclasses import replace
@@ -37,7 +37,7 @@ def arguments_of(model: Any, name: str) -> list[Any]:
     return [test[name]["arguments"] for test in model["data_tests"] if name in test]
 
 
-# the bank's own
+# the bank's own tables
 
 
 @pytest.mark.parametrize("name", ["customers", "accounts", "transactions"])
@@ -70,7 +70,7 @@ def test_no_name_of_the_projects_own_models_can_be_taken() -> None:
     assert models == OWN
 
 
-# a table that is known by its declaration
+# a declared table
 
 
 def test_the_sql_of_a_declared_table() -> None:
@@ -263,7 +263,7 @@ def test_a_table_whose_name_is_a_word_of_sql_has_current_rows_with_an_underscore
     )
 
 
-# what cannot have models
+# tables without models
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_two_tables_that_would_have_the_same_model_are_named() -> None:
         files_of_all(tables, found)
 
 
-# where they go
+# the files
 
 
 def test_files_that_were_made_are_made_again_and_others_are_left_and_named(tmp_path: Path) -> None:

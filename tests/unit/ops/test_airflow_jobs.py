@@ -1,4 +1,4 @@
-"""What Airflow's DAGs are made of, without Airflow: commands whose findings are told from failures, the alarm, and the settings."""
+"""Tests the parts of Airflow's DAGs without Airflow: commands, whose findings are distinct from failures, alarms, and settings."""
 
 import importlib
 import json
@@ -38,7 +38,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def program(environment: dict[str, str], name: str, source: str) -> Any:
-    """A stand-in for dbt or bankstream, and the settings that lead to it."""
+    """A stand-in for dbt or bankstream, and the settings that name it."""
     file = Path(environment["BANKSTREAM_AIRFLOW_PROGRAMS"]) / name
     file.write_text(f"#!{sys.executable}\nimport json, os, pathlib, subprocess, sys, time\n{source}\n")
     file.chmod(0o755)
@@ -46,7 +46,7 @@ def program(environment: dict[str, str], name: str, source: str) -> Any:
 
 
 def dbt(environment: dict[str, str], code: int, *results: dict[str, Any], written: str = "run_results.json") -> Any:
-    """A dbt that comes to these results."""
+    """A stand-in for dbt with these results."""
     return program(
         environment,
         "dbt",
@@ -187,7 +187,7 @@ def _runs(pid: int) -> bool:
 
 
 class Webhook(HTTPServer):
-    """Answers with these codes, then with 200; keeps what it accepted."""
+    """Responds with these codes, then with 200, and keeps the accepted requests."""
 
     def __init__(self, *codes: int) -> None:
         super().__init__(("127.0.0.1", 0), Receiver)
@@ -209,7 +209,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Nothing: the tests read `accepted`."""
+        """Does nothing: the tests read `accepted`."""
 
 
 @pytest.fixture

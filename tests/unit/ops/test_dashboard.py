@@ -1,4 +1,4 @@
-"""The dashboard without a warehouse: what is remembered and for how long, what is told apart, and what is drawn."""
+"""Tests the dashboard without a warehouse: its cache, its messages about failures, and its charts."""
 
 import doctest
 import json
@@ -26,7 +26,7 @@ BEGAN = datetime(2026, 3, 1, 9, 0)  # noqa: DTZ001 - naive UTC, as the warehouse
 
 
 class Warehouse:
-    """A question with a scripted answer, and the clocks that the cache reads."""
+    """A query with scripted results, and the clocks that the cache reads."""
 
     def __init__(self) -> None:
         self.asked, self.seconds, self.takes_s = 0, 0.0, 0.0
@@ -188,7 +188,7 @@ def test_the_demo_has_a_dashboard_unless_it_is_not_wanted_or_not_to_be_had(
 
 
 class Recording:
-    """A session that keeps every statement, and finds one row where a question goes on only with one."""
+    """A session that records every statement. It returns one row where a query needs one to continue."""
 
     def __init__(self) -> None:
         self.statements: list[str] = []
@@ -221,7 +221,7 @@ def test_every_statement_is_a_limited_query_in_snowflakes_own_dialect() -> None:
     for statement in session.statements:
         [parsed] = sqlglot.parse(statement, dialect="snowflake", error_level=sqlglot.ErrorLevel.RAISE)
         assert isinstance(parsed, exp.Query), statement
-        few = "max(committed_at)" in statement or "as newest_ms from" in statement  # a row, or one a topic
+        few = "max(committed_at)" in statement or "as newest_ms from" in statement  # one row, or one for each topic
         assert parsed.args.get("limit") or few, statement
         assert {table.db for table in parsed.find_all(exp.Table) if table.db} <= {"BRONZE", "GOLD"}
 

@@ -1,4 +1,4 @@
-"""Power BI's project: its tables, columns and types are those of dbt's gold contracts, and its visuals show fields that exist."""
+"""Tests the Power BI project: tables, columns and types equal those of dbt's gold contracts, and all fields in visuals exist."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ PRIVATE: Final = frozenset(
 
 
 def power_bi_type(data_type: str) -> str:
-    """What a column of the warehouse is in Power BI. NUMBERs with a scale stay decimal: money is never a float."""
+    """The Power BI type of a warehouse column. NUMBERs with a scale stay decimal: money is never a float."""
     if numeric := re.fullmatch(r"number\((\d+),(\d+)\)", data_type):
         return "int64" if numeric[2] == "0" else "decimal"
     return {"varchar": "string", "timestamp_ntz": "dateTime", "date": "dateTime", "boolean": "boolean"}[data_type]
@@ -57,7 +57,7 @@ def gold_model(table: Node) -> str:
 
 
 def differences(table: Node, columns: dict[str, str]) -> list[str]:
-    """How a table's columns differ from a contract."""
+    """The differences between a table's columns and a contract."""
     found = []
     for column in table.of("column"):
         source = column.properties["sourceColumn"]
@@ -175,7 +175,7 @@ def test_tmdl_that_power_bi_would_refuse_is_refused(text: str, problem: str) -> 
         parse(text)
 
 
-# What Microsoft's published JSON schemas say of the files that are here: required properties, and no others than these.
+# From Microsoft's published JSON schemas for the files of this project: the required properties, and the allowed ones.
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"schema": "$schema"}):
     schema: str
 
@@ -288,7 +288,7 @@ ROLES: Final = {
     "columnChart": ({"Category", "Y"}, {"Series"}),
     "clusteredBarChart": ({"Category", "Y"}, {"Series"}),
 }
-"""The field wells that each kind of visual needs, and those it may have."""
+"""The required and the optional field wells of each kind of visual."""
 
 DOCUMENTS: Final = (
     (POWERBI, "bankstream.pbip", Project, "pbip/pbipProperties/1.0.0"),

@@ -1,4 +1,4 @@
-"""Loading a whole lake, in memory: everything once, from where the ledger is, each object audited, a broken one stops its chain alone."""
+"""Tests loading a whole lake in memory: each object once, from the ledger on; each is audited; a broken one stops only its chain."""
 
 from collections.abc import Sequence
 
@@ -59,7 +59,7 @@ async def test_an_empty_lake_is_rebuilt_at_once() -> None:
 
 
 class Away(InMemoryWarehouse):
-    """Does not answer."""
+    """A warehouse that does not respond."""
 
     async def load(self, _: Sequence[LoadStep]) -> None:
         raise SinkUnavailableError("the warehouse is away")

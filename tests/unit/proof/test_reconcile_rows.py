@@ -1,4 +1,4 @@
-"""Values of PostgreSQL and of Debezium in one text form, and two streams of rows walked side by side."""
+"""Tests the common text form of values of PostgreSQL and Debezium, and the merge comparison of two sorted streams of rows."""
 
 import json
 from base64 import b64encode
@@ -216,7 +216,7 @@ def test_keys_are_sorted_by_size_or_by_bytes_and_reported_as_what_they_are(
 def test_postgresql_sorts_texts_by_their_bytes_whatever_the_collation_of_the_column(
     kind: KeyType, type_name: str, order: str
 ) -> None:
-    """The PostgreSQL of the local stack has no other collations, so nothing else would show it."""
+    """The PostgreSQL of the local stack has no other collations, so no other test covers this."""
     assert KeyColumn("k", kind, type_name, None, 0).source_order.as_string() == order
 
 

@@ -1,4 +1,4 @@
-"""Replay: the same input gives the same bytes, and a log that came twice adds nothing."""
+"""Tests replay: equal input gives equal bytes, and a repeated log adds nothing."""
 
 import gzip
 import hashlib
@@ -63,7 +63,7 @@ def test_a_log_that_came_twice_at_later_offsets_adds_nothing(tmp_path: Path) -> 
     replay(tmp_path / "once", CAPTURED)
     replay(tmp_path / "twice", CAPTURED, later)
     once, twice = digests(tmp_path / "once"), digests(tmp_path / "twice")
-    once.pop("bank.dead-letters.ndjson")  # what cannot be read cannot be known again either
+    once.pop("bank.dead-letters.ndjson")  # an unreadable record cannot be recognised as a replay
     twice.pop("bank.dead-letters.ndjson")
     assert once == twice
 
@@ -78,7 +78,7 @@ def test_a_key_is_written_as_it_is_unless_it_is_none(tmp_path: Path) -> None:
 
 
 def test_an_order_is_obeyed_before_what_follows_it(tmp_path: Path) -> None:
-    """As live, where a row that vanished is closed when the snapshot's end is heard of, and names the record that bore it."""
+    """As in the live worker, the version of a vanished row is closed when the end of the snapshot arrives, and names that record."""
     log = CdcLog("customers", "customer_id")
     for number in (1, 2):
         log.change("c", after={"customer_id": number, "name": "Ada"})

@@ -1,4 +1,4 @@
-"""What a trace says of a derived record and the change it names, and of a warehouse's column and the value it was made from."""
+"""Tests the comparison of a derived record with its source change, and of a warehouse column with its source value, in a trace."""
 
 import json
 from datetime import date, datetime
@@ -20,7 +20,7 @@ AT = "2026-03-02T09:00:00.000000Z"
 
 
 def bank() -> tuple[dict[RecordPosition, Record], TopologyDriver]:
-    """A few changes, and what the streams' agents make of them."""
+    """A few changes, and the agents' records for them."""
     customers, accounts, booked = (
         CdcLog("customers", "customer_id"),
         CdcLog("accounts", "account_id"),
@@ -43,7 +43,7 @@ def bank() -> tuple[dict[RecordPosition, Record], TopologyDriver]:
 
 
 def judged(topic: str, value: dict[str, Any], records: dict[RecordPosition, Record]) -> list[str]:
-    """What differs about a record of a topic."""
+    """The differences that a trace finds in a record of a topic."""
     record = derivation.read_derived(topic, json.dumps(value).encode())
     origin = derivation.origin(record)
     change = derivation.read_change(origin, records[origin].value)

@@ -1,4 +1,4 @@
-"""Finding the object that holds an offset, and what a trace makes of objects that are not as they were written."""
+"""Tests the search for the object with an offset, and the findings of a trace for modified objects."""
 
 import random
 
@@ -13,7 +13,7 @@ from tests.support.warehouse.sinks import TOPIC, TOPIC_ID, chain_key, memory_wor
 
 
 class Counting(InMemoryObjectStore):
-    """Counts the questions."""
+    """Counts the requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Counting(InMemoryObjectStore):
 
 
 async def chain_of(lengths: list[int]) -> tuple[Counting, list[LakeObject]]:
-    """A chain of objects with so many offsets each; their content is not looked at."""
+    """A chain of objects with these numbers of offsets. Their content is not read."""
     store, made, last, sha256 = Counting(), [], -1, ""
     for number, length in enumerate(lengths):
         found = LakeObject(
@@ -88,7 +88,7 @@ async def test_the_newest_object_has_nobody_behind_it_and_a_hole_has_no_line() -
 
 
 async def changed(edit: dict[str, str], body: bytes | None = None) -> tuple[Check, ...]:
-    """What is said of the middle one of three objects after its metadata, or its body, were edited."""
+    """The findings for the middle one of three objects after its metadata or its body was modified."""
     async with memory_world() as world:
         objects = await write(world, 0, 1, 2, 3, 4, 5, rows=2)
         assert isinstance(world.store, InMemoryObjectStore)

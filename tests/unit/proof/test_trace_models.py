@@ -1,4 +1,4 @@
-"""How the row of a trace is named: by keys of one column and of several, of numbers and of text."""
+"""Tests how the argument of a trace names a row: by keys of one or several columns, of numbers and of text."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The collector's schedule, in a process of its own: it is the whole process's."""
+"""Tests the schedule of garbage collection in a new process, because it applies to the whole process."""
 
 import subprocess
 import sys

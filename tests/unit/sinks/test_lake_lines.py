@@ -1,4 +1,4 @@
-"""A line carries every byte of its record, and nothing that could stop a load."""
+"""Tests that a line contains every byte of its record, and nothing that could stop a load."""
 
 import json
 

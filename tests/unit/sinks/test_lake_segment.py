@@ -1,4 +1,4 @@
-"""Segments and names: what is cut anew is what was there."""
+"""Tests segments and object names: a segment that is cut again has the same lines."""
 
 import pytest
 

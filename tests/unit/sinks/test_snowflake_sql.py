@@ -1,4 +1,4 @@
-"""The SQL of ops/snowflake can be run in its order, grants the least that each role needs, and follows the catalogue of topics."""
+"""Tests that the SQL of ops/snowflake can be run in order, grants only what each role needs, and matches the catalogue of topics."""
 
 import json
 from collections.abc import Callable

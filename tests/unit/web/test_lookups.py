@@ -1,4 +1,4 @@
-"""The lookup API over the agents' own state in memory: what is answered, to whom, and what is written down about it."""
+"""Tests the lookup API over the agents' state in memory: responses, authorisation, and the audit log."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     return body
 
 
-# -- what is answered -----------------------------------------------------------------------------------------------
+# -- responses ------------------------------------------------------------------------------------------------------
 
 
 async def test_a_customer_is_answered_as_it_is_now_with_personal_data_masked(bank: Bank) -> None:
@@ -88,12 +88,12 @@ async def test_who_never_was_is_404_and_who_was_deleted_410(bank: Bank) -> None:
 
 
 async def test_velocity_is_of_the_windows_that_end_now(bank: Bank) -> None:
-    bank.transaction(1, "10.00", format_us(bank.now_us - 3_600_000_000 - 1))  # an hour and a moment ago: not in 1h
+    bank.transaction(1, "10.00", format_us(bank.now_us - 3_600_000_000 - 1))  # an hour and a microsecond ago: not in 1h
     bank.transaction(2, "20.00", format_us(bank.now_us - 299_000_000), counterparty_account="A", country_code="NO")
     bank.transaction(3, "5.55", format_us(bank.now_us), counterparty_account="B", country_code="SE")
     bank.transaction(4, "7.00", format_us(bank.now_us - 30_000_000), status="declined")
     bank.transaction(5, "1.00", format_us(bank.now_us - 30_000_000), currency="USD")
-    bank.transaction(6, "99.00", format_us(bank.now_us + 1))  # has not come yet
+    bank.transaction(6, "99.00", format_us(bank.now_us + 1))  # in the future
     body = (await bank.get("/v1/customers/7/velocity")).json()
     assert body["complete"]
     assert body["as_of"] == format_us(bank.now_us)
@@ -222,7 +222,7 @@ async def test_an_id_that_is_no_event_of_the_stream_is_400(bank: Bank, event: st
     problem(await bank.get("/v1/alerts/stream", "fraud", **{"last-event-id": event}), 400)
 
 
-# -- who may ask ----------------------------------------------------------------------------------------------------
+# -- authorisation --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ async def test_a_token_taken_out_of_the_file_is_refused(tmp_path: Path) -> None:
     bank.api._tokens._clock = lambda: now[0]
     bank.api._tokens._looked = 0.0
     bank.write_tokens({"officer": bank.tokens["officer"]})
-    assert (await bank.get("/v1/customers/7")).status_code == 200  # looked at once a second
+    assert (await bank.get("/v1/customers/7")).status_code == 200  # the file is checked once per second
     now[0] = 1.0
     problem(await bank.get("/v1/customers/7"), 401)
     bank.tokens_file.write_text("not toml [")
@@ -334,7 +334,7 @@ async def test_wrong_tokens_cannot_flood_the_audit(bank: Bank) -> None:
     codes = [(await bank.get("/v1/customers/7", None)).status_code for _ in range(50)]
     assert codes == [401] * (2 * FAILURES_PER_S) + [429] * (50 - 2 * FAILURES_PER_S)
     assert len(bank.audited) == 2 * FAILURES_PER_S
-    assert (await bank.get("/v1/customers/7")).status_code == 200  # who has a token is let in from there all the same
+    assert (await bank.get("/v1/customers/7")).status_code == 200  # a client with a token is still accepted
 
 
 # -- the audit ------------------------------------------------------------------------------------------------------

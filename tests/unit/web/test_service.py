@@ -1,4 +1,4 @@
-"""The API as it is served: real sockets, uvicorn and the connections between two workers, whose state is in memory."""
+"""Tests the API as it is served: real sockets, uvicorn, and the connections between two workers with state in memory."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from tests.support.web.lookups import Bank
 
 
 class Served:
-    """A bank's API on a port of its own."""
+    """A bank's API on its own port."""
 
     def __init__(self, bank: Bank) -> None:
         self.bank = bank
@@ -38,7 +38,7 @@ class Served:
 
 @pytest.fixture
 async def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Served, Served]]:
-    """Two workers with the same tokens; the second has customer 7, and the first knows."""
+    """Two workers with the same tokens. The second owns customer 7, and the first knows that."""
 
     async def idle(_: object) -> None:
         await asyncio.Event().wait()

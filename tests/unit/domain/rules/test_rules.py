@@ -1,4 +1,4 @@
-"""Alerts of the rules, and what a rules file may say."""
+"""Tests the alerts of rules, and the contents that a rules file may have."""
 
 import tomllib
 from importlib.resources import files
