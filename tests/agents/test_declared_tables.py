@@ -83,7 +83,7 @@ def test_a_composite_key_that_changes_links_both_keys() -> None:
         (None, "no_key"),
     ],
 )
-def test_a_key_that_is_not_the_declared_one_is_refused(key: bytes | None, reason: str) -> None:
+def test_a_key_unlike_the_declared_one_is_refused(key: bytes | None, reason: str) -> None:
     running, log = streams(), Cards()
     made = log.change("c", after=card())
     running.take(log.append(key, made.value))
@@ -118,7 +118,7 @@ def snapshot(log: Cards, *rows: dict[str, Any]) -> list[Record]:
     return [log.change("r", after=row, lsn=lsn, snapshot=mark) for row, mark in zip(rows, marks, strict=True)]
 
 
-def test_a_re_snapshot_changes_what_changed_and_closes_what_is_gone() -> None:
+def test_a_resnapshot_updates_changed_rows_and_closes_deleted_ones() -> None:
     running, log = streams(), Cards()
     running.take(*(log.change("c", after=card(number=number)) for number in (1, 2, 3)))
     before = len(running.values(TOPIC))
@@ -133,7 +133,7 @@ def test_a_re_snapshot_changes_what_changed_and_closes_what_is_gone() -> None:
     assert running.pass_barriers() == [], "once"
 
 
-def test_a_row_that_came_while_the_snapshot_was_read_lives_on() -> None:
+def test_a_row_inserted_during_a_snapshot_stays_open() -> None:
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)))
     wrote_before = log.lsn + 2  # below the snapshot's position: its transaction was open at the snapshot
@@ -143,7 +143,7 @@ def test_a_row_that_came_while_the_snapshot_was_read_lives_on() -> None:
     assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2), ("open", "created", 3)]
 
 
-def test_a_key_that_is_inserted_again_before_all_have_heard_that_it_vanished_has_both_versions() -> None:
+def test_a_vanished_key_that_is_inserted_before_all_partitions_know_has_both_versions() -> None:
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)), log.change("c", after=card(number=2)))
     first, last = snapshot(log, card(number=2), card(number=5))
@@ -158,7 +158,7 @@ def test_a_key_that_is_inserted_again_before_all_have_heard_that_it_vanished_has
 
 
 @pytest.mark.parametrize("inserted_again", [True, False])
-def test_a_row_that_a_snapshot_missed_was_gone_before_the_truncate_that_is_heard_of_first(inserted_again: bool) -> None:
+def test_a_row_missing_from_a_snapshot_was_deleted_before_a_truncate_that_is_read_first(inserted_again: bool) -> None:
     """The end of a snapshot and a later TRUNCATE are on different partitions, so either may be read first. The rows give the order."""
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)), log.change("c", after=card(number=2)))
@@ -186,14 +186,14 @@ def test_a_snapshot_that_leaves_rows_out_closes_nothing() -> None:
     assert running.values("bank.control") == []
 
 
-def test_rows_read_beside_the_stream_say_nothing_of_others() -> None:
+def test_an_incremental_snapshot_closes_no_other_rows() -> None:
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)), log.change("r", after=card(number=2), snapshot="incremental"))
     running.pass_barriers()
     assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2)]
 
 
-def test_a_snapshot_that_is_sent_again_closes_nothing_that_came_after_it() -> None:
+def test_a_repeated_snapshot_closes_no_later_row() -> None:
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)))
     read = snapshot(log, card(number=1))

@@ -306,7 +306,7 @@ def pair(key: dict[str, Any] | None) -> Key | None:
 
 @pytest.mark.parametrize("number", SEEDS if "BANKSTREAM_HISTORIES" in os.environ else SEEDS[:2])
 @pytest.mark.timeout(3_600)
-def test_any_history_gives_the_versions_of_the_past(number: int) -> None:
+def test_any_history_gives_the_expected_versions(number: int) -> None:
     machine = seed(number)(History)
     run_state_machine_as_test(
         machine,

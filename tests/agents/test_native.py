@@ -150,7 +150,9 @@ def test_hostile_input(case: Case, twins: ParityCheck) -> None:
     twins.check([[record] for record in case.records()])
 
 
-def test_what_is_ordinary_is_done_by_the_library_alone(twins: ParityCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_library_processes_ordinary_records_without_python(
+    twins: ParityCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """New transactions, and corrections of their status in their place."""
     source = Changes(Random(1), 0, 0)
     wanted = [(operation, number) for operation in (b"c", b"u") for number in range(5)]
@@ -170,7 +172,7 @@ def test_what_is_ordinary_is_done_by_the_library_alone(twins: ParityCheck, monke
     assert emitted == {"bank.transactions": len(moves), "bank.velocity": len(moves)}
 
 
-def test_what_the_library_cannot_keep_moves_the_customer_to_python_with_all_it_had(twins: ParityCheck) -> None:
+def test_a_customer_whose_event_the_library_cannot_store_moves_to_python_with_its_history(twins: ParityCheck) -> None:
     """The currency has more than eight bytes. Earlier transactions stay in the windows of later ones."""
     source = Records(Random(1), 0, 0)
     records = [source.ordinary(1), source.ordinary(2), source.ordinary(3, currency="EUROEUROS"), source.ordinary(4)]

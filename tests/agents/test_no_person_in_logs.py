@@ -85,29 +85,29 @@ def test_every_poison_record_was_refused_and_alerts_came(streams: TopologyDriver
     assert len(streams.values("bank.alerts")) >= 2
 
 
-def test_alerts_name_numbers_and_no_person(streams: TopologyDriver) -> None:
+def test_alerts_contain_no_personal_data(streams: TopologyDriver) -> None:
     assert [alert for alert in streams.values("bank.alerts") if CANARY in str(alert)] == []
 
 
-def test_a_dead_letter_says_nothing_of_its_record_beside_the_record(streams: TopologyDriver) -> None:
+def test_a_dead_letter_has_personal_data_only_in_its_record(streams: TopologyDriver) -> None:
     letters = streams.values("bank.dead-letters")
     assert len(letters) == len(poison())
     said = [{name: value for name, value in letter.items() if name not in ("key", "value")} for letter in letters]
     assert [letter for letter in said if CANARY in str(letter)] == []
 
 
-def test_logs_and_metrics_have_nothing_of_it(streams: TopologyDriver, caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_and_metrics_contain_no_personal_data(streams: TopologyDriver, caplog: pytest.LogCaptureFixture) -> None:
     del streams
     assert CANARY not in caplog.text
     assert CANARY not in generate_latest().decode()
 
 
-def test_what_is_searched_for_is_there(streams: TopologyDriver) -> None:
+def test_the_searched_word_is_in_the_records(streams: TopologyDriver) -> None:
     everything = chain.from_iterable((output.value or b"", output.key or b"") for output in streams.outputs)
     assert sum(CANARY.encode() in raw for raw in everything) >= 10
 
 
-def test_a_defect_is_reported_by_position_and_not_by_what_it_stumbled_over() -> None:
+def test_a_defect_is_reported_by_position_and_not_by_the_value() -> None:
     def stumble(record: InputRecord, unit: UnitOfWork) -> None:
         del unit
         raise ValueError(f"what is {record.value!r}?")

@@ -57,7 +57,7 @@ def test_a_command_that_does_not_exist_is_found(wrong: str) -> None:
         parsed(tuple(wrong.split()), whole=True)
 
 
-def test_the_docs_name_commands_at_all() -> None:
+def test_the_docs_contain_commands() -> None:
     assert len(commands("bankstream")) >= 20
     assert len(blocks()) >= 5
 
@@ -102,7 +102,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
     assert wrong == []
 
 
-def test_the_reference_of_settings_is_what_the_classes_say() -> None:
+def test_the_reference_of_settings_equals_the_classes() -> None:
     assert read("docs/CONFIGURATION.md") == settings_page.markdown(), (
         "settings have changed: run `bankstream settings --markdown > docs/CONFIGURATION.md`"
     )

@@ -95,7 +95,7 @@ def named(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize("text", quoted(RUNBOOK))
-def test_every_log_text_in_the_runbook_is_one_of_the_code(text: str) -> None:
+def test_every_log_text_in_the_runbook_is_in_the_code(text: str) -> None:
     assert any(text in found for found in texts()), text
 
 
@@ -113,7 +113,7 @@ def test_every_metric_that_is_named_exists(page: str) -> None:
     assert named(page) - declared().keys() - histograms == set()
 
 
-def test_the_page_of_metrics_has_each_of_them_as_the_code_describes_it() -> None:
+def test_the_page_of_metrics_has_every_metric_with_its_description() -> None:
     rows = dict(re.findall(r"^\| `(bankstream_\w+)` \| \w+ \|[^|]*\| (.*) \|$", METRICS, re.MULTILINE))
     assert rows == {name: metric.documentation for name, metric in declared().items()}
 

@@ -111,7 +111,7 @@ def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Run:
             demo.process.kill()
 
 
-def test_it_ends_well_though_a_worker_was_killed(run: Run) -> None:
+def test_the_demo_succeeds_although_a_worker_was_killed(run: Run) -> None:
     assert run.summary["problems"] == []
     assert run.summary["reconciled"] is True
     assert run.code == 0
@@ -127,7 +127,7 @@ def test_the_killed_worker_is_reported_by_name_with_the_end_of_its_log(run: Run)
     assert "worker streams starts" in report
 
 
-def test_the_rate_was_held_and_every_change_was_timed(run: Run) -> None:
+def test_the_demo_keeps_its_rate_and_measures_the_latency_of_every_change(run: Run) -> None:
     assert run.summary["transactions"] == pytest.approx(SECONDS * RATE, rel=0.1)
     assert run.summary["changes_timed"] >= run.summary["transactions"]
     for name in ("commit_to_alert_ms", "commit_to_warehouse_ms"):
@@ -143,7 +143,7 @@ def test_reconcile_is_exact_while_transactions_are_made_and_a_worker_is_down(run
     assert len(run.meanwhile["position"]["offsets"]) >= len(TABLES)
 
 
-def test_every_change_of_a_transaction_was_passed_on_once(run: Run, stack: Stack) -> None:
+def test_every_change_of_a_transaction_is_forwarded_once(run: Run, stack: Stack) -> None:
     del run
     derived = Counter((r.source.partition, r.source.offset) for r in transactions(stack))
     captured = {
@@ -154,7 +154,7 @@ def test_every_change_of_a_transaction_was_passed_on_once(run: Run, stack: Stack
     assert derived == Counter(captured)
 
 
-def test_alerts_are_those_of_a_recomputation_from_scratch_each_once(run: Run, stack: Stack) -> None:
+def test_alerts_equal_a_recomputation_and_exist_once(run: Run, stack: Stack) -> None:
     found = alerts(stack)
     assert len({alert.alert_id for alert in found}) == len(found)
     assert run.summary["alerts_twice"] == 0
@@ -171,7 +171,7 @@ def test_alerts_are_those_of_a_recomputation_from_scratch_each_once(run: Run, st
     }
 
 
-def test_large_transactions_all_have_their_alert_by_a_rule_that_a_person_can_check(run: Run, stack: Stack) -> None:
+def test_every_large_transaction_has_an_alert(run: Run, stack: Stack) -> None:
     del run
     first: dict[int, TransactionRecord] = {}
     for record in transactions(stack):
@@ -183,7 +183,7 @@ def test_large_transactions_all_have_their_alert_by_a_rule_that_a_person_can_che
     assert large <= {alert.transaction_id for alert in alerts(stack) if alert.rule == "threshold"}
 
 
-def test_lookups_answer_with_what_the_bank_has(run: Run, stack: Stack) -> None:
+def test_lookups_return_the_data_of_the_bank(run: Run, stack: Stack) -> None:
     del run
     environment, session = stack.environment(), requests.Session()
     session.trust_env = False
@@ -206,7 +206,7 @@ def test_lookups_answer_with_what_the_bank_has(run: Run, stack: Stack) -> None:
     assert requests.get(f"{api}/customers/1", timeout=10).status_code == 401
 
 
-def test_a_second_demo_goes_on_where_the_first_stopped(run: Run, stack: Stack, tmp_path: Path) -> None:
+def test_a_second_demo_continues_where_the_first_stopped(run: Run, stack: Stack, tmp_path: Path) -> None:
     again = Demo(stack.environment(), tmp_path, "--seconds", "5", "--rate", str(RATE)).end(300, {})
     assert again.code == 0, again.told
     assert again.summary["source_rows"] == again.summary["warehouse_rows"]

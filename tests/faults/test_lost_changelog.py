@@ -51,7 +51,7 @@ async def emitted(kafka: KafkaSettings) -> dict[TopicPartition, int]:
     return dict(ends)
 
 
-async def test_a_lost_changelog_stops_every_life_of_the_worker_and_nothing_is_emitted_again(
+async def test_a_lost_changelog_stops_the_worker_after_every_restart_and_nothing_is_emitted(
     stack: Stack, admin: AIOKafkaAdminClient, tmp_path: Path
 ) -> None:
     kafka, state = settings_of(stack, KafkaSettings), str(tmp_path / "state")

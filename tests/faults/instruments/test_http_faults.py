@@ -89,7 +89,7 @@ async def test_each_fault_happens_once_and_is_counted(
     assert faults.fired == [fault]
 
 
-async def test_half_of_a_body_reaches_the_upstream(faults: HttpProxy, upstream: Upstream) -> None:
+async def test_the_partial_fault_passes_half_of_the_body(faults: HttpProxy, upstream: Upstream) -> None:
     faults.arm("PUT", "partial")
     await put(faults)
     await until(lambda: upstream.partial, timeout_s=5)
@@ -97,7 +97,7 @@ async def test_half_of_a_body_reaches_the_upstream(faults: HttpProxy, upstream: 
     assert not upstream.whole
 
 
-async def test_only_what_matches_is_broken_and_a_reply_may_depend_on_it(faults: HttpProxy) -> None:
+async def test_only_matching_requests_get_the_fault_and_a_reply_may_depend_on_the_request(faults: HttpProxy) -> None:
     faults.arm(
         lambda request: request.target == "/b",
         lambda request: Reply("200 OK", f"no {request.method} of {len(request.text)}".encode(), name="refused"),
@@ -108,7 +108,7 @@ async def test_only_what_matches_is_broken_and_a_reply_may_depend_on_it(faults: 
     assert faults.fired == ["refused"]
 
 
-async def test_a_standing_fault_lasts_until_it_is_taken_away(faults: HttpProxy) -> None:
+async def test_a_standing_fault_lasts_until_it_is_removed(faults: HttpProxy) -> None:
     end = faults.stand("PUT", "broken")
     assert [(await put(faults))[9:12] for _ in range(3)] == [b"500"] * 3
     end()

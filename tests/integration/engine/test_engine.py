@@ -34,7 +34,9 @@ def exactly_once(run: CountingRun) -> CountingResult:
     return CountingResult(lost=0, doubled=0, wrong_states=0, dead_letters=run.poison)
 
 
-async def test_workers_killed_at_random_lose_double_and_miscount_nothing(kafka: KafkaSettings, tmp_path: Path) -> None:
+async def test_random_kills_of_workers_cause_no_lost_duplicated_or_wrong_counts(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
     seed, kills = 7, 5
     rnd = random.Random(seed)
     async with CountingRun(kafka, tmp_path) as run:
@@ -76,7 +78,7 @@ async def test_a_worker_frozen_past_its_session_is_fenced_when_it_wakes(kafka: K
         assert heir.poll() is None
 
 
-async def test_a_transaction_fenced_in_the_middle_says_so(kafka: KafkaSettings) -> None:
+async def test_fencing_in_the_middle_of_a_transaction_is_reported_as_fencing(kafka: KafkaSettings) -> None:
     """aiokafka's sender detects the fencing first, and then refuses later calls with an error that does not mention fencing."""
     await _fence_in_the_middle(kafka)
     gc.collect()  # aiokafka leaves a failed future to garbage collection, which logs it: collect here and not in a later test
@@ -140,7 +142,7 @@ def _truncate(state: Path) -> None:
             file.truncate(path.stat().st_size // 2)
 
 
-async def test_a_worker_that_comes_back_has_its_partitions_at_once_and_the_others_never_stop(
+async def test_a_restarted_worker_gets_its_partitions_at_once_and_the_others_do_not_stop(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
     async with CountingRun(kafka, tmp_path) as run:
@@ -199,7 +201,7 @@ async def test_a_graceful_stop_hands_over_in_seconds_and_keeps_the_state_warm(
         assert all(": 0 changelog records" in line for line in restored), restored
 
 
-async def test_a_defect_ends_the_worker_with_the_position_in_its_last_words_and_skips_nothing(
+async def test_a_defect_ends_the_worker_logs_the_position_and_skips_nothing(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
     async with CountingRun(kafka, tmp_path) as run:
@@ -244,7 +246,7 @@ async def _recreate(topic: str, kafka: KafkaSettings) -> None:
     await ensure_topics([TopicSpec(topic, counting_app.PARTITIONS, {})], kafka)
 
 
-async def test_topics_are_made_once_and_another_partition_count_is_refused(kafka: KafkaSettings) -> None:
+async def test_topics_are_created_once_and_another_partition_count_is_refused(kafka: KafkaSettings) -> None:
     spec = TopicSpec("made-once", 3, {"retention.ms": "60000"})
     assert await ensure_topics([spec], kafka) == ["made-once"]
     assert await ensure_topics([spec], kafka) == []
@@ -252,7 +254,7 @@ async def test_topics_are_made_once_and_another_partition_count_is_refused(kafka
         await ensure_topics([TopicSpec("made-once", 5, {})], kafka)
 
 
-async def test_a_topic_made_again_has_another_id(kafka: KafkaSettings) -> None:
+async def test_a_recreated_topic_has_a_new_id(kafka: KafkaSettings) -> None:
     await ensure_topics([TopicSpec("made-again", counting_app.PARTITIONS, {})], kafka)
     async with KafkaLog(kafka) as log:
         before = (await log.require(["made-again"]))["made-again"]

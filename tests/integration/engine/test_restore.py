@@ -106,7 +106,7 @@ async def test_committed_changes_are_restored_and_aborted_ones_are_not(
     assert await changelogs.restore() == 1
 
 
-async def test_it_waits_for_the_end_of_an_open_transaction_and_says_so_when_there_is_none(
+async def test_a_restore_waits_for_open_transactions_and_reports_one_that_does_not_end(
     changelogs: Changelogs,
 ) -> None:
     async with changelogs.aborting() as producer:

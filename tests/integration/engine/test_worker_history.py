@@ -40,7 +40,7 @@ def value(text: str, sample: str) -> float | None:
     return None if found is None else float(found[1])
 
 
-def test_a_killed_worker_is_counted_by_the_next_one_in_its_place(kafka_stack: Stack, tmp_path: Path) -> None:
+def test_a_restarted_worker_counts_the_kill_of_its_predecessor(kafka_stack: Stack, tmp_path: Path) -> None:
     kafka = settings_of(kafka_stack, KafkaSettings)
     asyncio.run(topics.provision(CATALOGUE, groups(CATALOGUE, kafka), kafka, EngineSettings()))
     with socket.socket() as probe:

@@ -62,7 +62,7 @@ SEVERAL: list[Fault] = ["unavailable", "reset", "lost"]
 
 @pytest.mark.parametrize("broken", [["lost"], ["unavailable"], ["reset"], SEVERAL], ids="-".join)
 @pytest.mark.parametrize("method", ["PUT", "HEAD", "GET"])
-async def test_requests_that_fail_leave_a_sound_chain(
+async def test_failing_requests_do_not_break_the_chain(
     store: S3Store, faults: HttpProxy, method: str, broken: list[Fault]
 ) -> None:
     for begin in (0, 2, 4):
@@ -79,7 +79,7 @@ async def test_requests_that_fail_leave_a_sound_chain(
     assert [row.offset async for _, rows in verify_chain(store, chain_key()) for row in rows] == [*range(6)]
 
 
-async def test_a_writer_gives_up_when_s3_stays_away_and_its_successor_goes_on(
+async def test_a_writer_exits_if_s3_stays_unavailable_and_its_successor_continues(
     store: S3Store, faults: HttpProxy
 ) -> None:
     deaths = FailureRecorder()
@@ -117,7 +117,7 @@ async def test_hostile_records_are_archived_to_the_byte_and_stop_no_load(lake_st
             assert offsets(world.rows(LANDING)) == [*range(len(hostile))]
 
 
-async def test_a_record_too_large_for_a_row_has_an_object_of_its_own(lake_stack: Stack) -> None:
+async def test_a_record_too_large_for_a_row_gets_its_own_object(lake_stack: Stack) -> None:
     value = b'{"text":"' + b"x" * lines.MAX_INLINE_BYTES + b'"}'
     with real_database(lake_stack) as database:
         async with real_world(database) as world:
@@ -205,9 +205,7 @@ async def archived(settings: S3Settings, topic: str, last: bytes, workers: Worke
     return found
 
 
-async def test_a_topic_that_was_made_anew_is_archived_beside_its_old_self(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+async def test_a_recreated_topic_is_archived_in_a_new_chain(environment: dict[str, str], tmp_path: Path) -> None:
     broker, s3 = Broker(settings_of(environment, KafkaSettings)), settings_of(environment, S3Settings)
     await broker.recreate(VELOCITY.name)
     await broker.send(VELOCITY.name, b"1", b"2")

@@ -152,7 +152,7 @@ def bank(airflow_installed: None, tmp_path_factory: pytest.TempPathFactory) -> I
             webhook.shutdown()
 
 
-def test_a_round_builds_gold_and_proves_it_and_a_second_changes_nothing(bank: Bank) -> None:
+def test_a_run_builds_and_verifies_gold_and_a_second_run_changes_nothing(bank: Bank) -> None:
     bank.run()
     first = bank.made()
     assert len(first["GOLD.FCT_TRANSACTIONS"]) > 50
@@ -163,7 +163,7 @@ def test_a_round_builds_gold_and_proves_it_and_a_second_changes_nothing(bank: Ba
     assert dict(bank.noted(news)) == dict.fromkeys(("bankstream_silver", "bankstream_gold", "bankstream_reconciled"), 2)
 
 
-def test_a_row_that_landed_twice_stops_the_round_before_gold_and_raises_the_alarm(bank: Bank) -> None:
+def test_a_row_that_landed_twice_stops_the_run_before_gold_and_raises_the_alarm(bank: Bank) -> None:
     bank.warehouse(
         "INSERT INTO BANK.BRONZE.CDC_EVENTS SELECT record FROM BANK.BRONZE.CDC_EVENTS "
         "WHERE record:topic::varchar = 'bank.public.transactions' ORDER BY record:ts::number DESC LIMIT 1"

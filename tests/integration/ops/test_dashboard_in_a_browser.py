@@ -77,7 +77,9 @@ def test_an_alert_leads_to_its_customer(tab: Browser, url: str) -> None:
     assert "personal data is masked" in tab.text()
 
 
-def test_it_refreshes_by_itself_and_says_when_the_warehouse_is_away(tab: Browser, url: str, tables: Warehouse) -> None:
+def test_a_page_refreshes_by_itself_and_reports_an_unavailable_warehouse(
+    tab: Browser, url: str, tables: Warehouse
+) -> None:
     tab.open(url, 1280, 1200)
     tab.shows("Just booked")
     assert "5.55 EUR" not in tab.text()

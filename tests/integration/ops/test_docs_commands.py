@@ -195,7 +195,7 @@ def home() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("page", NOT_RUN)
-def test_what_is_not_run_still_stands_there(page: str) -> None:
+def test_every_command_that_is_not_run_is_still_in_the_docs(page: str) -> None:
     if page not in NAMES:
         pytest.skip(f"there is no {page}")
     commands = [line.command for line in lines() if line.page == page]
@@ -212,7 +212,7 @@ def test_most_of_the_commands_are_run() -> None:
 @pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.timeout(900)
-def test_every_command_of_the_docs_does_what_its_page_says(home: Path, tmp_path: Path) -> None:
+def test_every_command_of_the_docs_runs(home: Path, tmp_path: Path) -> None:
     shell, wrong = Shell(home, tmp_path), []
     for line in to_run():
         began = time.monotonic()

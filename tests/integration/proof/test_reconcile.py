@@ -135,7 +135,7 @@ def test_deleted_moved_and_truncated_rows_are_followed(bank: Bank) -> None:
     assert report.tables["transactions"].warehouse_rows == 1
 
 
-def test_what_commits_after_the_snapshot_does_not_count(bank: Bank) -> None:
+def test_transactions_that_commit_after_the_snapshot_do_not_count(bank: Bank) -> None:
     with bank.snapshot() as source:
         bank.customer("Later")
         bank.change("customers", "UPDATE customers SET name = 'Later' WHERE customer_id = 1", op="u")
@@ -157,7 +157,7 @@ def test_a_transaction_in_progress_at_the_snapshot_does_not_count_though_its_id_
     assert bank.reconcile().reconciled
 
 
-def test_transaction_ids_of_another_epoch_are_told_by_their_time(bank: Bank) -> None:
+def test_transaction_ids_of_another_epoch_are_recognised_by_their_time(bank: Bank) -> None:
     old = bank.landed[0]["value"]["source"]
     ages_ago = time.time_ns() // 1_000 - 400 * 86_400_000_000
     row = bank.landed[0]["value"]["after"] | {"customer_id": 900}
@@ -183,7 +183,7 @@ def test_rows_of_the_connectors_own_snapshot_count(bank: Bank) -> None:
 
 
 @pytest.mark.parametrize("aside", [False, True], ids=["whole", "as base64"])
-def test_rows_that_a_whole_snapshot_of_the_connector_did_not_find_are_gone(bank: Bank, aside: bool) -> None:
+def test_rows_missing_from_a_complete_connector_snapshot_are_deleted(bank: Bank, aside: bool) -> None:
     """The rows were deleted without capture: only their absence from the snapshot shows it."""
     vanished, lives = bank.customer("vanishes"), bank.customer("lives")
     bank.change("customers", "DELETE FROM customers WHERE customer_id = %s", vanished, op="d", land=False)
@@ -207,7 +207,7 @@ def test_rows_that_a_whole_snapshot_of_the_connector_did_not_find_are_gone(bank:
     assert bank.reconcile().reconciled
 
 
-def test_rows_that_the_connector_is_still_reading_in_a_snapshot_of_its_own_count_too(bank: Bank) -> None:
+def test_rows_of_a_connector_snapshot_in_progress_count_too(bank: Bank) -> None:
     row = bank.change(
         "customers", "INSERT INTO customers (name, country_code) VALUES ('Before capture', 'DE')", land=False
     )
@@ -280,7 +280,7 @@ def test_many_rows_are_read_page_by_page_and_many_differences_are_counted(bank: 
     assert len(found.differences) == 100
 
 
-def test_a_change_that_the_streams_refused_did_not_happen_in_the_warehouse(bank: Bank) -> None:
+def test_a_change_that_the_streams_refused_has_no_effect_in_the_warehouse(bank: Bank) -> None:
     bank.change("customers", "UPDATE customers SET city = 'Oslo' WHERE customer_id = 1", op="u")
     assert bank.reconcile().reconciled
     refused = {name: bank.landed[-1][name] for name in ("topic", "partition", "offset")}
@@ -288,7 +288,7 @@ def test_a_change_that_the_streams_refused_did_not_happen_in_the_warehouse(bank:
     assert differences(bank.reconcile()) == {"customers": (Difference(1, "different", ("city",)),)}
 
 
-def test_what_lies_behind_the_offsets_of_the_snapshot_does_not_count(bank: Bank) -> None:
+def test_records_after_the_offsets_of_the_snapshot_do_not_count(bank: Bank) -> None:
     """Rows of an incremental snapshot name no transaction: only their position shows that they are later."""
     last: dict[TopicPartition, int] = {}
     for event in bank.landed:
@@ -368,7 +368,7 @@ def test_rows_of_a_declared_table_are_deleted_and_moved_and_land_as_base64_like_
     assert (report.tables["cards"].source_rows, report.tables["cards"].sums["card_limit"].source) == (2, "6.00")
 
 
-def test_a_snapshot_that_leaves_rows_out_on_purpose_says_nothing_of_the_others(bank: Bank) -> None:
+def test_a_partial_snapshot_deletes_no_other_rows(bank: Bank) -> None:
     bank.declare()
     bank.insert("loans", (uuid4(), "1.00", None), (uuid4(), "2.00", None))
     row = bank.connection.execute("SELECT *, pg_current_xact_id()::text AS xid FROM loans LIMIT 1").fetchone()

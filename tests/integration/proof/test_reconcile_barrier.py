@@ -49,7 +49,7 @@ async def test_an_open_transaction_is_waited_for(kafka: KafkaSettings, topic: st
     assert await asking == {tps[0]: 0, tps[1]: 0, tps[2]: -1}
 
 
-async def test_what_was_aborted_is_passed_over(kafka: KafkaSettings, topic: str, producer: AIOKafkaProducer) -> None:
+async def test_aborted_records_are_skipped(kafka: KafkaSettings, topic: str, producer: AIOKafkaProducer) -> None:
     tps = [TopicPartition(topic, number) for number in range(3)]
     async with producer.transaction():
         await producer.send_and_wait(topic, b"a", partition=2)

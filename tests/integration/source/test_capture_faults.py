@@ -113,7 +113,7 @@ def newest(stack: Stack) -> int:
 
 
 @pytest.mark.parametrize("part", ["connect", "postgres", "kafka"])
-def test_nothing_is_lost_or_doubled_when_a_part_is_killed_under_load(stack: Stack, part: str) -> None:
+def test_nothing_is_lost_or_duplicated_when_a_part_is_killed_under_load(stack: Stack, part: str) -> None:
     since = newest(stack)
     bank = Bank(stack, seed=len(part), seconds=8)
     bank.start()
@@ -166,7 +166,7 @@ def test_a_task_that_failed_is_started_again_until_it_runs(stack: Stack, caplog:
     assert "RecordTooLargeException" in caplog.text
 
 
-def test_a_slot_that_is_gone_is_made_anew_and_every_row_is_read_again(
+def test_a_lost_slot_is_created_again_and_every_row_is_read_again(
     stack: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     query(stack, "INSERT INTO customers (name, country_code) VALUES ('before', 'DE')")
@@ -192,7 +192,7 @@ def test_a_slot_that_is_gone_is_made_anew_and_every_row_is_read_again(
     assert "after" in {row["name"] for row in rows(read_up_to_now(stack, "bank.public.customers"), "c")}
 
 
-def test_a_configuration_that_connect_refuses_is_reported_in_its_words(stack: Stack) -> None:
+def test_a_configuration_that_connect_refuses_is_reported_with_its_message(stack: Stack) -> None:
     settings = settings_of(stack, ConnectSettings).model_copy(update={"connector": "other"})
     with ConnectClient(settings) as client:
         with pytest.raises(ConnectorError, match=r"refuses connector other: .*resolved from the config provider"):

@@ -105,7 +105,7 @@ def command(bank: BankDatabase, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_equal_seeds_on_equal_databases_make_equal_rows_and_go_on_equally(postgres_stack: Stack) -> None:
+def test_equal_seeds_on_equal_databases_write_equal_rows_also_in_a_second_run(postgres_stack: Stack) -> None:
     with database(postgres_stack) as one, database(postgres_stack) as other:
         for bank in (one, other):
             bank.simulate(seed=5)
@@ -133,7 +133,7 @@ def test_a_thousand_a_second_are_written(bank: BankDatabase) -> None:
     assert final.rollbacks > 10
 
 
-def test_every_balance_is_what_its_transactions_say(bank: BankDatabase) -> None:
+def test_every_balance_equals_the_sum_of_its_transactions(bank: BankDatabase) -> None:
     bank.simulate(transactions=1)
     last = bank.query("SELECT max(transaction_id) FROM transactions")[0][0]
     before = dict(bank.query(BALANCES, last))
@@ -146,7 +146,7 @@ def test_every_balance_is_what_its_transactions_say(bank: BankDatabase) -> None:
     assert statuses == {"pending", "posted", "declined"} | ({"reversed"} & statuses)
 
 
-def test_a_connection_that_is_cut_again_and_again_loses_and_doubles_nothing(bank: BankDatabase) -> None:
+def test_repeatedly_cut_connections_lose_and_duplicate_nothing(bank: BankDatabase) -> None:
     bank.simulate(transactions=1)
     last = bank.query("SELECT max(transaction_id) FROM transactions")[0][0]
     before = dict(bank.query(BALANCES, last))

@@ -179,14 +179,14 @@ def test_the_models_build_and_every_test_of_them_passes(declared: Declared) -> N
     ]  # fmt: skip
 
 
-def test_models_that_have_been_made_are_made_again_in_the_same_words(declared: Declared) -> None:
+def test_generating_the_models_again_gives_the_same_text(declared: Declared) -> None:
     before = {file: file.read_bytes() for file in declared.project.rglob("*.*ml") if "models" in file.parts}
     declared.bank.bankstream("provision", "models", "--project", str(declared.project))
     assert {file: file.read_bytes() for file in before} == before
     assert (declared.project / "models/silver/mandates_version_records.sql").is_file()
 
 
-def test_the_catalogue_says_of_the_banks_own_tables_what_their_models_are_made_of(declared: Declared) -> None:
+def test_the_catalogue_of_the_source_has_the_keys_and_columns_of_the_banks_tables(declared: Declared) -> None:
     tables = load_tables(declared.bank.tables_file)
     with as_reader(settings_of(declared.bank.environment, SourceSettings)) as session:
         found = source_tables(session, [*(table.name for table in tables), "nowhere"])
@@ -196,7 +196,7 @@ def test_the_catalogue_says_of_the_banks_own_tables_what_their_models_are_made_o
     assert {name: found[name].columns for name in BANK_COLUMNS} == {name: bank_columns(name) for name in BANK_COLUMNS}
 
 
-def test_a_table_whose_changes_postgresql_would_then_refuse_is_not_captured(declared: Declared) -> None:
+def test_a_table_whose_changes_postgresql_would_refuse_is_not_captured(declared: Declared) -> None:
     declared.bank.execute(
         "ALTER TABLE mandates ADD COLUMN twice text GENERATED ALWAYS AS (creditor || creditor) STORED"
     )

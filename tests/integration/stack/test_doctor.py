@@ -158,7 +158,7 @@ async def test_a_healthy_deployment_has_no_finding_and_everything_was_checked(de
     assert [outcome.could_not for outcome in report.outcomes] == [""] * len(checks(deployment.environment))
 
 
-def test_the_command_says_so_with_exit_code_0_and_shows_no_secret(deployment: Deployment) -> None:
+def test_the_command_reports_no_finding_with_exit_code_0_and_shows_no_secret(deployment: Deployment) -> None:
     code, output = run(deployment, "doctor", "--json")
     assert code == HEALTHY, output
     report = json.loads(output.splitlines()[-1])
@@ -167,7 +167,7 @@ def test_the_command_says_so_with_exit_code_0_and_shows_no_secret(deployment: De
     assert not [secret for secret in secrets(deployment) if secret in output]
 
 
-async def test_a_part_that_is_down_keeps_no_other_from_being_checked(deployment: Deployment) -> None:
+async def test_a_part_that_is_down_does_not_prevent_other_checks(deployment: Deployment) -> None:
     variables = deployment.environment | {
         "BANKSTREAM_POSTGRES_PORT": "1",
         "BANKSTREAM_CONNECT_URL": "http://127.0.0.1:1",
@@ -201,7 +201,7 @@ SOURCE: list[tuple[str, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("code", "harm", "mend", "says"), SOURCE, ids=[f"{row[0]}-{row[3]}" for row in SOURCE])
-async def test_what_is_wrong_with_the_source_is_named(
+async def test_errors_in_the_source_are_named(
     deployment: Deployment, code: str, harm: str, mend: str, says: str
 ) -> None:
     deployment.sql(harm)
@@ -229,7 +229,7 @@ PRIVILEGES: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("code", "harm", "says"), PRIVILEGES, ids=[row[2] for row in PRIVILEGES])
-async def test_who_may_too_little_or_too_much_is_named(deployment: Deployment, code: str, harm: str, says: str) -> None:
+async def test_missing_and_excess_privileges_are_named(deployment: Deployment, code: str, harm: str, says: str) -> None:
     deployment.sql(harm)
     try:
         assert await deployment.finds(code, "source privileges") == says
@@ -297,7 +297,7 @@ async def test_a_topic_with_another_policy_or_limit_is_named(
     assert not (await deployment.examine("topics")).findings
 
 
-async def test_a_worker_that_is_not_there_is_named(deployment: Deployment) -> None:
+async def test_a_missing_worker_is_named(deployment: Deployment) -> None:
     worker = deployment.started.pop("warehouse")
     assert await asyncio.to_thread(deployment.workers.stop, worker) == 0
     assert "no warehouse worker" in await deployment.finds("worker-absent", "warehouse workers")
@@ -426,7 +426,7 @@ async def test_a_slot_that_was_dropped_or_made_anew_is_named_with_the_range_that
     assert not await vanished(deployment, SCD2_CUSTOMERS.name)
 
 
-async def test_a_topic_made_anew_is_named_for_the_streams_and_for_the_lake(
+async def test_a_recreated_topic_is_named_for_the_streams_and_for_the_lake(
     deployment: Deployment, admin: AIOKafkaAdminClient
 ) -> None:
     assert await asyncio.to_thread(deployment.workers.stop, deployment.started.pop("streams")) == 0

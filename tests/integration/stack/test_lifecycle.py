@@ -81,7 +81,7 @@ def test_the_home_of_an_older_version_gets_the_secret_that_it_lacks_and_keeps_th
     assert ask(postgres, "SELECT 1") == [(1,)]
 
 
-def test_down_leaves_no_process_and_may_be_said_twice(postgres: Stack) -> None:
+def test_down_leaves_no_process_and_may_be_repeated(postgres: Stack) -> None:
     postgres.up()
     assert len(find_orphans(instance(postgres))) > 1
     postgres.down()
@@ -131,7 +131,7 @@ def test_a_part_that_is_stopped_on_purpose_is_not_reported(postgres: Stack, deat
     postgres.wait_ready("postgres")
 
 
-def test_what_a_killed_supervisor_leaves_is_ended_by_the_next_up(postgres: Stack) -> None:
+def test_processes_left_by_a_killed_supervisor_are_ended_by_the_next_up(postgres: Stack) -> None:
     postgres.up()
     before = {process.pid for process in find_orphans(instance(postgres))}
     supervisor = next(
@@ -196,7 +196,7 @@ def test_a_part_that_does_not_answer_in_time_is_reported() -> None:
             psutil.Process(found).send_signal(signal.SIGCONT)
 
 
-def test_what_has_time_yields_wipe_removes_all_that_the_stack_made_and_nothing_else() -> None:
+def test_parts_have_their_niceness_and_wipe_removes_only_what_the_stack_created() -> None:
     with private_stack(Part.POSTGRES, Part.S3, Part.WAREHOUSE) as stack:
         found = {status.name: status for status in stack.status()}
         ours, yielding = psutil.Process().nice(), min(psutil.Process().nice() + YIELDING, 19)
@@ -241,7 +241,7 @@ def test_the_stack_stops_when_its_owner_is_killed(tmp_path: Path) -> None:
     stack.down(wipe=True)
 
 
-def test_it_works_as_an_ordinary_user() -> None:
+def test_the_stack_works_as_an_ordinary_user() -> None:
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"

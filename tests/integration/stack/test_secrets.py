@@ -42,13 +42,13 @@ def processes(stack: Stack) -> list[psutil.Process]:
     return found
 
 
-def test_no_secret_stands_on_a_command_line(processes: list[psutil.Process], secrets: tuple[str, ...]) -> None:
+def test_no_secret_is_on_a_command_line(processes: list[psutil.Process], secrets: tuple[str, ...]) -> None:
     lines = [" ".join(process.cmdline()) for process in processes]
     assert any("warehouse_server" in line for line in lines)
     assert [line for line in lines for secret in secrets if secret in line] == []
 
 
-def test_no_secret_stands_in_a_log(stack: Stack, secrets: tuple[str, ...]) -> None:
+def test_no_secret_is_in_a_log(stack: Stack, secrets: tuple[str, ...]) -> None:
     logs = {path.name: path.read_bytes() for path in stack.home.logs.iterdir()}
     assert logs.keys() >= {"postgres.log", "kafka.log", "s3.log", "warehouse.log", "supervisord.log"}
     assert [name for name, content in logs.items() for secret in secrets if secret.encode() in content] == []

@@ -107,7 +107,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
 
 
 @pytest.mark.timeout(850)
-def test_live_and_replayed_a_history_gives_the_same_records(bank: Bank, tmp_path: Path) -> None:
+def test_a_live_and_a_replayed_history_give_the_same_records(bank: Bank, tmp_path: Path) -> None:
     for step in STEPS:
         bank.execute(*step)
         settled(bank, tmp_path)

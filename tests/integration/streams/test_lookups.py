@@ -161,7 +161,7 @@ async def lookups(stack: Stack, tmp_path: Path) -> AsyncIterator[Lookups]:
             await made.session.close()
 
 
-async def test_any_worker_answers_for_any_key_of_committed_state_while_workers_come_and_go(lookups: Lookups) -> None:
+async def test_any_worker_returns_committed_state_of_any_key_while_workers_join_and_leave(lookups: Lookups) -> None:
     lookups.start()
     second = lookups.start()
     first_port, second_port = lookups.ports
@@ -227,7 +227,7 @@ def audit(lookups: Lookups) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lookups.audit_file.read_text().splitlines()]
 
 
-async def test_live_alerts_go_on_after_the_last_event_at_another_worker(lookups: Lookups) -> None:
+async def test_a_client_of_live_alerts_resumes_at_another_worker_after_its_last_event(lookups: Lookups) -> None:
     lookups.start()
     lookups.start()
     await lookups.ready(*lookups.ports)

@@ -255,12 +255,12 @@ def tables(stack_pool: StackPool, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.mark.parametrize("table", HISTORIES)
-def test_dbt_and_reconcile_have_the_rows_that_live_and_no_others(table: str, tables: Landing) -> None:
+def test_dbt_and_reconcile_have_exactly_the_current_rows(table: str, tables: Landing) -> None:
     history = HISTORIES[table]
     assert history.by_dbt(tables) == LIVING[table]
     assert history.by_reconcile(tables) == LIVING[table]
 
 
 @pytest.mark.parametrize("table", ["customers", "accounts"])
-def test_the_streams_have_open_versions_of_the_rows_that_live_and_of_no_others(table: str) -> None:
+def test_the_streams_have_open_versions_of_exactly_the_current_rows(table: str) -> None:
     assert sorted(HISTORIES[table].by_streams()) == LIVING[table]

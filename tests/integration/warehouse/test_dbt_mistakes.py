@@ -258,7 +258,7 @@ def test_without_a_mistake_the_same_history_passes(sound: History, tables: Landi
     assert built(sound, "+gold +resource_type:snapshot", tables).problems == ()
 
 
-def test_only_the_snapshots_know_that_a_version_of_the_past_says_something_else(tables: Landing) -> None:
+def test_only_the_snapshots_show_that_an_old_version_was_altered(tables: Landing) -> None:
     """A snapshot run saw the row before it changed. Current rows agree and the records are in order, so no other test fails."""
     log = BankLog()
     log.insert("customers", **customer(1, iso(log.clock)))

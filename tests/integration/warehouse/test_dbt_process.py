@@ -29,7 +29,7 @@ def of_dbt() -> set[int]:
     }
 
 
-def test_one_that_is_not_told_to_build_is_ended(tmp_path: Path) -> None:
+def test_a_process_that_gets_no_build_request_is_ended(tmp_path: Path) -> None:
     with prepared({**NOBODY_THERE, "BANKSTREAM_HOME": str(tmp_path)}):
         (pid,) = of_dbt()
     assert not psutil.pid_exists(pid)
@@ -37,7 +37,7 @@ def test_one_that_is_not_told_to_build_is_ended(tmp_path: Path) -> None:
         assert len(of_dbt()) == 1, "the first one has left nothing that keeps a second from starting"
 
 
-def test_it_ends_with_its_caller() -> None:
+def test_the_process_ends_with_its_caller() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "app.operations.dbt.process", "--"], stdin=subprocess.PIPE, cwd=PROJECT
     )

@@ -96,7 +96,7 @@ async def test_objects_are_loaded_once_by_channels(account: Database) -> None:
         assert offsets(world.rows(LANDING)) == [*range(10)]
 
 
-async def test_what_was_sent_before_a_channel_is_opened_anew_is_there_once_or_not_at_all(account: Database) -> None:
+async def test_rows_sent_before_a_channel_is_reopened_exist_once_or_not_at_all(account: Database) -> None:
     """The documentation does not state this assumption: rows in flight are dropped, or are before the committed token."""
     async with real_world(account):
         client = SnowpipeClient(account.sql)

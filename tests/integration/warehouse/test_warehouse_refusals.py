@@ -53,7 +53,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-async def test_a_load_that_is_refused_anywhere_is_made_once(database: Database, refusal: str) -> None:
+async def test_a_load_with_a_refused_statement_is_executed_once(database: Database, refusal: str) -> None:
     async with real_world(database) as world, HttpProxy(database.sql.host or "", database.sql.port) as faults:
         through = SnowflakeWarehouse(
             database.sql.model_copy(update={"host": "127.0.0.1", "port": faults.port, "network_timeout_s": 10})

@@ -151,7 +151,7 @@ async def reached(reader: Reader, expected: Contents, workers: Workers, timeout_
     await until(has_all, timeout_s=timeout_s, message=f"the ledger is not at {last}")
 
 
-async def test_every_record_is_archived_and_loaded_once_though_workers_are_killed_under_load(
+async def test_every_record_is_archived_and_loaded_once_while_workers_are_killed_under_load(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     kafka = settings_of(environment, KafkaSettings)
@@ -199,7 +199,7 @@ BEGIN, ADVANCE, COPY, COMMIT = range(4)
 
 @pytest.mark.parametrize("fault", ["lost", "reset"])
 @pytest.mark.parametrize("request_number", [BEGIN, ADVANCE, COPY, COMMIT], ids=["begin", "advance", "copy", "commit"])
-async def test_a_reply_lost_at_any_statement_of_a_load_neither_loses_nor_doubles(
+async def test_a_lost_reply_to_any_statement_of_a_load_neither_loses_nor_duplicates_rows(
     database: Database, fault: Fault, request_number: int
 ) -> None:
     async with real_world(database) as world, HttpProxy(database.sql.host or "", database.sql.port) as faults:
@@ -268,7 +268,7 @@ def test_a_schema_from_the_future_is_refused(database: Database) -> None:
         database.execute("DELETE FROM BRONZE.SCHEMA_VERSIONS WHERE version = 1000")
 
 
-def test_no_key_shows_in_what_a_refused_stage_says(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_refused_stage_contains_no_key(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = database.s3.secret_access_key
     assert secret is not None
     assert secret.get_secret_value() in warehouse.stage(database.sql, database.s3)

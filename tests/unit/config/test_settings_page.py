@@ -27,7 +27,7 @@ def test_defaults_are_shown_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     assert "BANKSTREAM_WAREHOUSE_SERVER_PORT" not in output
 
 
-def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_setting_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     code, output = settings(monkeypatch, BANKSTREAM_KAFAK_PARTITIONS="3", BANKSTREAM_CONNECTOR_DATABASE_HOST="bank")
     assert code == 1
     assert "BANKSTREAM_KAFAK_PARTITIONS" in output

@@ -83,7 +83,7 @@ class Library:
         return {rule for rule, look in looks.items() if look == CONCERNED} if looks else None
 
 
-def test_no_prefilter_silences_a_rule_that_has_something_to_say() -> None:
+def test_no_prefilter_suppresses_a_rule_that_would_not_give_not_fired() -> None:
     said: Counter[tuple[str, str]] = Counter()
     said_to_library: Counter[tuple[str, str]] = Counter()
     asked_in_vain = 0

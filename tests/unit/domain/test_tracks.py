@@ -33,7 +33,7 @@ def test_amounts_have_the_count_sum_and_maximum_of_a_list(steps: Sequence[tuple[
                 assert track.rows[track.peaks[bisect_left(track.peaks, first + 1)]][1] == max(inside)
 
 
-def test_a_search_looks_at_nothing_behind_the_end_that_it_is_given() -> None:
+def test_a_search_ignores_entries_after_the_given_end() -> None:
     track = AmountAggregate()
     for time in range(4):
         track.push((time, 0, time), 1)

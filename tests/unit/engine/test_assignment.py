@@ -56,7 +56,7 @@ def test_workers_get_equal_shares_and_none_is_idle_while_there_are_partitions(
     assert sorted(number for numbers in found.values() for number in numbers) == list(range(partitions))
 
 
-def test_a_worker_that_joins_takes_from_the_others_no_more_than_its_share(assignor: Any) -> None:
+def test_a_joining_worker_takes_only_its_share_from_the_others(assignor: Any) -> None:
     members = {f"streams-{number}": assignor.metadata(TOPICS) for number in range(2)}
     first = assignor.assign(Cluster(4), members)
     before = assigned(first)

@@ -99,7 +99,7 @@ async def test_a_topic_is_gone_when_it_was_missing_for_longer_than_the_grace() -
     assert len(kafka.asked) == 2 + continuity.MISSING_GRACE_S
 
 
-async def test_questions_that_are_put_together_share_one_answer_and_later_ones_get_another() -> None:
+async def test_simultaneous_questions_share_one_answer_and_later_ones_get_another() -> None:
     kafka = Kafka({"t": OLD})
     watch = TopicWatch(kafka, {"t": OLD})
     first, same = watch.ask(), watch.ask()
@@ -111,7 +111,7 @@ async def test_questions_that_are_put_together_share_one_answer_and_later_ones_g
     assert len(kafka.asked) == 2
 
 
-async def test_a_question_waits_for_the_one_before_it() -> None:
+async def test_a_question_waits_for_the_previous_one() -> None:
     """An answer is valid for a time after its question, so the answer to an earlier question does not answer a later one."""
     gate = asyncio.Event()
 
@@ -150,7 +150,7 @@ async def test_a_topic_keeps_its_number_of_partitions(counts: Counts, found: Top
     assert await watch._recount() == found, why
 
 
-async def test_a_count_of_a_topic_without_an_id_is_nobodys_business() -> None:
+async def test_the_partition_count_of_a_topic_without_an_id_is_ignored() -> None:
     assert await TopicWatch(Kafka({}, counts={"t": 6}), {}, {"t": 4})._recount() is None
 
 
@@ -167,7 +167,7 @@ async def test_a_change_is_noticed_although_no_batch_comes(made: Callable[[], Ka
         assert await TopicWatch(made(), {"t": OLD}, {"t": 4}).next_change() == found
 
 
-async def test_nobody_asks_any_more_once_it_is_closed() -> None:
+async def test_a_closed_watch_sends_no_requests() -> None:
     gate = asyncio.Event()
 
     class Silent(Kafka):
@@ -230,5 +230,5 @@ T2: Final = TopicPartition("t", 2)
         ),
     ],
 )  # fmt: skip
-def test_a_gap_is_told_by_the_offsets_that_are_lost(tell: Callable[[], str], says: str) -> None:
+def test_the_message_about_a_gap_names_the_lost_offsets(tell: Callable[[], str], says: str) -> None:
     assert tell() == says + GUIDE

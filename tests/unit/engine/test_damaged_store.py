@@ -68,13 +68,15 @@ def life(work: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("read", [get_all, scan_all])
-def test_a_damaged_block_ends_a_life_and_the_next_one_begins_anew(path: Path, read: Callable[[Store], None]) -> None:
+def test_a_damaged_block_ends_the_worker_and_the_next_one_starts_with_an_empty_store(
+    path: Path, read: Callable[[Store], None]
+) -> None:
     in_data(path)
     assert life(lambda: read(opened(path))) == RETRY
     assert read_all(path) == {}
 
 
-def test_a_damaged_index_is_not_taken_for_a_lock(path: Path) -> None:
+def test_a_damaged_index_is_not_reported_as_a_lock(path: Path) -> None:
     [file] = path.glob("*.sst")
     content = bytearray(file.read_bytes())
     for place in range(len(content) - 3_000, len(content) - 2_000, 50):
@@ -84,7 +86,7 @@ def test_a_damaged_index_is_not_taken_for_a_lock(path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [get_all, scan_all])
-def test_a_sound_store_is_read_to_its_end(path: Path, read: Callable[[Store], None]) -> None:
+def test_an_undamaged_store_is_read_to_its_end(path: Path, read: Callable[[Store], None]) -> None:
     store = opened(path)
     read(store)
     store.close()
@@ -92,7 +94,7 @@ def test_a_sound_store_is_read_to_its_end(path: Path, read: Callable[[Store], No
 
 @pytest.mark.parametrize("kind", damage.KINDS)
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_is_damaged_no_entry_is_ever_missing_in_silence(path: Path, kind: damage.Damage, seed: int) -> None:
+def test_no_damage_hides_an_entry_silently(path: Path, kind: damage.Damage, seed: int) -> None:
     """Either there is an error, or the store is unchanged, or its offset shows that it is empty."""
     before = read_all(path)
     kind(path, random.Random(seed))

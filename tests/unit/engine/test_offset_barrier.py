@@ -33,7 +33,7 @@ class Log:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TopicPartition, int, int]]:
-    """Records every search for committed records. The result is always true."""
+    """Records every search for committed records. Each search finds some."""
     found: list[tuple[TopicPartition, int, int]] = []
 
     async def something_committed(_: KafkaSettings, tp: TopicPartition, begin: int, end: int) -> bool:
@@ -59,7 +59,7 @@ def barrier(log: Log) -> Any:
         (0, 4, False, [(T3, 0, 10)], "a position of zero is one"),
     ],
 )
-async def test_a_wish_has_come_when_everything_below_the_end_is_processed(
+async def test_a_barrier_is_passed_when_everything_below_the_end_is_processed(
     position: int | None, begin: int, come: bool, looked: list[Any], why: str, looks: list[Any]
 ) -> None:
     reached = await barrier(Log(begin, 10)).reached([A], {"t": position}.get)
@@ -67,18 +67,18 @@ async def test_a_wish_has_come_when_everything_below_the_end_is_processed(
     assert looks == looked, why
 
 
-async def test_the_end_is_asked_for_once_a_wish(looks: list[Any]) -> None:
+async def test_the_end_is_requested_once_for_each_barrier(looks: list[Any]) -> None:
     """It is the end at the time of the request: the barrier does not wait for later records."""
     log = Log(0, 10)
     pending = barrier(log)
     assert await pending.reached([A], lambda _: 9) == []
     log.end_at = 20
-    assert await pending.reached([A, B], lambda _: 10) == [A], "the second wish waits for an end of its own"
+    assert await pending.reached([A, B], lambda _: 10) == [A], "the second barrier waits for its own end"
     assert log.asked == ["end", "end"]
     assert looks == [(T3, 9, 10), (T3, 10, 20)]
 
 
-async def test_a_wish_that_is_made_again_has_a_new_end(looks: list[Any]) -> None:
+async def test_a_repeated_barrier_has_a_new_end(looks: list[Any]) -> None:
     log = Log(0, 10)
     pending = barrier(log)
     assert await pending.reached([A], lambda _: 9) == []
@@ -136,7 +136,7 @@ class Consumer:
         (lambda: Consumer(3, end=10), True, 1, "a record before the beginning"),
     ],
 )
-async def test_a_stretch_of_the_log_has_nothing_committed_if_no_record_comes_of_it(
+async def test_a_range_of_the_log_without_records_has_nothing_committed(
     made: Callable[[], Consumer], nothing: bool, asked: int, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(barriers, "LOOK_S", 60)
@@ -145,12 +145,12 @@ async def test_a_stretch_of_the_log_has_nothing_committed_if_no_record_comes_of_
     assert consumer.asked == asked, why
 
 
-async def test_a_look_that_takes_too_long_finds_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_that_takes_too_long_finds_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(barriers, "LOOK_S", -1)
     assert await look(Consumer(end=10, empty=3), monkeypatch) is False
 
 
-async def test_where_there_is_nothing_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_empty_range_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     consumer = Consumer(end=10)
     assert await look(consumer, monkeypatch, begin=10) is True
     assert consumer.asked == 0

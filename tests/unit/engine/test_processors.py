@@ -65,7 +65,7 @@ async def opened(sink: Sink) -> SinkProcessor:
         (5, [], [], 5, "nothing came"),
     ],
 )
-async def test_a_sink_is_handed_each_record_once_and_in_order(
+async def test_a_sink_gets_each_record_once_and_in_order(
     begin: int | None, batches: list[tuple[str, list[InputRecord]]], taken: list[list[int]], position: int, why: str
 ) -> None:
     sink, before = Sink(begin), counted()
@@ -75,7 +75,7 @@ async def test_a_sink_is_handed_each_record_once_and_in_order(
     assert counted() - before == sum(map(len, taken)), why
 
 
-async def test_what_is_taken_and_what_is_durable_are_two_positions() -> None:
+async def test_the_taken_and_the_durable_position_are_different() -> None:
     sink = Sink(5)
     processor = await opened(sink)
     await processor.process([batch(5, 6, 7)])

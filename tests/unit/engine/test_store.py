@@ -41,7 +41,7 @@ def cache() -> Cache:
     return Cache(1 << 20)
 
 
-def test_a_bulk_load_holds_what_the_changelog_says_last(tmp_path: Path, cache: Cache) -> None:
+def test_a_bulk_load_has_the_last_values_of_the_changelog(tmp_path: Path, cache: Cache) -> None:
     store = Store(tmp_path / "0", block_cache=cache, bulk=True)
     first = [LogRecord(b"a", b"1"), LogRecord(b"b", b"1"), LogRecord(b"a", b"2"), LogRecord(b"c", b"1")]
     assert store.load("left", Slice(first, 7)) == 4
@@ -124,7 +124,7 @@ def test_damage_is_an_error_and_never_an_early_end(tmp_path: Path, cache: Cache)
     Store(path, block_cache=cache).close()
 
 
-def test_a_store_knows_since_when_it_may_have_missed_deletions(
+def test_a_store_records_since_when_it_may_have_missed_deletions(
     tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000.0

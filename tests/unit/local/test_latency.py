@@ -48,7 +48,7 @@ def test_memory_does_not_grow_with_the_number_of_latencies() -> None:
     assert histogram.count == 100_000
 
 
-def test_nothing_measured_is_none_and_not_zero() -> None:
+def test_a_percentile_without_measurements_is_none_and_not_zero() -> None:
     assert Histogram().percentiles == Percentiles(None, None)
 
 

@@ -74,7 +74,7 @@ def test_one_port_cannot_be_pinned_for_two_parts() -> None:
 
 
 @pytest.mark.parametrize("here", [("Darwin", "arm64"), ("Windows", "AMD64"), ("Linux", "riscv64")])
-def test_elsewhere_it_says_what_is_missing_and_points_to_docker(
+def test_on_another_platform_the_error_names_what_is_missing_and_docker(
     here: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: here[0])
@@ -219,16 +219,14 @@ def test_a_registry_with_another_file_than_the_lock_names_is_refused(
     assert list((tmp_path / "cache").glob("incoming-*")) == []
 
 
-def test_a_registry_that_has_not_the_file_is_named(tmp_path: Path, registry: tuple[str, Path]) -> None:
+def test_a_registry_without_the_file_is_named(tmp_path: Path, registry: tuple[str, Path]) -> None:
     url, file = registry
     file.unlink()
     with pytest.raises(DownloadError, match=rf"thing-1.0.jar could not be fetched from {url}"):
         jars.fetch([jar()], tmp_path / "cache", silent, repository=url)
 
 
-def test_without_a_way_to_the_registry_the_stack_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreachable_registry_is_reported_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"

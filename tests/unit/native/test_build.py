@@ -45,7 +45,7 @@ def sources(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    """Calls `load` as in a new process."""
+    """Clears the cache of `load`, as in a new process."""
     library.load.cache_clear()
     yield
     library.load.cache_clear()
@@ -115,14 +115,14 @@ def test_a_process_that_has_the_library_keeps_what_it_has(tmp_path: Path, source
         assert held.read() == before != after
 
 
-def test_a_source_that_went_is_noticed(tmp_path: Path, sources: Path) -> None:
+def test_a_deleted_source_is_noticed(tmp_path: Path, sources: Path) -> None:
     (sources / "gone.h").touch()
     built = build.build(tmp_path, sources=sources)
     (sources / "gone.h").unlink()
     assert not build.is_current(built, sources)
 
 
-def test_other_options_are_another_library(monkeypatch: pytest.MonkeyPatch, sources: Path) -> None:
+def test_other_compiler_options_give_another_fingerprint(monkeypatch: pytest.MonkeyPatch, sources: Path) -> None:
     before = build.fingerprint(sources)
     monkeypatch.setattr(build, "OPTIONS", (*build.OPTIONS, "-O3"))
     assert build.fingerprint(sources) != before
@@ -137,7 +137,7 @@ def test_a_file_that_is_no_library_is_not_used(tmp_path: Path, sources: Path, ca
 
 
 @pytest.mark.usefixtures("fresh")
-def test_without_a_library_there_is_none_and_nobody_is_alarmed(
+def test_a_missing_library_is_not_logged_as_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(library, "DIRECTORY", tmp_path)
@@ -146,7 +146,7 @@ def test_without_a_library_there_is_none_and_nobody_is_alarmed(
     assert [(it.levelname, "Run make install to build it" in it.message) for it in caplog.records] == [("INFO", True)]
 
 
-def test_the_library_is_not_taken_for_a_module(tmp_path: Path, sources: Path) -> None:
+def test_the_library_is_not_importable_as_a_module(tmp_path: Path, sources: Path) -> None:
     build.build(tmp_path, sources=sources)
     assert list(pkgutil.iter_modules([str(tmp_path)])) == []
 
@@ -158,7 +158,7 @@ def test_this_installation_has_its_library() -> None:
     assert library.load() is found
 
 
-def test_what_the_compiler_says_is_told_and_the_library_stays(tmp_path: Path, sources: Path) -> None:
+def test_the_compilers_errors_are_reported_and_the_existing_library_stays(tmp_path: Path, sources: Path) -> None:
     built = build.build(tmp_path / "out", sources=sources)
     before = built.read_bytes()
     (sources / "broken.c").write_text('int number = "text";\n')
@@ -175,12 +175,12 @@ def test_a_warning_is_an_error(tmp_path: Path, sources: Path) -> None:
         build.build(tmp_path / "out", sources=sources)
 
 
-def test_a_directory_without_sources_is_told(tmp_path: Path) -> None:
+def test_a_directory_without_sources_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="has no C sources"):
         build.build(tmp_path / "out", sources=tmp_path)
 
 
-def test_an_environment_without_the_compiler_is_told(
+def test_an_environment_without_a_compiler_is_reported(
     tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ziglang", None)
@@ -188,7 +188,7 @@ def test_an_environment_without_the_compiler_is_told(
         build.build(tmp_path / "out", sources=sources)
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, sources: Path) -> None:
+def test_an_unwritable_directory_is_reported(tmp_path: Path, sources: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BuildError, match=r"cannot be written: .*--into"):
         build.build(tmp_path / "file", sources=sources)

@@ -260,14 +260,14 @@ EVENT: Final = Event(0, 1, 1, Facts(1, "EUR", True, POSTED, 0, None, 1, 0, 0))
         ({"country": "\0"}, False),
     ],
 )
-def test_what_the_library_holds_comes_back_and_what_it_does_not_is_told(change: dict[str, Any], holds: bool) -> None:
+def test_storable_events_are_returned_unchanged_and_others_are_rejected(change: dict[str, Any], holds: bool) -> None:
     event = replace(EVENT, facts=replace(EVENT.facts, **change))
     assert NativeHistory.holds(event) == holds
     if holds:
         assert list(NativeHistory(Rules(library(), SHIPPED), [event])) == [event]
 
 
-def test_rules_that_the_library_has_no_room_for_are_left_to_python() -> None:
+def test_rules_beyond_the_librarys_limits_are_left_to_python() -> None:
     native = library()
     (structuring,) = (rule for rule in SHIPPED.rules if isinstance(rule, Structuring))
     bands = [

@@ -85,7 +85,7 @@ def test_tables_and_publication(facts: source.Tables, found: list[tuple[str, str
     assert codes(source.judge_tables(facts, DECLARED, shipped())) == found
 
 
-def test_roles_may_what_they_need_and_no_more() -> None:
+def test_roles_have_the_privileges_that_they_need_and_no_others() -> None:
     settings = SourceSettings()
     names = (settings.user, settings.replication_user, settings.reader_user)
     good = source.Roles(dict.fromkeys(names, (True, True)), source.needed(settings, CAPTURED))
@@ -152,7 +152,7 @@ def test_connector_settings_are_compared_by_name_and_never_shown() -> None:
     ]
 
 
-def test_a_slot_ahead_of_what_was_captured_has_lost_what_is_between() -> None:
+def test_a_slot_ahead_of_the_captured_changes_is_a_gap() -> None:
     assert capture.judge_position(SLOT, 1000, "bank") == []
     assert capture.judge_position(SLOT, None, "bank") == []
     [found] = capture.judge_position(replace(SLOT, confirmed_lsn=0x1B3EA08), 0x1B3EA00, "bank")
@@ -339,7 +339,7 @@ def test_errors_come_before_warnings() -> None:
     assert [one.code for one in Report((outcome("slot-behind", "slot-lost"),)).findings] == ["slot-lost", "slot-behind"]
 
 
-async def test_a_check_that_fails_is_reported_as_not_made() -> None:
+async def test_a_check_that_fails_is_reported_as_not_executed() -> None:
     from app.operations.doctor.run import run_check  # noqa: PLC0415
 
     async def fails() -> list[Finding]:
@@ -348,7 +348,7 @@ async def test_a_check_that_fails_is_reported_as_not_made() -> None:
     assert (await run_check("x", fails)).could_not == "OSError: no route"
 
 
-def test_the_page_is_made_of_the_kinds() -> None:
+def test_the_page_is_generated_from_the_kinds_of_findings() -> None:
     assert (PROJECT / "docs" / "DOCTOR.md").read_text(encoding="utf-8") == page(), (
         "python -m app.operations.doctor.page > docs/DOCTOR.md"
     )

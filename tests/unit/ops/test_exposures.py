@@ -8,7 +8,7 @@ from tests.support.catalogue import CATALOGUE
 from tests.support.paths import PROJECT
 
 
-def test_the_dashboards_exposure_names_exactly_what_it_reads() -> None:
+def test_the_dashboards_exposure_names_exactly_the_models_that_it_reads() -> None:
     statements = (PROJECT / "ops/dashboard/data.py").read_text(encoding="utf-8")
     models = {f"ref('{name.lower()}')" for name in re.findall(r"\{gold\}\}?\.([A-Z_]+)", statements)}
     landing = {

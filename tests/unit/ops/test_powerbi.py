@@ -69,7 +69,7 @@ def differences(table: Node, columns: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(tables()))
-def test_every_column_is_one_of_golds_contract(name: str) -> None:
+def test_every_column_is_in_golds_contract(name: str) -> None:
     assert differences(tables()[name], contracts()[gold_model(tables()[name])]) == []
 
 
@@ -303,9 +303,7 @@ DOCUMENTS: Final = (
 
 
 @pytest.mark.parametrize(("folder", "pattern", "kind", "schema"), DOCUMENTS, ids=[row[1] for row in DOCUMENTS])
-def test_every_file_has_the_form_that_its_schema_asks_for(
-    folder: Path, pattern: str, kind: type[Document], schema: str
-) -> None:
+def test_every_file_is_valid_against_its_schema(folder: Path, pattern: str, kind: type[Document], schema: str) -> None:
     files = sorted(folder.glob(pattern))
     assert files
     for file in files:
@@ -318,7 +316,7 @@ def test_no_file_is_without_a_check() -> None:
     assert {file for file in POWERBI.rglob("*") if file.is_file()} == known
 
 
-def test_the_parts_of_the_project_find_each_other() -> None:
+def test_the_files_of_the_project_refer_to_each_other() -> None:
     project = json.loads((POWERBI / "bankstream.pbip").read_text())
     assert (POWERBI / project["artifacts"][0]["report"]["path"] / "definition.pbir").is_file()
     report = json.loads((REPORT / "definition.pbir").read_text())
@@ -366,7 +364,7 @@ def test_every_visual_shows_fields_that_exist_in_wells_that_its_kind_has() -> No
             assert len(set(names)) == len(names), visual.name
 
 
-def test_visuals_stand_inside_their_page_and_never_on_each_other() -> None:
+def test_visuals_are_inside_their_page_and_do_not_overlap() -> None:
     for page, visuals in pages():
         for visual in visuals:
             place = visual.position

@@ -74,7 +74,7 @@ def test_what_is_imported_is_declared(code: tuple[str, ...], without: tuple[str,
     assert undeclared(found, declared(extras)) == []
 
 
-def test_what_came_with_something_else_is_found() -> None:
+def test_an_undeclared_transitive_package_is_found() -> None:
     assert undeclared({"yarl": "x.py", "msgspec": "y.py"}, declared(())) == ["yarl (x.py)"]
     assert undeclared({"pytest": "x.py"}, declared(())) == ["pytest (x.py)"]
 
@@ -114,7 +114,7 @@ def test_every_requirement_of_a_lock_is_pinned_with_hashes(lock: str, extras: tu
     assert declared(extras) - {normal(line) for line in lines} - {"bankstream"} == set()
 
 
-def test_a_wheel_is_built_with_the_same_everywhere() -> None:
+def test_a_wheel_is_built_with_the_same_tools_everywhere() -> None:
     """In an isolated build, in images, and on a developer's machine."""
     needed = PYPROJECT["build-system"]["requires"]
     lines = (PROJECT / "requirements/build.in").read_text(encoding="utf-8").splitlines()

@@ -78,7 +78,7 @@ def test_every_answer_is_as_described_and_none_is_a_defect(path: str, bank: Bank
     each()
 
 
-def test_a_stream_refuses_whatever_is_no_id_of_its_events(bank: Bank, described: Any) -> None:
+def test_a_stream_refuses_invalid_event_ids(bank: Bank, described: Any) -> None:
     @EXAMPLES
     @given(case=described[STREAM_PATH]["GET"].as_strategy())
     def each(case: Case[Any]) -> None:
