@@ -79,7 +79,7 @@ def streams(caplog: pytest.LogCaptureFixture) -> TopologyDriver:
     return found
 
 
-def test_every_poison_record_was_refused_and_alerts_came(streams: TopologyDriver) -> None:
+def test_every_poison_record_was_refused_and_alerts_were_raised(streams: TopologyDriver) -> None:
     assert len(streams.reasons) == len(poison())
     assert len(set(streams.reasons)) >= 6
     assert len(streams.values("bank.alerts")) >= 2

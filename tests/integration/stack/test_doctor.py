@@ -369,7 +369,7 @@ async def test_records_that_expired_before_they_were_archived_are_named_with_the
     assert f"bankstream gaps accept lake {ALERTS.name}/0" in finding.advice
 
 
-async def test_a_slot_that_was_dropped_or_made_anew_is_named_with_the_range_that_was_not_captured(
+async def test_a_slot_that_was_dropped_or_recreated_is_named_with_the_range_that_was_not_captured(
     deployment: Deployment,
 ) -> None:
     stop: Callable[[str], None] = deployment.stack.stop

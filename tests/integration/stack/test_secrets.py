@@ -75,7 +75,7 @@ def test_files_with_secrets_are_for_their_owner_alone(stack: Stack, secrets: tup
     assert {path: stat.S_IMODE(path.stat().st_mode) for path in known} == dict.fromkeys(known, 0o600)
 
 
-def test_a_representation_of_the_secrets_has_none() -> None:
+def test_the_repr_of_the_secrets_shows_none() -> None:
     names = Secrets.__struct_fields__
     assert "hidden-value" not in repr(Secrets(**dict.fromkeys(names, "hidden-value")))
 

@@ -182,7 +182,7 @@ def without_clock(topic: str, value: bytes) -> bytes:
 
 
 def nothing_new() -> Any:
-    """Whether a condition is asked when nothing new has come for ten looks."""
+    """A condition that holds after ten consecutive reads without new records."""
     looks: list[int] = []
 
     def enough(found: list[CdcRecord]) -> bool:

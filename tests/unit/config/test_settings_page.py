@@ -34,7 +34,7 @@ def test_a_misspelt_setting_is_reported(monkeypatch: pytest.MonkeyPatch) -> None
     assert "BANKSTREAM_CONNECTOR" not in output
 
 
-def test_the_kinds_of_the_reference_say_what_is_taken() -> None:
+def test_the_reference_has_the_allowed_values_of_each_setting() -> None:
     kinds = {found.variable: found.kind for found in settings_page.every()}
     assert kinds["BANKSTREAM_LAKE_COMPRESSION_LEVEL"] == "integer, from 1 to 19"
     assert kinds["BANKSTREAM_STACK_PORT_KAFKA"] == "integer, above 0 below 65536"

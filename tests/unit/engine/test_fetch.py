@@ -40,7 +40,7 @@ async def test_records_of_a_partition_that_will_be_sought_are_dropped() -> None:
     assert consumer.sought == []
 
 
-async def test_a_fetch_that_failed_halfway_is_made_again_from_the_cursors() -> None:
+async def test_a_fetch_that_failed_halfway_is_repeated_from_the_cursors() -> None:
     """aiokafka delivers none of the records that it had taken before the failure."""
     kept, sought_anew = Cursor(7), Cursor(40)
     consumer = Fetching({PARTITION: kept, TopicPartition("topic", 1): sought_anew})

@@ -145,7 +145,7 @@ def test_a_table_without_versions_has_no_version_records_and_no_streams_dead_let
     assert "current_rows(ref('rates_changes'), 'currency')" in made[SILVER / "rates.sql"]
 
 
-def test_a_snapshot_that_leaves_rows_out_ends_none() -> None:
+def test_a_partial_snapshot_is_not_read_as_complete() -> None:
     whole = sql(SilverTable.of(LOANS, COLUMNS))["loans_changes"]
     partial = sql(SilverTable.of(replace(LOANS, whole_snapshots=False), COLUMNS))["loans_changes"]
     assert "    ends_snapshot,\n" in whole

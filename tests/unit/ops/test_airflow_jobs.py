@@ -83,7 +83,7 @@ def test_a_failed_data_test_is_a_finding_that_names_it(environment: dict[str, st
     assert str(raised.value) == "2 of 3 not good: test unique_customers_id: fail, 3 rows, model dim_customer: skipped"
 
 
-def test_a_model_that_cannot_be_built_may_be_tried_again_and_its_values_are_not_told(
+def test_a_model_that_cannot_be_built_may_be_tried_again_and_its_values_are_not_logged(
     environment: dict[str, str],
 ) -> None:
     with pytest.raises(module("commands").CommandError) as raised:

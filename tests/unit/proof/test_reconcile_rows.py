@@ -178,7 +178,7 @@ def test_the_query_is_rendered_from_dbts_macros() -> None:
     assert "{" not in query
 
 
-def test_bound_records_stand_beside_those_that_landed_and_names_with_percent_signs_stay_whole() -> None:
+def test_the_query_reads_bound_and_landed_records_and_keeps_names_with_percent_signs() -> None:
     query = current_rows("BANK", table_of(ODD), SEES_ALL, bound=2)
     sent = query % ("'one'", "'two'")
     assert (

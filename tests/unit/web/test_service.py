@@ -86,7 +86,7 @@ async def test_a_worker_forwards_a_request_to_the_owner_of_the_key(two: tuple[Se
     assert there[0]["request_id"] == here[0]["request_id"] == "r-1"
 
 
-async def test_an_owner_that_is_sharing_out_partitions_or_has_gone_is_503_with_when_to_ask_again(
+async def test_an_owner_in_a_rebalance_or_without_a_response_is_503_with_when_to_ask_again(
     two: tuple[Served, Served],
 ) -> None:
     first, second = two
