@@ -1,4 +1,4 @@
-"""The library does what Python does, byte by byte: outputs, dead letters, state, what the changelog hears, and what is counted.
+"""Tests that the native library has the same effects as Python, byte for byte: outputs, dead letters, state, changelog, metrics.
 
 Both are fed the same records: ordinary ones, odd ones, and damaged ones. BANKSTREAM_NATIVE_EXAMPLES multiplies them.
 """
@@ -30,13 +30,13 @@ def twins() -> ParityCheck:
 
 @pytest.fixture(scope="module")
 def forgetful() -> ParityCheck:
-    """Parity checks that keep hardly a history in memory."""
+    """Parity checks that keep almost no history in memory."""
     return ParityCheck(cached_events=1)
 
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
-    """How often the library did, or did not do, each of its two jobs."""
+    """How often the library did, or left to Python, each of its two tasks."""
     counts: Counter[str] = Counter()
     _count(monkeypatch, Joiner, "join", "joined", counts)
     _count(monkeypatch, Screener, "screen", "screened", counts)
@@ -60,7 +60,7 @@ def seeds(count: int) -> range:
 
 
 def batched(rnd: Random, records: Sequence[Record]) -> list[Sequence[Record]]:
-    """One by one, or several at once."""
+    """Splits records into batches of one or of several."""
     size = rnd.choice((1, 1, 7))
     return [records[at : at + size] for at in range(0, len(records), size)]
 
@@ -150,7 +150,9 @@ def test_hostile_input(case: Case, twins: ParityCheck) -> None:
     twins.check([[record] for record in case.records()])
 
 
-def test_what_is_ordinary_is_done_by_the_library_alone(twins: ParityCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_library_processes_ordinary_records_without_python(
+    twins: ParityCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """New transactions, and corrections of their status in their place."""
     source = Changes(Random(1), 0, 0)
     wanted = [(operation, number) for operation in (b"c", b"u") for number in range(5)]
@@ -170,8 +172,8 @@ def test_what_is_ordinary_is_done_by_the_library_alone(twins: ParityCheck, monke
     assert emitted == {"bank.transactions": len(moves), "bank.velocity": len(moves)}
 
 
-def test_what_the_library_cannot_keep_moves_the_customer_to_python_with_all_it_had(twins: ParityCheck) -> None:
-    """A currency of more than eight bytes. What was there before is in the windows of what comes after it."""
+def test_a_customer_whose_event_the_library_cannot_store_moves_to_python_with_its_history(twins: ParityCheck) -> None:
+    """The currency has more than eight bytes. Earlier transactions stay in the windows of later ones."""
     source = Records(Random(1), 0, 0)
     records = [source.ordinary(1), source.ordinary(2), source.ordinary(3, currency="EUROEUROS"), source.ordinary(4)]
     twins.check([[record] for record in records])

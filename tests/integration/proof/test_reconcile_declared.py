@@ -1,4 +1,4 @@
-"""`bankstream reconcile` over tables that only a file declares: real Debezium, lake and loader, and keys of every type that it knows."""
+"""Tests `bankstream reconcile` on declared tables with keys of every supported type, with real Debezium, lake and loader."""
 
 import json
 import os
@@ -66,7 +66,7 @@ INSERT INTO loans (principal) VALUES (7.25)
 
 @dataclass
 class Bank:
-    """A stack with declared tables, and the workers that bring them to the warehouse."""
+    """A stack with declared tables, and the workers that load them into the warehouse."""
 
     stack: Stack
     tables_file: Path
@@ -76,7 +76,7 @@ class Bank:
         return {**self.stack.environment(), "BANKSTREAM_TABLES_FILE": str(self.tables_file)}
 
     def bankstream(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command, with the stack's settings."""
+        """Runs a command with the stack's settings."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BANKSTREAM_")}
         return subprocess.run(
             [sys.executable, "-m", "app.cli", *arguments], cwd=PROJECT, env={**kept, **self.environment},
@@ -84,13 +84,13 @@ class Bank:
         )  # fmt: skip
 
     def execute(self, statements: str) -> None:
-        """As the owner of the tables, each a transaction."""
+        """Runs statements as the owner of the tables, each in a transaction."""
         with owner(self.stack) as connection:
             for statement in statements.split(";"):
                 connection.execute(statement.encode())
 
     def reconcile(self, code: int) -> dict[str, Any]:
-        """The report of the command, which has to end with this exit code."""
+        """The report of the command, which must end with this exit code."""
         done = self.bankstream("reconcile", "--json")
         assert done.returncode == code, done.stderr + done.stdout
         report: dict[str, Any] = json.loads(done.stdout)

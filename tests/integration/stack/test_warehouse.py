@@ -1,4 +1,4 @@
-"""The local warehouse keeps the promises that our loader and dbt build on."""
+"""Tests the guarantees of the local warehouse that the loader and dbt need."""
 
 import json
 import subprocess

@@ -1,6 +1,6 @@
 """Runs the same records through the agents with and without the native library, and compares all effects.
 
-BANKSTREAM_TEST_LIBRARY: another build of the library. BANKSTREAM_NATIVE_EXAMPLES: how many times as many examples as usual.
+BANKSTREAM_TEST_LIBRARY: the path of another build of the library. BANKSTREAM_NATIVE_EXAMPLES: factor for the number of examples.
 """
 
 import os
@@ -30,12 +30,12 @@ EXAMPLES: Final = int(os.environ.get("BANKSTREAM_NATIVE_EXAMPLES", "1"))
 FIRST_SEED: Final = int(os.environ.get("BANKSTREAM_NATIVE_SEED", "0"))
 
 Written = tuple[str, bytes, bytes | None, bool]
-"""Table, key, value, and whether the changelog hears of it."""
+"""Table, key, value, and whether the write is in the changelog."""
 
 
 @cache
 def library() -> Library:
-    """The library. Fails where it is not built."""
+    """The library. Fails if it is not built."""
     path = Path(os.environ.get("BANKSTREAM_TEST_LIBRARY", DIRECTORY / FILE))
     found = open_library(path)
     assert found is not None, f"{path} is not there or of other sources: python -m app.native.build"
@@ -44,19 +44,19 @@ def library() -> Library:
 
 @dataclass(slots=True)
 class _Store(InMemoryKeyValueStore):
-    """Keeps what was written last."""
+    """Keeps the last writes."""
 
     written: list[Written] = field(default_factory=list)
 
     def write(self, changes: Iterable[Written]) -> None:
-        """Apply, and remember."""
+        """Applies writes, and keeps them."""
         self.written = list(changes)
         InMemoryKeyValueStore.write(self, self.written)
 
 
 @dataclass
 class Done:
-    """What a batch came to in one group."""
+    """The effects of a batch in one group."""
 
     outputs: list[EmittedRecord]
     dead_letters: list[DeadLetter]
@@ -64,7 +64,7 @@ class Done:
 
 
 class Worker:
-    """The agents on partitions in memory: batches in, outputs that are inputs handed on as a batch."""
+    """The agents on partitions in memory. Outputs that are inputs of another group are processed as a batch."""
 
     def __init__(self, composed: Sequence[BoundGroup]) -> None:
         self.members = []
@@ -75,7 +75,7 @@ class Worker:
         self.offsets: Counter[str] = Counter()
 
     def take(self, batch: Sequence[Record], now_us: int) -> list[Done]:
-        """A unit of work for each group that reads any of these."""
+        """Processes a batch in one unit of work for each group that reads any of its records."""
         done: list[Done] = []
         for group, handlers, partition in self.members:
             mine = [record for record in batch if record.topic in group.topics]
@@ -104,7 +104,7 @@ class Worker:
 
     @property
     def tables(self) -> dict[tuple[str, str], dict[bytes, bytes]]:
-        """All that is stored, by group and table."""
+        """All stored entries, by group and table."""
         return {
             (group.name, name): entries.values
             for group, _, partition in self.members
@@ -117,7 +117,7 @@ class Worker:
 
 
 class ParityCheck:
-    """The agents without the library and with it."""
+    """Runs the agents without and with the library."""
 
     def __init__(self, cached_events: int) -> None:
         kafka = KafkaSettings().model_copy(update={"partitions": 1})
@@ -129,11 +129,11 @@ class ParityCheck:
             )
 
     def worker(self, *, native: bool) -> Worker:
-        """One of them, with nothing in its tables."""
+        """One of them with empty tables."""
         return Worker(self._composed[native])
 
     def check(self, batches: Sequence[Sequence[Record]], of: object = "") -> list[Done]:
-        """Process batches from nothing, by both; answers what they came to, which must be the same. `of`: for the error's message."""
+        """Processes batches by both with empty tables, and returns their effects, which must be equal. `of` is for the error message."""
         mine, its = self.worker(native=False), self.worker(native=True)
         begin = _counts()
         expected = [mine.take(batch, 0) for batch in batches]
@@ -161,6 +161,6 @@ class _Named:
     counter: BatchedCounter
 
     def counts(self) -> dict[tuple[str, ...], int]:
-        """What it tells Prometheus."""
+        """Its metrics."""
         samples = next(iter(self.counter.collect())).samples
         return {tuple(it.labels.values()): int(it.value) for it in samples if it.name.endswith("_total")}

@@ -26,5 +26,5 @@ BANK_COLUMNS: Final = {
 
 
 def bank_columns(table: str) -> tuple[SourceColumn, ...]:
-    """Of one of its tables."""
+    """The columns of one of the bank's tables."""
     return tuple(SourceColumn(name, source_type) for name, source_type in BANK_COLUMNS[table])

@@ -1,4 +1,4 @@
-"""SCD2: whatever happens to a row, its versions are what a plain list of its past says."""
+"""Tests SCD2: for any events of a row, its versions equal those computed from a plain list of the events."""
 
 import json
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ def change(op: Operation, lsn: int | None, at: int, **columns: Any) -> RowChange
 
 @dataclass
 class Dimension:
-    """The records that one key has led to."""
+    """The SCD2 records of one key."""
 
     state: RowState | None = None
     records: list[Scd2Record] = field(default_factory=list)
@@ -194,7 +194,7 @@ def test_a_truncate_closes_exactly_what_is_older_than_itself(lsn: int | None, cl
     assert result.state.alive is not closed
 
 
-def test_a_row_that_is_gone_keeps_all_that_was_known_of_it() -> None:
+def test_a_truncated_or_vanished_row_keeps_its_known_columns() -> None:
     known = RowState(True, row(a=1), 10, 12, "v", 9_000, 77)
     cut = apply_truncate(KEY, known, Truncation(20, 5_000, source(1, 20)))
     assert cut.state == RowState(False, row(a=1), 20, 12, "v", 9_000, 77), "it ends no earlier than it began"
@@ -207,7 +207,7 @@ def test_a_row_that_is_gone_keeps_all_that_was_known_of_it() -> None:
         )
 
 
-def test_a_row_that_is_not_taken_stays_as_it_was() -> None:
+def test_a_truncate_or_snapshot_leaves_later_and_deleted_rows_unchanged() -> None:
     young, gone = RowState(True, row(), 30, None, "v", 0, 99), RowState(False, row(), 10, None, "v", 0, 1)
     for state in (young, gone):
         for result in (
@@ -224,7 +224,7 @@ def test_a_change_that_is_delivered_twice_is_a_replay(operation: Operation) -> N
     assert [dimension.take(change(operation, 2, 2)) for _ in range(2)][1] == "replayed"
 
 
-def test_deleting_what_is_not_alive_says_that_nothing_changed() -> None:
+def test_deleting_a_deleted_row_changes_nothing() -> None:
     dimension = Dimension()
     assert [dimension.take(change("d", lsn, lsn)) for lsn in (1, 2)] == ["unchanged", "unchanged"]
     assert [dimension.take(one) for one in (change("c", 3, 3), change("d", 4, 4), change("d", 5, 5))] == [
@@ -240,7 +240,7 @@ def test_deleting_what_is_not_alive_says_that_nothing_changed() -> None:
         ({}, {"a": 1, "b": 1}, "its key alone"),
     ],
 )
-def test_a_deleted_row_keeps_what_its_deletion_says_if_that_is_whole(
+def test_a_deleted_row_keeps_the_image_in_its_deletion_if_that_is_complete(
     before: dict[str, Any], kept: dict[str, Any], why: str
 ) -> None:
     dimension = Dimension()
@@ -259,7 +259,7 @@ def test_a_deleted_row_keeps_what_its_deletion_says_if_that_is_whole(
         (19, 51, False, "its transaction was under way at the snapshot"),
     ],
 )
-def test_a_row_is_missing_only_if_it_is_older_than_the_snapshot_in_every_way(
+def test_a_row_is_missing_only_if_both_its_position_and_its_record_are_before_the_snapshot(
     lsn: int, recorded_ms: int, missing: bool, why: str
 ) -> None:
     state = RowState(True, row(), lsn, None, "v", 0, recorded_ms)
@@ -275,7 +275,7 @@ def test_a_version_id_depends_on_nothing_but_table_key_and_position() -> None:
     assert len({o.version_id for o in one.opens}) == 2
 
 
-# -- any history, held against a plain list of the row's past ------------------------------------------------------
+# -- any history, compared with a plain list of the row's events ---------------------------------------------------
 
 Past = list[tuple[str, int, int, dict[str, Any] | None]]
 """(operation, lsn, commit time, the row after it or None), as the database has it."""
@@ -305,7 +305,7 @@ def pasts(draw: st.DrawFn) -> Past:
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[Past, list[RowChange]]:
-    """A past, and how it was delivered: with repeated suffixes, snapshots in between, and the whole log once more."""
+    """A row's events, and their delivery: with repeated suffixes, snapshots in between, and the whole log again."""
     past = draw(pasts())
     delivered: list[RowChange] = []
     snapshots: list[RowChange] = []
@@ -316,7 +316,7 @@ def deliveries(draw: st.DrawFn) -> tuple[Past, list[RowChange]]:
     for position, entry in enumerate(past):
         before = past[position - 1] if position else None
         if before is not None and before[0] != "d" and draw(st.integers(0, 5)) == 0:
-            # a snapshot while the transaction of this entry was under way: taken beyond its position, without what it did
+            # a snapshot while the transaction of this entry was open: its position is higher, and it lacks the change
             snapshots.append(change("r", entry[1] + 1, before[2], **(before[3] or {})))
             delivered.append(snapshots[-1])
         deliver([entry])
@@ -336,7 +336,7 @@ def tracked(image: dict[str, Any]) -> dict[str, Any]:
 
 
 def expected_versions(past: Past) -> list[tuple[dict[str, Any], str | None]]:
-    """Tracked columns of each version, and why it ended: from the list alone."""
+    """Tracked columns and close reason of each version, computed from the list alone."""
     versions: list[tuple[dict[str, Any], str | None]] = []
     alive = False
     for op, _, _, image in past:
@@ -356,7 +356,7 @@ def expected_versions(past: Past) -> list[tuple[dict[str, Any], str | None]]:
 
 @settings(max_examples=400, deadline=None)
 @given(deliveries())
-def test_any_delivery_of_any_past_gives_the_versions_of_the_past(delivery: tuple[Past, list[RowChange]]) -> None:
+def test_any_delivery_of_any_history_gives_the_expected_versions(delivery: tuple[Past, list[RowChange]]) -> None:
     past, delivered = delivery
     dimension = Dimension()
     for one in delivered:

@@ -1,6 +1,6 @@
-"""Transactions joined to their account in Python: what each change gives, what is kept, and what is refused.
+"""Tests the join of transactions to their account in Python: the records and the state after each change, and refused changes.
 
-tests/agents/test_native.py holds the native library to this.
+tests/agents/test_native.py compares the native library with it.
 """
 
 import json
@@ -46,13 +46,13 @@ def change(operation: Operation, lsn: int | None = 100, *, before: Row | None = 
 
 
 def created(**columns: Any) -> TransactionRecord:
-    """The record of a new transaction of Ada's with these columns."""
+    """The record of a new transaction of customer Ada with these columns."""
     _, (record,) = joins.apply_change(change("c", **columns), None, ADA, source())
     return record
 
 
 def kept(one: RowChange, known: Any = None, account: joins.JoinedAccount = ADA) -> Any:
-    """What is kept after a change that counts."""
+    """The state after a change that has an effect."""
     new, _ = joins.apply_change(one, known, account, source(one.lsn))
     assert new is not None
     return new
@@ -114,7 +114,7 @@ def test_a_row_that_is_no_transaction_is_refused_by_column(columns: dict[str, An
     assert (refused.value.reason, refused.value.stage) == (reason, "apply")
 
 
-def test_the_least_amount_is_a_cent() -> None:
+def test_the_smallest_amount_is_one_cent() -> None:
     assert created(amount="0.01").amount == "0.01"
 
 
@@ -163,7 +163,7 @@ def test_a_revived_transaction_is_created_again() -> None:
     assert record.op == "created"
 
 
-def test_a_deletion_is_of_the_customer_that_had_the_transaction() -> None:
+def test_a_deletion_names_the_customer_that_had_the_transaction() -> None:
     _, (record,) = joins.apply_change(change("d", 200, before=row()), kept(change("c", 100)), None, source(200))
     assert (record.op, record.customer_id, record.amount, record.account) == ("deleted", 1, "12.30", {})
 
@@ -175,11 +175,11 @@ def test_a_deletion_without_the_row_is_refused() -> None:
 
 
 def state(known: Any) -> tuple[bool, int | None, int | None, int, int]:
-    """What is kept, but for the digest, of which only the length."""
+    """The state, with the length of the digest in place of the digest."""
     return known.alive, known.lsn, known.snapshot_lsn, known.customer_id, len(known.digest)
 
 
-def test_what_is_kept_says_whose_it_is_how_far_it_is_and_whether_it_lives() -> None:
+def test_the_stored_state_has_owner_position_and_whether_the_row_exists() -> None:
     read = kept(change("r", 100))
     updated = kept(change("u", 150, amount="9.00"), read)
     deleted = kept(change("d", 200, before=row()), updated)
@@ -192,7 +192,7 @@ def test_what_is_kept_says_whose_it_is_how_far_it_is_and_whether_it_lives() -> N
     assert state(kept(change("d", 200))) == (False, 200, None, 0, 0), "of one that was never known"
 
 
-def test_deleting_once_more_moves_the_position_and_emits_nothing() -> None:
+def test_a_second_deletion_moves_the_position_and_emits_nothing() -> None:
     gone = kept(change("d", 200, before=row()), kept(change("c", 100)))
     new, records = joins.apply_change(change("d", 300), gone, ADA, source(300))
     assert (new is not None and state(new), records) == ((False, 300, None, 1, 0), ())
@@ -209,6 +209,6 @@ def test_deleting_once_more_moves_the_position_and_emits_nothing() -> None:
         (change("c", None), (False, 150, None, 1, 0), "without a position"),
     ],
 )
-def test_a_truncate_takes_the_transactions_that_are_older(known: RowChange, expected: object, why: str) -> None:
+def test_a_truncate_deletes_older_transactions(known: RowChange, expected: object, why: str) -> None:
     gone = joins.apply_truncate(kept(known), 150)
     assert (gone and state(gone)) == expected, why

@@ -1,4 +1,4 @@
-"""Windows over a customer's history: exact to the microsecond, whatever comes late, twice, corrected or deleted."""
+"""Tests windows over a customer's history: exact to the microsecond with late, repeated, corrected and deleted transactions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -23,14 +23,14 @@ NO_RULES = RuleSet(())
 
 
 new_history: Callable[..., CustomerHistory] = History
-"""Makes a history, of `events`."""
+"""Creates a history of `events`."""
 
 
 @pytest.fixture(autouse=True, scope="module", params=["Python", "library"])
 def kind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test with histories in Python, and in the native library.
+    """Runs each test with histories in Python, and in the native library.
 
-    They let go of expired events as soon as these are the most, so that short histories see it.
+    They remove expired events as soon as these are the majority, so that it happens in short histories too.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.domain.velocity.COMPACT_AT", 0)
@@ -50,7 +50,7 @@ def velocity(history: CustomerHistory, record: TransactionRecord) -> VelocityRec
 
 
 def after(*records: TransactionRecord) -> VelocityRecord:
-    """The velocity record of the last one."""
+    """The velocity record of the last transaction."""
     history = new_history()
     for record in records[:-1]:
         step(history, record)
@@ -70,7 +70,7 @@ def test_transactions_of_one_instant_are_in_each_others_windows_once_known() -> 
     assert velocity(history, transaction(2)).windows["1m"].count == 1
     assert (
         velocity(history, transaction(1)).windows["1m"].count == 2
-    )  # its id is lower, and the other one is inside all the same
+    )  # its id is lower, and its windows contain the other one too
     assert velocity(history, transaction(2, op="updated", lsn=900)).windows["1m"].count == 2
 
 
@@ -93,12 +93,12 @@ def test_a_late_transaction_has_the_windows_of_its_own_time_and_is_in_those_that
         ("reversed", 1, "5.00", 0, "money came back"),
     ],
 )
-def test_what_a_status_counts_for(status: str, count: int, total: str, declined: int, why: str) -> None:
+def test_each_status_counts_in_its_measures(status: str, count: int, total: str, declined: int, why: str) -> None:
     window = after(transaction(1, status=status), transaction(2, SECOND_US, "5.00")).windows["1m"]
     assert (window.count, window.sum, window.declined_count) == (count, total, declined), why
 
 
-def test_the_windows_of_a_lone_declined_transaction_are_empty_but_for_the_decline() -> None:
+def test_the_windows_of_a_single_declined_transaction_have_only_the_declined_count() -> None:
     window = after(transaction(1, status="declined")).windows["30d"]
     assert (window.count, window.sum, window.average, window.max, window.declined_count) == (
         0,
@@ -122,7 +122,7 @@ def test_averages_round_half_to_even(amounts: tuple[str, ...], average: str) -> 
     assert after(*records).windows["1m"].average == average
 
 
-def test_a_correction_replaces_what_the_transaction_was() -> None:
+def test_a_correction_replaces_the_transaction() -> None:
     history = new_history()
     step(history, transaction(1, 0, "10.00", status="pending"))
     step(history, transaction(2, 5 * MINUTE_US, "1.00"))
@@ -153,7 +153,7 @@ def test_a_deleted_transaction_leaves_the_windows_and_gives_no_record() -> None:
         ({"op": "updated"}, "an update that says nothing new at the same position"),
     ],
 )
-def test_what_is_known_already_changes_nothing(again: dict[str, Any], why: str) -> None:
+def test_a_replayed_transaction_changes_nothing(again: dict[str, Any], why: str) -> None:
     history = new_history()
     step(history, transaction(1))
     before = list(history)
@@ -162,7 +162,7 @@ def test_what_is_known_already_changes_nothing(again: dict[str, Any], why: str) 
 
 
 @pytest.mark.parametrize(("offset", "again"), [(7, True), (8, False)])
-def test_without_log_positions_an_update_is_known_by_its_place_in_kafka(offset: int, again: bool) -> None:
+def test_without_log_positions_an_update_is_ordered_by_its_offset(offset: int, again: bool) -> None:
     history = new_history()
     update = transaction(1, op="updated", offset=7)
     update = replace(update, source=replace(update.source, lsn=None))
@@ -171,7 +171,7 @@ def test_without_log_positions_an_update_is_known_by_its_place_in_kafka(offset: 
     assert (result.velocity is None) is again
 
 
-def test_an_update_of_something_else_than_amounts_still_gives_its_windows() -> None:
+def test_an_update_of_other_columns_than_amounts_emits_windows() -> None:
     history = new_history()
     step(history, transaction(1))
     assert velocity(history, transaction(1, op="updated", lsn=900)).source.lsn == 900
@@ -196,7 +196,7 @@ def test_events_expire_31_days_before_the_newest_one() -> None:
     assert history.find(31, 1) is None
 
 
-def test_what_is_older_than_the_horizon_does_not_exist_and_what_is_at_it_does() -> None:
+def test_events_older_than_the_horizon_are_not_counted_and_one_at_the_horizon_is() -> None:
     history = new_history()
     for number, at_us in enumerate((0, 1, 2), 1):
         step(history, transaction(number, at_us))
@@ -225,7 +225,7 @@ def test_a_date_in_the_far_future_expires_nothing() -> None:
     assert velocity(history, transaction(3, 2)).windows["30d"].count == 2
 
 
-def test_one_beyond_the_horizon_has_windows_of_itself_and_is_not_kept() -> None:
+def test_an_event_beyond_the_horizon_has_windows_of_itself_and_is_not_stored() -> None:
     history = new_history()
     step(history, transaction(1, 40 * DAY_US))
     late = step(history, transaction(2, 0, "8.00", commit_us=40 * DAY_US))
@@ -245,7 +245,7 @@ def test_one_beyond_the_horizon_has_windows_of_itself_and_is_not_kept() -> None:
         ("customer_id", 1 << 63, "^customer_id 9223372036854775808 does not fit"),
     ],
 )
-def test_what_cannot_be_placed_or_added_up_is_refused_by_name(field: str, value: object, message: str) -> None:
+def test_a_field_that_cannot_be_ordered_or_summed_is_refused_by_name(field: str, value: object, message: str) -> None:
     history = new_history()
     with pytest.raises(ValueError, match=message):
         step(history, replace(transaction(1), **{field: value}))
@@ -253,7 +253,7 @@ def test_what_cannot_be_placed_or_added_up_is_refused_by_name(field: str, value:
 
 
 @pytest.mark.parametrize("name", ["lsn", "partition", "offset"])
-def test_a_place_of_more_than_64_bits_is_refused_by_name(name: str) -> None:
+def test_a_position_of_more_than_64_bits_is_refused_by_name(name: str) -> None:
     record = transaction(1)
     for number in (1 << 63, -(1 << 63) - 1):
         with pytest.raises(ValueError, match=rf"^source\.{name} {number} does not fit in 64 bits$"):
@@ -262,14 +262,14 @@ def test_a_place_of_more_than_64_bits_is_refused_by_name(name: str) -> None:
         assert getattr(event_of(replace(record, source=replace(record.source, **{name: number}))).facts, name) == number
 
 
-def test_the_same_transaction_in_another_status_is_no_repetition() -> None:
+def test_the_same_transaction_with_another_status_is_no_replay() -> None:
     history = new_history()
     step(history, transaction(1, status="pending"))
     assert velocity(history, transaction(1, lsn=200)).windows["1m"].count == 1
 
 
 @pytest.mark.parametrize(("lsn", "taken"), [(None, True), (19, True), (20, False), (21, False)])
-def test_a_truncate_takes_the_events_that_are_older(lsn: int | None, taken: bool) -> None:
+def test_a_truncate_deletes_older_events(lsn: int | None, taken: bool) -> None:
     record = transaction(1)
     event = event_of(replace(record, source=replace(record.source, lsn=lsn)))
     assert is_truncated(event, 20) is taken
@@ -277,7 +277,7 @@ def test_a_truncate_takes_the_events_that_are_older(lsn: int | None, taken: bool
 
 
 @given(st.integers(-10_000, 10_000), st.integers(1, 50))
-def test_half_even_is_what_python_rounds_fractions_to(total: int, count: int) -> None:
+def test_rounding_half_even_equals_pythons_rounding_of_fractions(total: int, count: int) -> None:
     assert half_even(total, count) == round(Fraction(total, count))
 
 
@@ -304,10 +304,8 @@ RECORDS = st.builds(
 
 @given(st.lists(RECORDS, max_size=60), st.integers(1, 60))
 @settings(max_examples=250, deadline=None)
-def test_any_history_has_the_windows_of_a_recomputation(
-    records: Sequence[TransactionRecord], forget_every: int
-) -> None:
-    """Late, corrected, deleted, tied, expired; with histories read again from what is stored, at random."""
+def test_windows_of_any_history_equal_a_recomputation(records: Sequence[TransactionRecord], forget_every: int) -> None:
+    """Late, corrected, deleted, simultaneous and expired transactions. Histories are decoded again from their stored form at random."""
     history = new_history()
     rows: dict[tuple[int, int], TransactionRecord] = {}
     for position, unplaced in enumerate(records, 1):

@@ -1,4 +1,4 @@
-"""State in memory answers like state in RocksDB."""
+"""Tests that state in memory returns the same results as state in RocksDB."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ operations = st.lists(st.tuples(keys, st.none() | st.binary(max_size=2), st.bool
 
 @pytest.fixture(autouse=True, scope="module", params=[0, 1_000])
 def sweeping_at(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What is gone is swept out at once, and hardly ever."""
+    """Removes deleted entries at once, or almost never."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.engine.memory.SWEEP_AT", request.param)
         yield

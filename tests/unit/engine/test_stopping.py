@@ -1,4 +1,4 @@
-"""A worker's process ends when it was told to stop, whatever holds it up."""
+"""Tests that a worker's process exits after a stop request, even if a thread or the shutdown blocks."""
 
 import subprocess
 import sys
@@ -13,14 +13,14 @@ DEADLINE_S = 60
 
 
 def run(code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """A process of its own. It has to end by itself."""
+    """Runs code in a new process, which must exit by itself."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "0.exits.json")],
         capture_output=True, text=True, timeout=DEADLINE_S, check=False,
     )  # fmt: skip
 
 
-def test_a_thread_that_never_ends_does_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_a_thread_that_never_ends_does_not_delay_the_exit(tmp_path: Path) -> None:
     ended = run(
         """
         import pathlib, sys, threading
@@ -35,7 +35,7 @@ def test_a_thread_that_never_ends_does_not_hold_up_the_end(tmp_path: Path) -> No
     assert "told to stop" in (tmp_path / "0.exits.json").read_text()
 
 
-def test_a_stop_that_hangs_ends_with_retry_and_says_where_it_was(tmp_path: Path) -> None:
+def test_a_stop_that_hangs_exits_with_retry_and_logs_where(tmp_path: Path) -> None:
     ended = run(
         """
         import logging, pathlib, sys, threading
@@ -72,5 +72,5 @@ def test_a_worker_of_any_kind_is_watched_from_the_signal_on(tmp_path: Path) -> N
     assert ended.returncode == RETRY, ended.stderr
 
 
-def test_the_limit_is_within_the_patience_of_orchestrators() -> None:
+def test_the_stop_limit_is_below_the_grace_period_of_orchestrators() -> None:
     assert STOP_LIMIT_S < ORCHESTRATORS_PATIENCE_S

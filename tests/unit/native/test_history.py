@@ -1,6 +1,6 @@
-"""A history in the library beside one in Python: whatever is put in, corrected, taken out or dropped, both answer the same.
+"""Tests that a history in the native library gives the same results as one in Python after any insertions, corrections and removals.
 
-BANKSTREAM_NATIVE_EXAMPLES multiplies the examples. Python's history is held to plain lists in test_velocity.py and test_tracks.py.
+BANKSTREAM_NATIVE_EXAMPLES multiplies the examples. test_velocity.py and test_tracks.py compare Python's history with plain lists.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ SHIPPED: Final = load_rules(None)
 SELECTIONS: Final = (ALL_AMOUNTS, *SHIPPED.selections)
 CURRENCIES: Final = ("EUR", "USD", "€€", "EUROEURO")
 MOST_MINOR: Final = 10**18 - 1
-"""The largest amount of a row."""
+"""The largest amount of a transaction."""
 
 ATTRIBUTES: Final[dict[str, st.SearchStrategy[Any]]] = {
     "amount_minor": st.one_of(
@@ -75,14 +75,14 @@ EVENTS: Final = st.builds(
 
 
 class Pair:
-    """Both histories. Every step is done to both, and leaves them the same."""
+    """Applies every step to both histories, and checks that they stay equal."""
 
     def __init__(self) -> None:
         self.rules = Rules(library(), SHIPPED)
         self.python, self.native = History(SHIPPED.selections), NativeHistory(self.rules)
 
     def put(self, events: Sequence[Event]) -> None:
-        """New ones, or corrections. None that is beyond the horizon: such are never put."""
+        """Puts new or corrected events. Events beyond the horizon are left out, because callers never put them."""
         for event in events:
             assert NativeHistory.holds(event)
             if event.time_us > self.python.floor_us:
@@ -90,18 +90,18 @@ class Pair:
                 self.native.put(event)
 
     def many(self, event: Event, count: int, step_us: int) -> None:
-        """Like one event, at other times."""
+        """Puts copies of one event at other times."""
         self.put([replace(event, time_us=event.time_us + at * step_us, transaction_id=at) for at in range(count)])
 
     def correct(self, place: int, change: tuple[str, Any], moved_us: int) -> None:
-        """One that is there, in one thing or in its time."""
+        """Corrects one field or the time of an existing event."""
         for event in self._at(place):
             name, value = change
             self.put([replace(event, time_us=event.time_us + moved_us, facts=replace(event.facts, **{name: value}))])
             self.look(place, event)
 
     def remove(self, place: int, other: Event) -> None:
-        """One that is there; and one that may be."""
+        """Removes an existing event, and one that may exist."""
         for event in (*self._at(place), other):
             if self.python.find(event.account_id, event.transaction_id) is not None:
                 found = self.python.find(event.account_id, event.transaction_id)
@@ -112,21 +112,21 @@ class Pair:
                 self.native.remove(event)
 
     def expire(self, horizon_us: int) -> None:
-        """Forward or back."""
+        """Expires events forward or backward."""
         assert self.native.expire(horizon_us) == self.python.expire(horizon_us)
 
     def expire_at(self, place: int, more_us: int) -> None:
-        """At an event that is there, or close to it."""
+        """Expires at the time of an existing event, or close to it."""
         for event in self._at(place):
             self.expire(event.time_us + more_us)
 
     def seek(self, time_us: int) -> None:
-        """Anywhere."""
+        """Seeks to any time."""
         self.python.seek(time_us)
         self.native.seek(time_us)
 
     def look(self, place: int, other: Event) -> None:
-        """All that is asked of a history about an event, there or not."""
+        """Compares all queries about an event, whether it exists or not."""
         for event in (other, *self._at(place)):
             assert self.native.windows(event) == self.python.windows(event)
             assert self.native.previous(event) == self.python.previous(event)
@@ -144,12 +144,12 @@ class Pair:
                     assert self.native.latest_counted(event, after_us, limit) == found_newest
 
     def read_again(self) -> None:
-        """From what is stored."""
+        """Decodes both histories from their stored form."""
         events = list(self.python)
         self.python, self.native = History(SHIPPED.selections, events), NativeHistory(self.rules, events)
 
     def compare(self) -> None:
-        """What can be seen of them without changing them."""
+        """Compares everything that can be read without a change."""
         python, native = self.python, self.native
         assert (len(native), native.size, native.floor_us) == (len(python), python.size, python.floor_us)
         assert native.newest_us == python.newest_us
@@ -202,7 +202,7 @@ STEPS: Final[st.SearchStrategy[tuple[Callable[..., None], *tuple[Any, ...]]]] = 
 
 @pytest.fixture(autouse=True, scope="module", params=[0, 3])
 def compact_at(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Histories let go of expired events early, so that short ones see it."""
+    """Makes histories remove expired events early, so that it happens in short ones too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.domain.velocity.COMPACT_AT", request.param)
         yield
@@ -260,14 +260,14 @@ EVENT: Final = Event(0, 1, 1, Facts(1, "EUR", True, POSTED, 0, None, 1, 0, 0))
         ({"country": "\0"}, False),
     ],
 )
-def test_what_the_library_holds_comes_back_and_what_it_does_not_is_told(change: dict[str, Any], holds: bool) -> None:
+def test_storable_events_are_returned_unchanged_and_others_are_rejected(change: dict[str, Any], holds: bool) -> None:
     event = replace(EVENT, facts=replace(EVENT.facts, **change))
     assert NativeHistory.holds(event) == holds
     if holds:
         assert list(NativeHistory(Rules(library(), SHIPPED), [event])) == [event]
 
 
-def test_rules_that_the_library_has_no_room_for_are_left_to_python() -> None:
+def test_rules_beyond_the_librarys_limits_are_left_to_python() -> None:
     native = library()
     (structuring,) = (rule for rule in SHIPPED.rules if isinstance(rule, Structuring))
     bands = [
@@ -278,7 +278,7 @@ def test_rules_that_the_library_has_no_room_for_are_left_to_python() -> None:
     selections, concerns = (
         native.lib.BANK_SELECTIONS - 1,
         native.lib.BANK_CONCERNS,
-    )  # one selection is that of everything
+    )  # one of the selections is that of all events
     assert Rules.holds(native, RuleSet(tuple(bands[:selections])))
     assert not Rules.holds(native, RuleSet(tuple(bands[: selections + 1])))
     assert Rules.holds(native, RuleSet((threshold,) * concerns))
@@ -286,7 +286,7 @@ def test_rules_that_the_library_has_no_room_for_are_left_to_python() -> None:
 
 
 def test_a_history_may_outlive_its_rules() -> None:
-    """What it is freed with is its own: in memory that somebody else has written to since, nothing would be as it was."""
+    """The history keeps the data that it needs to free itself. The memory of the rules may have been overwritten since."""
     rules = Rules(library(), SHIPPED)
     history = NativeHistory(rules, [EVENT])
     history.seek(EVENT.time_us)

@@ -1,4 +1,4 @@
-"""Rules of the kind card_testing: cases, each with its reason."""
+"""Tests rules of the kind card_testing: cases, each with its reason."""
 
 import random
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ M, S = MINUTE_US, SECOND_US
 
 
 def random_fields(rnd: random.Random) -> dict[str, Any]:
-    """Fields of a rule of this kind, for the test of prefilters."""
+    """Random fields of a rule of this kind, for the test of prefilters."""
     probe = rnd.randrange(5)
     return {
         "probe_at_most": to_decimal(probe), "probe_count": rnd.choice((1, 1, 2)), "probe_window": rnd.choice(SPANS),

@@ -1,4 +1,4 @@
-"""Alerts of the rules, and what a rules file may say."""
+"""Tests the alerts of rules, and the contents that a rules file may have."""
 
 import tomllib
 from importlib.resources import files
@@ -37,7 +37,7 @@ M, S = MINUTE_US, SECOND_US
         ("threshold", ["1.00"], "10000.00", [2], "its own alone"),
     ],
 )
-def test_an_alert_names_the_newest_of_what_it_rests_on(
+def test_an_alert_names_the_newest_records_of_its_evidence(
     rule: str, amounts: list[str], own: str, evidence: list[int], why: str
 ) -> None:
     found = alert(rule, *series(*((number * S, amount) for number, amount in enumerate([*amounts, own]))))
@@ -62,7 +62,7 @@ def test_an_alert_names_the_newest_of_what_it_rests_on(
         ),
     ],
 )
-def test_an_alert_says_what_was_compared_with_what(
+def test_an_alert_has_the_compared_values_and_thresholds(
     rule: str, steps: list[tuple[int, str]], conditions: list[tuple[str, str, str, str]], says: str
 ) -> None:
     found = alert(rule, *series(*steps))
@@ -108,7 +108,7 @@ def test_a_score_grows_with_how_far_a_threshold_was_passed_and_stays_below_one()
         ((), "0.7500", "nothing was compared"),
     ],
 )  # fmt: skip
-def test_a_score_is_of_the_condition_that_was_passed_the_furthest(
+def test_a_score_is_that_of_the_most_exceeded_condition(
     conditions: tuple[Condition, ...], expected: str, why: str
 ) -> None:
     assert score("high", conditions) == expected, why
@@ -128,12 +128,12 @@ def rules_of(**changes: Any) -> RuleSet:
     return read_rules({"rule": [table]}, "my.toml")
 
 
-def test_a_rule_of_ones_own_is_in_force() -> None:
+def test_a_custom_rule_is_evaluated() -> None:
     (found,) = run(rules_of(), transaction(1, amount="5.00")).alerts
     assert (found.rule, found.severity, found.explanation) == ("big", "low", "5.00 is much.")
 
 
-def test_a_rule_may_begin_at_nothing() -> None:
+def test_a_threshold_may_be_zero() -> None:
     assert [it.rule for it in run(rules_of(at_least="0.00"), transaction(1, amount="0.01")).alerts] == ["big"]
 
 
@@ -194,7 +194,7 @@ SHIPPED_TABLES = {
         ),
     ],
 )
-def test_each_kind_refuses_what_makes_no_sense_for_it(rule: str, field: str, value: object, message: str) -> None:
+def test_each_kind_of_rule_refuses_invalid_fields(rule: str, field: str, value: object, message: str) -> None:
     with pytest.raises(RulesError, match=message):
         read_rules({"rule": [{**SHIPPED_TABLES[rule], field: value}]}, "my.toml")
 
@@ -221,7 +221,7 @@ def test_a_rules_file_that_is_missing_broken_or_empty_says_so(tmp_path: Path) ->
             load_rules(tmp_path / "rules.toml")
 
 
-def test_a_rules_file_of_ones_own_replaces_the_shipped_one(tmp_path: Path) -> None:
+def test_a_custom_rules_file_replaces_the_shipped_one(tmp_path: Path) -> None:
     text = "\n".join(f"{name} = {value!r}" for name, value in THRESHOLD.items())
     (tmp_path / "rules.toml").write_text(f"[[rule]]\n{text}\n")
     assert [rule.id for rule in load_rules(tmp_path / "rules.toml").rules] == ["big"]

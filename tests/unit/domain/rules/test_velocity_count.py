@@ -1,4 +1,4 @@
-"""Rules of the kind velocity_count: cases, each with its reason."""
+"""Tests rules of the kind velocity_count: cases, each with its reason."""
 
 import random
 from typing import Any
@@ -12,7 +12,7 @@ M, S = MINUTE_US, SECOND_US
 
 
 def random_fields(rnd: random.Random) -> dict[str, Any]:
-    """Fields of a rule of this kind, for the test of prefilters."""
+    """Random fields of a rule of this kind, for the test of prefilters."""
     return {"limits": {name: rnd.randrange(1, 6) for name in rnd.sample(("1m", "5m", "1h"), rnd.randrange(1, 4))}}
 
 
