@@ -399,7 +399,7 @@ def test_a_snapshot_that_leaves_rows_out_on_purpose_says_nothing_of_the_others(b
         (CapturedTable("loans", {"loan_id": "integer"}), r'has \{ loan_id = "text" \} as its primary key'),
         (
             CapturedTable("cards", {"branch": "text"}),
-            r'has \{ number = "integer", branch = "text" \} as its primary key',
+            r'has \{ branch = "text", number = "integer" \} as its primary key',
         ),
     ],
 )

@@ -21,8 +21,8 @@ from app.engine.kafka import connection
 from app.local.stack.part import BACKENDS
 from app.operations.dbt.build import PROJECT, build
 from app.operations.doctor import examine
-from app.operations.provision.catalogue import source_tables
 from app.postgres import as_reader
+from app.postgres.catalogue import source_tables
 from app.proof.trace import TraceError, trace
 from sinks.sessions import open_reader
 from tests.support.bank.evolving import Bank, declared_bank
