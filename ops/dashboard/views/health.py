@@ -6,7 +6,7 @@ from html import escape
 import streamlit as st
 
 from ops.dashboard import components, data, records
-from ops.dashboard.access import query_cache
+from ops.dashboard.access import landing, query_cache
 from ops.dashboard.staleness import SLOW_S, as_of, read_at, value_or_notice
 
 
@@ -18,7 +18,7 @@ def show() -> None:
 
 @st.fragment(run_every=SLOW_S)
 def _show() -> None:
-    answer = query_cache().get(data.health, every_s=SLOW_S - 1)
+    answer = query_cache().get(data.health, landing(), every_s=SLOW_S - 1)
     found = value_or_notice(answer, "The landing tables")
     now = read_at(answer)
     if found is not None:

@@ -63,6 +63,7 @@ def app(tables: Warehouse, monkeypatch: pytest.MonkeyPatch, page: str, **query: 
     for name, value in tables.environment.items():
         monkeypatch.setenv(name, value)
     access.query_cache.clear()
+    access.landing.clear()
     access.shows_personal_data.clear()
     script = f"from ops.dashboard.views import {page}\n{page}.show()\n"
     found = AppTest.from_string(script, default_timeout=60)
@@ -116,7 +117,7 @@ def test_a_customer_has_versions_transactions_and_alerts(session: Session, now: 
 
 
 def test_health_has_the_ledger_the_ages_and_the_refused(session: Session, now: datetime) -> None:
-    found = data.health(session, now)
+    found = data.health(session, now, access.landing())
     assert [(one.topic, one.records) for one in found.topics] == [("bank.transactions", 9)]
     newest = found.topics[0].newest_row
     assert newest is not None
@@ -204,6 +205,30 @@ def test_health_and_history_draw(tables: Warehouse, monkeypatch: pytest.MonkeyPa
     assert "not_json" in said(app(tables, monkeypatch, "health"))
     text = said(app(tables, monkeypatch, "history"))
     assert "9,999,999,999,999,999.99" in text
+
+
+@pytest.mark.usefixtures("now")
+def test_the_tables_file_is_read_once(tables: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = app(tables, monkeypatch, "health")
+    monkeypatch.setenv("BANKSTREAM_TABLES_FILE", str(tmp_path / "gone.toml"))
+    access.query_cache.clear()
+    found.run()
+    assert not found.exception
+    assert "not_json" in said(found)
+
+
+def test_an_invalid_tables_file_is_an_error_of_every_page(
+    tables: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in tables.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BANKSTREAM_TABLES_FILE", str(tmp_path / "gone.toml"))
+    access.landing.clear()
+    found = AppTest.from_file(str(PROJECT / "ops" / "dashboard" / "main.py"), default_timeout=60).run()
+    assert not found.exception
+    assert [str(tmp_path / "gone.toml") in one.value for one in found.error] == [True]
+    assert not found.title
+    access.landing.clear()
 
 
 @pytest.mark.slow
