@@ -168,7 +168,7 @@ def test_the_live_page_shows_the_split(tables: Warehouse, monkeypatch: pytest.Mo
     text = said(app(tables, monkeypatch, "live"))
     assert "100.30" in text
     assert "50.0 % of all" in text
-    assert "the newest row is of" in text
+    assert "The newest row is of" in text
 
 
 @pytest.mark.usefixtures("now")
@@ -240,7 +240,7 @@ def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monk
         assert "has landed" in said(app(empty, monkeypatch, "live"))
         build_gold(empty, datetime.now(UTC))
         empty.run("DELETE FROM BANK.GOLD.VOLUME_PER_MINUTE")
-        assert "Gold is built and holds no transaction" in said(app(empty, monkeypatch, "history"))
+        assert "Gold is built but has no transactions" in said(app(empty, monkeypatch, "history"))
         session = Session(empty.settings)
         seconds = 0.0
         cache = QueryCache(session, ticks=lambda: seconds)
@@ -255,8 +255,8 @@ def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monk
         with pytest.raises(SinkUnavailableError):
             Session(empty.settings).rows("select 1")
         text = said(app(empty, monkeypatch, "live"))
-        assert re.search(r"No answer from the warehouse since 20\d\d-\d\d-\d\d", text)
-        assert "Nothing is shown, because nothing is known" in text
+        assert re.search(r"No data from the warehouse since 20\d\d-\d\d-\d\d", text)
+        assert "The page has no earlier data to show" in text
         empty.start()
         seconds = 10
         back = cache.get(data.live, 15, every_s=4)
