@@ -89,7 +89,7 @@ def event_of(record: TransactionRecord) -> Event:
         account_id,
         transaction_id,
         Facts(
-            to_minor(record.amount),
+            _minor("amount", record.amount),
             record.currency,
             record.type == "credit",
             STATUSES.get(record.status, OTHER),
@@ -108,6 +108,13 @@ def instant_us(name: str, text: str) -> int:
         return parse_us(text)
     except ValueError as error:
         raise ValueError(f"{name} {text!r} is not an instant: {error}") from None
+
+
+def _minor(name: str, text: str) -> int:
+    try:
+        return to_minor(text)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
 
 
 @lru_cache(maxsize=65_536)

@@ -63,6 +63,7 @@ def app(tables: Warehouse, monkeypatch: pytest.MonkeyPatch, page: str, **query: 
     for name, value in tables.environment.items():
         monkeypatch.setenv(name, value)
     access.query_cache.clear()
+    access.landing.clear()
     access.shows_personal_data.clear()
     script = f"from ops.dashboard.views import {page}\n{page}.show()\n"
     found = AppTest.from_string(script, default_timeout=60)
@@ -116,7 +117,7 @@ def test_a_customer_has_versions_transactions_and_alerts(session: Session, now: 
 
 
 def test_the_health_page_has_ledger_ages_and_dead_letters(session: Session, now: datetime) -> None:
-    found = data.health(session, now)
+    found = data.health(session, now, access.landing())
     assert [(one.topic, one.records) for one in found.topics] == [("bank.transactions", 9)]
     newest = found.topics[0].newest_row
     assert newest is not None
@@ -168,7 +169,7 @@ def test_the_live_page_shows_the_split(tables: Warehouse, monkeypatch: pytest.Mo
     text = said(app(tables, monkeypatch, "live"))
     assert "100.30" in text
     assert "50.0 % of all" in text
-    assert "the newest row is of" in text
+    assert "The newest row is of" in text
 
 
 @pytest.mark.usefixtures("now")
@@ -207,6 +208,30 @@ def test_the_health_and_history_pages_render(tables: Warehouse, monkeypatch: pyt
     assert "9,999,999,999,999,999.99" in text
 
 
+@pytest.mark.usefixtures("now")
+def test_the_tables_file_is_read_once(tables: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = app(tables, monkeypatch, "health")
+    monkeypatch.setenv("BANKSTREAM_TABLES_FILE", str(tmp_path / "gone.toml"))
+    access.query_cache.clear()
+    found.run()
+    assert not found.exception
+    assert "not_json" in said(found)
+
+
+def test_an_invalid_tables_file_is_an_error_of_every_page(
+    tables: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in tables.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BANKSTREAM_TABLES_FILE", str(tmp_path / "gone.toml"))
+    access.landing.clear()
+    found = AppTest.from_file(str(PROJECT / "ops" / "dashboard" / "main.py"), default_timeout=60).run()
+    assert not found.exception
+    assert [str(tmp_path / "gone.toml") in one.value for one in found.error] == [True]
+    assert not found.title
+    access.landing.clear()
+
+
 @pytest.mark.slow
 # a thread of the connector tries to cancel the running statement at the stopped server
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -218,7 +243,7 @@ def test_missing_gold_no_data_and_no_warehouse_have_different_messages(
         assert "has landed" in said(app(empty, monkeypatch, "live"))
         build_gold(empty, datetime.now(UTC))
         empty.run("DELETE FROM BANK.GOLD.VOLUME_PER_MINUTE")
-        assert "Gold is built and holds no transaction" in said(app(empty, monkeypatch, "history"))
+        assert "Gold is built but has no transactions" in said(app(empty, monkeypatch, "history"))
         session = Session(empty.settings)
         seconds = 0.0
         cache = QueryCache(session, ticks=lambda: seconds)
@@ -233,8 +258,8 @@ def test_missing_gold_no_data_and_no_warehouse_have_different_messages(
         with pytest.raises(SinkUnavailableError):
             Session(empty.settings).rows("select 1")
         text = said(app(empty, monkeypatch, "live"))
-        assert re.search(r"No answer from the warehouse since 20\d\d-\d\d-\d\d", text)
-        assert "Nothing is shown, because nothing is known" in text
+        assert re.search(r"No data from the warehouse since 20\d\d-\d\d-\d\d", text)
+        assert "The page has no earlier data to show" in text
         empty.start()
         seconds = 10
         back = cache.get(data.live, 15, every_s=4)

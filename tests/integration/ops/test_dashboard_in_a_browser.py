@@ -15,8 +15,8 @@ from tests.support.web.dashboard import Warehouse, a_live_bank, build_gold, heal
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 PAGES = {
-    "": "Just booked",
-    "alerts": "Newest first",
+    "": "Newest bookings",
+    "alerts": "Newest alerts",
     "customer?id=42": "Transactions changed",
     "health": "By topic",
     "history": "Debited",
@@ -70,7 +70,7 @@ def test_pages_fit_their_widths(tab: Browser, url: str) -> None:
 
 def test_an_alert_leads_to_its_customer(tab: Browser, url: str) -> None:
     tab.open(f"{url}/alerts", 390, 1200)
-    tab.shows("Newest first")
+    tab.shows("Newest alerts")
     tab.has(".alert a", 1)  # the heading appears before its content
     tab.evaluate("document.querySelector('.alert a').click()")
     tab.shows("Transactions changed")
@@ -81,14 +81,14 @@ def test_a_page_refreshes_by_itself_and_reports_an_unavailable_warehouse(
     tab: Browser, url: str, tables: Warehouse
 ) -> None:
     tab.open(url, 1280, 1200)
-    tab.shows("Just booked")
+    tab.shows("Newest bookings")
     assert "5.55 EUR" not in tab.text()
     tables.land("TRANSACTIONS", transaction(9, datetime.now(UTC), 9, amount="5.55"))
     tab.shows("\u22125.55 EUR", settled=False)
     tables.stop()
-    tab.shows("No answer from the warehouse since", settled=False)
-    assert "What follows is as of" in tab.text()
+    tab.shows("No data from the warehouse since", settled=False)
+    assert "The page shows the data of" in tab.text()
     assert "\u22125.55 EUR" in tab.text()
     tables.start()
-    tab.shows("the newest row is of", settled=False)
-    assert "No answer from the warehouse" not in tab.text()
+    tab.shows("The newest row is of", settled=False)
+    assert "No data from the warehouse" not in tab.text()

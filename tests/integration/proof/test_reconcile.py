@@ -399,7 +399,7 @@ def test_a_partial_snapshot_deletes_no_other_rows(bank: Bank) -> None:
         (CapturedTable("loans", {"loan_id": "integer"}), r'has \{ loan_id = "text" \} as its primary key'),
         (
             CapturedTable("cards", {"branch": "text"}),
-            r'has \{ number = "integer", branch = "text" \} as its primary key',
+            r'has \{ branch = "text", number = "integer" \} as its primary key',
         ),
     ],
 )

@@ -22,7 +22,11 @@ from tests.support.streams.workers import Workers
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TABLES = """
-CREATE TABLE cards (number bigint, branch text, card_limit numeric(12, 2), PRIMARY KEY (branch, number));
+CREATE DOMAIN number AS bigint;
+CREATE DOMAIN card_number AS number;
+CREATE DOMAIN price AS numeric(12, 2);
+CREATE DOMAIN card_limit AS price;
+CREATE TABLE cards (number card_number, branch text, card_limit card_limit, PRIMARY KEY (branch, number));
 CREATE TABLE loans (loan_id uuid PRIMARY KEY DEFAULT gen_random_uuid(), principal numeric(18, 2) NOT NULL, due date);
 CREATE TABLE fees (
     factor numeric(12, 8), valid_on date, changed_at timestamptz, local_at timestamp, code char(6), name varchar(20), any_number numeric,
@@ -126,6 +130,7 @@ def test_every_declared_table_is_found_equal(bank: Bank) -> None:
     }  # fmt: skip
     assert report["tables"]["loans"]["sums"] == {"principal": {"source": "7.25", "warehouse": "7.25"}}
     assert report["tables"]["fees"]["sums"] == {}
+    assert [*report["tables"]["cards"]["sums"]] == ["card_limit"], "a domain of a domain counts as its base type"
     assert {place.rpartition("/")[0] for place in report["position"]["offsets"]} == {
         f"bank.public.{name}" for name in report["tables"]
     }

@@ -254,7 +254,7 @@ def test_a_forged_version_id_is_found_though_lake_and_warehouse_agree_on_it(mode
             ("source values: amount", "GOLD.DIM_ACCOUNT 0 is not the version at its booking time"),
         ),
         ("fct_alerts", ALERT, "explanation = 'nothing' WHERE true", ("source values: explanation",)),
-        ("fct_velocity", "103", "transaction_count = 99 WHERE window_name = '5m'", ("window 5m that do not say",)),
+        ("fct_velocity", "103", "transaction_count = 99 WHERE window_name = '5m'", ("window 5m that differ",)),
     ],
 )
 def test_a_changed_cell_of_a_fact_is_found(

@@ -21,8 +21,8 @@ from app.engine.kafka import connection
 from app.local.stack.part import BACKENDS
 from app.operations.dbt.build import PROJECT, build
 from app.operations.doctor import examine
-from app.operations.provision.catalogue import source_tables
 from app.postgres import as_reader
+from app.postgres.catalogue import source_tables
 from app.proof.trace import TraceError, trace
 from sinks.sessions import open_reader
 from tests.support.bank.evolving import Bank, declared_bank
@@ -226,7 +226,7 @@ def test_a_row_is_traced_to_the_log(declared: Declared, table: str, key: str) ->
     found = trace(declared.bank.environment, table, key)
     assert found.verdict == "holds", found
     assert found.way.name == f"SILVER.{table.upper()}"
-    assert any("columns say what they were made from" in check.what for check in found.way.checks)
+    assert any("columns equal their source values" in check.what for check in found.way.checks)
 
 
 def test_the_records_of_versions_are_traced_to_the_log(declared: Declared) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from app.operations.dbt.silver import SourceColumn
+from app.postgres.catalogue import SourceColumn
 
 INSTANT = "timestamp with time zone"
 BANK_COLUMNS: Final = {

@@ -238,8 +238,10 @@ def test_an_event_beyond_the_horizon_has_windows_of_itself_and_is_not_stored() -
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("booked_at", "infinity", "booked_at 'infinity' is not an instant"),
-        ("amount", "1.234", "more than 2 digits"),
+        ("booked_at", "infinity", "^booked_at 'infinity' is not an instant"),
+        ("amount", "1.234", r"^amount '1\.234' has more than 2 digits after the point$"),
+        ("amount", "NaN", "^amount 'NaN' is not an amount of money$"),
+        ("amount", "", "^amount '' is not an amount of money$"),
         ("transaction_id", 1 << 64, "^transaction_id 18446744073709551616 does not fit"),
         ("account_id", -(1 << 63) - 1, "^account_id -9223372036854775809 does not fit"),
         ("customer_id", 1 << 63, "^customer_id 9223372036854775808 does not fit"),

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from app.domain.captured import CapturedTable
-from app.operations.dbt.columns import RESERVED, key_kind, path, warehouse_names, warehouse_type
+from app.operations.dbt.columns import RESERVED, path, warehouse_names, warehouse_type
 from app.operations.dbt.contracts import contracts, landing_source
-from app.operations.dbt.silver import Names, SilverTable, SourceColumn, sql
-from app.operations.provision.catalogue import SourceTable
+from app.operations.dbt.silver import Names, SilverTable, sql
 from app.operations.provision.models import OWN, SILVER, ModelsError, files, files_of_all, write
+from app.postgres.catalogue import SourceColumn, SourceTable, key_kind
 from tests.support.catalogue import CATALOGUE
 from tests.support.paths import PROJECT
 from tests.support.warehouse.bank_columns import bank_columns

@@ -15,12 +15,14 @@ from sqlglot import exp
 
 from app.cli.console import StackConsole
 from app.local.demo import run
+from app.operations.provision.warehouse import landing_tables
 from ops.dashboard import charts, components, data
 from ops.dashboard.data import versions
 from ops.dashboard.query_cache import QueryCache
 from ops.dashboard.records import Live, Slice
 from sinks.base import SinkUnavailableError
 from sinks.reading import MissingObjectError, StatementRefusedError
+from tests.support.catalogue import CATALOGUE
 
 BEGAN = datetime(2026, 3, 1, 9, 0)  # noqa: DTZ001 - naive UTC, as the warehouse gives it
 
@@ -212,7 +214,7 @@ def test_every_statement_is_a_limited_query_in_snowflakes_own_dialect() -> None:
     data.live(session, now, 15)
     data.alerts(session, now, 24)
     data.customer(session, now, 42)
-    data.health(session, now)
+    data.health(session, now, landing_tables(CATALOGUE))
     data.gold_reaches(session, now)
     data.currencies(session, now)
     for dimension in data.DIMENSIONS:
