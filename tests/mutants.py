@@ -181,8 +181,8 @@ def choose_what_to_try() -> None:
         for path in mutmut.walk_mutatable_files():
             data = SourceFileMutationData(path=path)
             data.load()
-            wanted = STARTS_PROCESSES.get(path.stem, "nothing")
-            tests = {test for test in mutmut_state.duration_by_test if wanted in test}
+            wanted = STARTS_PROCESSES.get(path.stem)
+            tests = {test for test in mutmut_state.duration_by_test if wanted is not None and wanted in test}
             refused = named["mutants_caught_by_type_checker"]
             for mutant, code in data.exit_code_by_key.items():
                 tried = crc32(mutant.rpartition(".")[2].encode()) % SHARE == 0 or mutant in refused
