@@ -50,6 +50,8 @@ OPEN_ROCKSDB: Final = frozenset(
     {"test_damaged_store.py", "test_restore_steps.py", "test_store.py", "test_unit_of_work.py"}
 )
 APART_S: Final = 120
+APART_TEST_S: Final = 30
+"""A test of those that takes longer ends itself: mutmut may have ended the process that waits for it."""
 TOO_LONG: Final = 36
 """mutmut's code for a mutant whose tests do not end."""
 
@@ -139,6 +141,7 @@ def run_apart(tests: Sequence[str]) -> int:
         "-p",
         "_hypothesis_pytestplugin",
         "--hypothesis-seed=0",
+        f"--timeout={APART_TEST_S}",
     ]
     try:
         return subprocess.run(

@@ -176,12 +176,12 @@ def test_a_dead_letter_is_sent_with_its_record_and_taken_back_with_it(store: Sto
 
 def test_what_was_committed_is_read_by_table_and_key(store: Store) -> None:
     seed = unit_over(store)
-    for key, value in ((b"a", 1), (b"b", 2), (b"c", 3)):
+    for key, value in ((b"", 0), (b"a", 1), (b"b", 2), (b"c", 3)):
         seed.table(NUMBERS).put(key, value)
     commit(seed, store)
     committed = CommittedState(store, frozenset({"numbers"}), {"in": 7})
     assert (committed.get(NUMBERS, b"b"), committed.get(NUMBERS, b"x")) == (2, None)
-    assert list(committed.scan(NUMBERS)) == [(b"a", 1), (b"b", 2), (b"c", 3)]
+    assert list(committed.scan(NUMBERS)) == [(b"", 0), (b"a", 1), (b"b", 2), (b"c", 3)]
     assert list(committed.scan(NUMBERS, b"b")) == [(b"b", 2), (b"c", 3)]
     assert list(committed.scan(NUMBERS, b"a", b"c")) == [(b"a", 1), (b"b", 2)]
     assert committed.positions == {"in": 7}
