@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from app.domain.changes import Operation, Row, RowChange
 from app.domain.records import Scd2Close, Scd2Open, Scd2Record, Source
-from app.domain.scd2 import RowState, Snapshot, Truncation, apply_change, apply_snapshot, apply_truncate, is_missing
+from app.domain.scd2 import (
+    RowState,
+    Snapshot,
+    Truncation,
+    apply_change,
+    apply_snapshot,
+    apply_truncate,
+    is_missing,
+    is_older,
+    is_replay,
+)
 from app.domain.times import format_us
 
 UNTRACKED = frozenset({"balance"})
@@ -264,6 +274,14 @@ def test_a_row_is_missing_only_if_it_is_older_than_the_snapshot_in_every_way(
 ) -> None:
     state = RowState(True, row(), lsn, None, "v", 0, recorded_ms)
     assert is_missing(state, Snapshot(20, 9, 50, source(1, 20))) is missing, why
+
+
+@pytest.mark.parametrize("lsn", [0, 1, 1 << 62])
+def test_any_position_is_later_than_none(lsn: int) -> None:
+    state = RowState(True, row(), None, None, "v", 0)
+    assert is_older(state, lsn)
+    for operation in ("c", "u", "d", "r"):
+        assert not is_replay(state, change(operation, lsn, 1)), operation
 
 
 def test_a_version_id_depends_on_nothing_but_table_key_and_position() -> None:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from app.domain.events import event_of
+from app.domain.events import REMOVED, event_of
 from app.domain.records import TransactionRecord, VelocityRecord
 from app.domain.rules.rule import RuleSet
-from app.domain.screening import Screening, TransactionChange, is_truncated, screen
+from app.domain.screening import Screening, TransactionChange, fired_marker, is_truncated, screen
 from app.domain.velocity import RETENTION_US, CustomerHistory, History, half_even
 from app.native.history import NativeHistory, Rules
 from tests.support.streams.native import library
@@ -171,6 +171,12 @@ def test_without_log_positions_an_update_is_known_by_its_place_in_kafka(offset: 
     assert (result.velocity is None) is again
 
 
+def test_the_first_update_after_a_snapshot_may_have_the_snapshots_position() -> None:
+    history = new_history()
+    step(history, transaction(1))
+    assert velocity(history, transaction(1, amount="99.00", op="updated")).windows["1m"].sum == "99.00"
+
+
 def test_an_update_of_something_else_than_amounts_still_gives_its_windows() -> None:
     history = new_history()
     step(history, transaction(1))
@@ -206,6 +212,14 @@ def test_what_is_older_than_the_horizon_does_not_exist_and_what_is_at_it_does() 
     assert history.floor_us == events[1].time_us - 1
     history.seek(events[2].time_us)
     assert history.window_start_us(DAY_US) == history.floor_us
+
+
+def test_a_history_takes_the_memory_of_its_events_and_of_eight_more() -> None:
+    history = new_history()
+    assert history.size == 8
+    for number in (1, 2, 3):
+        step(history, transaction(number, number))
+    assert history.size == 8 + 3
 
 
 def test_the_latest_events_are_those_after_an_instant_up_to_the_event() -> None:
@@ -266,6 +280,15 @@ def test_the_same_transaction_in_another_status_is_no_repetition() -> None:
     history = new_history()
     step(history, transaction(1, status="pending"))
     assert velocity(history, transaction(1, lsn=200)).windows["1m"].count == 1
+
+
+def test_what_stays_of_a_deleted_transaction_tells_nothing_of_the_other_side() -> None:
+    event = event_of(transaction(1, counterparty="A", country="DE"))
+    assert fired_marker(event) is None, "no rule has fired on it"
+    marker = fired_marker(replace(event, facts=replace(event.facts, fired=("large_amount",))))
+    assert marker is not None
+    assert (marker.key, marker.facts.status, marker.facts.fired) == (event.key, REMOVED, ("large_amount",))
+    assert (marker.facts.counterparty, marker.facts.country) == (0, None)
 
 
 @pytest.mark.parametrize(("lsn", "taken"), [(None, True), (19, True), (20, False), (21, False)])

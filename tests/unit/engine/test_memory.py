@@ -39,17 +39,41 @@ def test_any_writes_are_found_again_in_order(
     assert list(store.scan("t", start, end)) == expected
 
 
-@given(st.lists(st.integers(0, 300), max_size=30), st.integers(0, 300))
-def test_a_scan_of_one_id_finds_exactly_its_keys(ids: list[int], wanted: int) -> None:
+@given(st.lists(st.integers(0, 300), max_size=30), st.integers(0, 300), st.integers(0, 3))
+def test_a_scan_of_neighbouring_ids_finds_exactly_their_keys(ids: list[int], first: int, count: int) -> None:
     store = InMemoryKeyValueStore()
     for position, one in enumerate(ids):
-        store.write([("t", one.to_bytes(8, "big") + bytes([position]), b"", True)])
-    found = [key for key, _ in store.scan("t", wanted.to_bytes(8, "big"), (wanted + 1).to_bytes(8, "big"))]
-    assert found == [wanted.to_bytes(8, "big") + bytes([n]) for n, one in enumerate(ids) if one == wanted]
+        store.write([("t", id_bytes(one) + bytes([position]), b"", True)])
+    found = [key for key, _ in store.scan("t", id_bytes(first), id_bytes(first + count))]
+    expected = [id_bytes(one) + bytes([n]) for n, one in enumerate(ids) if first <= one < first + count]
+    assert found == sorted(expected)
+
+
+def id_bytes(number: int) -> bytes:
+    """The first eight bytes of a key, as most tables have them."""
+    return number.to_bytes(8, "big")
+
+
+def test_the_end_of_a_scan_is_a_key_and_not_a_number() -> None:
+    store, ids = InMemoryKeyValueStore(), [id_bytes(256), id_bytes(257), id_bytes(258)]
+    store.write([("t", key, b"", True) for key in ids])
+    assert [key for key, _ in store.scan("t", ids[0], b"\x01\x01")] == ids
 
 
 def test_a_scan_within_one_id_begins_and_ends_where_it_is_told_to() -> None:
     store = InMemoryKeyValueStore()
-    one, other = (7).to_bytes(8, "big"), (8).to_bytes(8, "big")
+    one, other = id_bytes(7), id_bytes(8)
     store.write([("t", key, b"", True) for key in (*(one + bytes([n]) for n in range(6)), other)])
     assert [key for key, _ in store.scan("t", one + b"\x01", one + b"\x04")] == [one + bytes([n]) for n in (1, 2, 3)]
+
+
+def test_keys_that_are_gone_do_not_stay_in_memory_without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.engine.memory.SWEEP_AT", 10)
+    store, kept = InMemoryKeyValueStore(), id_bytes(0)
+    store.write([("t", kept, b"", True)])
+    for number in range(1, 100):
+        store.write([("t", id_bytes(number), b"", True)])
+        assert [key for key, _ in store.scan("t")] == [kept, id_bytes(number)]
+        store.write([("t", id_bytes(number), None, True)])
+    assert [key for key, _ in store.scan("t")] == [kept]
+    assert sum(map(len, store.tables["t"].buckets.values())) <= 1 + 10 + 1
