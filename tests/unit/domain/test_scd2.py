@@ -22,6 +22,7 @@ from app.domain.scd2 import (
     is_missing,
     is_older,
     is_replay,
+    version_id,
 )
 from app.domain.times import format_us
 
@@ -291,6 +292,41 @@ def test_a_version_id_depends_on_nothing_but_table_key_and_position() -> None:
         dimension.take(change("u", 2, 2, a=2))
     assert [o.version_id for o in one.opens] == [o.version_id for o in other.opens]
     assert len({o.version_id for o in one.opens}) == 2
+
+
+@pytest.mark.parametrize(
+    ("operation", "lsn", "expected", "why"),
+    [
+        ("c", 5, "0de7298dc14e4741ac160e052bfbb1eb", "a change, by its lsn"),
+        ("u", 5, "0de7298dc14e4741ac160e052bfbb1eb", "of any operation"),
+        ("r", 5, "e8636a93a2da9e1313a057920c420c31", "a snapshot read, by its lsn, which a change may have too"),
+        ("u", None, "43a0914187e4404f82f3bb290375624a", "without an lsn, by its place in Kafka"),
+    ],
+)
+def test_a_version_has_the_id_that_it_has_always_had(
+    operation: Operation, lsn: int | None, expected: str, why: str
+) -> None:
+    """Another id would make a second version of it wherever the first one is stored."""
+    found = [
+        version_id("t", key, change(operation, lsn, 1), source(9, lsn)) for key in ({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    ]
+    assert found == [expected, expected], why
+
+
+def test_a_snapshot_read_does_not_count_as_the_last_change_that_kafka_recorded() -> None:
+    state, recorded = None, []
+    for number, operation in enumerate(("c", "r", "u", "r"), 1):
+        result = apply_change(
+            change(operation, number, number),
+            KEY,
+            state,
+            untracked=UNTRACKED,
+            source=source(number, number),
+            recorded_ms=number,  # type: ignore[arg-type]
+        )
+        state = result.state
+        recorded.append(state.recorded_ms)
+    assert recorded == [1, 1, 3, 3]
 
 
 # -- any history, held against a plain list of the row's past ------------------------------------------------------

@@ -222,6 +222,44 @@ def test_a_history_takes_the_memory_of_its_events_and_of_eight_more() -> None:
     assert history.size == 8 + 3
 
 
+def test_an_expired_event_stays_expired_when_the_horizon_moves_back() -> None:
+    history = new_history()
+    for number in (1, 2, 3):
+        step(history, transaction(number, number))
+    first, _, third = history
+    assert history.expire(first.time_us + 1) == [first]
+    assert history.expire(first.time_us) == []
+    assert history.windows(third)["1m"].count == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "expired", "held"), [(200, 100, 200), (200, 101, 99), (201, 100, 201), (201, 101, 100)]
+)
+def test_expired_events_are_freed_once_they_are_more_than_half(count: int, expired: int, held: int) -> None:
+    history = new_history(events=[event_of(transaction(number, number)) for number in range(count)])
+    empty = new_history().size
+    assert len(history.expire(event_of(transaction(0, expired)).time_us)) == expired
+    assert (len(history), history.size - empty) == (count - expired, held)
+
+
+@pytest.mark.parametrize(
+    ("deleted", "previous", "why"),
+    [
+        ([], 4, "it is the one just before"),
+        ([4], 3, "that one is deleted"),
+        ([3, 4], 2, "two are deleted"),
+        ([1, 2, 3, 4], None, "all before it are deleted"),
+    ],
+)
+def test_a_deleted_transaction_is_not_the_previous_one(deleted: list[int], previous: int | None, why: str) -> None:
+    events = [event_of(transaction(number, number)) for number in range(1, 6)]
+    history = new_history(events=events)
+    for number in deleted:
+        event = events[number - 1]
+        history.put(replace(event, facts=replace(event.facts, status=REMOVED, fired=("large_amount",))))
+    assert history.previous(events[-1]) == (None if previous is None else events[previous - 1]), why
+
+
 def test_the_latest_events_are_those_after_an_instant_up_to_the_event() -> None:
     history = new_history()
     for number, at_us in enumerate((0, 1, 2, 3), 1):
