@@ -235,6 +235,16 @@ def test_a_change_that_is_delivered_twice_is_a_replay(operation: Operation) -> N
     assert [dimension.take(change(operation, 2, 2)) for _ in range(2)][1] == "replayed"
 
 
+@pytest.mark.parametrize(
+    ("columns", "effect"), [({"a": 1, "balance": 1}, "unchanged"), ({"a": 1, "balance": 2}, "applied")]
+)
+def test_an_update_that_opens_no_version_says_whether_anything_changed(columns: dict[str, Any], effect: str) -> None:
+    dimension = Dimension()
+    dimension.take(change("c", 1, 1, a=1, balance=1))
+    assert dimension.take(change("u", 2, 2, **columns)) == effect
+    assert len(dimension.records) == 1
+
+
 def test_deleting_what_is_not_alive_says_that_nothing_changed() -> None:
     dimension = Dimension()
     assert [dimension.take(change("d", lsn, lsn)) for lsn in (1, 2)] == ["unchanged", "unchanged"]

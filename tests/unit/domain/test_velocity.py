@@ -222,6 +222,13 @@ def test_a_history_takes_the_memory_of_its_events_and_of_eight_more() -> None:
     assert history.size == 8 + 3
 
 
+def test_a_late_transaction_at_the_horizon_is_kept_and_can_be_deleted() -> None:
+    history = new_history()
+    step(history, transaction(1, RETENTION_US))
+    assert step(history, transaction(2, 0, commit_us=RETENTION_US)).kept is not None
+    assert step(history, transaction(2, 0, op="deleted", lsn=900, commit_us=RETENTION_US)).gone is not None
+
+
 def test_an_expired_event_stays_expired_when_the_horizon_moves_back() -> None:
     history = new_history()
     for number in (1, 2, 3):
@@ -302,6 +309,12 @@ def test_what_cannot_be_placed_or_added_up_is_refused_by_name(field: str, value:
     with pytest.raises(ValueError, match=message):
         step(history, replace(transaction(1), **{field: value}))
     assert len(history) == 0
+
+
+def test_a_commit_time_that_is_not_an_instant_is_refused_by_name() -> None:
+    record = transaction(1)
+    with pytest.raises(ValueError, match=r"^source\.commit_time 'soon' is not an instant"):
+        TransactionChange.of(replace(record, source=replace(record.source, commit_time="soon")))
 
 
 @pytest.mark.parametrize("name", ["lsn", "partition", "offset"])

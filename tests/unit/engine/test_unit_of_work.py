@@ -89,6 +89,17 @@ def test_undo_takes_back_writes_deletes_emissions_and_the_cache(store: Store) ->
     assert not unit.cache
 
 
+def test_a_scan_of_a_unit_ends_where_it_is_told_to_among_its_own_writes_too(store: Store) -> None:
+    seed = unit_over(store)
+    for key in (b"a", b"c", b"e"):
+        seed.table(NUMBERS).put(key, 1)
+    commit(seed, store)
+    view = unit_over(store).table(NUMBERS)
+    for key in (b"b", b"d", b"f"):
+        view.put(key, 2)
+    assert list(view.scan(b"b", b"d")) == [(b"b", 2), (b"c", 1)]
+
+
 def test_an_evicted_key_leaves_the_changelog_alone_unless_this_unit_wrote_it(store: Store) -> None:
     seed = unit_over(store)
     seed.table(NUMBERS).put(b"old", 1)

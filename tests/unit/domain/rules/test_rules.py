@@ -133,6 +133,13 @@ def test_a_rule_of_ones_own_is_in_force() -> None:
     assert (found.rule, found.severity, found.explanation) == ("big", "low", "5.00 is much.")
 
 
+def test_a_rule_that_has_fired_on_a_transaction_is_not_asked_again() -> None:
+    rules, first = rules_of(), transaction(1, amount="5.00")
+    for amount in ("4.00", "6.00"):
+        again = run(rules, first, transaction(1, amount=amount, op="updated", lsn=900))
+        assert (list(again.outcomes), again.alerts) == ([], [])
+
+
 def test_a_rule_may_begin_at_nothing() -> None:
     assert [it.rule for it in run(rules_of(at_least="0.00"), transaction(1, amount="0.01")).alerts] == ["big"]
 
