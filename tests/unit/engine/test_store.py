@@ -124,6 +124,11 @@ def test_damage_is_an_error_and_never_an_early_end(tmp_path: Path, cache: Cache)
     Store(path, block_cache=cache).close()
 
 
+def test_a_store_that_is_not_there_can_be_destroyed(tmp_path: Path) -> None:
+    Store.destroy(tmp_path / "0")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_store_knows_since_when_it_may_have_missed_deletions(
     tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
