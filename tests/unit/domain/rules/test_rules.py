@@ -182,7 +182,12 @@ SHIPPED_TABLES = {
 @pytest.mark.parametrize(
     ("rule", "field", "value", "message"),
     [
-        ("card_testing", "at_least", "2.00", "allowed: an amount above probe_at_most"),
+        (
+            "card_testing",
+            "at_least",
+            "2.00",
+            "at_least = 'an amount not above probe_at_most'; allowed: an amount above probe_at_most",
+        ),
         ("card_testing", "probe_count", 0, "probe_count = 0; allowed: a whole number from 1"),
         ("card_testing", "probe_count", True, "probe_count = True; allowed: a whole number from 1"),
         ("card_testing", "window", "31d", "window = '31d'; allowed: a time span .* at most 30d"),
