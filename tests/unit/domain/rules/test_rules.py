@@ -194,6 +194,7 @@ SHIPPED_TABLES = {
         ("card_testing", "window", "60", "window = '60'; allowed: a time span"),
         ("large_amount", "factor", "0", "factor = '0'; allowed: a factor above zero"),
         ("large_amount", "factor", "many", "factor = 'many'; allowed: a factor above zero"),
+        ("large_amount", "minimum_history", 1_000_001, "minimum_history = 1000001; allowed: a whole number"),
         ("large_amount", "minimum_history", "5", "minimum_history = '5'; allowed: a whole number"),
         ("velocity_count", "limits", {"2m": 5}, "limits = .*; allowed: a table of windows"),
         ("velocity_count", "limits", {}, "limits = .*; allowed: a table of windows"),
@@ -209,6 +210,22 @@ SHIPPED_TABLES = {
 def test_each_kind_refuses_what_makes_no_sense_for_it(rule: str, field: str, value: object, message: str) -> None:
     with pytest.raises(RulesError, match=message):
         read_rules({"rule": [{**SHIPPED_TABLES[rule], field: value}]}, "my.toml")
+
+
+@pytest.mark.parametrize(
+    ("rule", "field", "value"),
+    [
+        ("large_amount", "minimum_history", 1),
+        ("large_amount", "minimum_history", 1_000_000),
+        ("large_amount", "window", "1s"),
+        ("large_amount", "window", "30d"),
+        ("large_amount", "factor", "0.000001"),
+        ("large_amount", "factor", "999999.999999"),
+        ("large_amount", "at_least", "0.00"),
+    ],
+)
+def test_the_least_and_the_greatest_values_are_allowed(rule: str, field: str, value: object) -> None:
+    read_rules({"rule": [{**SHIPPED_TABLES[rule], field: value}]}, "my.toml")
 
 
 def test_a_band_may_be_of_one_amount() -> None:
