@@ -17,7 +17,7 @@ from app.domain.screening import Screening, TransactionChange, fired_marker, is_
 from app.domain.velocity import RETENTION_US, CustomerHistory, History, half_even
 from app.native.history import NativeHistory, Rules
 from tests.support.streams.native import library
-from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, naive_windows, transaction
+from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, START_US, naive_windows, transaction
 
 NO_RULES = RuleSet(())
 
@@ -229,6 +229,12 @@ def test_a_late_transaction_at_the_horizon_is_kept_and_can_be_deleted() -> None:
     assert step(history, transaction(2, 0, op="deleted", lsn=900, commit_us=RETENTION_US)).gone is not None
 
 
+def test_a_history_without_a_horizon_has_events_of_any_time() -> None:
+    events = [event_of(transaction(number, number - START_US - SECOND_US)) for number in (1, 2)]
+    assert events[-1].time_us < 0, "before 1970"
+    assert new_history(events=events).windows(events[-1])["1m"].count == 2
+
+
 def test_an_expired_event_stays_expired_when_the_horizon_moves_back() -> None:
     history = new_history()
     for number in (1, 2, 3):
@@ -319,7 +325,7 @@ def test_a_commit_time_that_is_not_an_instant_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("name", ["lsn", "partition", "offset"])
 def test_a_place_of_more_than_64_bits_is_refused_by_name(name: str) -> None:
-    record = transaction(1)
+    record = replace(transaction(1), account_id=-(1 << 63), transaction_id=(1 << 63) - 1)  # these just fit
     for number in (1 << 63, -(1 << 63) - 1):
         with pytest.raises(ValueError, match=rf"^source\.{name} {number} does not fit in 64 bits$"):
             event_of(replace(record, source=replace(record.source, **{name: number})))
