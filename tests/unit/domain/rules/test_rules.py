@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.config.rules_file import load_rules
+from app.domain.records import WINDOWS_US
 from app.domain.rules.fields import RulesError
 from app.domain.rules.rule import RuleSet
 from app.domain.rules.rule_file import read_rules
@@ -196,7 +197,7 @@ SHIPPED_TABLES = {
         ("large_amount", "factor", "many", "factor = 'many'; allowed: a factor above zero"),
         ("large_amount", "minimum_history", 1_000_001, "minimum_history = 1000001; allowed: a whole number"),
         ("large_amount", "minimum_history", "5", "minimum_history = '5'; allowed: a whole number"),
-        ("velocity_count", "limits", {"2m": 5}, "limits = .*; allowed: a table of windows"),
+        ("velocity_count", "limits", {"2m": 5}, r"limits = \{'2m': 5\}; allowed: a table of windows"),
         ("velocity_count", "limits", {}, "limits = .*; allowed: a table of windows"),
         ("velocity_count", "limits", {"1m": 0}, "limits = 0; allowed: a table of windows"),
         (
@@ -222,6 +223,7 @@ def test_each_kind_refuses_what_makes_no_sense_for_it(rule: str, field: str, val
         ("large_amount", "factor", "0.000001"),
         ("large_amount", "factor", "999999.999999"),
         ("large_amount", "at_least", "0.00"),
+        ("velocity_count", "limits", dict.fromkeys(WINDOWS_US, 5)),
     ],
 )
 def test_the_least_and_the_greatest_values_are_allowed(rule: str, field: str, value: object) -> None:
