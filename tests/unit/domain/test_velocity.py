@@ -235,6 +235,13 @@ def test_a_history_without_a_horizon_has_events_of_any_time() -> None:
     assert new_history(events=events).windows(events[-1])["1m"].count == 2
 
 
+def test_the_windows_of_an_earlier_transaction_are_the_same_when_asked_for_again() -> None:
+    events = [event_of(transaction(number, number)) for number in (1, 2)]
+    history = new_history(events=events)
+    assert [history.windows(events[0])["1m"].count for _ in range(3)] == [1, 1, 1]
+    assert history.windows(events[1])["1m"].count == 2
+
+
 def test_an_expired_event_stays_expired_when_the_horizon_moves_back() -> None:
     history = new_history()
     for number in (1, 2, 3):
