@@ -131,7 +131,7 @@ def test_a_store_has_the_keys_that_it_has_always_had(
     monkeypatch.setattr("time.time", lambda: 1.5)
     path = tmp_path / "not" / "there" / "0"
     store = Store(path, block_cache=cache)
-    assert not store.bulk
+    assert (store.bulk, store.identity, store.changelog_offset("left")) == (False, None, 0)
     store.set_identity(b"x")
     store.write([("left", b"a", b"1")], {"left": 7})
     store.load("right", Slice([LogRecord(b"b", b"2")], 8))
