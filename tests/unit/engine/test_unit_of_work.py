@@ -98,6 +98,8 @@ def test_a_scan_of_a_unit_ends_where_it_is_told_to_among_its_own_writes_too(stor
     for key in (b"b", b"d", b"f"):
         view.put(key, 2)
     assert list(view.scan(b"b", b"d")) == [(b"b", 2), (b"c", 1)]
+    view.put(b"c", 2)
+    assert list(view.scan(b"b")) == [(b"b", 2), (b"c", 2), (b"d", 2), (b"e", 1), (b"f", 2)]
 
 
 def test_an_evicted_key_leaves_the_changelog_alone_unless_this_unit_wrote_it(store: Store) -> None:

@@ -238,8 +238,11 @@ def test_a_band_may_be_of_one_amount() -> None:
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(RulesError) as refused:
-        read_rules({"rule": [{**THRESHOLD, "severity": "x"}, {**THRESHOLD, "at_least": "y"}], "ruel": []}, "my.toml")
-    for part in ("severity = 'x'", "at_least = 'y'", "id 'big' is used twice", "'ruel' is unknown"):
+        read_rules(
+            {"rule": [{"kind": "guess"}, {**THRESHOLD, "severity": "x"}, {**THRESHOLD, "at_least": "y"}], "ruel": []},
+            "my.toml",
+        )
+    for part in ("kind = 'guess'", "severity = 'x'", "at_least = 'y'", "id 'big' is used twice", "'ruel' is unknown"):
         assert part in str(refused.value)
 
 
