@@ -65,6 +65,15 @@ def test_a_window_ends_at_the_transaction_and_opens_just_after_its_length_before
         assert (inside.count, inside.sum, inside.average, inside.max) == (2, "12.00", "6.00", "7.00")
 
 
+def test_the_greatest_amount_of_a_window_is_one_within_it() -> None:
+    amounts = ("99.00", "98.00", "5.00", "3.00")
+    at_us = (0, 1, MINUTE_US + 1, MINUTE_US + 2)
+    window = after(
+        *(transaction(number, *it) for number, it in enumerate(zip(at_us, amounts, strict=True), 1))
+    ).windows["1m"]
+    assert (window.count, window.max) == (2, "5.00")
+
+
 def test_transactions_of_one_instant_are_in_each_others_windows_once_known() -> None:
     history = new_history()
     assert velocity(history, transaction(2)).windows["1m"].count == 1
