@@ -291,7 +291,8 @@ def test_a_row_is_missing_only_if_it_is_older_than_the_snapshot_in_every_way(
 def test_any_position_is_later_than_none(lsn: int) -> None:
     state = RowState(True, row(), None, None, "v", 0)
     assert is_older(state, lsn)
-    for operation in ("c", "u", "d", "r"):
+    operations: tuple[Operation, ...] = ("c", "u", "d", "r")
+    for operation in operations:
         assert not is_replay(state, change(operation, lsn, 1)), operation
 
 
@@ -324,17 +325,12 @@ def test_a_version_has_the_id_that_it_has_always_had(
 
 
 def test_a_snapshot_read_does_not_count_as_the_last_change_that_kafka_recorded() -> None:
-    state, recorded = None, []
-    for number, operation in enumerate(("c", "r", "u", "r"), 1):
-        result = apply_change(
-            change(operation, number, number),
-            KEY,
-            state,
-            untracked=UNTRACKED,
-            source=source(number, number),
-            recorded_ms=number,  # type: ignore[arg-type]
-        )
-        state = result.state
+    operations: tuple[Operation, ...] = ("c", "r", "u", "r")
+    state: RowState | None = None
+    recorded: list[int] = []
+    for at, operation in enumerate(operations, 1):
+        one = change(operation, at, at)
+        state = apply_change(one, KEY, state, untracked=UNTRACKED, source=source(at, at), recorded_ms=at).state
         recorded.append(state.recorded_ms)
     assert recorded == [1, 1, 3, 3]
 
