@@ -128,7 +128,9 @@ LOG: list[tuple[bytes, bytes | None] | None] = [(b"a", b"1"), (b"b", b"1"), None
 
 async def test_a_new_store_holds_what_its_changelogs_say_last(path: Path, cache: Cache) -> None:
     kafka = Kafka(balances=LOG, seen=[(b"x", b"9")])
+    before = restores_told("cold")
     held, reached, replayed = await restored(path, kafka, cache)
+    assert restores_told("cold") - before == 1
     assert held == {"balances": {b"b": b"1", b"c": b"2"}, "seen": {b"x": b"9"}}
     assert (reached, replayed) == ({"balances": 6, "seen": 1}, 5)
     seen = TopicPartition(EXPIRING.topic, NUMBER)
