@@ -50,6 +50,8 @@ OPEN_ROCKSDB: Final = frozenset(
     {"test_damaged_store.py", "test_restore_steps.py", "test_store.py", "test_unit_of_work.py"}
 )
 APART_S: Final = 120
+APART_TEST_S: Final = 30
+"""A test of those that takes longer ends itself: mutmut may have ended the process that waits for it."""
 TOO_LONG: Final = 36
 """mutmut's code for a mutant whose tests do not end."""
 
@@ -139,6 +141,7 @@ def run_apart(tests: Sequence[str]) -> int:
         "-p",
         "_hypothesis_pytestplugin",
         "--hypothesis-seed=0",
+        f"--timeout={APART_TEST_S}",
     ]
     try:
         return subprocess.run(
@@ -182,8 +185,8 @@ def choose_what_to_try() -> None:
         for path in mutmut.walk_mutatable_files():
             data = SourceFileMutationData(path=path)
             data.load()
-            wanted = STARTS_PROCESSES.get(path.stem, "nothing")
-            tests = {test for test in mutmut_state.duration_by_test if wanted in test}
+            wanted = STARTS_PROCESSES.get(path.stem)
+            tests = {test for test in mutmut_state.duration_by_test if wanted is not None and wanted in test}
             refused = named["mutants_caught_by_type_checker"]
             for mutant, code in data.exit_code_by_key.items():
                 tried = crc32(mutant.rpartition(".")[2].encode()) % SHARE == 0 or mutant in refused

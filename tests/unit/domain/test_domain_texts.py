@@ -42,6 +42,31 @@ def test_normalising_a_text_equals_reading_and_writing_it(
 
 
 @pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("2026-03-01T09:00:00,000000Z", "a comma before the microseconds"),
+        ("2026-03-01T10:00:00.00+0100", "another zone"),
+        ("2026-W09-7T09:00:00.000000Z", "a week and its day"),
+        ("2026-03-01 09:00:00.000000Z", "a space"),
+    ],
+)
+def test_a_text_that_is_only_as_long_as_a_normal_one_is_made_normal(text: str, why: str) -> None:
+    assert len(text) == len("2026-03-01T09:00:00.000000Z")
+    assert normalize(text) == "2026-03-01T09:00:00.000000Z", why
+
+
+def test_hour_24_is_the_next_midnight_where_python_reads_it() -> None:
+    text = "2026-03-01T24:00:00.000000Z"
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        with pytest.raises(ValueError, match="hour"):
+            normalize(text)
+    else:
+        assert normalize(text) == "2026-03-02T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "", "today", "2026-13-01T09:00:00.000000Z", "2026-03-01T25:00:00.000000Z", "infinity",

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from app.domain.changes import Operation, Row, RowChange
 from app.domain.records import Scd2Close, Scd2Open, Scd2Record, Source
-from app.domain.scd2 import RowState, Snapshot, Truncation, apply_change, apply_snapshot, apply_truncate, is_missing
+from app.domain.scd2 import (
+    RowState,
+    Snapshot,
+    Truncation,
+    apply_change,
+    apply_snapshot,
+    apply_truncate,
+    is_missing,
+    is_older,
+    is_replay,
+    version_id,
+)
 from app.domain.times import format_us
 
 UNTRACKED = frozenset({"balance"})
@@ -224,6 +235,16 @@ def test_a_change_that_is_delivered_twice_is_a_replay(operation: Operation) -> N
     assert [dimension.take(change(operation, 2, 2)) for _ in range(2)][1] == "replayed"
 
 
+@pytest.mark.parametrize(
+    ("columns", "effect"), [({"a": 1, "balance": 1}, "unchanged"), ({"a": 1, "balance": 2}, "applied")]
+)
+def test_an_update_that_opens_no_version_says_whether_anything_changed(columns: dict[str, Any], effect: str) -> None:
+    dimension = Dimension()
+    dimension.take(change("c", 1, 1, a=1, balance=1))
+    assert dimension.take(change("u", 2, 2, **columns)) == effect
+    assert len(dimension.records) == 1
+
+
 def test_deleting_a_deleted_row_changes_nothing() -> None:
     dimension = Dimension()
     assert [dimension.take(change("d", lsn, lsn)) for lsn in (1, 2)] == ["unchanged", "unchanged"]
@@ -266,6 +287,15 @@ def test_a_row_is_missing_only_if_both_its_position_and_its_record_are_before_th
     assert is_missing(state, Snapshot(20, 9, 50, source(1, 20))) is missing, why
 
 
+@pytest.mark.parametrize("lsn", [0, 1, 1 << 62])
+def test_any_position_is_later_than_none(lsn: int) -> None:
+    state = RowState(True, row(), None, None, "v", 0)
+    assert is_older(state, lsn)
+    operations: tuple[Operation, ...] = ("c", "u", "d", "r")
+    for operation in operations:
+        assert not is_replay(state, change(operation, lsn, 1)), operation
+
+
 def test_a_version_id_depends_on_nothing_but_table_key_and_position() -> None:
     one, other = Dimension(), Dimension(offset=1000)
     for dimension in (one, other):
@@ -273,6 +303,36 @@ def test_a_version_id_depends_on_nothing_but_table_key_and_position() -> None:
         dimension.take(change("u", 2, 2, a=2))
     assert [o.version_id for o in one.opens] == [o.version_id for o in other.opens]
     assert len({o.version_id for o in one.opens}) == 2
+
+
+@pytest.mark.parametrize(
+    ("operation", "lsn", "expected", "why"),
+    [
+        ("c", 5, "0de7298dc14e4741ac160e052bfbb1eb", "a change, by its lsn"),
+        ("u", 5, "0de7298dc14e4741ac160e052bfbb1eb", "of any operation"),
+        ("r", 5, "e8636a93a2da9e1313a057920c420c31", "a snapshot read, by its lsn, which a change may have too"),
+        ("u", None, "43a0914187e4404f82f3bb290375624a", "without an lsn, by its place in Kafka"),
+    ],
+)
+def test_a_version_has_the_id_that_it_has_always_had(
+    operation: Operation, lsn: int | None, expected: str, why: str
+) -> None:
+    """Another id would make a second version of it wherever the first one is stored."""
+    found = [
+        version_id("t", key, change(operation, lsn, 1), source(9, lsn)) for key in ({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    ]
+    assert found == [expected, expected], why
+
+
+def test_a_snapshot_read_does_not_count_as_the_last_change_that_kafka_recorded() -> None:
+    operations: tuple[Operation, ...] = ("c", "r", "u", "r")
+    state: RowState | None = None
+    recorded: list[int] = []
+    for at, operation in enumerate(operations, 1):
+        one = change(operation, at, at)
+        state = apply_change(one, KEY, state, untracked=UNTRACKED, source=source(at, at), recorded_ms=at).state
+        recorded.append(state.recorded_ms)
+    assert recorded == [1, 1, 3, 3]
 
 
 # -- any history, compared with a plain list of the row's events ---------------------------------------------------

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from app.domain.events import event_of
+from app.domain.events import REMOVED, event_of
 from app.domain.records import TransactionRecord, VelocityRecord
 from app.domain.rules.rule import RuleSet
-from app.domain.screening import Screening, TransactionChange, is_truncated, screen
+from app.domain.screening import Screening, TransactionChange, fired_marker, is_truncated, screen
 from app.domain.velocity import RETENTION_US, CustomerHistory, History, half_even
 from app.native.history import NativeHistory, Rules
 from tests.support.streams.native import library
-from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, naive_windows, transaction
+from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, START_US, naive_windows, transaction
 
 NO_RULES = RuleSet(())
 
@@ -63,6 +63,15 @@ def test_a_window_ends_at_the_transaction_and_opens_just_after_its_length_before
         inside = after(transaction(1, 1, "5.00"), transaction(2, length_us, "7.00")).windows[name]
         assert (outside.count, outside.sum) == (1, "7.00")
         assert (inside.count, inside.sum, inside.average, inside.max) == (2, "12.00", "6.00", "7.00")
+
+
+def test_the_greatest_amount_of_a_window_is_one_within_it() -> None:
+    amounts = ("99.00", "98.00", "5.00", "3.00")
+    at_us = (0, 1, MINUTE_US + 1, MINUTE_US + 2)
+    window = after(
+        *(transaction(number, *it) for number, it in enumerate(zip(at_us, amounts, strict=True), 1))
+    ).windows["1m"]
+    assert (window.count, window.max) == (2, "5.00")
 
 
 def test_transactions_of_one_instant_are_in_each_others_windows_once_known() -> None:
@@ -171,6 +180,12 @@ def test_without_log_positions_an_update_is_ordered_by_its_offset(offset: int, a
     assert (result.velocity is None) is again
 
 
+def test_the_first_update_after_a_snapshot_may_have_the_snapshots_position() -> None:
+    history = new_history()
+    step(history, transaction(1))
+    assert velocity(history, transaction(1, amount="99.00", op="updated")).windows["1m"].sum == "99.00"
+
+
 def test_an_update_of_other_columns_than_amounts_emits_windows() -> None:
     history = new_history()
     step(history, transaction(1))
@@ -206,6 +221,72 @@ def test_events_older_than_the_horizon_are_not_counted_and_one_at_the_horizon_is
     assert history.floor_us == events[1].time_us - 1
     history.seek(events[2].time_us)
     assert history.window_start_us(DAY_US) == history.floor_us
+
+
+def test_a_history_takes_the_memory_of_its_events_and_of_eight_more() -> None:
+    history = new_history()
+    assert history.size == 8
+    for number in (1, 2, 3):
+        step(history, transaction(number, number))
+    assert history.size == 8 + 3
+
+
+def test_a_late_transaction_at_the_horizon_is_kept_and_can_be_deleted() -> None:
+    history = new_history()
+    step(history, transaction(1, RETENTION_US))
+    assert step(history, transaction(2, 0, commit_us=RETENTION_US)).kept is not None
+    assert step(history, transaction(2, 0, op="deleted", lsn=900, commit_us=RETENTION_US)).gone is not None
+
+
+def test_a_history_without_a_horizon_has_events_of_any_time() -> None:
+    events = [event_of(transaction(number, number - START_US - SECOND_US)) for number in (1, 2)]
+    assert events[-1].time_us < 0, "before 1970"
+    assert new_history(events=events).windows(events[-1])["1m"].count == 2
+
+
+def test_the_windows_of_an_earlier_transaction_are_the_same_when_asked_for_again() -> None:
+    events = [event_of(transaction(number, number)) for number in (1, 2)]
+    history = new_history(events=events)
+    assert [history.windows(events[0])["1m"].count for _ in range(3)] == [1, 1, 1]
+    assert history.windows(events[1])["1m"].count == 2
+
+
+def test_an_expired_event_stays_expired_when_the_horizon_moves_back() -> None:
+    history = new_history()
+    for number in (1, 2, 3):
+        step(history, transaction(number, number))
+    first, _, third = history
+    assert history.expire(first.time_us + 1) == [first]
+    assert history.expire(first.time_us) == []
+    assert history.windows(third)["1m"].count == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "expired", "held"), [(200, 100, 200), (200, 101, 99), (201, 100, 201), (201, 101, 100)]
+)
+def test_expired_events_are_freed_once_they_are_more_than_half(count: int, expired: int, held: int) -> None:
+    history = new_history(events=[event_of(transaction(number, number)) for number in range(count)])
+    empty = new_history().size
+    assert len(history.expire(event_of(transaction(0, expired)).time_us)) == expired
+    assert (len(history), history.size - empty) == (count - expired, held)
+
+
+@pytest.mark.parametrize(
+    ("deleted", "previous", "why"),
+    [
+        ([], 4, "it is the one just before"),
+        ([4], 3, "that one is deleted"),
+        ([3, 4], 2, "two are deleted"),
+        ([1, 2, 3, 4], None, "all before it are deleted"),
+    ],
+)
+def test_a_deleted_transaction_is_not_the_previous_one(deleted: list[int], previous: int | None, why: str) -> None:
+    events = [event_of(transaction(number, number)) for number in range(1, 6)]
+    history = new_history(events=events)
+    for number in deleted:
+        event = events[number - 1]
+        history.put(replace(event, facts=replace(event.facts, status=REMOVED, fired=("large_amount",))))
+    assert history.previous(events[-1]) == (None if previous is None else events[previous - 1]), why
 
 
 def test_the_latest_events_are_those_after_an_instant_up_to_the_event() -> None:
@@ -254,9 +335,15 @@ def test_a_field_that_cannot_be_ordered_or_summed_is_refused_by_name(field: str,
     assert len(history) == 0
 
 
+def test_a_commit_time_that_is_not_an_instant_is_refused_by_name() -> None:
+    record = transaction(1)
+    with pytest.raises(ValueError, match=r"^source\.commit_time 'soon' is not an instant"):
+        TransactionChange.of(replace(record, source=replace(record.source, commit_time="soon")))
+
+
 @pytest.mark.parametrize("name", ["lsn", "partition", "offset"])
 def test_a_position_of_more_than_64_bits_is_refused_by_name(name: str) -> None:
-    record = transaction(1)
+    record = replace(transaction(1), account_id=-(1 << 63), transaction_id=(1 << 63) - 1)  # these just fit
     for number in (1 << 63, -(1 << 63) - 1):
         with pytest.raises(ValueError, match=rf"^source\.{name} {number} does not fit in 64 bits$"):
             event_of(replace(record, source=replace(record.source, **{name: number})))
@@ -268,6 +355,15 @@ def test_the_same_transaction_with_another_status_is_no_replay() -> None:
     history = new_history()
     step(history, transaction(1, status="pending"))
     assert velocity(history, transaction(1, lsn=200)).windows["1m"].count == 1
+
+
+def test_what_stays_of_a_deleted_transaction_tells_nothing_of_the_other_side() -> None:
+    event = event_of(transaction(1, counterparty="A", country="DE"))
+    assert fired_marker(event) is None, "no rule has fired on it"
+    marker = fired_marker(replace(event, facts=replace(event.facts, fired=("large_amount",))))
+    assert marker is not None
+    assert (marker.key, marker.facts.status, marker.facts.fired) == (event.key, REMOVED, ("large_amount",))
+    assert (marker.facts.counterparty, marker.facts.country) == (0, None)
 
 
 @pytest.mark.parametrize(("lsn", "taken"), [(None, True), (19, True), (20, False), (21, False)])

@@ -1,5 +1,6 @@
 """Tests the steps of a restore without a broker: which store is kept, where its replay begins, and the messages about gaps."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -127,7 +128,9 @@ LOG: list[tuple[bytes, bytes | None] | None] = [(b"a", b"1"), (b"b", b"1"), None
 
 async def test_a_new_store_has_the_last_values_of_its_changelogs(path: Path, cache: Cache) -> None:
     kafka = Kafka(balances=LOG, seen=[(b"x", b"9")])
+    before = restores_told("cold")
     held, reached, replayed = await restored(path, kafka, cache)
+    assert restores_told("cold") - before == 1
     assert held == {"balances": {b"b": b"1", b"c": b"2"}, "seen": {b"x": b"9"}}
     assert (reached, replayed) == ({"balances": 6, "seen": 1}, 5)
     seen = TopicPartition(EXPIRING.topic, NUMBER)
@@ -161,6 +164,9 @@ async def test_a_long_replay_is_loaded_in_bulk(path: Path, cache: Cache, monkeyp
     opened.clear()
     await restored(path.with_name("4"), Kafka(balances=LOG[:-1]), cache)
     assert opened == [False], "one fewer is replayed as it is"
+    opened.clear()
+    await restored(path, Kafka(balances=[*LOG, *LOG[:-1]]), cache)
+    assert opened == [False], "what the store has already does not count"
 
 
 async def test_a_store_of_other_changelogs_is_recreated(path: Path, cache: Cache) -> None:
@@ -246,8 +252,9 @@ async def test_a_refused_offset_that_kafka_has_is_an_error(path: Path, cache: Ca
 async def test_a_restore_that_takes_too_long_names_the_setting_of_the_limit(path: Path, cache: Cache) -> None:
     class Stuck(Kafka):
         async def fetch(self, _: Mapping[TopicPartition, int]) -> list[Any]:
-            raise TimeoutError
+            await asyncio.Event().wait()
+            return []
 
-    with pytest.raises(BankstreamError, match=r"longer than 7 s \(BANKSTREAM_ENGINE_RESTORE_TIMEOUT_S\)"):
-        await restored(path, Stuck(balances=LOG), cache, restore_timeout_s=7)
+    with pytest.raises(BankstreamError, match=r"longer than 1 s \(BANKSTREAM_ENGINE_RESTORE_TIMEOUT_S\)"):
+        await restored(path, Stuck(balances=LOG), cache, restore_timeout_s=1)
     assert (await restored(path, Kafka(balances=LOG), cache))[2] == 4, "the store was closed"

@@ -5,8 +5,11 @@ import sys
 import textwrap
 from pathlib import Path
 
+import faust
+import pytest
+
 from app.engine.exits import RETRY
-from app.engine.forced_exit import STOP_LIMIT_S
+from app.engine.forced_exit import STOP_LIMIT_S, Worker
 
 ORCHESTRATORS_PATIENCE_S = 30
 DEADLINE_S = 60
@@ -70,6 +73,34 @@ def test_a_worker_of_any_kind_is_watched_from_the_signal_on(tmp_path: Path) -> N
         tmp_path,
     )
     assert ended.returncode == RETRY, ended.stderr
+
+
+def test_a_process_that_ends_by_itself_does_not_wait_for_the_limit(tmp_path: Path) -> None:
+    ended = run("from app.engine import exits; exits.start_watchdog(20)", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "reason"),
+    [
+        (None, 0, "it was told to stop"),
+        (0, 0, "it was told to stop"),
+        (3, 3, "Faust's worker ended it: see its log"),
+        ("what went wrong", 1, "Faust's worker ended it: see its log"),
+    ],
+)
+def test_the_process_ends_with_the_code_of_fausts_worker(
+    said: object, code: int, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[tuple[int, str]] = []
+
+    def stopped(_: faust.Worker) -> None:
+        raise SystemExit(said)
+
+    monkeypatch.setattr("faust.Worker.execute_from_commandline", stopped)
+    monkeypatch.setattr("app.engine.exits.exit_now", lambda *end: ends.append(end))
+    Worker.__new__(Worker).execute_from_commandline()
+    assert ends == [(code, reason)]
 
 
 def test_the_stop_limit_is_below_the_grace_period_of_orchestrators() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rocksdict import Cache
+from rocksdict import Cache, Options, Rdict
 
 from app.engine import store as stores
 from app.engine.store import StateError, Store
@@ -122,6 +122,35 @@ def test_damage_is_an_error_and_never_an_early_end(tmp_path: Path, cache: Cache)
     del store
     Store.destroy(path)
     Store(path, block_cache=cache).close()
+
+
+def test_a_store_has_the_keys_that_it_has_always_had(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other keys, a new version of the worker would find nothing in the stores of the one before."""
+    monkeypatch.setattr("time.time", lambda: 1.5)
+    path = tmp_path / "not" / "there" / "0"
+    store = Store(path, block_cache=cache)
+    assert (store.bulk, store.identity, store.changelog_offset("left")) == (False, None, 0)
+    store.set_identity(b"x")
+    store.write([("left", b"a", b"1")], {"left": 7})
+    store.load("right", Slice([LogRecord(b"b", b"2")], 8))
+    store.close()
+    raw = Rdict(str(path), Options(raw_mode=True))
+    assert dict(raw.items()) == {
+        b"tleft\0a": b"1",
+        b"tright\0b": b"2",
+        b"mchangelog-offset:left": (7).to_bytes(8, "big"),
+        b"mchangelog-offset:right": (8).to_bytes(8, "big"),
+        b"midentity": b"x",
+        b"mcurrent-at": (1_500).to_bytes(8, "big"),
+    }
+    raw.close()
+
+
+def test_a_store_that_is_not_there_can_be_destroyed(tmp_path: Path) -> None:
+    Store.destroy(tmp_path / "0")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_store_records_since_when_it_may_have_missed_deletions(

@@ -89,6 +89,19 @@ def test_undo_reverts_writes_deletes_emissions_and_the_cache(store: Store) -> No
     assert not unit.cache
 
 
+def test_a_scan_of_a_unit_ends_where_it_is_told_to_among_its_own_writes_too(store: Store) -> None:
+    seed = unit_over(store)
+    for key in (b"a", b"c", b"e"):
+        seed.table(NUMBERS).put(key, 1)
+    commit(seed, store)
+    view = unit_over(store).table(NUMBERS)
+    for key in (b"b", b"d", b"f"):
+        view.put(key, 2)
+    assert list(view.scan(b"b", b"d")) == [(b"b", 2), (b"c", 1)]
+    view.put(b"c", 2)
+    assert list(view.scan(b"b")) == [(b"b", 2), (b"c", 2), (b"d", 2), (b"e", 1), (b"f", 2)]
+
+
 def test_an_evicted_key_leaves_the_changelog_alone_unless_this_unit_wrote_it(store: Store) -> None:
     seed = unit_over(store)
     seed.table(NUMBERS).put(b"old", 1)
@@ -176,12 +189,12 @@ def test_a_dead_letter_is_emitted_and_undone_with_its_record(store: Store) -> No
 
 def test_committed_entries_are_read_by_table_and_key(store: Store) -> None:
     seed = unit_over(store)
-    for key, value in ((b"a", 1), (b"b", 2), (b"c", 3)):
+    for key, value in ((b"", 0), (b"a", 1), (b"b", 2), (b"c", 3)):
         seed.table(NUMBERS).put(key, value)
     commit(seed, store)
     committed = CommittedState(store, frozenset({"numbers"}), {"in": 7})
     assert (committed.get(NUMBERS, b"b"), committed.get(NUMBERS, b"x")) == (2, None)
-    assert list(committed.scan(NUMBERS)) == [(b"a", 1), (b"b", 2), (b"c", 3)]
+    assert list(committed.scan(NUMBERS)) == [(b"", 0), (b"a", 1), (b"b", 2), (b"c", 3)]
     assert list(committed.scan(NUMBERS, b"b")) == [(b"b", 2), (b"c", 3)]
     assert list(committed.scan(NUMBERS, b"a", b"c")) == [(b"a", 1), (b"b", 2)]
     assert committed.positions == {"in": 7}

@@ -25,6 +25,7 @@ def random_fields(rnd: random.Random) -> dict[str, Any]:
     ("expected", "steps", "why"),
     [
         ("fired", [(0, "9000.00"), (DAY_US, "9500.00"), (2 * DAY_US, "9999.99")], "three in the band"),
+        ("fired", [(0, "9500.00"), (DAY_US, "9500.00"), (2 * DAY_US, "9000.00")], "the third begins the band"),
         ("not_fired", [(0, "9000.00"), (DAY_US, "9500.00"), (2 * DAY_US, "10000.00")], "10000 is not in the band"),
         ("not_fired", [(0, "8999.99"), (DAY_US, "9500.00"), (2 * DAY_US, "9500.00")], "8999.99 is not in the band"),
         ("not_fired", [(0, "9000.00"), (DAY_US, "9500.00"), (7 * DAY_US, "9500.00")], "the first is seven days old"),
