@@ -205,6 +205,7 @@ async def archived(settings: S3Settings, topic: str, last: bytes, workers: Worke
     return found
 
 
+@pytest.mark.slow
 async def test_a_recreated_topic_is_archived_in_a_new_chain(environment: dict[str, str], tmp_path: Path) -> None:
     broker, s3 = Broker(settings_of(environment, KafkaSettings)), settings_of(environment, S3Settings)
     await broker.recreate(VELOCITY.name)
@@ -223,6 +224,7 @@ async def test_a_recreated_topic_is_archived_in_a_new_chain(environment: dict[st
         assert workers.stop(worker) == 0
 
 
+@pytest.mark.slow
 async def test_records_that_expired_before_they_were_archived_stop_the_worker(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -162,7 +162,7 @@ def broken_warehouse(stack: Stack) -> None:
     ("part", "damage", "said"),
     [
         (Part.POSTGRES, broken_postgres, "incompatible with server"),
-        (Part.WAREHOUSE, broken_warehouse, "_fs_global.db"),
+        pytest.param(Part.WAREHOUSE, broken_warehouse, "_fs_global.db", marks=pytest.mark.slow),
         (Part.S3, broken_s3, "filerldb2"),
     ],
 )

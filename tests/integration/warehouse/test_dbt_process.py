@@ -48,6 +48,7 @@ def test_the_process_ends_with_its_caller() -> None:
     assert process.returncode == ABANDONED
 
 
+@pytest.mark.slow
 def test_a_project_that_cannot_be_read_is_a_failure_that_says_why(tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "models").mkdir(parents=True)
