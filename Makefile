@@ -28,7 +28,7 @@ demo: install ## the whole bank on this machine until Ctrl-C (ARGS="--seconds 60
 test: install ## the tests (ARGS="tests/unit -k name")
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
-slow: install ## the tests that take long: doctor, continuity, restore, trace, rebuild, live schema changes, models, Airflow
+slow: install ## the tests that take long: doctor, continuity, restore, trace, rebuild, live schema changes, models, Airflow, killed servers
 	$(BIN)/pytest -m slow $(ARGS)
 
 histories: install ## 10,000 random histories of a table against a plain list of the past (about 8 minutes of processor time)

@@ -16,7 +16,7 @@ WRAPPED: Final = Counter(
 )
 ABANDONED_CHAINS: Final = Counter(
     "bankstream_lake_abandoned_chains_total",
-    "Chains of recreated topics, found when opening, whose missing end is not an accepted gap.",
+    "Chains of recreated topics whose missing end is not an accepted gap. Counted when a partition is opened.",
     ["topic"],
 )
 UPLOAD_SECONDS: Final = Histogram(
@@ -24,7 +24,7 @@ UPLOAD_SECONDS: Final = Histogram(
 )
 TAKEN: Final = Counter(
     "bankstream_lake_names_taken_total",
-    "Puts that found the name taken: by another writer, or by an earlier attempt whose reply was lost.",
+    "Puts whose object name already existed, from another writer or from an earlier attempt whose reply was lost.",
     ["topic"],
 )
 LAST_OBJECT_TIME: Final = Gauge(
@@ -56,7 +56,8 @@ CONFLICTS: Final = Counter(
     "bankstream_warehouse_ledger_conflicts_total", "Loads rolled back because another loader had moved the ledger."
 )
 UNKNOWN: Final = Counter(
-    "bankstream_warehouse_unknown_outcomes_total", "Loads whose outcome had to be read from the ledger."
+    "bankstream_warehouse_unknown_outcomes_total",
+    "Loads whose commit had an unknown outcome, which was then read from the ledger.",
 )
 WAITING_OBJECTS: Final = Gauge("bankstream_warehouse_lag_objects", "Known objects of the lake that are not loaded yet.")
 BROKEN_CHAINS: Final = Gauge(

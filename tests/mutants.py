@@ -1,4 +1,4 @@
-"""Changes the code of the domain and the engine in small ways, one at a time, and tells which changes no test notices: `make mutants`.
+"""Mutation tests of the domain and the engine: changes the code in small ways and reports which changes no test notices. `make mutants`.
 
 mutmut makes the mutants and runs the tests. This adds what mutmut leaves out by default: the methods of data classes, properties and
 cached functions, which are most of the rules. docs/MUTANTS.md says how to read the result.
@@ -16,10 +16,10 @@ from typing import Any, Final
 from zlib import crc32
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-sys.path[0] = str(ROOT)  # not this directory; mutmut puts that of the mutants in its place
+sys.path[0] = str(ROOT)  # the project instead of this directory; mutmut replaces it by the directory of the mutants
 # pytest is started for every mutant; pyproject.toml names the plugins that it needs.
 os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-os.chdir(ROOT)  # mutmut reads pyproject.toml where it is imported
+os.chdir(ROOT)  # mutmut reads pyproject.toml in the current directory when it is imported
 
 import libcst as cst  # noqa: E402 - after the working directory is set, as is mutmut
 import mutmut as mutmut_state  # noqa: E402
@@ -35,14 +35,14 @@ from mutmut.utils.file_utils import change_cwd  # noqa: E402
 from mutmut.utils.format_utils import get_mutant_name  # noqa: E402
 
 EXAMPLES: Final = 60
-"""Of a property, at most; the same ones for every mutant."""
+"""Maximum number of examples of a property test. The examples are equal for all mutants."""
 FIRST: Final = 25
-"""So many tests are tried before all others: those that run little else than the mutated function, and are quick."""
+"""Number of tests that run before all others: fast ones that call little more than the mutated function."""
 SECONDS: Final = float(os.environ.get("BANKSTREAM_MUTANTS_SECONDS", "5"))
-"""What the tests of a mutant may take, from the likeliest on: a function that everything calls is run by every test."""
+"""Time limit for the tests of a mutant, most relevant first. Without it, a function that everything calls would run every test."""
 
 SHARE: Final = int(os.environ.get("BANKSTREAM_MUTANTS_SHARE", "1"))
-"""Every so many-th mutant is tried, always the same ones."""
+"""Every n-th mutant is tried, always the same ones."""
 NOT_TRIED: Final = 34
 """mutmut's code for a mutant that was skipped."""
 
@@ -50,6 +50,8 @@ OPEN_ROCKSDB: Final = frozenset(
     {"test_damaged_store.py", "test_restore_steps.py", "test_store.py", "test_unit_of_work.py"}
 )
 APART_S: Final = 120
+APART_TEST_S: Final = 30
+"""A test of those that takes longer ends itself: mutmut may have ended the process that waits for it."""
 TOO_LONG: Final = 36
 """mutmut's code for a mutant whose tests do not end."""
 
@@ -58,7 +60,7 @@ STARTS_PROCESSES: Final = {
     "exits": "test_stopping.py::",
     "forced_exit": "test_stopping.py::",
 }
-"""Tests of a module of the engine that run it in a process of their own."""
+"""Tests that run a module of the engine in a separate process, by module."""
 
 PROPERTIES: Final = frozenset({"property", "cached_property"})
 
@@ -73,8 +75,8 @@ def decorator(function: cst.FunctionDef) -> str:
 
 
 def mutate_decorated_code() -> None:
-    """Make mutmut enter decorated classes, properties and cached functions. In the mutated copy nothing is cached: what the tests computed
-    before a mutant was chosen would be answered for the mutant."""
+    """Makes mutmut enter decorated classes, properties and cached functions. The mutated copy caches nothing, because a result that was
+    computed before a mutant was chosen would be returned for the mutant."""
     skips = file_mutation.MutationVisitor._skip_node_and_children
     arrange = file_mutation.function_trampoline_arrangement
 
@@ -100,8 +102,8 @@ def mutate_decorated_code() -> None:
 
 
 def spare_repetitions() -> None:
-    """One mutant for each thing to be noticed. Of the three changes of a text (letters around it, lower case, upper case) the first; and
-    of an argument, that it is None if it stands in order, or that it is missing if it has a name: the others fail on any call."""
+    """Keeps one of several similar mutants: of the three changes of a text (letters around it, lower case, upper case) the first; of a
+    positional argument the one that is None; of a keyword argument the one that is missing. The others fail on any call."""
     text, arguments = mutators.operator_string, mutators.operator_arg_removal
 
     def changed_once(node: cst.BaseString) -> Iterable[cst.BaseString]:
@@ -122,13 +124,13 @@ def spare_repetitions() -> None:
 
 
 def name_tests_as_mutmut_does() -> None:
-    """mutmut 3.7 asks a test for an attribute that pytest 9 no longer has."""
+    """Adds an attribute of tests that mutmut 3.7 reads and pytest 9 no longer has."""
     if not hasattr(pytest.Item, "_nodeid"):
         pytest.Item._nodeid = property(lambda item: item.nodeid)  # type: ignore[attr-defined]
 
 
 def run_apart(tests: Sequence[str]) -> int:
-    """In a process of its own. mutmut forks one for each mutant, without the threads that RocksDB had before: it would wait for them."""
+    """Runs tests in a new process. mutmut forks a process for each mutant, without RocksDB's threads, and RocksDB would wait for them."""
     command = [
         sys.executable,
         "-m",
@@ -139,6 +141,7 @@ def run_apart(tests: Sequence[str]) -> int:
         "-p",
         "_hypothesis_pytestplugin",
         "--hypothesis-seed=0",
+        f"--timeout={APART_TEST_S}",
     ]
     try:
         return subprocess.run(
@@ -150,11 +153,12 @@ def run_apart(tests: Sequence[str]) -> int:
 
 
 def try_likely_tests_first() -> None:
-    """pytest collects all tests that it is given before it runs one, and most mutants fall to one of the first."""
+    """Runs the most relevant tests in a separate pytest call first. pytest collects all given tests before it runs one, and the first
+    tests kill most mutants."""
     run, spread = mutmut.PytestRunner.run_tests, Counter[str]()
 
     def run_likely_ones_first(self: mutmut.PytestRunner, *, mutant_name: str | None, tests: Iterable[str]) -> int:
-        if not spread:  # in mutmut's own process, before the first mutant
+        if not spread:  # in mutmut's main process, before the first mutant
             spread.update(chain.from_iterable(mutmut_state.tests_by_mangled_function_name.values()))
         if mutant_name is None:
             return run(self, mutant_name=None, tests=tests)
@@ -172,8 +176,8 @@ def try_likely_tests_first() -> None:
 
 
 def choose_what_to_try() -> None:
-    """Of mutants that mypy does not refuse, those in the share. And mutmut sees only which functions a test calls in its own process: tests
-    that start others are added."""
+    """Chooses the share of the mutants that are tried; those that mypy refuses are always included. Adds tests that start processes,
+    because mutmut sees only the functions that a test calls in its own process."""
     collect = mutmut.collect_or_load_stats
 
     def collected(*args: Any, **named: Any) -> None:
@@ -181,8 +185,8 @@ def choose_what_to_try() -> None:
         for path in mutmut.walk_mutatable_files():
             data = SourceFileMutationData(path=path)
             data.load()
-            wanted = STARTS_PROCESSES.get(path.stem, "nothing")
-            tests = {test for test in mutmut_state.duration_by_test if wanted in test}
+            wanted = STARTS_PROCESSES.get(path.stem)
+            tests = {test for test in mutmut_state.duration_by_test if wanted is not None and wanted in test}
             refused = named["mutants_caught_by_type_checker"]
             for mutant, code in data.exit_code_by_key.items():
                 tried = crc32(mutant.rpartition(".")[2].encode()) % SHARE == 0 or mutant in refused
@@ -196,7 +200,7 @@ def choose_what_to_try() -> None:
 
 
 def try_fewer_examples() -> None:
-    """Also where a test asks for more, and without looking for the smallest one that fails."""
+    """Limits the examples of each property test, and skips the search for the smallest failing example."""
     settings.register_profile(
         "mutants",
         max_examples=EXAMPLES,
@@ -218,7 +222,7 @@ def try_fewer_examples() -> None:
 
 
 def ask_the_type_checker() -> None:
-    """Which mutants mypy refuses. mutmut's own way takes any complaint for one about a mutant; some are about how copies are laid out."""
+    """Finds the mutants that mypy refuses. mutmut itself counts every error of mypy, but some are caused by the layout of the copies."""
 
     def refused() -> dict[str, Any]:
         with change_cwd(Path("mutants")):
@@ -258,7 +262,7 @@ COLUMNS: Final = {
     "no test": frozenset({"no tests"}),
     "not tried": frozenset({"skipped", "not checked"}),
 }
-"""Of the table, and which of mutmut's verdicts each counts."""
+"""Columns of the table, and the verdicts of mutmut that each counts."""
 
 
 def table() -> str:
@@ -281,7 +285,7 @@ def _row(name: str, count: Counter[str]) -> str:
 
 
 def main(names: Sequence[str]) -> None:
-    """Run all mutants that are not judged yet, or those of these names, and tell."""
+    """Runs all mutants without a verdict, or the named ones, and prints the result."""
     try_fewer_examples()
     mutate_decorated_code()
     spare_repetitions()

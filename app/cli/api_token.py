@@ -13,7 +13,7 @@ def api_token(
 ) -> None:
     """Create a token for a client of the lookup API.
 
-    Standard output gets the entry for the tokens file. Standard error gets the token itself, which is stored nowhere.
+    Prints the entry for the tokens file on standard output, and the token on standard error. The token is not stored.
     """
     from app.web.tokens import entry, mint
 

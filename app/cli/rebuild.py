@@ -7,7 +7,10 @@ import typer
 
 def rebuild(
     into: Annotated[
-        str, typer.Option(help="the database to fill; it must not exist, be empty, or be from an interrupted rebuild")
+        str,
+        typer.Option(
+            help="the database to fill: one that does not exist, that is empty, or that an interrupted rebuild began"
+        ),
     ],
     compare: Annotated[
         bool, typer.Option(help="compare every landing table with the configured database's; otherwise print hashes")

@@ -33,7 +33,10 @@ def common_form(record: TransactionRecord) -> bytes:
             limit = "is negative" if number < least == 0 else f"does not fit in {32 if most == _INT32_MAX else 64} bits"
             raise ValueError(f"{name} {number} {limit}")
     booked_at = format_us(instant_us("booked_at", record.booked_at))
-    minor = to_minor(record.amount)
+    try:
+        minor = to_minor(record.amount)
+    except ValueError as error:
+        raise ValueError(f"amount {error}") from None
     if minor < 0:
         raise ValueError(f"amount {record.amount!r} is negative; whether money comes or goes is the transaction's type")
     commit_time = format_us(instant_us("source.commit_time", source.commit_time))

@@ -4,10 +4,10 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-RECORDS: Final = Counter("bankstream_records_total", "Input records processed, effects committed.", ["topic"])
+RECORDS: Final = Counter("bankstream_records_total", "Input records whose effects are committed.", ["topic"])
 TRANSACTION_SECONDS: Final = Histogram(
     "bankstream_transaction_seconds",
-    "Time of one batch of one partition: applying its records, sending and committing.",
+    "Seconds to apply, send and commit one batch of one partition.",
     ["group"],
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
 )
@@ -40,7 +40,7 @@ RESTORED_RECORDS: Final = Counter(
 )
 OPEN_SECONDS: Final = Histogram(
     "bankstream_open_seconds",
-    "Time to fence and restore one partition.",
+    "Seconds to fence and restore one partition.",
     ["group"],
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )

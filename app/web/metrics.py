@@ -9,10 +9,12 @@ REQUESTS: Final = Counter(
 )
 SECONDS: Final = Histogram(
     "bankstream_api_request_seconds",
-    "Seconds from a request's arrival to the head of its answer, by endpoint.",
+    "Seconds from the arrival of a request to the head of its response, by endpoint.",
     ["endpoint"],
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30),
 )
 FORWARDED: Final = Counter("bankstream_api_forwarded_total", "Lookups that were forwarded to another worker.")
 STREAMS: Final = Gauge("bankstream_api_streams", "Open live alert streams.")
-UNAUDITED: Final = Counter("bankstream_api_unaudited_total", "Answers withheld because the audit could not be written.")
+UNAUDITED: Final = Counter(
+    "bankstream_api_unaudited_total", "Responses withheld because the audit could not be written."
+)

@@ -1,4 +1,4 @@
-{#- The changes of a table without those that the streams worker refused: they have no effect, as in the worker. -#}
+{#- The changes of a table without those that the streams worker refused. Refused changes have no effect, as in the worker. -#}
 {% macro not_refused(changes) -%}
     select changed.*
     from {{ changes }} as changed
@@ -18,8 +18,8 @@
 {%- endmacro %}
 
 {#-
-    The changes of rows, each with the highest earlier lsn of the same row in its partition: of the row's changes (`changed_before`), and of its
-    changes and snapshot reads (`seen_before`).
+    The changes of rows, each with the highest lsn of earlier records of the same row in its partition: `changed_before` is that of the
+    row's changes, `seen_before` that of its changes and snapshot reads.
 -#}
 {% macro placed_changes(changes, key) -%}
     select
@@ -39,8 +39,8 @@
 {%- endmacro %}
 
 {#-
-    The changes of rows without replays. A change at or below an earlier log position of the same row
-    is a replay. A snapshot read has the position of the snapshot, so a change after it is not a replay because of it.
+    The changes of rows without replays. A change whose lsn is not above that of an earlier change of the same row is a replay. A snapshot
+    read has the lsn of the snapshot, not of the row's last change, so a later change is not compared with it.
 -#}
 {% macro news(changes, key) -%}
     select *

@@ -1,8 +1,8 @@
 {#-
-    The records of one topic in a landing table that have a value, each with its position in the log. A value that is not JSON lands as null
-    (with its bytes in another field) and is skipped, as are tombstones: the streams worker has made it a dead letter. An incremental run reads only records
-    after the last position in {{ this }}: a partition is loaded in offset order, object by object, so the highest offset
-    defines its contents exactly. `partition_column` and `offset_column` name that position in {{ this }}.
+    The records of one topic in a landing table that have a value, each with its position in the log. Tombstones are skipped. A value that
+    is not JSON lands as null, with its bytes in another field, and is skipped too: the streams worker has made it a dead letter. An
+    incremental run reads only records after the last position in {{ this }}: a partition is loaded in offset order, object by object, so
+    the highest offset defines its contents exactly. `partition_column` and `offset_column` name that position in {{ this }}.
 -#}
 {% macro landed_records(landing, topic, partition_column='record_partition', offset_column='record_offset') -%}
     select

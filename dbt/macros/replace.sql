@@ -1,6 +1,6 @@
 {#-
-    Incremental strategy `replace`: the rows of a run replace those with the same unique_key, in one warehouse transaction, so that readers never see half of it.
-    A row without lineage (source_topic is NULL) only deletes the old one: its key has no row any more.
+    Incremental strategy `replace`: the rows of a run replace those with the same unique_key, in one warehouse transaction, so that readers
+    never see a part of it. A row without lineage (source_topic is NULL) only deletes the existing row: its key no longer has a row.
 -#}
 {% macro get_incremental_replace_sql(arg_dict) %}
     {%- set target, made = arg_dict['target_relation'], arg_dict['temp_relation'] %}

@@ -1,4 +1,4 @@
-{#- The time of a snapshot run, in UTC like every other time. dbt's own macro uses the session's time zone. -#}
+{#- The time of a snapshot run in UTC, like all other times here. dbt's own macro uses the session's time zone. -#}
 {% macro snowflake__snapshot_get_time() -%}
     convert_timezone('UTC', current_timestamp())::timestamp_ntz
 {%- endmacro %}

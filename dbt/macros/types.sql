@@ -16,8 +16,8 @@
 {%- endmacro %}
 
 {#-
-    Money, exact: from decimal text, never through a binary float. A JSON number was a float before it landed, and a third digit
-    after the point would be lost by rounding: both become NULL.
+    Converts decimal text to exact money, never through a binary float. Two kinds of values become NULL: a JSON number, because it was a
+    float before it landed, and a text with a third digit after the point, because the digit would be rounded off.
 -#}
 {% macro money(path) -%}
     iff(

@@ -1,4 +1,7 @@
-"""Provides what all browsers of a server share: the query cache, and settings from the environment or .streamlit/secrets.toml."""
+"""Provides what all browsers of a server share: the query cache, the landing tables, and settings.
+
+Settings come from the environment or .streamlit/secrets.toml. Everything is read once.
+"""
 
 import os
 
@@ -6,6 +9,8 @@ import streamlit as st
 from streamlit.errors import StreamlitSecretNotFoundError
 
 from app.config.settings import DashboardSettings, SnowflakeSettings, read
+from app.config.topics import read_catalogue
+from app.operations.provision.warehouse import landing_tables
 from ops.dashboard.query_cache import QueryCache
 from ops.dashboard.warehouse import Session
 
@@ -25,6 +30,12 @@ def _secrets() -> dict[str, str]:
 def query_cache() -> QueryCache:
     """Returns the query cache, one for the whole server."""
     return QueryCache(Session(read(SnowflakeSettings, _secrets())))
+
+
+@st.cache_resource
+def landing() -> tuple[str, ...]:
+    """Returns the landing tables that the tables file asks for. Raises TablesError if the file is invalid."""
+    return tuple(landing_tables(read_catalogue(_secrets())))
 
 
 @st.cache_resource

@@ -5,13 +5,11 @@ the last dbt build. History reads gold. Times are naive UTC, as the warehouse's 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from app.config.topics import read_catalogue
-from app.operations.provision.warehouse import landing_tables
 from ops.dashboard.records import (
     Alert,
     Alerts,
@@ -269,9 +267,8 @@ def _text(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def health(session: Session, now: datetime) -> Health:
-    """Returns the ledger, the age of the newest row of every topic, and the dead letters of the last day."""
-    landing = landing_tables(read_catalogue({}))
+def health(session: Session, now: datetime, landing: Iterable[str]) -> Health:
+    """Returns the ledger, the age of the newest row of every topic in the landing tables, and the dead letters of the last day."""
     ages = " union all ".join(
         f"select record:topic::varchar as topic, max(record:ts::number(38, 0)) as newest_ms from {{bronze}}.{table} "  # noqa: S608
         "where record:ts::number(38, 0) >= %(landed_ms)s group by record:topic::varchar"

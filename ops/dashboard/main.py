@@ -4,7 +4,7 @@ import streamlit as st
 
 from app.errors import SettingsError
 from ops.dashboard import components, views
-from ops.dashboard.access import query_cache
+from ops.dashboard.access import landing, query_cache
 
 st.set_page_config(page_title="bankstream", page_icon=":material/account_balance:", layout="wide")
 st.html(components.STYLE)
@@ -17,6 +17,7 @@ page = st.navigation(
 )
 try:
     query_cache()
+    landing()
 except SettingsError as error:
     st.error(str(error))
     st.stop()

@@ -24,17 +24,18 @@ def value_or_notice(answer: QueryResult[Value], what: str) -> Value | None:
     since = components.stamp(answer.since) if answer.since else "now"
     if answer.not_built:
         st.html(
-            f'<div class="wait"><b>{escape(what)} not built yet.</b> The warehouse answers, and {escape(answer.problem or "")}. '
-            "<code>bankstream provision</code> creates landing tables, <code>make dbt</code> (or its schedule) builds gold.</div>"
+            f'<div class="wait"><b>{escape(what)}: not built yet.</b> The warehouse answers, but {escape(answer.problem or "")}. '
+            "<code>bankstream provision warehouse</code> creates the landing tables. "
+            "<code>make dbt</code> (or its schedule) builds gold.</div>"
         )
         return None
     last = (
-        f"What follows is as of {components.stamp(answer.read_at)} UTC, not now."
+        f"The page shows the data of {components.stamp(answer.read_at)} UTC."
         if answer.value is not None and answer.read_at
-        else "Nothing is shown, because nothing is known."
+        else "The page has no earlier data to show."
     )
     st.html(
-        f'<div class="away"><b>No answer from the warehouse since {since} UTC</b>: {escape(answer.problem or "")}. {last}</div>'
+        f'<div class="away"><b>No data from the warehouse since {since} UTC</b>: {escape(answer.problem or "")}. {last}</div>'
     )
     return answer.value
 

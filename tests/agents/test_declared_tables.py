@@ -1,4 +1,4 @@
-"""A table that no code knows: its versions follow from its declaration alone. And what a snapshot tells of rows that are gone."""
+"""Tests that a declared table gets versions without code of its own, and that a snapshot closes the versions of deleted rows."""
 
 from typing import Any
 
@@ -83,7 +83,7 @@ def test_a_composite_key_that_changes_links_both_keys() -> None:
         (None, "no_key"),
     ],
 )
-def test_a_key_that_is_not_the_declared_one_is_refused(key: bytes | None, reason: str) -> None:
+def test_a_key_unlike_the_declared_one_is_refused(key: bytes | None, reason: str) -> None:
     running, log = streams(), Cards()
     made = log.change("c", after=card())
     running.take(log.append(key, made.value))
@@ -91,7 +91,7 @@ def test_a_key_that_is_not_the_declared_one_is_refused(key: bytes | None, reason
 
 
 def test_a_message_without_schema_is_read_as_its_table_is_declared() -> None:
-    """A connector in Debezium's default modes: the same row as from ours, so that a change of mode opens no version."""
+    """Debezium's default modes give the same row as our connector's modes, so that a change of mode opens no version."""
     encodings = {"limit": "decimal:2", "since": "timestamp-us", "born": "date"}
     table = CapturedTable("cards", CARDS.key, CARDS.untracked, encodings)
     running, log = streams(table), Cards()
@@ -118,7 +118,7 @@ def snapshot(log: Cards, *rows: dict[str, Any]) -> list[Record]:
     return [log.change("r", after=row, lsn=lsn, snapshot=mark) for row, mark in zip(rows, marks, strict=True)]
 
 
-def test_a_re_snapshot_changes_what_changed_and_closes_what_is_gone() -> None:
+def test_a_resnapshot_updates_changed_rows_and_closes_deleted_ones() -> None:
     running, log = streams(), Cards()
     running.take(*(log.change("c", after=card(number=number)) for number in (1, 2, 3)))
     before = len(running.values(TOPIC))
@@ -133,17 +133,17 @@ def test_a_re_snapshot_changes_what_changed_and_closes_what_is_gone() -> None:
     assert running.pass_barriers() == [], "once"
 
 
-def test_a_row_that_came_while_the_snapshot_was_read_lives_on() -> None:
+def test_a_row_inserted_during_a_snapshot_stays_open() -> None:
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)))
-    wrote_before = log.lsn + 2  # below the snapshot's position: its transaction was under way
+    wrote_before = log.lsn + 2  # below the snapshot's position: its transaction was open at the snapshot
     read = snapshot(log, card(number=1))
     running.take(*read, log.change("c", after=card(number=2), lsn=wrote_before), log.change("c", after=card(number=3)))
     running.pass_barriers()
     assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2), ("open", "created", 3)]
 
 
-def test_a_key_that_is_inserted_again_before_all_have_heard_that_it_vanished_has_both_versions() -> None:
+def test_a_vanished_key_that_is_inserted_before_all_partitions_know_has_both_versions() -> None:
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)), log.change("c", after=card(number=2)))
     first, last = snapshot(log, card(number=2), card(number=5))
@@ -158,8 +158,8 @@ def test_a_key_that_is_inserted_again_before_all_have_heard_that_it_vanished_has
 
 
 @pytest.mark.parametrize("inserted_again", [True, False])
-def test_a_row_that_a_snapshot_missed_was_gone_before_the_truncate_that_is_heard_of_first(inserted_again: bool) -> None:
-    """The end of a snapshot comes on one partition, a TRUNCATE behind it on another: each may be heard of first. The rows tell."""
+def test_a_row_missing_from_a_snapshot_was_deleted_before_a_truncate_that_is_read_first(inserted_again: bool) -> None:
+    """The end of a snapshot and a later TRUNCATE are on different partitions, so either may be read first. The rows give the order."""
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)), log.change("c", after=card(number=2)))
     first, last = snapshot(log, card(number=2), card(number=5))
@@ -186,14 +186,14 @@ def test_a_snapshot_that_leaves_rows_out_closes_nothing() -> None:
     assert running.values("bank.control") == []
 
 
-def test_rows_read_beside_the_stream_say_nothing_of_others() -> None:
+def test_an_incremental_snapshot_closes_no_other_rows() -> None:
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)), log.change("r", after=card(number=2), snapshot="incremental"))
     running.pass_barriers()
     assert kinds(running.values(TOPIC)) == [("open", "created", 1), ("open", "created", 2)]
 
 
-def test_a_snapshot_that_is_sent_again_closes_nothing_that_came_after_it() -> None:
+def test_a_repeated_snapshot_closes_no_later_row() -> None:
     running, log = streams(), Cards()
     running.take(log.change("c", after=card(number=1)))
     read = snapshot(log, card(number=1))

@@ -1,4 +1,4 @@
-"""Any history of a table, however its partitions lag behind each other, gives the versions that a plain list of the past says.
+"""Tests that any history of a table gives the expected versions, whatever the lag between its partitions.
 
 A state machine makes the history (tests/support/bank/table_history.py) and delivers it to three partitions in any interleaving.
 `make histories` runs 10,000 of them, 1,000 of each saved seed; BANKSTREAM_HISTORIES sets the number per seed.
@@ -28,7 +28,7 @@ from tests.support.catalogue import CATALOGUE
 
 SEEDS: Final = tuple(range(1, 11))
 HISTORIES: Final = int(os.environ.get("BANKSTREAM_HISTORIES", "80"))
-"""Of each seed."""
+"""Number of histories for each seed."""
 STEPS: Final = 40
 
 keys = st.tuples(st.sampled_from(["Zürich", 'a"b']), st.integers(-1, 3))
@@ -38,7 +38,7 @@ numbers = st.integers(0, PARTITIONS - 1)
 
 @dataclass
 class Product:
-    """The group of the declared tables on partitions in memory, each read at its own pace."""
+    """The group of the declared tables on partitions in memory, which are read independently."""
 
     past: TableHistory
     partitions: list[MemoryPartition] = field(default_factory=list)
@@ -55,19 +55,19 @@ class Product:
         self.partitions = [MemoryPartition(group, number) for number in range(PARTITIONS)]
 
     def deliver(self, partition: int, count: int) -> None:
-        """The next changes of a partition, in one unit of work."""
+        """Processes the next changes of a partition in one unit of work."""
         batch = self.past.log[partition][self.read[partition] : self.read[partition] + count]
         self.read[partition] += len(batch)
         self._take(self.partitions[partition].process(batch, self.handlers))
 
     def order(self, partition: int) -> None:
-        """The next control order of a partition."""
+        """Processes the next table command of a partition."""
         batch = self.control[partition][self.obeyed[partition] : self.obeyed[partition] + 1]
         self.obeyed[partition] += len(batch)
         self._take(self.partitions[partition].process(batch, self.handlers))
 
     def pass_barriers(self, partition: int) -> None:
-        """As the engine does it: what waits is done when all that was there when it was first seen has been read."""
+        """Runs waiting actions as the engine does: when a partition has read everything that existed when the action was first seen."""
         ends = self.ends[partition]
         end, read = len(self.past.log[partition]), self.read[partition]
         self._take(
@@ -77,7 +77,7 @@ class Product:
         )
 
     def hear(self) -> None:
-        """Everything that is logged is read, and every order has come; nothing else."""
+        """Reads all changes and table commands, and passes no barrier."""
         for partition in range(PARTITIONS):
             self.deliver(partition, 1 << 30)
         for partition in range(PARTITIONS):
@@ -85,13 +85,13 @@ class Product:
                 self.order(partition)
 
     def drain(self) -> None:
-        """Everything has been done."""
+        """Reads everything and runs all waiting actions."""
         self.hear()
         for partition in range(PARTITIONS):
             self.pass_barriers(partition)
 
     def states(self) -> dict[Key, Any]:
-        """The current rows that live."""
+        """The current rows."""
         found: dict[Key, Any] = {}
         for partition in self.partitions:
             table = declared_rows(CARDS)
@@ -119,7 +119,7 @@ class Product:
 
 
 class History(RuleBasedStateMachine):
-    """What can happen to a table, and how it can be delivered."""
+    """The events of a table, and the ways to deliver them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class History(RuleBasedStateMachine):
         self.product = Product(self.past)
 
     def _a_row(self, key: Key) -> Key | None:
-        """The key if it lives, else one that does."""
+        """The key if its row exists, else a key whose row exists."""
         return key if key in self.past.rows else next(iter(self.past.rows), None)
 
     @rule(key=keys, a=values)
@@ -142,7 +142,7 @@ class History(RuleBasedStateMachine):
 
     @rule(key=keys, hits=st.integers(0, 3))
     def count_hits(self, key: Key, hits: int) -> None:
-        """An untracked column."""
+        """Changes an untracked column."""
         if (live := self._a_row(key)) is not None:
             self.past.update(live, hits=hits)
 
@@ -164,14 +164,14 @@ class History(RuleBasedStateMachine):
 
     @rule(reload=st.lists(keys, max_size=3, unique=True), a=values)
     def truncate(self, reload: list[Key], a: Any) -> None:
-        """And perhaps fill again, in the same transaction."""
+        """Truncates the table, and perhaps fills it again in the same transaction."""
         self.past.truncate()
         for key in reload:
             self.past.insert(key, a=a)
 
     @rule(copied=st.lists(keys, min_size=2, max_size=5, unique=True), a=values)
     def copy(self, copied: list[Key], a: Any) -> None:
-        """COPY: many rows at one position."""
+        """COPY: inserts many rows at one position."""
         lsn = self.past._next()
         for key in copied:
             if key not in self.past.rows:
@@ -192,12 +192,12 @@ class History(RuleBasedStateMachine):
         a=values,
     )
     def snapshot_after_a_lost_slot(self, away: list[tuple[str, Key, Key, Any]], late: list[Key], a: Any) -> None:
-        """Changes that are not logged, then a snapshot of all rows; transactions that were under way at it are logged behind it."""
+        """Makes changes that are not logged, then a snapshot. Transactions that were open at the snapshot are logged after it."""
         self.product.hear()
         self.past.lose_slot()
         for what, key, other, value in away:
             self._while_away(what, key, other, value)
-        if not self.past.rows:  # an empty table has no row to bear the mark of its end
+        if not self.past.rows:  # an empty table has no row that marks the end of the snapshot
             self.past.insert(("Zürich", 9))
 
         def under_way() -> None:
@@ -238,7 +238,7 @@ class History(RuleBasedStateMachine):
 
     @rule(ahead=numbers, behind=numbers)
     def run_ahead(self, ahead: int, behind: int) -> None:
-        """One partition is read to its end, and another hears of all orders before it has read its own changes."""
+        """Reads one partition to its end, and gives another one all table commands before its own changes."""
         self.product.deliver(ahead, 1 << 30)
         while self.product.obeyed[behind] < len(self.product.control[behind]):
             self.product.order(behind)
@@ -247,7 +247,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: any(self.past.log))
     @rule()
     def agree(self) -> None:
-        """All of it has come: the versions and the rows are those of the past."""
+        """Delivers everything, and checks that versions and rows are the expected ones."""
         self.product.drain()
         agree(self.past, self.product)
 
@@ -256,7 +256,7 @@ class History(RuleBasedStateMachine):
 
 
 def check_stream(records: list[dict[str, Any]]) -> None:
-    """At any moment: a key's records are opens and closes in turn, each close of the version that is open, in the order of time."""
+    """Checks at any time that a key's records alternate between open and close, in order, and that each close names the open version."""
     assert len(records) > 1 or records[0]["op"] == "open"
     for earlier, later in pairwise(records):
         if later["op"] == "close":
@@ -306,7 +306,7 @@ def pair(key: dict[str, Any] | None) -> Key | None:
 
 @pytest.mark.parametrize("number", SEEDS if "BANKSTREAM_HISTORIES" in os.environ else SEEDS[:2])
 @pytest.mark.timeout(3_600)
-def test_any_history_gives_the_versions_of_the_past(number: int) -> None:
+def test_any_history_gives_the_expected_versions(number: int) -> None:
     machine = seed(number)(History)
     run_state_machine_as_test(
         machine,

@@ -1,4 +1,4 @@
-"""Whatever comes, it gives the right answer or a dead letter with a reason, and what stands around it is not harmed."""
+"""Tests that any input gives the correct result or a dead letter with a reason, and does not affect other records."""
 
 import pytest
 
@@ -11,12 +11,12 @@ PAGE = PROJECT / "docs" / "HOSTILE_INPUT.md"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
-def test_hostile_input_gives_what_the_table_says(case: Case) -> None:
+def test_hostile_input_gives_the_result_in_the_table(case: Case) -> None:
     assert outcome(case.records()) == case.gives
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "dead letter" in case.gives], ids=lambda case: case.what)
-def test_a_dead_letter_harms_no_neighbour(case: Case) -> None:
+def test_a_dead_letter_does_not_affect_other_records(case: Case) -> None:
     streams, others, more = (
         TopologyDriver(),
         CdcLog("customers", "customer_id", lsn=10**6),

@@ -34,7 +34,7 @@ def forgetful() -> ParityCheck:
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
-    """How often the library did, or did not do, each of its two jobs."""
+    """How often the library did, or left to Python, each of its two tasks."""
     counts: Counter[str] = Counter()
     _count(monkeypatch, Joiner, "join", "joined", counts)
     _count(monkeypatch, Screener, "screen", "screened", counts)
@@ -59,7 +59,7 @@ def seeds(count: int) -> range:
 
 
 def batched(rnd: Random, records: Sequence[Record]) -> list[Sequence[Record]]:
-    """One by one, or several at once."""
+    """Splits records into batches of one or of several."""
     size = rnd.choice((1, 1, 7))
     return [records[at : at + size] for at in range(0, len(records), size)]
 
@@ -142,6 +142,39 @@ def numbered(record: Record, value: bytes, number: int) -> Record:
     return replace(
         record, key=key, value=value.replace(b'"customer_id":1,', b'"customer_id":%d,' % number), offset=number
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("NaN", "amount 'NaN' is not an amount of money"),
+        ("", "amount '' is not an amount of money"),
+        (" 1.00", "amount ' 1.00' is not an amount of money"),
+        ("+1.00", "amount '+1.00' is not an amount of money"),
+        (".50", "amount '.50' is not an amount of money"),
+        ("1,000.00", "amount '1,000.00' is not an amount of money"),
+        ("1e2", "amount '1e2' is not an amount of money"),
+        ("\u0661.00", "amount '\u0661.00' is not an amount of money"),
+        ("10000000000000000.00", "amount '10000000000000000.00' is not an amount of money"),
+        ("1.005", "amount '1.005' has more than 2 digits after the point"),
+        ("9999999999999999.99", ""),
+        ("0.00", ""),
+        ("1", ""),
+        ("1.5", ""),
+        ("1.000", ""),
+        ("-1.00", ""),
+        ("01.00", ""),
+    ],
+)
+def test_an_invalid_amount_of_a_transaction_is_refused_by_python_which_names_the_field(
+    text: str, says: str, twins: ParityCheck, done: Counter[str]
+) -> None:
+    whole = Records(Random(1), 0, 0).whole()
+    value = (whole.value or b"").replace(b'"amount":"1.00"', b'"amount":"%s"' % text.encode())
+    assert (value != whole.value, text.encode() in value) == (True, True)
+    (processed,) = twins.check([[numbered(whole, value, 1)]])
+    assert [letter.message for letter in processed.dead_letters] == ([says] if says else [])
+    assert not says or done["not screened"] == 1, "the library leaves what is invalid to Python"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)

@@ -1,4 +1,4 @@
-"""Nothing that says who somebody is leaves the records: not in logs, metrics, alerts, or in what a dead letter says of its record."""
+"""Tests that personal data stays in the records: it is not in logs, metrics, alerts or the description of a dead letter."""
 
 import logging
 from itertools import chain
@@ -14,7 +14,7 @@ from tests.support.bank.cdc import CdcLog, Record, json_bytes
 from tests.support.streams.topology_driver import TopologyDriver
 
 CANARY = "Quillfeather-7391"
-"""A word that occurs nowhere else. It stands in every column that says who somebody is, or where, or what for."""
+"""A word that occurs nowhere else. Every column with personal data contains it."""
 
 CUSTOMER = {"customer_id": 1, "kyc_status": "verified", "risk_rating": "low", "country_code": "DE"} | dict.fromkeys(
     ("name", "email", "phone", "date_of_birth", "address_line", "city"), CANARY
@@ -32,7 +32,7 @@ def transaction(key: int, **changes: Any) -> dict[str, Any]:
 
 
 def good() -> list[Record]:
-    """A customer who moves and then sends much away: some rules fire."""
+    """A customer who moves and then sends large amounts, so that some rules fire."""
     customers, accounts, transactions = (
         CdcLog("customers", "customer_id"), CdcLog("accounts", "account_id"), CdcLog("transactions", "account_id"),
     )  # fmt: skip
@@ -46,7 +46,7 @@ def good() -> list[Record]:
 
 
 def poison() -> list[Record]:
-    """Each is refused, by another step."""
+    """Records that are refused, each by another step."""
     customers, transactions = (
         CdcLog("customers", "customer_id", offset=100),
         CdcLog("transactions", "account_id", offset=100),
@@ -72,42 +72,42 @@ def poison() -> list[Record]:
 
 @pytest.fixture
 def streams(caplog: pytest.LogCaptureFixture) -> TopologyDriver:
-    """After the good and the bad."""
+    """The agents after good and refused records."""
     found = TopologyDriver()
     with caplog.at_level(logging.DEBUG):
         found.take(*good(), *poison())
     return found
 
 
-def test_every_poison_record_was_refused_and_alerts_came(streams: TopologyDriver) -> None:
+def test_every_poison_record_was_refused_and_alerts_were_raised(streams: TopologyDriver) -> None:
     assert len(streams.reasons) == len(poison())
     assert len(set(streams.reasons)) >= 6
     assert len(streams.values("bank.alerts")) >= 2
 
 
-def test_alerts_name_numbers_and_no_person(streams: TopologyDriver) -> None:
+def test_alerts_contain_no_personal_data(streams: TopologyDriver) -> None:
     assert [alert for alert in streams.values("bank.alerts") if CANARY in str(alert)] == []
 
 
-def test_a_dead_letter_says_nothing_of_its_record_beside_the_record(streams: TopologyDriver) -> None:
+def test_a_dead_letter_has_personal_data_only_in_its_record(streams: TopologyDriver) -> None:
     letters = streams.values("bank.dead-letters")
     assert len(letters) == len(poison())
     said = [{name: value for name, value in letter.items() if name not in ("key", "value")} for letter in letters]
     assert [letter for letter in said if CANARY in str(letter)] == []
 
 
-def test_logs_and_metrics_have_nothing_of_it(streams: TopologyDriver, caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_and_metrics_contain_no_personal_data(streams: TopologyDriver, caplog: pytest.LogCaptureFixture) -> None:
     del streams
     assert CANARY not in caplog.text
     assert CANARY not in generate_latest().decode()
 
 
-def test_what_is_searched_for_is_there(streams: TopologyDriver) -> None:
+def test_the_searched_word_is_in_the_records(streams: TopologyDriver) -> None:
     everything = chain.from_iterable((output.value or b"", output.key or b"") for output in streams.outputs)
     assert sum(CANARY.encode() in raw for raw in everything) >= 10
 
 
-def test_a_defect_is_reported_by_position_and_not_by_what_it_stumbled_over() -> None:
+def test_a_defect_is_reported_by_position_and_not_by_the_value() -> None:
     def stumble(record: InputRecord, unit: UnitOfWork) -> None:
         del unit
         raise ValueError(f"what is {record.value!r}?")

@@ -1,4 +1,4 @@
-"""The agents of customers, accounts and transactions: what a source sends becomes what the topics promise."""
+"""Tests the agents of customers, accounts and transactions: the source's changes give the documented records."""
 
 import re
 from typing import Any
@@ -68,7 +68,7 @@ def test_a_customer_opens_changes_and_closes() -> None:
     assert [output.key for output in streams.outputs] == [b'{"customer_id":1}'] * 4
 
 
-def test_the_whole_log_once_more_adds_nothing() -> None:
+def test_a_replay_of_the_whole_log_adds_nothing() -> None:
     streams, people, money, moves = TopologyDriver(), customers(), accounts(), transactions()
     records = [
         people.change("c", after=CUSTOMER),
@@ -115,7 +115,7 @@ def test_a_transaction_is_joined_to_its_account_and_keyed_by_its_customer() -> N
     assert [output.key for output in streams.outputs if output.topic == "bank.transactions"] == [b'{"customer_id":1}']
 
 
-def test_a_transaction_that_comes_first_waits_for_its_account_with_its_later_changes() -> None:
+def test_a_transaction_without_its_account_waits_with_its_later_changes() -> None:
     streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         moves.change("c", after=transaction(7)),
@@ -131,7 +131,7 @@ def test_a_transaction_that_comes_first_waits_for_its_account_with_its_later_cha
     assert streams.take(money.change("u", after=ACCOUNT | {"status": "frozen"}))[-1].topic == "bank.scd2.accounts"
 
 
-def test_what_waits_is_bounded_in_number() -> None:
+def test_waiting_transactions_are_limited_in_number() -> None:
     streams, money, moves = TopologyDriver(waiting_max_records=2), accounts(), transactions()
     streams.take(*(moves.change("c", after=transaction(key)) for key in (1, 2, 3)))
     assert streams.reasons == ["unknown_account"]
@@ -141,7 +141,7 @@ def test_what_waits_is_bounded_in_number() -> None:
     assert streams.reasons == ["unknown_account"] * 2, "the two places were free again"
 
 
-def test_what_waits_is_bounded_in_age() -> None:
+def test_waiting_transactions_are_limited_in_age() -> None:
     streams, money, moves = TopologyDriver(waiting_max_age_s=60), accounts(), transactions()
     streams.take(moves.change("c", after=transaction(1)), moves.change("c", after=transaction(2)))
     streams.punctuate(moves.commit_us + 30_000_000)
@@ -154,7 +154,7 @@ def test_what_waits_is_bounded_in_age() -> None:
     assert (letter["offset"], letter["stage"]) == (0, "join")
 
 
-def test_a_transaction_of_a_deleted_account_is_joined_to_what_the_account_was() -> None:
+def test_a_transaction_of_a_deleted_account_is_joined_to_its_last_state() -> None:
     streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         money.change("c", after=ACCOUNT), money.change("d", before=ACCOUNT), moves.change("c", after=transaction())
@@ -175,7 +175,7 @@ def test_an_account_that_changes_hands_moves_its_later_changes_to_the_new_custom
     ]  # fmt: skip
 
 
-def test_a_re_snapshot_passes_on_only_what_changed() -> None:
+def test_a_resnapshot_forwards_only_changed_rows() -> None:
     streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         money.change("c", after=ACCOUNT),
@@ -188,7 +188,7 @@ def test_a_re_snapshot_passes_on_only_what_changed() -> None:
     ]  # fmt: skip
 
 
-def test_a_transaction_under_way_at_a_snapshot_is_passed_on_after_it() -> None:
+def test_a_transaction_open_at_a_snapshot_is_forwarded_after_it() -> None:
     streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         money.change("c", after=ACCOUNT),
@@ -201,7 +201,7 @@ def test_a_transaction_under_way_at_a_snapshot_is_passed_on_after_it() -> None:
     ]  # fmt: skip
 
 
-def test_a_truncate_closes_what_it_took_and_leaves_what_came_after() -> None:
+def test_a_truncate_closes_earlier_rows_and_leaves_later_ones() -> None:
     streams, log = TopologyDriver(), customers()
     streams.take(log.change("c", after=CUSTOMER), log.change("c", after=CUSTOMER | {"customer_id": 2}))
     truncate = log.change("t")
@@ -215,7 +215,7 @@ def test_a_truncate_closes_what_it_took_and_leaves_what_came_after() -> None:
 
 
 @pytest.mark.parametrize("damage", [b"{", b"\xff", b"[" * 100_000, "yesterday"])
-def test_an_order_that_cannot_be_read_is_buried_by_every_group(damage: bytes | str) -> None:
+def test_an_unreadable_table_command_becomes_a_dead_letter_in_every_group(damage: bytes | str) -> None:
     streams = TopologyDriver()
     streams.take(customers().change("t"))
     (order,) = (output for output in streams.outputs if output.topic == "bank.control")
@@ -227,7 +227,7 @@ def test_an_order_that_cannot_be_read_is_buried_by_every_group(damage: bytes | s
     assert not streams.pass_barriers(), "nobody obeys it"
 
 
-def test_a_change_that_a_truncate_overtook_is_gone_too() -> None:
+def test_a_change_that_is_processed_after_a_later_truncate_is_deleted_too() -> None:
     streams, log, money, moves = TopologyDriver(), customers(), accounts(), transactions()
     late = log.change("c", after=CUSTOMER)
     late_move = moves.change("c", after=transaction())
@@ -237,14 +237,14 @@ def test_a_change_that_a_truncate_overtook_is_gone_too() -> None:
     assert [r["op"] for r in streams.values("bank.transactions")] == ["created", "deleted"]
 
 
-def test_a_truncate_of_transactions_keeps_replays_of_them_away() -> None:
+def test_replays_of_truncated_transactions_have_no_effect() -> None:
     streams, money, moves = TopologyDriver(), accounts(), transactions()
     first = moves.change("c", after=transaction())
     streams.take(money.change("c", after=ACCOUNT), first, moves.change("t"))
     assert streams.take(moves.again(first)) == []
 
 
-def test_poison_is_buried_and_its_neighbours_go_on() -> None:
+def test_an_unreadable_record_becomes_a_dead_letter_and_others_are_processed() -> None:
     streams, money, moves = TopologyDriver(), accounts(), transactions()
     streams.take(
         money.change("c", after=ACCOUNT),

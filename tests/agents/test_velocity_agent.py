@@ -1,4 +1,4 @@
-"""The velocity agent on a partition in memory: what it emits, what it keeps, and what it refuses."""
+"""Tests the velocity agent on a partition in memory: its outputs, its state, and the records that it refuses."""
 
 import random
 from collections import Counter
@@ -48,7 +48,7 @@ class Record:
 
 
 class Agent:
-    """A partition, and what came out of it."""
+    """A partition and its outputs."""
 
     def __init__(self, cache_bytes: int = velocity.CACHE_BYTES) -> None:
         self.partition = MemoryPartition(GROUP, 1)
@@ -103,7 +103,7 @@ def test_created_and_updated_give_windows_keyed_by_customer_and_deleted_gives_no
     assert agent.stored == []
 
 
-def test_an_alert_says_why_what_would_not_have_and_on_which_records_it_rests() -> None:
+def test_an_alert_has_its_explanation_conditions_and_evidence() -> None:
     outputs = Agent().send(*probes_then(9, offset=40), now_us=START_US + HOUR_US)
     (alert,) = alerts(outputs)
     assert (alert.alert_id, alert.rule, alert.severity) == ("card_testing:7-31-9", "card_testing", "critical")
@@ -146,7 +146,7 @@ def test_no_rule_alerts_twice_on_a_transaction_however_often_it_changes() -> Non
         agent.partition._memory.clear()
 
 
-def test_an_update_can_fire_what_the_creation_did_not() -> None:
+def test_an_update_can_raise_an_alert_that_the_creation_did_not() -> None:
     agent = Agent()
     *probes, big = probes_then(9, status="declined")
     assert alerts(agent.send(*probes, big)) == []
@@ -155,17 +155,17 @@ def test_an_update_can_fire_what_the_creation_did_not() -> None:
 
 
 @pytest.mark.parametrize("status", ["declined", "reversed"])
-def test_money_that_did_not_move_fires_nothing(status: str) -> None:
+def test_transactions_that_move_no_money_raise_no_alert(status: str) -> None:
     assert alerts(Agent().send(*probes_then(9, status=status))) == []
     assert alerts(Agent().send(transaction(1, amount="50000.00", status=status))) == []
 
 
-def test_rules_do_not_look_at_an_update_of_a_transaction_that_is_not_kept() -> None:
-    """It may have fired before it expired."""
+def test_rules_are_not_evaluated_for_updates_of_expired_transactions() -> None:
+    """An alert may have been raised before the transaction expired."""
     assert alerts(Agent().send(transaction(1, amount="50000.00", op="updated"))) == []
 
 
-def test_a_truncate_takes_what_is_older_but_not_the_memory_of_what_fired() -> None:
+def test_a_truncate_deletes_older_events_and_keeps_the_fired_alerts() -> None:
     agent = Agent()
     agent.send(*probes_then(9), transaction(20, 11 * MINUTE_US))
     agent.truncate(lsn=1000)
@@ -176,7 +176,7 @@ def test_a_truncate_takes_what_is_older_but_not_the_memory_of_what_fired() -> No
     assert alerts(agent.send(again)) == []
 
 
-def test_what_a_truncate_took_is_not_kept_when_it_comes_after_it() -> None:
+def test_an_event_older_than_a_truncate_is_not_stored_when_it_arrives_later() -> None:
     agent = Agent()
     agent.truncate(lsn=1000)
     agent.truncate(lsn=500)
@@ -186,7 +186,7 @@ def test_what_a_truncate_took_is_not_kept_when_it_comes_after_it() -> None:
     assert velocities(younger)[0].windows["1m"].count == 1
 
 
-def test_what_a_truncate_took_is_not_kept_where_it_was_before_it_was_moved() -> None:
+def test_a_stored_event_is_deleted_when_a_later_update_is_older_than_a_truncate() -> None:
     agent = Agent()
     agent.truncate(lsn=1000)
     kept = transaction(20)
@@ -215,7 +215,7 @@ def test_what_a_truncate_took_is_not_kept_where_it_was_before_it_was_moved() -> 
         (encode(transaction(1, customer_id=1 << 64)), b'{"customer_id":18446744073709551616}', "bad_transaction"),
     ],
 )
-def test_what_is_no_transaction_is_a_dead_letter_and_harms_nothing(
+def test_a_record_that_is_no_transaction_becomes_a_dead_letter_without_side_effects(
     value: bytes | None, key: bytes | None, reason: str
 ) -> None:
     agent = Agent()
@@ -261,8 +261,8 @@ def test_every_outcome_of_a_rule_is_counted() -> None:
     )
 
 
-def test_nothing_depends_on_what_is_in_memory_or_on_how_records_are_batched() -> None:
-    """Customers that push each other out of memory, late events, corrections: the same outputs as with everything in memory."""
+def test_outputs_do_not_depend_on_the_cache_or_the_batches() -> None:
+    """Evicted customers, late events and corrections give the same outputs as with all customers in memory."""
     rnd = random.Random(7)
     records = [
         transaction(

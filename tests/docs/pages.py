@@ -1,4 +1,4 @@
-"""The pages of the documentation, and what in them can be checked: commands, blocks of shell, variables, links."""
+"""Reads the pages of the documentation and extracts what can be checked: commands, shell blocks, variables, links."""
 
 import re
 import shlex
@@ -41,7 +41,7 @@ def blocks() -> list[Block]:
 
 
 def commands(program: str) -> list[tuple[str, tuple[str, ...], bool]]:
-    """Every mention of a program in code: page, arguments, and whether it is a line of a block (and so has to be whole)."""
+    """Every mention of a program in code: page, arguments, and whether it is a line of a block, which must be a complete command."""
     found: set[tuple[str, tuple[str, ...], bool]] = set()
     for name in NAMES:
         text = re.sub(
@@ -73,6 +73,6 @@ def _alternatives(words: str) -> list[tuple[str, ...]]:
 
 
 def anchors(text: str) -> set[str]:
-    """What a page's headings are called in links, as GitHub makes it."""
+    """The anchors of a page's headings, as GitHub generates them."""
     headings = re.findall(r"^#+ +(.+?) *$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

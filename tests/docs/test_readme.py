@@ -1,4 +1,4 @@
-"""What README and docs tell people to type exists and can be parsed, what they name is there, and links lead somewhere."""
+"""Tests that commands in README and docs can be parsed, that the names in them exist, and that links have a target."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
 def parsed(arguments: tuple[str, ...], *, whole: bool) -> None:
-    """Parse a command line as the program would, but for the values. UsageError if it would not."""
+    """Parses a command line as the program does, without checking the values. Raises UsageError if it is invalid."""
     command, context, rest = CLI, CLI.context_class(CLI, info_name="bankstream"), list(arguments)
     while hasattr(command, "resolve_command") and rest and not rest[0].startswith("-"):
         name, found, rest = command.resolve_command(context, rest)
@@ -57,7 +57,7 @@ def test_a_command_that_does_not_exist_is_found(wrong: str) -> None:
         parsed(tuple(wrong.split()), whole=True)
 
 
-def test_the_docs_name_commands_at_all() -> None:
+def test_the_docs_contain_commands() -> None:
     assert len(commands("bankstream")) >= 20
     assert len(blocks()) >= 5
 
@@ -102,7 +102,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
     assert wrong == []
 
 
-def test_the_reference_of_settings_is_what_the_classes_say() -> None:
+def test_the_reference_of_settings_equals_the_classes() -> None:
     assert read("docs/CONFIGURATION.md") == settings_page.markdown(), (
         "settings have changed: run `bankstream settings --markdown > docs/CONFIGURATION.md`"
     )

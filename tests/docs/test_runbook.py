@@ -1,4 +1,4 @@
-"""The runbook and the page of metrics say what the code says: names, texts and exit codes."""
+"""Tests that names, texts and exit codes in the runbook and the page of metrics equal those of the code."""
 
 import ast
 import re
@@ -31,17 +31,17 @@ WORKER_CODE = (
 FAULTS = range(1, 22)
 """The numbers of the fault matrix."""
 GAP = "…"
-"""What varies in a text: an offset, a name, a reason."""
+"""Stands for the variable part of a text: an offset, a name, a reason."""
 
 
 @cache
 def texts() -> tuple[str, ...]:
-    """Every string in the code of workers, with a gap where something is put in."""
+    """Every string in the code of workers, with GAP in place of inserted values."""
     return tuple(text for path in sources() for text in _strings(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def sources() -> list[Path]:
-    """The code of workers."""
+    """The source files of workers."""
     return sorted(
         path
         for name in WORKER_CODE
@@ -65,7 +65,7 @@ def quoted(page: str) -> list[str]:
 
 
 def loud() -> list[str]:
-    """The formats of all warnings and worse that workers log."""
+    """The formats of all log messages of workers at level warning and above."""
     calls = [
         node
         for path in sources()
@@ -80,7 +80,7 @@ def loud() -> list[str]:
 
 
 def declared() -> dict[str, Metric]:
-    """Our metrics, by the name under which Prometheus has them."""
+    """The project's metrics, by their names in Prometheus."""
     assert all((of_agents, of_api, of_capture, of_engine, of_sinks)), "each declares its metrics when it is imported"
     return {
         metric.name + ("_total" if metric.type == "counter" else ""): metric
@@ -95,13 +95,13 @@ def named(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize("text", quoted(RUNBOOK))
-def test_every_log_text_in_the_runbook_is_one_of_the_code(text: str) -> None:
+def test_every_log_text_in_the_runbook_is_in_the_code(text: str) -> None:
     assert any(text in found for found in texts()), text
 
 
 def test_every_warning_of_a_worker_is_in_the_runbook() -> None:
     lines = quoted(RUNBOOK)
-    telling = [line for line in lines if len(line.replace(GAP, "")) > 15]  # shorter ones are part of anything
+    telling = [line for line in lines if len(line.replace(GAP, "")) > 15]  # shorter texts occur by chance
     assert [text for text in loud() if text not in lines and not any(line in text for line in telling)] == []
     assert len(loud()) > 10
 
@@ -113,7 +113,7 @@ def test_every_metric_that_is_named_exists(page: str) -> None:
     assert named(page) - declared().keys() - histograms == set()
 
 
-def test_the_page_of_metrics_has_each_of_them_as_the_code_describes_it() -> None:
+def test_the_page_of_metrics_has_every_metric_with_its_description() -> None:
     rows = dict(re.findall(r"^\| `(bankstream_\w+)` \| \w+ \|[^|]*\| (.*) \|$", METRICS, re.MULTILINE))
     assert rows == {name: metric.documentation for name, metric in declared().items()}
 

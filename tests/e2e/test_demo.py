@@ -1,4 +1,4 @@
-"""The demo on the whole stack, with a worker killed in its middle: everything equal at the end, no alert twice and none missing."""
+"""Tests the demo on the whole stack while a worker is killed: all data is equal at the end, and each alert exists exactly once."""
 
 import asyncio
 import json
@@ -43,14 +43,14 @@ Records = list[tuple[int, int, bytes | None]]
 
 @dataclass(frozen=True)
 class Run:
-    """A demo that has ended."""
+    """The results of a finished demo."""
 
     code: int
     summary: dict[str, Any]
     told: str
-    """What it wrote for people."""
+    """The output for people."""
     meanwhile: dict[str, Any]
-    """What `bankstream reconcile --json` said while transactions were made and a worker was down."""
+    """The report of `bankstream reconcile --json` while transactions were written and a worker was down."""
 
 
 class Demo:
@@ -86,7 +86,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A demo at 50 transactions a second whose streams worker is killed between alerts."""
+    """Runs a demo at 50 transactions per second and kills its streams worker between alerts."""
     demo = Demo(
         stack.environment(),
         tmp_path_factory.mktemp("demo"),
@@ -111,7 +111,7 @@ def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Run:
             demo.process.kill()
 
 
-def test_it_ends_well_though_a_worker_was_killed(run: Run) -> None:
+def test_the_demo_succeeds_although_a_worker_was_killed(run: Run) -> None:
     assert run.summary["problems"] == []
     assert run.summary["reconciled"] is True
     assert run.code == 0
@@ -127,7 +127,7 @@ def test_the_killed_worker_is_reported_by_name_with_the_end_of_its_log(run: Run)
     assert "worker streams starts" in report
 
 
-def test_the_rate_was_held_and_every_change_was_timed(run: Run) -> None:
+def test_the_demo_keeps_its_rate_and_measures_the_latency_of_every_change(run: Run) -> None:
     assert run.summary["transactions"] == pytest.approx(SECONDS * RATE, rel=0.1)
     assert run.summary["changes_timed"] >= run.summary["transactions"]
     for name in ("commit_to_alert_ms", "commit_to_warehouse_ms"):
@@ -138,12 +138,12 @@ def test_reconcile_is_exact_while_transactions_are_made_and_a_worker_is_down(run
     assert run.meanwhile["reconciled"] is True
     for table, end in run.summary["source_rows"].items():
         assert run.meanwhile["tables"][table]["source_rows"] == run.meanwhile["tables"][table]["warehouse_rows"]
-        assert run.meanwhile["tables"][table]["source_rows"] <= end + 50  # a few are deleted
+        assert run.meanwhile["tables"][table]["source_rows"] <= end + 50  # a few rows are deleted
     assert run.meanwhile["tables"]["transactions"]["source_rows"] < run.summary["source_rows"]["transactions"]
     assert len(run.meanwhile["position"]["offsets"]) >= len(TABLES)
 
 
-def test_every_change_of_a_transaction_was_passed_on_once(run: Run, stack: Stack) -> None:
+def test_every_change_of_a_transaction_is_forwarded_once(run: Run, stack: Stack) -> None:
     del run
     derived = Counter((r.source.partition, r.source.offset) for r in transactions(stack))
     captured = {
@@ -154,7 +154,7 @@ def test_every_change_of_a_transaction_was_passed_on_once(run: Run, stack: Stack
     assert derived == Counter(captured)
 
 
-def test_alerts_are_those_of_a_recomputation_from_scratch_each_once(run: Run, stack: Stack) -> None:
+def test_alerts_equal_a_recomputation_and_exist_once(run: Run, stack: Stack) -> None:
     found = alerts(stack)
     assert len({alert.alert_id for alert in found}) == len(found)
     assert run.summary["alerts_twice"] == 0
@@ -171,7 +171,7 @@ def test_alerts_are_those_of_a_recomputation_from_scratch_each_once(run: Run, st
     }
 
 
-def test_large_transactions_all_have_their_alert_by_a_rule_that_a_person_can_check(run: Run, stack: Stack) -> None:
+def test_every_large_transaction_has_an_alert(run: Run, stack: Stack) -> None:
     del run
     first: dict[int, TransactionRecord] = {}
     for record in transactions(stack):
@@ -183,7 +183,7 @@ def test_large_transactions_all_have_their_alert_by_a_rule_that_a_person_can_che
     assert large <= {alert.transaction_id for alert in alerts(stack) if alert.rule == "threshold"}
 
 
-def test_lookups_answer_with_what_the_bank_has(run: Run, stack: Stack) -> None:
+def test_lookups_return_the_data_of_the_bank(run: Run, stack: Stack) -> None:
     del run
     environment, session = stack.environment(), requests.Session()
     session.trust_env = False
@@ -206,7 +206,7 @@ def test_lookups_answer_with_what_the_bank_has(run: Run, stack: Stack) -> None:
     assert requests.get(f"{api}/customers/1", timeout=10).status_code == 401
 
 
-def test_a_second_demo_goes_on_where_the_first_stopped(run: Run, stack: Stack, tmp_path: Path) -> None:
+def test_a_second_demo_continues_where_the_first_stopped(run: Run, stack: Stack, tmp_path: Path) -> None:
     again = Demo(stack.environment(), tmp_path, "--seconds", "5", "--rate", str(RATE)).end(300, {})
     assert again.code == 0, again.told
     assert again.summary["source_rows"] == again.summary["warehouse_rows"]
@@ -216,7 +216,7 @@ def test_a_second_demo_goes_on_where_the_first_stopped(run: Run, stack: Stack, t
 
 
 def transactions(stack: Stack) -> list[TransactionRecord]:
-    """What the streams passed on, customer by customer in Kafka's order."""
+    """The records of bank.transactions, by customer, in Kafka's order."""
     decoder = msgspec.json.Decoder(TransactionRecord)
     return [decoder.decode(value) for _, _, value in topic(stack, TRANSACTIONS.name) if value is not None]
 
@@ -227,7 +227,7 @@ def alerts(stack: Stack) -> list[AlertRecord]:
 
 
 def topic(stack: Stack, name: str) -> Records:
-    """Every committed record of a topic, partition by partition."""
+    """All committed records of a topic, by partition."""
     return asyncio.run(_read(settings_of(stack, KafkaSettings), name))
 
 

@@ -15,17 +15,17 @@ from tests.faults.run import Runner
 
 
 def main() -> int:
-    """The exit code: 0 if everything held."""
+    """Runs the command and returns its exit code: 0 if all checks passed."""
     faulthandler.register(signal.SIGUSR1)
     rows = table()
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"rows to run, all if none: {', '.join(rows)}")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, help="streams workers: 2, in the random mode 3, unless said otherwise")
-    parser.add_argument("--rate", type=int, help="row changes a second, instead of what each row says")
-    parser.add_argument("--times", type=int, help="how often each fault fires, instead of what its row says")
-    parser.add_argument("--minutes", type=float, help="the random mode, for so long")
-    parser.add_argument("--events", type=int, help="row changes in the random mode; 505 a second unless said otherwise")
+    parser.add_argument("--workers", type=int, help="number of streams workers; default 2, in the random mode 3")
+    parser.add_argument("--rate", type=int, help="row changes per second, in place of the row's own rate")
+    parser.add_argument("--times", type=int, help="how often each fault fires, in place of the row's own number")
+    parser.add_argument("--minutes", type=float, help="run the random mode for this time")
+    parser.add_argument("--events", type=int, help="row changes in the random mode; default 505 per second")
     parser.add_argument("--json", type=Path, help="where to write the results")
     parser.add_argument("--report", type=Path, nargs="+", help="run nothing, write docs/FAULTS.md from these results")
     arguments = parser.parse_args()
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def run_random(arguments: argparse.Namespace) -> int:
-    """One random run."""
+    """Runs the random mode once and returns the exit code."""
     workers, seconds = arguments.workers or 3, arguments.minutes * 60
     with bank(seed=arguments.seed, streams_workers=workers) as under_test:
         say(f"random mode: seed {arguments.seed}, {workers} streams workers, {seconds:.0f} s")
@@ -57,7 +57,7 @@ def run_random(arguments: argparse.Namespace) -> int:
 
 
 def run_rows(arguments: argparse.Namespace) -> int:
-    """Rows, those that can on one bank."""
+    """Runs rows and returns the exit code. All rows without `own_bank` share one bank."""
     rows, workers = table(), arguments.workers or 2
     chosen = [rows[name] for name in arguments.names] or list(rows.values())
     if arguments.rate:
@@ -82,7 +82,7 @@ def run_rows(arguments: argparse.Namespace) -> int:
 
 
 def say_outcome(outcome: results.FaultResult) -> None:
-    """One line, and what went wrong."""
+    """Prints one line for a result, and one line for each problem."""
     recovery = outcome.recovery_s
     say(
         f"   fired {outcome.fired}, {outcome.events} events, lost {outcome.lost}, doubled {outcome.doubled}, wrong {outcome.wrong}, "
@@ -94,7 +94,7 @@ def say_outcome(outcome: results.FaultResult) -> None:
 
 
 def say(line: str) -> None:
-    """To people, at once."""
+    """Prints a line and flushes."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -22,11 +22,11 @@ from tests.support.machine.stack import private_stack, settings_of
 from tests.support.streams.workers import SESSION_TIMEOUT_MS
 
 HISTORY_DAYS = 20
-"""Payments are booked a second apart from so long ago on: rules see days of history, not a burst."""
+"""Payments are booked from this many days ago on, one second apart, so that rules see days of history and not a burst."""
 TUNING: Mapping[str, str] = {
     "BANKSTREAM_ENGINE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
     "BANKSTREAM_ENGINE_LINGER_MS": "25",
-    "BANKSTREAM_LAKE_MAX_AGE_MS": "2000",  # fewer, larger objects: two cores run everything
+    "BANKSTREAM_LAKE_MAX_AGE_MS": "2000",  # fewer and larger objects, because all processes share two cores
     "BANKSTREAM_WAREHOUSE_LOAD_INTERVAL_MS": "1000",
     "BANKSTREAM_WAREHOUSE_SWEEP_INTERVAL_MS": "10000",
 }
@@ -34,7 +34,7 @@ TUNING: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Bank:
-    """Everything that a fault can get hold of. `environment` is what workers and tools run with."""
+    """Everything that a fault can act on. `environment` has the variables for workers and tools."""
 
     stack: Stack
     environment: Mapping[str, str]
@@ -47,15 +47,15 @@ class Bank:
 
     @property
     def kafka(self) -> KafkaSettings:
-        """How to reach Kafka, past any proxy."""
+        """The settings for Kafka without a proxy."""
         return settings_of(self.environment, KafkaSettings)
 
     def query(self, statement: str, *values: object) -> list[tuple[object, ...]]:
-        """A statement in PostgreSQL as the administrator, and its rows."""
+        """Runs a statement in PostgreSQL as the administrator and returns its rows."""
         return admin_query(settings_of(self.environment, SourceSettings), statement, *values)
 
     def part_pid(self, part: str) -> int:
-        """The process of a part of the stack."""
+        """The process id of a part of the stack."""
         pid = self.stack.pid(part)
         assert pid is not None, f"{part} does not run"
         return pid
@@ -67,7 +67,7 @@ class Bank:
 
 @contextmanager
 def bank(*, seed: int, streams_workers: int, environment: Mapping[str, str] | None = None) -> Iterator[Bank]:
-    """A running, populated bank, wiped afterwards. `environment` has settings on top of those of the stack and of TUNING."""
+    """Starts and populates a bank, and deletes it at the end. `environment` overrides the settings of the stack and TUNING."""
     with private_stack(*BACKENDS, Part.WATCH, steps=DEFAULT) as stack:
         variables = {**stack.environment(), **TUNING, **_overrides(), **(environment or {})}
         home = stack.home.path / "faults"
@@ -92,12 +92,12 @@ def bank(*, seed: int, streams_workers: int, environment: Mapping[str, str] | No
 
 
 def _overrides() -> dict[str, str]:
-    """What the caller's environment says of tuning goes before what is said here."""
+    """Variables of TUNING that the caller's environment overrides."""
     return {name: os.environ[name] for name in TUNING if name in os.environ}
 
 
 def _keep_logs(home: Path) -> None:
-    """Copy the workers' logs where BANKSTREAM_FAULTS_LOGS says: the bank's own directory is gone when it ends."""
+    """Copies the workers' logs to BANKSTREAM_FAULTS_LOGS if it is set, because the bank's own directory is deleted at the end."""
     kept = os.environ.get("BANKSTREAM_FAULTS_LOGS")
     if kept:
         target = Path(kept) / time.strftime("%H%M%S")

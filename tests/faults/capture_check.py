@@ -8,7 +8,7 @@ from tests.faults.confirmed_transactions import Changes, ConfirmedTransactions, 
 from tests.faults.violations import Violations
 
 INJECTED: Final = "injected"
-"""Header of a record that a fault wrote into a CDC topic itself: the ledger knows nothing of it."""
+"""Header of a record that a fault wrote into a CDC topic. It belongs to no confirmed transaction."""
 
 
 class _Source(msgspec.Struct, rename={"tx_id": "txId"}):
@@ -32,13 +32,13 @@ _envelopes = msgspec.json.Decoder(_Envelope)
 
 
 class Captured:
-    """What came since the last `settle`, by transaction."""
+    """The captured changes since the last `settle`, by transaction."""
 
     def __init__(self) -> None:
         self._transactions: dict[int, Changes] = {}
 
     def add(self, table: TableName, record: Any) -> None:
-        """A record of a CDC topic. Rows that were read in a snapshot belong to no transaction."""
+        """Adds a record of a CDC topic. Snapshot reads are ignored: they belong to no transaction."""
         if record.value is None or any(name == INJECTED for name, _ in record.headers):
             return
         envelope = _envelopes.decode(record.value)
@@ -52,7 +52,7 @@ class Captured:
         changes[kind] = (rows + 1, total + getattr(row, f"{table[:-1]}_id"))
 
     def settle(self, ledger: ConfirmedTransactions, verdict: Violations) -> None:
-        """Hold it to what was confirmed."""
+        """Compares the captured changes with the confirmed ones and adds each difference to `verdict`."""
         missing, differing = ledger.settle(self._transactions)
         for xid, changes in missing.items():
             rows = sum(rows for rows, _ in changes.values())

@@ -24,11 +24,11 @@ POLL_S = 0.25
 
 
 class CatchUpTimeoutError(AssertionError):
-    """Something did not come out in time."""
+    """Not all transactions reached every place in time."""
 
 
 class CatchUp:
-    """For one bank, over all its rows."""
+    """Waits for one bank, row after row. Each wait continues reading where the previous one ended."""
 
     def __init__(self, bank: Bank) -> None:
         self._bank = bank
@@ -43,7 +43,7 @@ class CatchUp:
         self._processed: dict[tuple[str, str, int], int] = {}
 
     def run(self, timeout_s: float) -> float:
-        """Answers how many seconds it took. CatchUpTimeoutError says what is behind."""
+        """Waits and returns the seconds that it took. Raises CatchUpTimeoutError, which names what is behind."""
         began = time.monotonic()
         try:
             asyncio.run(self._run(began + timeout_s, timeout_s))
@@ -80,7 +80,7 @@ class CatchUp:
         return await barrier.last_records(self._kafka, await barrier.partitions_of(self._kafka, topics), deadline)
 
     async def _reached(self, group: str, wanted: Mapping[TopicPartition, int], deadline: float) -> None:
-        """Until the positions in the state are behind these offsets."""
+        """Waits until the stored positions of a group are past these offsets."""
         while True:
             async with Reader(self._kafka, self._read) as reader:
                 for tp, of in self._changelogs.items():

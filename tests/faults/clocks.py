@@ -11,12 +11,12 @@ SHIFT_S: Final = 3_600
 
 
 def ahead() -> None:
-    """An hour ahead."""
+    """Sets the clock an hour ahead."""
     _shift(SHIFT_S)
 
 
 def behind() -> None:
-    """An hour behind."""
+    """Sets the clock an hour behind."""
     _shift(-SHIFT_S)
 
 

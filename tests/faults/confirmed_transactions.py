@@ -16,14 +16,14 @@ Op = Literal["c", "u", "d"]
 Changes = dict[tuple[TableName, Op], tuple[int, int]]
 """(rows, sum of their primary keys) by table and kind of change."""
 Statement = tuple[str, Sequence[tuple[TableName, Op]], Sequence[Any]]
-"""SQL that answers one row with a count and a sum of keys for each of the changes it makes, and its parameters."""
+"""SQL, its kinds of changes, and its parameters. The SQL returns one row with a count and a sum of keys for each kind."""
 
 PATIENCE_S = 120.0
 RETRY_S = 0.1
 
 
 class ConfirmedTransactions:
-    """Committed transactions by id (the low 32 bits, as Debezium names them). Safe for threads."""
+    """Committed transactions by id (the low 32 bits, as in Debezium's txId). Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,17 +34,17 @@ class ConfirmedTransactions:
         self.rolled_back = 0
 
     def confirm(self, xid: int, changes: Changes) -> None:
-        """PostgreSQL has said that this transaction is committed."""
+        """Records a transaction that PostgreSQL has confirmed as committed."""
         with self._lock:
             self._open[xid & 0xFFFFFFFF] = changes
             self.transactions += 1
             self.rows += sum(rows for rows, _ in changes.values())
 
     def settle(self, captured: dict[int, Changes]) -> tuple[dict[int, Changes], dict[int, tuple[Changes, Changes]]]:
-        """Hold what was captured against what was confirmed, and forget what agrees, in both.
+        """Compares captured with confirmed transactions, and removes equal ones from both.
 
-        Answers what was confirmed and not captured at all, and (captured, confirmed) of what differs: `confirmed` is empty for a
-        transaction that was captured once already, or was never committed.
+        Returns the confirmed transactions that were not captured, and (captured, confirmed) of each that differs. `confirmed` is empty for
+        a transaction that was captured before, or was never committed.
         """
         with self._lock:
             for xid in [xid for xid, changes in captured.items() if self._open.get(xid) == changes]:
@@ -55,7 +55,7 @@ class ConfirmedTransactions:
 
 
 class Writer:
-    """One connection that writes and keeps the ledger; after a lost connection it asks PostgreSQL what became of its transaction."""
+    """Writes to PostgreSQL and records confirmed transactions. After a lost connection it asks whether its transaction committed."""
 
     def __init__(self, settings: PostgresSettings, ledger: ConfirmedTransactions, stopping: threading.Event) -> None:
         self._settings, self._ledger, self._stopping = settings, ledger, stopping
@@ -63,12 +63,12 @@ class Writer:
         self.reconnects = 0
 
     def close(self) -> None:
-        """Disconnect."""
+        """Closes the connection."""
         if self._connection is not None:
             self._connection.close()
 
     def transact(self, statements: Sequence[Statement], *, commit: bool = True) -> bool:
-        """Run these in one transaction, once, whatever happens to the connection; answers whether it is committed."""
+        """Runs these statements in one transaction exactly once, even if the connection is lost. Returns whether it is committed."""
         deadline: float | None = None
         while True:
             xid: int | None = None
@@ -112,7 +112,7 @@ class Writer:
         return self._connection
 
     def _was_committed(self, xid: int, deadline: float) -> bool:
-        """Ask until PostgreSQL is back and knows."""
+        """Asks PostgreSQL, until it answers, whether the transaction is committed."""
         while True:
             try:
                 row = self._connected().execute("SELECT pg_xact_status(%s::text::xid8)", [xid]).fetchone()
@@ -120,7 +120,7 @@ class Writer:
                     return bool(row[0] == "committed")
             except (
                 psycopg.errors.InvalidParameterValue
-            ):  # "in the future": PostgreSQL died before its log had anything of it
+            ):  # "in the future": PostgreSQL crashed before the transaction was in its WAL
                 return False
             except psycopg.OperationalError:
                 self.close()

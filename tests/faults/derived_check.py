@@ -27,7 +27,7 @@ from tests.faults.violations import Violations
 from tests.support.catalogue import CATALOGUE
 
 IN_ORDER: Final = (SCD2_ACCOUNTS.name, SCD2_CUSTOMERS.name, VELOCITY.name, ALERTS.name)
-"""Topics a partition of which is written by one partition of one group, from inputs that have an order."""
+"""Topics in which each partition is written by one partition of one group from ordered inputs."""
 STREAMS_CDC: Final = frozenset(topic.name for topic in CATALOGUE.cdc)
 
 Listed = list[tuple[bytes, int, int]]
@@ -35,7 +35,7 @@ Listed = list[tuple[bytes, int, int]]
 
 
 class Derived:
-    """For one bank. All that it reads is noted in `seen` and `captured`."""
+    """Checks one bank's derived topics. Notes all records that it reads in `seen` and `captured`."""
 
     def __init__(
         self, oracle: Oracle, kafka: KafkaSettings, seen: dict[TopicPartition, Seen], captured: Captured
@@ -48,7 +48,7 @@ class Derived:
         self._commands: list[EmittedRecord] = []
 
     async def run(self, reader: Reader, verdict: Violations) -> None:
-        """Everything that has come since the last time."""
+        """Checks all records since the last run."""
         self._letters, self._commands = [], []
         joined, actual = await self._passed_on(reader)
         expected: dict[tuple[int, int], list[tuple[bytes, int]]] = defaultdict(list)
@@ -99,7 +99,7 @@ class Derived:
             await self._emitted(number, oracle.process(page), reader)
 
     async def _apply_commands(self, commands: dict[int, list[Any]], reader: Reader) -> None:
-        """Commands about a whole table wait in each partition until it has read what they are about: by now, it has."""
+        """Applies table commands. They wait in each partition for an offset barrier, which every partition has passed by now."""
         for number, records in commands.items():
             for oracle in (self._oracle.accounts[number], self._oracle.customers[number]):
                 await self._emitted(number, oracle.partition.process(records, oracle.handlers), reader)
@@ -107,7 +107,7 @@ class Derived:
                 await self._emitted(number, oracle.partition.pass_barriers(now_us=now_us), reader)
 
     async def _passed_on(self, reader: Reader) -> tuple[dict[int, dict[int, int]], dict[tuple[int, int], Listed]]:
-        """What is in `bank.transactions`: by source partition and offset the account state; by source partition and account the records."""
+        """Reads `bank.transactions`. Returns account states by source partition and offset, and records by source partition and account."""
         joined: dict[int, dict[int, int]] = {number: {} for number in self._numbers}
         actual: dict[tuple[int, int], Listed] = defaultdict(list)
         for number in self._numbers:
@@ -137,7 +137,7 @@ class Derived:
         return taken
 
     async def _emitted(self, number: int, outputs: list[EmittedRecord], reader: Reader) -> None:
-        """Hold what topics must have next to what they have; note what has no order."""
+        """Compares expected records with the next actual ones of their topics, and collects those of unordered topics."""
         by_topic: dict[str, list[EmittedRecord]] = defaultdict(list)
         for output in outputs:
             by_topic[output.topic].append(output)
@@ -151,7 +151,7 @@ class Derived:
     async def _unordered(
         self, reader: Reader, topic: str, outputs: list[EmittedRecord], verdict: Violations
     ) -> dict[int, list[Any]]:
-        """A topic that several partitions write to, each in its own time. Answers what it has, by partition."""
+        """Checks a topic whose order is not determined, because several partitions write to it. Returns its records by partition."""
         must = [(identity(o.key, o.value), hash(normal(o.value))) for o in outputs]
         there: Listed = []
         found: dict[int, list[Any]] = defaultdict(list)

@@ -11,16 +11,16 @@ from tests.faults.bank import Bank
 from tests.faults.worker_supervisor import KILLED
 
 ORDINARY_EXITS = frozenset({KILLED, 0, FENCED, RETRY})
-"""How workers may end while things fail around them. Not by a defect (70) or a gap in a log (73): a row that expects those says so."""
+"""Exit codes allowed for workers during any fault. 70 (a defect) and 73 (a gap in a log) are allowed only by rows that name them."""
 
 
 class NotFiredError(AssertionError):
-    """The fault did not happen, so that the run proves nothing."""
+    """The fault did not happen, so the run proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """A fault that happened: the proof, and the moment (Unix time) from which recovery is counted. `count`: how many at once."""
+    """A fault that happened: the proof, and the Unix time from which recovery is measured. `count`: faults at the same time."""
 
     proof: str
     at: float
@@ -29,43 +29,43 @@ class Firing:
 
 @contextmanager
 def nothing(_: Bank) -> Iterator[None]:
-    """No preparation."""
+    """Prepares nothing."""
     yield
 
 
 def holds_as_ever(_: Bank) -> list[str]:
-    """Nothing beyond what is verified after every row."""
+    """Checks nothing beyond the verification that follows every row."""
     return []
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row. `fire` does it once, under load, and answers when it is over, with the proof; NotFiredError if it cannot prove it.
+    """One row. `fire` injects the fault once, under load, and returns the proof when it is over. Raises NotFiredError without a proof.
 
-    After the last firing the load stops, the bank is drained and verified: nothing lost, nothing doubled, no state wrong. `check` adds
-    what this row wants beyond that and answers what is wrong. `around` prepares the bank (a proxy, a hook in its workers) and puts it
-    back. `own_bank`: the row leaves a bank behind that no other row should have.
+    After the last firing the load stops, and the bank is drained and verified: nothing is lost, duplicated or wrong. `check` returns what
+    is wrong with the additional conditions of this row. `around` prepares the bank (a proxy, a hook in its workers) and restores it.
+    `own_bank`: the row gets a separate bank, because no other row can use the bank afterwards.
     """
 
     name: str
     number: int
-    """In the fault matrix."""
+    """Number in the fault matrix."""
     does: str
     holds: str
     fire: Callable[[Bank, random.Random], Firing]
     times: int = 1
     affects: Literal["alerts", "lake", "warehouse", "capture"] = "alerts"
     rate: int = 400
-    """Row changes a second while it fires."""
+    """Row changes per second while the fault fires."""
     pause_s: tuple[float, float] = (1.0, 3.0)
-    """Between two firings, at random: the moment is the point, there is no condition to wait for."""
+    """Range of the random pause between two firings. It is a pause and not a condition because the fault should fire at a random time."""
     recovers: bool = True
-    """Whether the next firing, and the end of the load, wait until the bank has recovered from this one."""
+    """Whether the next firing and the end of the load wait for recovery."""
     exits: frozenset[int] = field(default=ORDINARY_EXITS)
     around: Callable[[Bank], AbstractContextManager[None]] = nothing
     check: Callable[[Bank], list[str]] = holds_as_ever
     weight: int = 0
-    """How often the random mode draws it, against the others; 0: never."""
+    """Relative frequency in the random mode; 0: never."""
     own_bank: bool = False
     stops: bool = False
-    """The bank must stop, not go on: there is nothing to drain, and that nothing came out any more is `fire`'s to prove."""
+    """The bank must stop. It is not drained, and `fire` must prove that it emitted nothing more."""

@@ -21,13 +21,13 @@ CONCURRENT_CHAINS: Final = 4
 
 
 class Lake:
-    """Remembers how far each chain has been audited."""
+    """Checks one bank's lake. Keeps the position up to which each chain is audited."""
 
     def __init__(self) -> None:
         self._audited: dict[ChainKey, LakeObject] = {}
 
     async def run(self, settings: S3Settings, seen: Mapping[TopicPartition, Seen], verdict: Violations) -> None:
-        """Everything behind what was audited before."""
+        """Audits all objects since the last run."""
         store, slots = S3Store(settings), asyncio.Semaphore(CONCURRENT_CHAINS)
         try:
             keys = [key for topic in CATALOGUE.landed for key in await chains(store, topic.name)]

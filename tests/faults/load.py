@@ -18,7 +18,7 @@ ACCOUNTS: Final = 2 * CUSTOMERS
 HOT_ACCOUNT: Final = 1
 TICK_S: Final = 0.1
 LARGEST: Final = 400
-"""Payments of one transaction."""
+"""Number of payments in the largest transaction."""
 
 INSERT_CUSTOMERS: Final = """
     WITH made AS (
@@ -105,7 +105,7 @@ Made = list[Statement]
 
 
 class Load:
-    """A thread that writes to one bank. `rate` is in row changes a second; `hot_percent` of the payments go to one account."""
+    """A thread that writes to one bank. `rate` is in row changes per second; `hot_percent` of the payments are booked on one account."""
 
     def __init__(self, settings: PostgresSettings, ledger: ConfirmedTransactions, seed: int) -> None:
         self._chance = random.Random(seed)
@@ -119,14 +119,14 @@ class Load:
         self.rate = 0
         self.hot_percent = 0
         self.next_payment = 1
-        """The id of the next one."""
+        """The id of the next payment."""
         self._next_customer = CUSTOMERS + 1
         self._strangers: list[tuple[int, int]] = []
-        """Customers that were made while the load ran, who have two accounts each and no payments: they may leave."""
+        """Customers created by the load. Each has two accounts and no payments, so the load may delete it."""
         self._began = "2026-01-01T00:00:00Z"
 
     def populate(self, began: str) -> None:
-        """The customers and accounts that all payments are about. Payments are booked from `began` on, a second apart."""
+        """Creates the customers and accounts of all payments. Payments are booked from `began` on, one second apart."""
         self._began = began
         self._writer.transact(
             [
@@ -136,7 +136,7 @@ class Load:
         )
 
     def start(self, rate: int, hot_percent: int = 0) -> None:
-        """Write at this rate from now on."""
+        """Starts to write at this rate."""
         self.rate, self.hot_percent = rate, hot_percent
         if self._thread is None:
             self._stopping.clear()
@@ -144,7 +144,7 @@ class Load:
             self._thread.start()
 
     def stop(self) -> None:
-        """Finish the transaction under way. Raises what went wrong meanwhile."""
+        """Finishes the current transaction and stops. Raises the error that ended the load, if any."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stopping.set()
@@ -153,14 +153,14 @@ class Load:
         self.check()
 
     def close(self) -> None:
-        """Stop and disconnect."""
+        """Stops and closes the connection."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(180)
         self._writer.close()
 
     def pay_at_length(self, length: int) -> int:
-        """A payment with a description of so many bytes; answers its id. No correction and no deletion ever touches it."""
+        """Writes a payment with a description of this many bytes and returns its id. The load never corrects or deletes it."""
         writer = Writer(self._settings, self.ledger, self._stopping)
         key = -10 * (1 + self._lengthy)
         self._lengthy += 1
@@ -171,7 +171,7 @@ class Load:
         return key
 
     def check(self) -> None:
-        """Raise what ended the load, if something did."""
+        """Raises the error that ended the load, if any."""
         if self._failure is not None:
             raise RuntimeError("the load has ended") from self._failure
 
@@ -215,7 +215,7 @@ class Load:
         return [(PAYMENTS, [("transactions", "c"), ("accounts", "u")], parameters)]  # type: ignore[list-item]
 
     def _probe(self) -> Made:
-        """A fraud: small amounts, then a large one."""
+        """Writes a fraud: small amounts, then a large one."""
         first = self._take(5)
         account = 1 + self._chance.randrange(ACCOUNTS)
         parameters = {"account": account, "began": self._began, "first": first, "last": first + 4}
@@ -242,7 +242,7 @@ class Load:
         return [(FREEZE, [("accounts", "u")], [first, first + self._chance.randint(0, 20)])]
 
     def _newcomers(self) -> Made:
-        """Customers with their accounts, in one transaction."""
+        """Creates customers with their accounts in one transaction."""
         first = self._next_customer
         last = first + self._chance.randint(0, 5)
         self._next_customer = last + 1
@@ -254,7 +254,7 @@ class Load:
         ]
 
     def _leave(self) -> Made:
-        """Some of them leave, and some of those come back under the same keys in the same transaction."""
+        """Deletes some created customers, and inserts some of those again with the same keys in the same transaction."""
         if not self._strangers:
             return self._move_house()
         first, last = self._strangers.pop(self._chance.randrange(len(self._strangers)))

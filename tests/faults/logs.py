@@ -17,18 +17,18 @@ PAGE = 2_000
 
 
 def digest(key: bytes | None, value: bytes | None) -> int:
-    """64 bits that stand for a record."""
+    """A 64-bit hash of a record."""
     return int.from_bytes(blake2b(b"%b\0%b" % (key or b"-", value or b"-"), digest_size=8).digest())
 
 
 class Reader:
-    """One consumer over some partitions. Use as an async context manager for one verification; positions are kept by the caller."""
+    """A consumer of some partitions, as an async context manager for one verification. The caller keeps the positions."""
 
     def __init__(self, kafka: KafkaSettings, positions: dict[TopicPartition, int]) -> None:
         self._kafka, self._positions = kafka, positions
         self._buffers: dict[TopicPartition, deque[Any]] = {tp: deque() for tp in positions}
         self.ends: Mapping[TopicPartition, int] = {}
-        """One past the last offset to be read of each partition; a `take` waits for the transactions before it to be decided."""
+        """End offset (exclusive) of each partition. `take` waits until the transactions before it are committed or aborted."""
 
     async def __aenter__(self) -> Self:
         self._consumer = committed_reader(
@@ -38,7 +38,8 @@ class Reader:
         self._consumer.assign(list(self._positions))
         for tp, position in self._positions.items():
             self._consumer.seek(tp, position)
-        async with KafkaLog(self._kafka) as log:  # the high watermarks: what is committed may not be stable yet
+        # The high watermarks, because the last stable offset may still be below committed records.
+        async with KafkaLog(self._kafka) as log:
             self.ends = await log.end(self._positions)
         return self
 
@@ -48,7 +49,7 @@ class Reader:
         await self._consumer.stop()
 
     async def take(self, tp: TopicPartition, limit: int) -> list[Any]:
-        """The next records of a partition, `limit` of them unless its end comes first."""
+        """The next `limit` records of a partition, or fewer at its end."""
         buffer = self._buffers[tp]
         while len(buffer) < limit and await self._consumer.position(tp) < self.ends[tp]:
             fetched = await self._consumer.getmany(tp, timeout_ms=200, max_records=PAGE)
@@ -59,13 +60,13 @@ class Reader:
         return taken
 
     async def pages(self, tp: TopicPartition) -> AsyncIterator[list[Any]]:
-        """Everything up to the end, a page at a time."""
+        """All records up to the end, in pages."""
         while page := await self.take(tp, PAGE):
             yield page
 
 
 def beginning(tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-    """Positions of logs of which nothing has been read: no log of a bank under test ever expires."""
+    """Positions at offset 0. The logs of a bank under test never expire."""
     return dict.fromkeys(tps, 0)
 
 
@@ -76,14 +77,14 @@ class Seen:
         self.offsets: array[int] = array("q")
         self.digests: array[int] = array("Q")
         self.compared = 0
-        """How many of the offsets the lake has been held to."""
+        """Number of offsets that were compared with the lake."""
 
     def add(self, records: list[Any]) -> None:
-        """The next records."""
+        """Adds the next records."""
         self.offsets.extend(record.offset for record in records)
         self.digests.extend(digest(record.key, record.value) for record in records)
 
     def held(self) -> None:
-        """The lake has all of them."""
+        """Marks all offsets as found in the lake."""
         self.compared = len(self.offsets)
         self.digests = array("Q")

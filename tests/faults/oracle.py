@@ -26,7 +26,7 @@ from tests.support.oracle.topology import oracles
 
 CHUNK = 500
 UNKNOWN = 0
-"""The state of an account that has not come yet. A transaction that comes before it waits, and then carries its first state."""
+"""The state of an account whose row has not arrived. A transaction waits for the row, and is then joined to its first state."""
 
 
 class _Key(msgspec.Struct):
@@ -43,7 +43,7 @@ class _Position(msgspec.Struct):
 
 
 class ForwardedRecord(msgspec.Struct):
-    """What of a record of `bank.transactions` says where it comes from and which account it was joined to."""
+    """The fields of a record of `bank.transactions` that identify its source and the account to which it was joined."""
 
     op: str
     account_id: int
@@ -57,24 +57,24 @@ decode_forwarded = msgspec.json.Decoder(ForwardedRecord).decode
 
 
 def attributes(row: Mapping[str, msgspec.Raw]) -> int:
-    """Stands for what a transaction carries of its account."""
+    """A hash of the account state in a transaction record."""
     return hash(msgspec.json.encode({n: v for n, v in row.items() if n not in ("account_id", "customer_id")}))
 
 
 @dataclass
 class AccountsOracle:
-    """One partition of the group by account."""
+    """One partition of the group by-account."""
 
     partition: MemoryPartition
     handlers: Mapping[str, Any]
     unexplained: list[str] = field(default_factory=list)
-    """Records whose account has a state that it did not have at any moment that fits."""
+    """Records whose account state fits no order of the changes."""
     _current: dict[int, int] = field(default_factory=dict)
 
     def process(
         self, accounts: list[Any], transactions: Iterable[Any], joined: Mapping[int, int]
     ) -> Iterator[list[EmittedRecord]]:
-        """Both topics; `joined` has, by the offset of a transaction's change, the account state that its actual records carry."""
+        """Processes both topics. `joined` has the account state in the actual records, by the offset of the transaction's change."""
         candidates: dict[int, list[tuple[int, int]]] = {}
         for position, record in enumerate(accounts):
             row = None if record.value is None else _rows.decode(record.value).after
@@ -125,18 +125,18 @@ class AccountsOracle:
 
 @dataclass
 class CustomersOracle:
-    """One partition of the group by customer."""
+    """One partition of the group by-customer."""
 
     partition: MemoryPartition
     handlers: Mapping[str, Any]
 
     def process(self, records: list[Any]) -> list[EmittedRecord]:
-        """A run of records of one topic."""
+        """Processes consecutive records of one topic."""
         return self.partition.process(records, self.handlers)
 
 
 class Oracle:
-    """Both groups, all partitions, of one bank."""
+    """All partitions of both groups of one bank."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         kafka = settings_of(environment, KafkaSettings)
@@ -154,14 +154,14 @@ class Oracle:
         ]
 
     def partitions(self) -> Iterator[tuple[str, MemoryPartition]]:
-        """Group name and partition of each."""
+        """The partitions with their group names."""
         for name, of_group in ((self.groups[0].name, self.accounts), (self.groups[1].name, self.customers)):
             for one in of_group:
                 yield name, one.partition
 
 
 def forwarded_account(record: Any) -> tuple[ForwardedRecord, int]:
-    """A record of `bank.transactions`, and what stands for its account's state."""
+    """Decodes a record of `bank.transactions`, and hashes its account state."""
     if record.topic != TRANSACTIONS.name:
         raise ValueError(record.topic)
     found = decode_forwarded(record.value)

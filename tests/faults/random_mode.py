@@ -15,14 +15,14 @@ DOES: Final = "a seeded sequence of faults, rebalances and changes of the load, 
 HOLDS: Final = "nothing lost, doubled or wrong"
 PAUSE_S: Final = (0.3, 2.5)
 RATES: Final = (0.5, 1.0, 1.0, 1.5)
-"""Times the rate that is wanted on average."""
+"""Factors of the average rate."""
 HOT_CHANCE: Final = 0.1
-"""That a change of the load makes one account hot."""
+"""Probability that a change of the load makes one account hot."""
 SHAPE_EVERY_S: Final = 12.0
 
 
 def run(runner: Runner, rows: dict[str, Fault], *, seconds: float, events: int) -> FaultResult:
-    """`events`: how many row changes there shall be by the end. Faults that need a preparation are not drawn."""
+    """Runs the random mode. `events` is the number of row changes by the end. Faults that need a preparation are not drawn."""
     bank, chance = runner.bank, random.Random(runner.seed)
     faults = [row for row in rows.values() if row.weight and row.around is nothing]
     outcome = FaultResult(NAME, 0, DOES, HOLDS, seed=runner.seed, minutes=round(seconds / 60, 2))

@@ -23,7 +23,7 @@ RECONNECT_S: Final = 0.2
 
 
 class Recovery:
-    """Use as a context manager; `since` answers at any time."""
+    """Follows the topic in a thread while the context manager is open. `since` may be called at any time."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -31,7 +31,7 @@ class Recovery:
         self._newest = dict.fromkeys(self._partitions, 0.0)
         self._positions: dict[TopicPartition, int] = {}
         self._reached: list[tuple[float, float, dict[TopicPartition, int]]] = []
-        """(when, commit time that every partition had passed by then, last offsets read), rising."""
+        """(time, commit time that every partition had passed by then, last offsets read), in ascending order."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="recovery", daemon=True)
 
@@ -44,12 +44,12 @@ class Recovery:
         self._thread.join(30)
 
     def since(self, at: float) -> float | None:
-        """Seconds from that moment (Unix time) until every partition had given a record younger than it; None: not yet."""
+        """Seconds from this Unix time until every partition had a record of a later change; None: not yet."""
         found = self._first(at)
         return None if found is None else max(0.0, found[0] - at)
 
     def offsets(self, at: float) -> dict[TopicPartition, int]:
-        """The last offsets read when that was so: who has those has recovered, too. Empty: not yet."""
+        """The last offsets read at the time of recovery. A consumer that has reached them has recovered too. Empty: not yet."""
         found = self._first(at)
         return {} if found is None else found[1]
 

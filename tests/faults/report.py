@@ -15,26 +15,26 @@ HEAD: Final = (Path(__file__).parent / "report_head.md").read_text(encoding="utf
 
 
 def write(paths: Iterable[Path], rows: Mapping[str, Fault]) -> None:
-    """The page; of a row that is in several results the last counts."""
+    """Writes the page. If several results have a row, the last one counts."""
     outcomes = [outcome for path in paths for outcome in results.read(path).rows]
     PAGE.write_text(page(outcomes, rows), encoding="utf-8")
 
 
 def page(outcomes: Iterable[FaultResult], rows: Mapping[str, Fault]) -> str:
-    """Its text."""
+    """The text of the page."""
     listed = list(outcomes)
     last = {outcome.name: outcome for outcome in listed if outcome.name != random_mode.NAME}
     lines = [
         HEAD,
         "## The table",
         "",
-        "| # | fault | fired | events | lost | doubled | wrong | recovery, s | landed, s |",
+        "| # | fault | fired | events | lost | duplicated | wrong | recovery, s | landed, s |",
         "|---|---|---|---|---|---|---|---|---|",
         *(_row(row, last.get(name)) for name, row in rows.items()),
         "",
         "## Random runs",
         "",
-        "| seed | minutes | kill -9 | faults | events | lost | doubled | wrong | recovery, s | drained in, s |",
+        "| seed | minutes | kill -9 | faults | events | lost | duplicated | wrong | recovery, s | drained in, s |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *(_random(outcome) for outcome in listed if outcome.name == random_mode.NAME),
         "",
@@ -49,7 +49,7 @@ def _row(row: Fault, outcome: FaultResult | None) -> str:
         return f"{head} | | | | | | |"
     held = "" if outcome.good else " **did not hold**"
     if outcome.stopped:
-        return f"{head} {outcome.fired}{held} | {outcome.events:,} | stopped, as it must | | | | |"
+        return f"{head} {outcome.fired}{held} | {outcome.events:,} | stopped, as required | | | | |"
     return (
         f"{head} {outcome.fired}{held} | {outcome.events:,} | {outcome.lost} | {outcome.doubled} | {outcome.wrong} | "
         f"{_spread(outcome.recovery_s)} | {_spread(outcome.landed_s)} |"

@@ -16,38 +16,38 @@ class FaultResult(msgspec.Struct):
     events: int = 0
     """Row changes that PostgreSQL confirmed while the row ran."""
     stopped: bool = False
-    """The bank was to stop, and there is nothing that could be held against what it should be."""
+    """Whether the bank had to stop. Then its output is not verified."""
     lost: int = 0
     doubled: int = 0
     wrong: int = 0
     recovery_s: list[float] = msgspec.field(default_factory=list)
-    """Of each firing from which recovery was measured."""
+    """Recovery time after each firing for which it was measured."""
     landed_s: list[float] = msgspec.field(default_factory=list)
-    """Until those records were in the warehouse."""
+    """Time until those records were in the warehouse."""
     drain_s: float = 0.0
-    """From the end of the load until everything had come out everywhere."""
+    """From the end of the load until everything had reached the derived topics, the lake and the warehouse."""
     verify_s: float = 0.0
     load_s: float = 0.0
-    """Of a random run: how long load and faults went on."""
+    """Random runs only: duration of load and faults."""
     minutes: float = 0.0
     kills: int = 0
-    """Of a random run: how many workers ended by kill -9."""
+    """Random runs only: number of workers that ended by kill -9."""
     exits: dict[str, int] = msgspec.field(default_factory=dict)
-    """How workers ended, by exit code."""
+    """Number of worker exits by exit code."""
     seconds: float = 0.0
     seed: int = 0
     proofs: list[str] = msgspec.field(default_factory=list)
     problems: list[str] = msgspec.field(default_factory=list)
-    """What did not hold; empty if all did."""
+    """The failed checks; empty if all passed."""
 
     @property
     def good(self) -> bool:
-        """Whether everything held, and the fault fired."""
+        """Whether the fault fired and all checks passed."""
         return not self.problems and self.fired > 0 and not (self.lost or self.doubled or self.wrong)
 
 
 class Results(msgspec.Struct):
-    """What a run of the machine writes down."""
+    """The results of a run of `python -m tests.faults`."""
 
     seed: int
     streams_workers: int
@@ -55,10 +55,10 @@ class Results(msgspec.Struct):
 
 
 def write(results: Results, path: Path) -> None:
-    """As readable JSON."""
+    """Writes indented JSON."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
 
 
 def read(path: Path) -> Results:
-    """From JSON."""
+    """Reads JSON."""
     return msgspec.json.decode(path.read_bytes(), type=Results)

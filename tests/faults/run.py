@@ -28,7 +28,7 @@ DRAIN_TIMEOUT_S: Final = 900.0
 
 
 class Runner:
-    """One bank and what is run on it, one row after the other; each is verified on its own, from where the one before ended."""
+    """Runs rows on one bank, one after the other. Each verification starts where the previous one ended."""
 
     def __init__(self, bank: Bank, seed: int, on_progress: OnProgress) -> None:
         self.bank, self.seed, self.say = bank, seed, on_progress
@@ -36,7 +36,7 @@ class Runner:
         self._exits = 0
 
     def run(self, fault: Fault) -> FaultResult:
-        """Fire the fault as often as its row says, and verify."""
+        """Fires the fault as often as its row says, and verifies the bank."""
         outcome = FaultResult(fault.name, fault.number, fault.does, fault.holds, stopped=fault.stops, seed=self.seed)
         began, rows = time.monotonic(), self.bank.confirmed.rows
         with fault.around(self.bank):
@@ -53,11 +53,11 @@ class Runner:
         return outcome
 
     def finish(self, outcome: FaultResult, fault: Fault, *, began: float, rows: int) -> None:
-        """Drain and verify, when the load has stopped. `rows` is how many row changes there were when it began."""
+        """Drains and verifies the bank after the load has stopped. `rows` is the number of row changes at the begin."""
         self.conclude(outcome, fault, drained=self._drained(outcome), began=began, rows=rows)
 
     def conclude(self, outcome: FaultResult, fault: Fault, *, drained: bool, began: float, rows: int) -> None:
-        """Verify what was drained, and judge how workers ended."""
+        """Verifies the drained bank, and checks the workers' exit codes."""
         if drained:
             started = time.monotonic()
             verdict = self._verifier.run()
@@ -94,7 +94,7 @@ class Runner:
         outcome.landed_s.append(round(time.time() - firing.at, 2))
 
     def _drained(self, outcome: FaultResult) -> bool:
-        """Whether everything came out; if not, there is nothing to be verified: what is missing may still be on its way."""
+        """Whether the bank is drained. If not, it cannot be verified: missing records may still arrive."""
         try:
             outcome.drain_s = round(self._drain.run(DRAIN_TIMEOUT_S), 2)
         except CatchUpTimeoutError as error:

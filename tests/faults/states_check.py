@@ -10,7 +10,7 @@ from tests.faults.violations import Violations
 
 
 class States:
-    """For one bank."""
+    """Checks one bank's changelogs."""
 
     def __init__(self, oracle: Oracle, kafka: KafkaSettings) -> None:
         self._oracle, self._kafka = oracle, kafka
@@ -25,7 +25,7 @@ class States:
         self._positions = beginning(self._changelogs)
 
     async def run(self, verdict: Violations) -> None:
-        """Fold what has come since the last time, and compare every key."""
+        """Folds the records since the last run, and compares every key."""
         async with Reader(self._kafka, self._positions) as reader:
             for tp, folded in self._folded.items():
                 async for page in reader.pages(tp):

@@ -41,7 +41,7 @@ async def admin(stack: Stack) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def emitted(kafka: KafkaSettings) -> dict[TopicPartition, int]:
-    """Where the versions' topic ends."""
+    """The end offsets of the topic of versions."""
     consumer = AIOKafkaConsumer(**connection(kafka))
     await consumer.start()
     try:
@@ -51,7 +51,7 @@ async def emitted(kafka: KafkaSettings) -> dict[TopicPartition, int]:
     return dict(ends)
 
 
-async def test_a_lost_changelog_stops_every_life_of_the_worker_and_nothing_is_emitted_again(
+async def test_a_lost_changelog_stops_the_worker_after_every_restart_and_nothing_is_emitted(
     stack: Stack, admin: AIOKafkaAdminClient, tmp_path: Path
 ) -> None:
     kafka, state = settings_of(stack, KafkaSettings), str(tmp_path / "state")
@@ -62,7 +62,7 @@ async def test_a_lost_changelog_stops_every_life_of_the_worker_and_nothing_is_em
     with Workers(stack.environment(), tmp_path) as workers:
 
         async def refused(state_dir: str) -> str:
-            """The end of a log of a worker that must not go on."""
+            """Starts a worker that must refuse to run, and returns its log."""
             worker = workers.start("streams", BANKSTREAM_ENGINE_STATE_DIR=state_dir)
             assert await ended(worker) == CONTINUITY, workers.logs()
             workers.alive.remove(worker)
@@ -93,5 +93,5 @@ async def test_an_input_with_more_partitions_than_its_state_stops_the_worker(
 
 
 async def ended(worker: subprocess.Popen[bytes]) -> int:
-    """How it ended by itself."""
+    """Waits until the worker has exited by itself, and returns its exit code."""
     return await asyncio.to_thread(worker.wait, STOPS_WITHIN_S)

@@ -14,7 +14,7 @@ SEED, SECONDS, EVENTS, LEAST_KILLS = 11, 20, 6_000, 4
 
 @pytest.mark.integration
 @pytest.mark.timeout(900)
-def test_a_bank_whose_workers_are_killed_at_random_loses_doubles_and_garbles_nothing() -> None:
+def test_random_kills_of_workers_cause_no_lost_duplicated_or_wrong_records() -> None:
     with bank(seed=SEED, streams_workers=2) as under_test:
         rows = {name: row for name, row in table().items() if row.number in (1, 6)}
         outcome = random_mode.run(Runner(under_test, SEED, sys.stdout.write), rows, seconds=SECONDS, events=EVENTS)

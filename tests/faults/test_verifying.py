@@ -26,7 +26,7 @@ SEED = 5
 
 
 def accounts_and_transactions() -> tuple[list[Record], list[Record]]:
-    """Accounts whose rows change between their transactions; some transactions come before their account, some come twice."""
+    """Accounts whose rows change between their transactions. Some transactions precede their account's row, some are repeated."""
     chance = random.Random(SEED)
     money, moves = CdcLog("accounts", "account_id"), CdcLog("transactions", "account_id", lsn=10**6)
     for step in range(400):
@@ -50,7 +50,7 @@ def group() -> tuple[MemoryPartition, dict[str, object]]:
 
 
 def worker(money: list[Record], moves: list[Record], seed: int) -> list[EmittedRecord]:
-    """What a worker emits that takes both topics in an order of its own."""
+    """The output of a worker that interleaves both topics in a random order."""
     chance = random.Random(seed)
     partition, handlers = group()
     queues, outputs = [list(money), list(moves)], list[EmittedRecord]()
@@ -65,7 +65,7 @@ def worker(money: list[Record], moves: list[Record], seed: int) -> list[EmittedR
 def explained(
     money: list[Record], moves: list[Record], actual: list[EmittedRecord]
 ) -> tuple[dict[int, list[bytes]], list[str]]:
-    """What the oracle makes of both topics, given what was emitted."""
+    """The oracle's output for both topics, given the emitted records."""
     partition, handlers = group()
     oracle = AccountsOracle(partition, handlers)
     joined = {passed.source.offset: state for passed, state in map(forwarded_account, actual)}
@@ -82,7 +82,7 @@ def by_account(outputs: list[EmittedRecord]) -> dict[int, list[bytes]]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_oracle_explains_whatever_order_a_worker_took_its_topics_in(seed: int) -> None:
+def test_the_oracle_explains_any_order_of_the_topics(seed: int) -> None:
     money, moves = accounts_and_transactions()
     actual = worker(money, moves, seed)
     assert len(actual) == 400
@@ -90,10 +90,10 @@ def test_the_oracle_explains_whatever_order_a_worker_took_its_topics_in(seed: in
     assert unexplained == []
     assert (
         expected == by_account(actual)
-    ) is True  # a difference of thousands of records would take pytest minutes to show
+    ) is True  # pytest would take minutes to show a difference of thousands of records
 
 
-def test_the_oracle_does_not_explain_a_state_of_an_account_that_was_over() -> None:
+def test_the_oracle_rejects_an_account_state_that_was_already_replaced() -> None:
     money, moves = accounts_and_transactions()
     actual = worker(money, moves, seed=1)
     for output in actual[200:]:
@@ -133,10 +133,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_topic_is_held_to_what_it_must_have(case: str) -> None:
+def test_differences_between_a_topic_and_the_expected_records_are_counted(case: str) -> None:
     there, figures = WRONG[case]
     held, verdict = Held(TP), Violations()
-    for start in range(0, 6, 2):  # as it is read: as many as must be there, and what is left at the end
+    for start in range(0, 6, 2):  # as the verifier reads: as many records as are expected, then the rest
         held.compare([output(record) for record in RIGHT[start : start + 2]], there[start : start + 2])
     if there[6:]:
         held.compare([], there[6:])
@@ -145,7 +145,7 @@ def test_a_topic_is_held_to_what_it_must_have(case: str) -> None:
     assert bool(verdict.details) == any(figures)
 
 
-def test_records_of_one_change_are_told_apart_by_what_they_say() -> None:
+def test_records_of_one_change_are_distinguished_by_their_content() -> None:
     assert identity(b"k", b'{"op":"open","version_id":"1"}') != identity(b"k", b'{"op":"close","version_id":"1"}')
 
 
@@ -169,7 +169,7 @@ CAPTURED = {
 
 
 @pytest.mark.parametrize("case", CAPTURED)
-def test_capture_is_held_to_what_was_committed(case: str) -> None:
+def test_captured_changes_are_compared_with_committed_transactions(case: str) -> None:
     records, figures = CAPTURED[case]
     ledger, captured, verdict = ConfirmedTransactions(), Captured(), Violations()
     ledger.confirm(1, {("accounts", "c"): (2, 21)})
@@ -180,7 +180,7 @@ def test_capture_is_held_to_what_was_committed(case: str) -> None:
     assert (verdict.lost, verdict.doubled, verdict.wrong) == figures
 
 
-def test_a_transaction_that_comes_again_later_is_doubled() -> None:
+def test_a_transaction_that_is_captured_again_later_is_a_duplicate() -> None:
     ledger, captured, verdict = ConfirmedTransactions(), Captured(), Violations()
     ledger.confirm(2, {("accounts", "c"): (1, 12)})
     for figures in ((0, 0, 0), (0, 1, 0)):
@@ -189,7 +189,7 @@ def test_a_transaction_that_comes_again_later_is_doubled() -> None:
         assert (verdict.lost, verdict.doubled, verdict.wrong) == figures
 
 
-def test_the_page_has_a_line_for_every_row_of_the_table_and_says_when_one_did_not_hold() -> None:
+def test_the_page_has_a_line_for_every_row_and_marks_failed_ones() -> None:
     rows = table()
     text = page(
         [

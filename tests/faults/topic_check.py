@@ -12,7 +12,7 @@ from app.engine.memory import EmittedRecord
 from tests.faults.violations import Violations
 
 CLOCKS: Final = re.compile(rb'"(detected_at|failed_at)":"[^"]*"')
-"""What a record says of the clock of the worker that made it: the one thing that is no function of the input."""
+"""The fields from a worker's clock, which are no function of the input."""
 IDENTITY: Final = re.compile(
     rb'"(?:alert_id|version_id|op|reason)":"[^"]*"|"topic":"bank[^}]*?"offset":\d+|"transaction_id":\d+|"account_id":\d+'
 )
@@ -20,31 +20,31 @@ MOST_DIFFERENCES: Final = 5
 
 
 def normal(value: bytes | None) -> bytes:
-    """A value without its clocks."""
+    """A value without the fields from the clock."""
     return b"null" if value is None else CLOCKS.sub(b"", value)
 
 
 def identity(key: bytes | None, value: bytes | None) -> bytes:
-    """What a record is about and where it comes from: two with the same are the same record twice, or one of them is wrong."""
+    """The subject and the source of a record. Of two records with equal identity, one is a duplicate or wrong."""
     return b"%b %b" % (key or b"", b" ".join(sorted(set(IDENTITY.findall(value or b"")))))
 
 
 @dataclass
 class Held:
-    """One topic partition whose order is fixed: what must be in it next is compared with what is."""
+    """Compares the expected with the actual records of a topic partition whose order is determined."""
 
     tp: TopicPartition
     expected: list[tuple[bytes, int]] = field(default_factory=list)
     actual: list[tuple[bytes, int, int]] = field(default_factory=list)
-    """From the first difference on: (identity, hash), and for what is there its offset."""
+    """From the first difference on: (identity, hash), and the offset of actual records."""
 
     @property
     def differs(self) -> bool:
-        """Whether a difference has been seen."""
+        """Whether a difference was found."""
         return bool(self.expected or self.actual)
 
     def compare(self, outputs: Sequence[EmittedRecord], records: Sequence[Any]) -> None:
-        """The next that must be there, and as many of those that are."""
+        """Compares the next expected records with the same number of actual ones."""
         if (
             not self.differs
             and len(outputs) == len(records)
@@ -59,7 +59,7 @@ class Held:
         self.actual += [(identity(r.key, r.value), hash(normal(r.value)), r.offset) for r in records]
 
     def judge(self, verdict: Violations) -> None:
-        """Say what differs, and begin anew."""
+        """Adds the differences to `verdict`, and resets them."""
         if self.differs:
             difference(f"{self.tp.topic}/{self.tp.partition}", self.expected, self.actual, verdict)
             self.expected, self.actual = [], []
@@ -68,7 +68,7 @@ class Held:
 def difference(
     where: str, expected: Iterable[tuple[bytes, int]], actual: Iterable[tuple[bytes, int, int]], verdict: Violations
 ) -> None:
-    """What is lost, doubled, wrong or out of order between two lists of records."""
+    """Adds what is lost, duplicated, wrong or out of order between two lists of records."""
     must, there = list(expected), list(actual)
     count_must, count_there = Counter(name for name, _ in must), Counter(name for name, _, _ in there)
     offsets: dict[bytes, list[int]] = defaultdict(list)

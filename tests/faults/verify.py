@@ -30,7 +30,7 @@ from tests.support.machine.stack import settings_of
 
 
 class Verifier:
-    """For one bank, over all its rows."""
+    """Verifies one bank, row after row."""
 
     def __init__(self, bank: Bank) -> None:
         self._bank = bank
@@ -46,7 +46,7 @@ class Verifier:
         self._lake = Lake()
 
     def run(self) -> Violations:
-        """Everything that has come since the last time."""
+        """Verifies all records since the last run."""
         return asyncio.run(self._run())
 
     async def _run(self) -> Violations:

@@ -8,7 +8,7 @@ MAX_DETAILS: Final = 40
 
 @dataclass
 class Violations:
-    """Add to it what does not hold; `details` name topics, offsets, keys and transactions."""
+    """Collects findings. `details` name topics, offsets, keys and transactions."""
 
     lost: int = 0
     doubled: int = 0
@@ -16,7 +16,7 @@ class Violations:
     details: list[str] = field(default_factory=list)
 
     def add(self, detail: str, *, lost: int = 0, doubled: int = 0, wrong: int = 0) -> None:
-        """Something that does not hold."""
+        """Adds a finding."""
         self.lost, self.doubled, self.wrong = self.lost + lost, self.doubled + doubled, self.wrong + wrong
         if len(self.details) < MAX_DETAILS:
             self.details.append(detail)

@@ -16,7 +16,7 @@ from tests.support.catalogue import CATALOGUE
 
 
 def hold_warehouse(settings: SnowflakeSettings, seen: Mapping[TopicPartition, Seen], verdict: Violations) -> None:
-    """Each landing table has each offset of its topics once."""
+    """Adds a finding for each landing table that does not have each offset of its topics once."""
     with open_reader(settings) as reader:
         for landing, topics in itertools.groupby(
             sorted(CATALOGUE.landed, key=lambda t: t.landing or ""), lambda t: t.landing

@@ -26,13 +26,13 @@ from tests.support.paths import PROJECT
 KILLED: Final = -signal.SIGKILL
 RESTART_PAUSE_S: Final = 0.1
 FAILURE_PAUSE_S: Final = 0.5
-"""Before a worker that ended by itself is started again: an orchestrator backs off, too."""
+"""Pause before the restart of a worker that exited by itself. Orchestrators back off too."""
 READY_TIMEOUT_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """One end of a worker. `asked`: we stopped or killed it."""
+    """An exit of a worker. `asked`: the test stopped or killed it."""
 
     name: str
     pid: int
@@ -47,14 +47,14 @@ class Exit:
 
 @dataclass(slots=True)
 class Worker:
-    """A worker that is kept. `environment` is on top of the bank's, from its next start on."""
+    """A worker that is kept running. `environment` overrides the bank's from its next start on."""
 
     name: str
     kind: str
     metrics_port: int
     environment: dict[str, str] = field(default_factory=dict)
     hooks: Sequence[str] = ()
-    """Functions `module:name` that run in its process before anything else: how a fault gets into a worker."""
+    """Functions `module:name` that run first in the worker's process and inject a fault into it."""
     wanted: bool = True
     asked: bool = False
     pid: int | None = None
@@ -62,7 +62,7 @@ class Worker:
 
 
 class WorkerSupervisor:
-    """The workers of one bank. Methods may be called from any thread. Use as a context manager: none outlives it."""
+    """The workers of one bank. Thread-safe. A context manager, which ends all workers when it closes."""
 
     def __init__(self, environment: Mapping[str, str], home: Path) -> None:
         self._environment = {**{k: v for k, v in os.environ.items() if not k.startswith("BANKSTREAM_")}, **environment}
@@ -98,10 +98,10 @@ class WorkerSupervisor:
         self._zygote.stdin.close()
         self._zygote.wait(30)
 
-    # -- who there is --------------------------------------------------------------------------------------------------
+    # -- the workers ---------------------------------------------------------------------------------------------------
 
     def add(self, name: str, kind: str, *, hooks: Sequence[str] = (), **environment: str) -> Worker:
-        """Start a worker of this kind and keep it running."""
+        """Starts a worker of this kind and keeps it running."""
         with self._lock:
             worker = self._workers.get(name)
             if worker is None:
@@ -114,43 +114,43 @@ class WorkerSupervisor:
             return worker
 
     def names(self, kind: str | None = None) -> list[str]:
-        """Of the workers that are kept running."""
+        """The names of the workers that are kept running."""
         with self._lock:
             return [w.name for w in self._workers.values() if w.wanted and kind in (None, w.kind)]
 
     def worker(self, name: str) -> Worker:
-        """A worker by name. KeyError if there never was one."""
+        """A worker by name. KeyError if it was never added."""
         return self._workers[name]
 
     def pid(self, name: str) -> int:
-        """Its process, now. AssertionError if it has none."""
+        """Its current process id. AssertionError if it has no process."""
         pid = self._workers[name].pid
         assert pid is not None, f"{name} has no process"
         return pid
 
     def log(self, name: str) -> Path:
-        """Where it writes, over all its lives."""
+        """Its log file, which all its processes share."""
         return self._home / f"{name}.log"
 
     def exits(self, since: int = 0) -> list[Exit]:
-        """Every end of a worker from that one on."""
+        """All exits of workers from this index on."""
         with self._lock:
             return self._exits[since:]
 
-    # -- what is done to them --------------------------------------------------------------------------------------------
+    # -- actions on workers ----------------------------------------------------------------------------------------------
 
     def kill(self, name: str, *, wait_s: float = 10) -> Exit:
-        """kill -9; answers its end, which proves it. It is started again. A worker between two lives is waited for."""
+        """kill -9, then a restart. Waits for a worker that is being restarted. Returns the exit as the proof."""
         self.alive(name)
         return self._end(name, signal.SIGKILL, wait_s, stays=True)
 
     def stop(self, name: str, *, wait_s: float = 60) -> Exit:
-        """SIGTERM; it stays down until `add`."""
+        """SIGTERM. The worker stays down until `add`."""
         self.alive(name)
         return self._end(name, signal.SIGTERM, wait_s, stays=False)
 
     def restart(self, name: str) -> Exit:
-        """SIGTERM, and start it again, with its environment and hooks as they are now."""
+        """SIGTERM, then a restart with the current environment and hooks."""
         ended = self.stop(name)
         with self._lock:
             worker = self._workers[name]
@@ -159,23 +159,23 @@ class WorkerSupervisor:
         return ended
 
     def send(self, name: str, number: signal.Signals) -> int:
-        """Send a signal; answers the process that got it."""
+        """Sends a signal and returns the process id."""
         pid = self.pid(name)
         os.kill(pid, number)
         return pid
 
     def freeze(self, name: str) -> int:
-        """SIGSTOP; answers the process, which is stopped when this returns."""
+        """SIGSTOP. Returns the process id when the process is stopped."""
         pid = self.send(name, signal.SIGSTOP)
         eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, timeout_s=5)
         return pid
 
     def alive(self, name: str, timeout_s: float = 30) -> None:
-        """Until it has a process."""
+        """Waits until it has a process."""
         eventually(lambda: self._workers[name].pid is not None, timeout_s=timeout_s, message=f"{name} is not started")
 
     def ready(self, *names: str, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Until these workers (all, if none is named) have what they were assigned open."""
+        """Waits until these workers (default: all) have opened their assigned partitions."""
         for name in names or self.names():
             eventually(
                 lambda name=name: READY in self.metrics(name),  # type: ignore[misc]
@@ -184,7 +184,7 @@ class WorkerSupervisor:
             )
 
     def metrics(self, name: str) -> str:
-        """Its metrics, empty if it does not answer."""
+        """Its metrics; empty if it does not answer."""
         try:
             with loopback() as session:
                 return str(session.get(f"http://127.0.0.1:{self._workers[name].metrics_port}/metrics", timeout=2).text)
@@ -199,7 +199,7 @@ class WorkerSupervisor:
             pid = worker.pid
             assert pid is not None, f"{name} has no process"
             worker.asked, worker.wanted = True, stays
-            with suppress(ProcessLookupError):  # it has just ended by itself: its exit code will say so
+            with suppress(ProcessLookupError):  # it has just exited by itself: its exit code will show that
                 os.kill(pid, number)
             deadline = time.monotonic() + wait_s
             while True:
@@ -259,7 +259,7 @@ class WorkerSupervisor:
 
 
 def tail(log: Path, size: int = 3_000) -> str:
-    """The end of a log."""
+    """The last lines of a log."""
     return log.read_text(errors="replace")[-size:] if log.exists() else "(no log)"
 
 

@@ -19,12 +19,12 @@ from typing import Any, Final
 LIBRARIES: Final = (
     "app.runtime.worker", "app.engine.faust_hooks", "app.topology.handlers", "sinks.s3", "uvloop",
 )  # fmt: skip
-"""What takes long to import. None of it reads settings, opens anything or starts a thread by being imported, as Snowflake's would."""
+"""Modules that are slow to import. Importing them reads no settings, opens nothing and starts no thread, unlike Snowflake's connector."""
 PR_SET_PDEATHSIG: Final = 1
 
 
 def main() -> None:
-    """Serve until standard input closes."""
+    """Serves requests until standard input closes."""
     for name in LIBRARIES:
         importlib.import_module(name)
     threads = len(list(Path("/proc/self/task").iterdir()))
@@ -69,7 +69,7 @@ def _reap(pids: set[int]) -> None:
 
 
 def _become(request: dict[str, Any]) -> Callable[[], None]:
-    """Turn this fork into a worker; answers what to run."""
+    """Turns this fork into a worker, and returns the function to run."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Fixtures of real parts, for every integration test. The first test that asks for a part starts it, for all of them."""
+"""Provides fixtures of real parts to all integration tests. The first test that needs a part starts it for all tests."""
 
 import pytest
 

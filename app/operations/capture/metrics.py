@@ -9,14 +9,21 @@ from app.operations.capture.slot import Slot
 WAL_STATUSES: Final = ("reserved", "extended", "unreserved", "lost", "missing")
 """PostgreSQL's values of `wal_status`, and `missing`: there is no slot."""
 
-RUNNING: Final = Gauge("bankstream_capture_running", "1 while Connect says that connector and task run.")
-RESTARTS: Final = Counter("bankstream_capture_restarts_total", "Restarts of a failed connector or task.")
-ANSWERS: Final = Gauge("bankstream_capture_answers", "1 while this one answered the last question.", ["part"])
-SLOT_ACTIVE: Final = Gauge("bankstream_slot_active", "1 while somebody reads the replication slot.")
-SLOT_RETAINED_BYTES: Final = Gauge(
-    "bankstream_slot_retained_bytes", "Log that PostgreSQL keeps for the slot; past max_slot_wal_keep_size it is lost."
+RUNNING: Final = Gauge(
+    "bankstream_capture_running", "1 while Connect reports that the connector and its task are running."
 )
-SLOT_STATUS: Final = Gauge("bankstream_slot_status", "1 for the status that the slot has now.", ["wal_status"])
+RESTARTS: Final = Counter("bankstream_capture_restarts_total", "Restarts of a failed connector or task.")
+ANSWERS: Final = Gauge(
+    "bankstream_capture_answers", "1 if this part answered the last request: connect or postgres.", ["part"]
+)
+SLOT_ACTIVE: Final = Gauge("bankstream_slot_active", "1 while a client reads the replication slot.")
+SLOT_RETAINED_BYTES: Final = Gauge(
+    "bankstream_slot_retained_bytes",
+    "Bytes of WAL that PostgreSQL keeps for the slot. The slot is lost if they exceed max_slot_wal_keep_size.",
+)
+SLOT_STATUS: Final = Gauge(
+    "bankstream_slot_status", "1 for the current status of the slot, 0 for the others.", ["wal_status"]
+)
 
 
 def show(slot: Slot | None) -> None:

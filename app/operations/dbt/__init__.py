@@ -1,4 +1,4 @@
 """Runs dbt on the warehouse models and generates the SILVER models of captured tables.
 
-May import sinks, app.config, app.domain and app.errors.
+May import sinks, app.postgres, app.config, app.domain and app.errors.
 """

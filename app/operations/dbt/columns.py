@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app.domain.captured import KeyType
+from app.postgres.catalogue import INTEGERS, numeric_size
 from sinks.sql import identifier
 
 MOST_DIGITS: Final = 38
@@ -40,8 +40,6 @@ RESERVED: Final = frozenset({
 })  # fmt: skip
 """Words that Snowflake or the local warehouse rejects as an unquoted column name."""
 
-_INTEGERS: Final = frozenset({"smallint", "integer", "bigint", "oid"})
-_NUMERIC: Final = re.compile(r"numeric\((\d+),(-?\d+)\)", re.ASCII)
 _TIMESTAMP: Final = re.compile(r"timestamp(\(\d\))? with(out)? time zone", re.ASCII)
 
 
@@ -77,10 +75,10 @@ def warehouse_type(source_type: str) -> WarehouseType:
     >>> warehouse_type("numeric(9,6)").data_type, warehouse_type("numeric(18,2)") is MONEY, warehouse_type("jsonb") is TEXT
     ('number(9,6)', True, True)
     """
-    if source_type in _INTEGERS:
+    if source_type in INTEGERS:
         return INTEGER
-    if found := _NUMERIC.fullmatch(source_type):
-        return _number(int(found[1]), int(found[2]))
+    if size := numeric_size(source_type):
+        return _number(*size)
     if source_type == "date":
         return DAY
     if _TIMESTAMP.fullmatch(source_type):
@@ -88,11 +86,6 @@ def warehouse_type(source_type: str) -> WarehouseType:
     if source_type in ("boolean", "bit(1)"):
         return TRUTH
     return FLOAT if source_type in ("double precision", "real") else TEXT
-
-
-def key_kind(source_type: str) -> KeyType:
-    """Returns how the connector writes a key column of this type."""
-    return "integer" if source_type in _INTEGERS else "text"
 
 
 def warehouse_names(columns: Iterable[str], key: Iterable[str]) -> Mapping[str, str]:

@@ -52,7 +52,7 @@ def landing_source(table: CapturedTable) -> str:
         '      loaded_at_field: "to_timestamp_ntz(record:ts::number(38, 0), 3)"',
         "    tables:",
         f"      - name: {landing_name(table)}",
-        f"        description: Opens and closes of versions of {identifier(table.name)} ({scd2_topic(table).name}).",
+        f"        description: Open and close records of the versions of {identifier(table.name)} ({scd2_topic(table).name}).",
         "        config: {freshness: null}",
     )
 
@@ -69,9 +69,9 @@ def _changes(silver: SilverTable, name: str) -> str:
         tests += _test("refused_is_a_dead_letter", *refused)
         tests += [*_test("refused_is_a_dead_letter", *refused, "wrapped: true"), "          config: {severity: warn}"]
     text = (
-        f"Every change of the source's table {identifier(table.name)}, typed, in the order of the log: one row a change.",
-        "Columns hold the row after the change; for a delete, the row that went; for a truncate, nothing.",
-        "Grows by what was loaded since the last run.",
+        f"Every change of the source table {identifier(table.name)}, typed, in the order of the log: one row for each change.",
+        "Columns have the row after the change; for a delete, the deleted row; for a truncate, NULL.",
+        "Incremental: a run adds the records loaded since the last run.",
     )
     return _model(name, text, tests, [*_ours(*CHANGE, accepted=OPERATIONS), *_theirs(silver)], len(silver.left_out))
 
@@ -79,8 +79,8 @@ def _changes(silver: SilverTable, name: str) -> str:
 def _current(silver: SilverTable, name: str) -> str:
     key = silver.key
     text = (
-        f"The rows of the source's table {identifier(silver.table.name)} that live now, each as its last change left it.",
-        "Made from the raw changes alone, so that it can be held against what the stream says.",
+        f"The current rows of the source table {identifier(silver.table.name)}, each in the state after its last change.",
+        "Derived from the raw changes alone, so that tests can compare it with the output of the streams worker.",
     )
     tests = [*_never_null([*key, *LINEAGE]), *_unique_together(key)]
     return _model(name, text, tests, [*_theirs(silver), *_ours(*LINEAGE)], len(silver.left_out))
@@ -90,8 +90,8 @@ def _version_records(silver: SilverTable, name: str) -> str:
     key, topic = silver.key, scd2_topic(silver.table).name
     head = ("record_partition", "record_offset", "recorded_at", "operation", "version_id")
     text = (
-        f"The open and close records of the SCD2 stream {topic}, typed, one row a record.",
-        "Grows by what was loaded since the last run.",
+        f"The open and close records of {topic}, typed, one row for each record.",
+        "Incremental: a run adds the records loaded since the last run.",
     )
     tests = [*_never_null([*head, *key, "valid_from", "reason", *LINEAGE]), *_unique_together(head[:2])]
     tests += _unique_together(["version_id", "operation"])
@@ -100,7 +100,7 @@ def _version_records(silver: SilverTable, name: str) -> str:
     columns = list(_ours(*head, accepted=OPEN_OR_CLOSE))
     for column, kind in silver.table.key.items():
         data_type = INTEGER.data_type if kind == "integer" else TEXT.data_type
-        columns += _column(silver.names[column], data_type, "Of the row's primary key.", personal=True)
+        columns += _column(silver.names[column], data_type, "Column of the primary key of the row.", personal=True)
     columns += _ours("valid_from", "valid_to", "reason", accepted=("reason", TEXTS["reason"], REASONS))
     columns += _ours("changed")
     columns += _column("attributes", TYPES["attributes"], "{{ doc('attributes') }}", personal=True)
@@ -111,7 +111,7 @@ def _model(
     name: str, text: Iterable[str], tests: Iterable[str], columns: Iterable[str], left_out: int = 0
 ) -> str:  # fmt: skip
     if left_out:  # the number only: the names may contain anything
-        text = (*text, f"Columns of the source that are in bronze alone, because of their names: {left_out}.")
+        text = (*text, f"Number of columns of the source that are only in bronze, because of their names: {left_out}.")
     return lines(
         "models:",
         f'  - name: "{name}"',
@@ -127,10 +127,10 @@ def _model(
 def _theirs(silver: SilverTable) -> Iterator[str]:
     """Yields the table's columns. Each one counts as personal data."""
     for column, (name, data_type) in zip(silver.columns, silver.typed, strict=True):
-        what = "Column of the primary key" if column.name in silver.table.key else "Column"
-        named = identifier(column.name)
-        source_type = f"type {column.type}" if _SHOWN.fullmatch(column.type) else "a type of its own"
-        yield from _column(name, data_type, f"{what}: `{named}` of the source, of {source_type}.", personal=True)
+        what = "Primary key column" if column.name in silver.table.key else "Column"
+        source_type = f" Its type is {column.type}." if _SHOWN.fullmatch(column.type) else ""
+        text = f"{what} `{identifier(column.name)}` of the source.{source_type}"
+        yield from _column(name, data_type, text, personal=True)
 
 
 def _ours(*names: str, accepted: tuple[str, str, str] = ("", "", "")) -> Iterator[str]:

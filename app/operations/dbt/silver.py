@@ -10,6 +10,7 @@ from typing import Final
 from app.config.topics import scd2_topic
 from app.domain.captured import CapturedTable
 from app.operations.dbt.columns import RESERVED, path, warehouse_names, warehouse_type
+from app.postgres.catalogue import SourceColumn
 from sinks.sql import identifier, literal
 
 SINGULAR: Final = {"customers": "customer", "accounts": "account", "transactions": "transaction"}
@@ -19,14 +20,6 @@ CONFIG: Final = "{{ config(materialized='incremental', incremental_strategy='app
 LINEAGE: Final = ("source_topic", "source_partition", "source_offset", "source_lsn", "source_tx_id", "committed_at")
 CHANGE: Final = (*LINEAGE, "recorded_at", "operation", "ends_snapshot")
 NO_SNAPSHOT: Final = {"ends_snapshot": "false as ends_snapshot"}
-
-
-@dataclass(frozen=True, slots=True)
-class SourceColumn:
-    """A column of the source. `type` is PostgreSQL's `format_type`; for a domain, its base type."""
-
-    name: str
-    type: str
 
 
 @dataclass(frozen=True, slots=True)

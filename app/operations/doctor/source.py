@@ -12,10 +12,10 @@ from app.config.settings import SourceSettings
 from app.config.topics import Catalogue
 from app.domain.captured import CapturedTable, KeyType
 from app.operations.doctor.findings import Finding
-from app.operations.provision.catalogue import shown, source_tables
 from app.operations.provision.migrations import Migration, shipped
 from app.operations.provision.source import HEARTBEAT, PUBLICATION
 from app.postgres import as_reader, lsn_text
+from app.postgres.catalogue import shown, source_tables
 
 CONNECT_TIMEOUT_S: Final = 10
 HEARTBEAT_AGE_S: Final = 60

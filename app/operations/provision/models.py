@@ -16,8 +16,8 @@ from app.domain.captured import CapturedTable
 from app.errors import BankstreamError, one_line
 from app.operations.dbt.contracts import contracts, landing_source
 from app.operations.dbt.silver import Names, SilverTable, landing_name, sql
-from app.operations.provision.catalogue import SourceTable, shown, source_tables
 from app.postgres import as_reader
+from app.postgres.catalogue import SourceTable, shown, source_tables
 
 MARK: Final = (
     "Made by `bankstream provision models`, which writes it again. Without this line it leaves the file alone."

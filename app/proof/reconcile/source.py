@@ -11,9 +11,8 @@ from psycopg import sql
 from app.config.settings import SourceSettings
 from app.domain.captured import CapturedTable
 from app.domain.times import format_us
-from app.operations.dbt.columns import key_kind
-from app.operations.provision.catalogue import shown
 from app.postgres import as_reader
+from app.postgres.catalogue import SourceColumn, shown, source_tables
 from app.proof.reconcile.canonical import Convert, Value, converter
 from app.proof.reconcile.keys import KeyColumn, Order, order_of
 from app.proof.reconcile.report import ReconcileError
@@ -48,6 +47,12 @@ class Column:
     money: bool
     convert: Convert
 
+    @classmethod
+    def of(cls, column: SourceColumn) -> "Column":
+        """Returns the column, with the conversion of its type."""
+        plain = column.plain_type
+        return cls(column.name, plain, money=column.scale == MONEY_SCALE, convert=converter(plain))
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -81,43 +86,28 @@ class SourceReader:
     def table(self, declared: CapturedTable, file: str) -> Table:
         """Returns the table with its columns, except generated ones, which are not captured. `file` is the file that declares it.
 
-        ReconcileError if the source has no such table, or if the table has another primary key.
+        ReconcileError if the source has no such table, or if the table has another primary key. The order of the key's columns may
+        differ from the declared one: both sides are sorted in the declared order.
         """
         name = f"public.{declared.name}"
-        found = self._connection.execute(
-            "SELECT attname, format_type(CASE typtype WHEN 'd' THEN typbasetype ELSE atttypid END, NULL), "
-            "CASE typtype WHEN 'd' THEN typtypmod ELSE atttypmod END, attnum = ANY(indkey[0:indnkeyatts - 1]) "
-            "FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid "
-            "LEFT JOIN pg_index ON indrelid = attrelid AND indisprimary "
-            "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
-            [name],
-        ).fetchall()
-        if not found:
+        found = source_tables(self._connection, [declared.name]).get(declared.name)
+        if found is None:
             raise ReconcileError(
                 f"PostgreSQL has no table {name}, which {file} declares as [{declared.name}]. Create it (the bank's own: bankstream "
                 "stack up), or remove it from the file that BANKSTREAM_TABLES_FILE names."
             )
-        key = {column: key_kind(type_name) for column, type_name, _, in_key in found if in_key}
-        if key != declared.key:
+        if found.key != declared.key:
             raise ReconcileError(
-                f"table {name} has {shown(key)} as its primary key, but {file} declares [{declared.name}] with "
+                f"table {name} has {shown(found.key)} as its primary key, but {file} declares [{declared.name}] with "
                 f"{shown(declared.key)}. Correct the declaration and restart the workers, or give the table that key."
             )
-        places = {
-            column: (place, type_name, _scale(modifier)) for place, (column, type_name, modifier, _) in enumerate(found)
-        }
+        places = {column.name: place for place, column in enumerate(found.columns)}
         return Table(
             declared,
+            tuple(map(Column.of, found.columns)),
             tuple(
-                Column(
-                    column, type_name, type_name == "numeric" and _scale(modifier) == MONEY_SCALE, converter(type_name)
-                )
-                for column, type_name, modifier, _ in found
-            ),
-            tuple(
-                KeyColumn(column, kind, type_name, scale, place)
-                for column, kind in declared.key.items()
-                for place, type_name, scale in (places[column],)
+                KeyColumn(column.name, kind, column.plain_type, column.scale, places[column.name])
+                for column, kind in ((found.columns[places[name]], kind) for name, kind in declared.key.items())
             ),
         )
 
@@ -169,8 +159,3 @@ def _one(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:
     row = connection.execute(query.encode()).fetchone()
     assert row is not None
     return tuple(row)
-
-
-def _scale(modifier: int) -> int | None:
-    """Returns the scale of NUMERIC(p, s), which PostgreSQL stores in the low bits of the type modifier."""
-    return None if modifier < 0 else (((modifier - 4) & 0x7FF) ^ 1024) - 1024

@@ -30,7 +30,7 @@ customer_histories as (
 
 {%- if is_incremental() %}
 
--- what would not be made now as it was made before, and what is gone: by what was loaded since, whenever it happened
+-- `outdated`: the transactions whose rows must be recomputed or deleted because of records loaded since the last run, whatever their age
 held as (
     select transaction_id, account_id, customer_id, account_records, customer_records, source_partition, source_offset
     from {{ this }}

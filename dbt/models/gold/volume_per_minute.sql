@@ -21,8 +21,8 @@ with moving as (
 {%- if is_incremental() %},
 
 {#-
-    The minutes that may have changed: those of any change loaded since the last run, whatever its event time. `held` has, for each partition, an
-    offset up to which all changes are counted; it may be too low, never too high.
+    `touched`: the minutes of every change loaded since the last run, whatever its event time. `held` has, for each partition, an offset up
+    to which all changes are counted. It may be too low, never too high.
 #}
 held as (
     select source_partition, max(source_offset) as held_offset
@@ -39,7 +39,7 @@ fresh as (
 
     union all
 
-    select changed.transaction_id, changed.operation, changed.ends_snapshot  -- the refusal may have come after the change
+    select changed.transaction_id, changed.operation, changed.ends_snapshot  -- a refusal may be loaded after its change
     from {{ ref('transaction_changes') }} as changed
     inner join {{ ref('dead_letters') }} as refused
         on
@@ -57,7 +57,7 @@ touched as (
 
     union
 
-    select minute, currency  -- a truncate, or a snapshot that was read to its end, can take any row
+    select minute, currency  -- a truncate, or a complete snapshot, can delete any row
     from {{ this }}
     where exists (select 1 from fresh where operation = 't' or ends_snapshot)
 )

@@ -1,6 +1,6 @@
 {#-
-    No version outlives a delete of its row: what was opened before the delete in the log has ended by it. Replayed deletes are none. Keys
-    are left out as in open_exactly_while_alive.
+    Each version that was opened before a delete of its row, in the order of the log, ends at that delete or earlier. Replayed deletes are
+    ignored. The keys that open_exactly_while_alive leaves out are left out here too.
 -#}
 {% test a_delete_closes(model, key, version_id, changes) %}
     with unsettled as (

@@ -1,4 +1,4 @@
-{#- A version that follows a living one says which columns changed, and they are not all BANKSTREAM_UNTRACKED_COLUMNS. -#}
+{#- An `updated` or `resnapshot` version names the changed columns, and at least one of them is not in BANKSTREAM_UNTRACKED_COLUMNS. -#}
 {% test a_tracked_column_changed(model) %}
     {%- set left = namespace(sql='to_json(changed)') %}
     {%- for column in untracked_columns() %}

@@ -1,12 +1,12 @@
 {#-
-    dbt's snapshots, which are made from the raw changes, say the same as the versions of the stream, as far as snapshots can:
-    - each row of a snapshot was seen at a position of the log. The stream's version of that position is the last that was opened at or
-      before it in the row's partition; it had not ended before the position, and it says the same, column by column;
-    - a row that the last snapshot saw belongs to a version that is open;
-    - each open version has exactly one row that the last snapshot saw.
-    A snapshot knows nothing of what came and went between two runs, so it may have fewer rows than there are versions, and its times are
-    those of the runs: neither is compared. What the streams refused after a run had seen it is left out, and so are keys that
-    open_exactly_while_alive leaves out. Runs must be in the order of `dbt build`: rows, snapshots, this.
+    dbt's snapshots, which are derived from the raw changes, agree with the versions from the streams worker:
+    - each snapshot row has a position in the log. The version at that position is the last one opened at or before it in the row's
+      partition. It had not ended before the position, and its columns equal those of the snapshot row;
+    - a row that the last snapshot run found belongs to an open version;
+    - each open version has exactly one row that the last snapshot run found.
+    A snapshot misses the changes between two runs, so it may have fewer rows than there are versions, and its times are those of the
+    runs. Neither is compared. Rows from changes that the streams worker refused after a run are left out, and so are the keys that
+    open_exactly_while_alive leaves out. Run in the order of `dbt build`: rows, snapshots, this test.
 -#}
 {% test agrees_with_versions(model, versions, key, version_id, changes, columns) %}
     {%- set columns = columns | reject('in', untracked_columns()) | list %}

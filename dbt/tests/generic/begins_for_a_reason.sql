@@ -1,6 +1,6 @@
 {#-
-    Why a version began fits what was before it: the first of a key was created, one after a death is a revival, one after a
-    living version is an update. A row that came from another key (`key_changed`) may begin anywhere.
+    The open reason of a version fits the version before it: the first version of a key was created, a version after a deletion is a
+    revival, and a version after one that was not deleted is an update. `key_changed` (the row had another key before) fits every case.
 -#}
 {% test begins_for_a_reason(model, key, version_id) %}
     with neighbours as (

@@ -1,6 +1,7 @@
 {#-
-    Each close record names a version that was opened before it: for the same key, from the same instant, and not to before that. A version
-    is opened by its first open record; that there is no second is another test's (unique_together). `key` is a column, or several with commas between.
+    Each close record names a version that was opened before it. Key and `valid_from` equal those of the open record, and `valid_to` is not
+    before `valid_from`. The first open record of a version counts; unique_together tests that there is no second one. `key` is a column, or
+    several separated by commas.
 -#}
 {% test closes_an_open_version(model, key) %}
     with opens as (

@@ -1,4 +1,4 @@
-{#- A condition on the columns of one row is true in every row. Unlike a filter, an unknown (NULL) answer fails. -#}
+{#- A condition on the columns of one row is true in every row. Unlike in a filter, a NULL result fails. -#}
 {% test holds(model, condition) %}
     select *
     from {{ model }}

@@ -1,6 +1,7 @@
 {#-
-    The versions of a key are in the order of time and of the log: none begins before one that the stream opened earlier began or had
-    ended, nor from a change that stands before that one's. What comes late opens at the end; it does not go into history.
+    The versions of a key are in the order of time and of the log: a version begins neither before the begin nor before the end of the
+    version opened before it, and its source change is later in the partition. A late change opens a version at the end; it is not
+    inserted into the history.
 -#}
 {% test in_order(model, key, version_id) %}
     with neighbours as (

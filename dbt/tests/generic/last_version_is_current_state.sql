@@ -1,6 +1,6 @@
 {#-
-    The open version of a key says what the living row says, column by column: those that open a new version when they change
-    (all but BANKSTREAM_UNTRACKED_COLUMNS, as the streams have it).
+    The tracked columns of the open version of a key equal those of the current row. Tracked columns are all but
+    BANKSTREAM_UNTRACKED_COLUMNS, as in the streams worker.
 -#}
 {% test last_version_is_current_state(model, key, rows, changes, columns) %}
     {%- set columns = columns | reject('in', untracked_columns()) | list %}

@@ -1,7 +1,7 @@
 {#-
-    Every record of a landing table stands in the model that was loaded from it, step by step, up to the model's last position. It
-    catches what a position cannot: records that landed behind it, a recreated topic whose offsets start at 0 again. With a `key`,
-    the records are changes of rows with that key column.
+    An incremental model has every record of its landing table up to the model's last position. The test finds what the last position
+    alone does not show: records that landed below it, and a recreated topic whose offsets start at 0 again. With a `key`, the records
+    are changes of rows with that key column.
 -#}
 {% test loaded_completely(model, landing, topic, key=none, partition_column='record_partition', offset_column='record_offset') %}
     with held as (

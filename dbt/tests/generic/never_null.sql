@@ -1,4 +1,4 @@
-{#- These columns always have a value. One scan a table instead of one a column; the failing rows say which is missing. -#}
+{#- These columns are never NULL. The test scans a table once instead of once for each column; the failing rows name the missing columns. -#}
 {% test never_null(model, columns) %}
     with checked as (
         select

@@ -1,4 +1,4 @@
-{#- A version begins where the one before it ended, unless that one's close says that the row was gone in between. -#}
+{#- A version begins where the one before it ended, unless the close reason of the earlier one says that the row did not exist in between. -#}
 {% test no_gap(model, key, version_id) %}
     with neighbours as (
         select

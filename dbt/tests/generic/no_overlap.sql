@@ -1,6 +1,6 @@
 {#-
-    No two versions of a key are valid at one instant. Validity is half-open, [valid_from, valid_to); a version that is still open
-    reaches on for ever, so two open versions of a key overlap too.
+    No two versions of a key are valid at the same time. Validity is half-open, [valid_from, valid_to). An open version has no end,
+    so two open versions of a key overlap too.
 -#}
 {% test no_overlap(model, key, version_id) %}
     select

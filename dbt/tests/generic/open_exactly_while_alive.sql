@@ -1,9 +1,8 @@
 {#-
-    A key has exactly one open version if its row lives, and none if it does not. The dimension comes from the stream, the row from
-    the raw changes: two ways from one log. Both are loaded all the time and neither waits for the other, so a key is not
-    judged while
-    - its last change is younger than `settle_seconds` (the stream may be about to answer it), or
-    - the dimension was made from changes that the raw table has not loaded yet.
+    A key has exactly one open version if its row exists, and none if it does not. The dimension is derived from the output of the
+    streams worker, the row from the raw changes. Both are loaded continuously and independently, so a key is left out while
+    - its last change is younger than `settle_seconds` (the streams worker may not have processed it yet), or
+    - the dimension is derived from changes that the raw table has not loaded yet.
 -#}
 {% test open_exactly_while_alive(model, key, rows, changes) %}
     with versions as (

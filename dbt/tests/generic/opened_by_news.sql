@@ -1,7 +1,7 @@
 {#-
-    Each version was opened by a change of its own key that brought something new: no delete, no replay of an old change, no second
-    version from one change, no snapshot read that had been read. Keys are left out as in open_exactly_while_alive, and so are versions
-    whose change landed in a form that no query can read.
+    Each version was opened by a new change of its own key: not by a delete, not by a replay of an earlier change, not by a repeated
+    snapshot read. One change opens at most one version. The keys that open_exactly_while_alive leaves out are left out here too, and so
+    are versions whose change landed in a form that no query can read.
 -#}
 {% test opened_by_news(model, key, version_id, changes) %}
     with unsettled as (

@@ -1,6 +1,6 @@
 {#-
-    Every value of the column stands in another table's column. Where the two come by different ways (`recorded_at_column` is given),
-    rows younger than `settle_seconds` are not judged: what they refer to may be a moment behind.
+    Every value of the column exists in another table's column. If the two tables are loaded from different topics, give
+    `recorded_at_column`: rows younger than `settle_seconds` are left out, because the row that they refer to may not be loaded yet.
 -#}
 {% test refers_to(model, column_name, to, field, recorded_at_column=none) %}
     select referring.*

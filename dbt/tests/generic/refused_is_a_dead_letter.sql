@@ -1,9 +1,9 @@
 {#-
-    A raw record that is no change of a row, and does not belong to those that are none by design (tombstones, logical messages), is
-    among the dead letters: nothing is passed over in silence. Records younger than `settle_seconds` are not judged. `keys`
-    has the key column of each topic. `wrapped`: only records that landed as base64 or as an object of their own, because JSON parsers
-    differ over them. The streams may have taken those, so that is worth a warning and no more; without `wrapped`, only the others.
-    `letters` has the dead letters where the model is another one, such as the changes of the table.
+    Every raw record that is not a readable row change is a dead letter, except tombstones and logical messages: no record is skipped
+    silently. Records younger than `settle_seconds` are left out. `keys` has the key column of each topic. `wrapped` tests only records
+    that landed as base64 or as a separate object, because JSON parsers disagree on them. The streams worker may have accepted those, so
+    that test only warns. Without `wrapped`, only all other records are tested. `letters` is the relation with the dead letters if the
+    model is another one, such as the changes of the table.
 -#}
 {% test refused_is_a_dead_letter(model, keys, wrapped=false, letters=none) %}
     with opened as (

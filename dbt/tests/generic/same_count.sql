@@ -1,4 +1,4 @@
-{#- As many rows as another table. -#}
+{#- The table has as many rows as another table. -#}
 {% test same_count(model, to) %}
     with counted as (
         select

@@ -1,4 +1,4 @@
-{#- A sum of money over this table equals a sum over another, currency by currency and to the last cent. -#}
+{#- A sum of money over this table equals a sum over another table, for each currency and to the cent. -#}
 {% test same_total(model, expression, to, to_expression, where='true', to_where='true') %}
     with here as (
         select

@@ -1,7 +1,7 @@
 {#-
-    The last state of a transaction in the stream is the state that the raw changes came to, column by column, for all that live in the
-    source. Transactions whose last change is younger than `settle_seconds`, or that the streams refused, are not judged, nor are
-    those that the stream has seen a later change of than is loaded here.
+    For each current transaction, the last state in bank.transactions equals the state from the raw changes, column by column. Left out
+    are transactions whose last change is younger than `settle_seconds` or was refused by the streams worker, and those of which the
+    streams worker has processed a later change than is loaded here.
 -#}
 {% test stream_has_it(model, rows, changes, key, columns) %}
     with unsettled as (

@@ -1,4 +1,4 @@
-{#- Every fact has found its version of each dimension, unless it is so young that the dimension may be a moment behind. -#}
+{#- Every fact is joined to a version of each dimension. Facts younger than `settle_seconds` are left out: their versions may not be loaded yet. -#}
 {% test versions_found(model) %}
     select *
     from {{ model }}

@@ -27,7 +27,7 @@ def _show(hours: int) -> None:
         return
     as_of(answer)
     if not found.newest:
-        st.html('<div class="empty">No rule has fired in this time.</div>')
+        st.html('<div class="empty">No rule fired in this time.</div>')
         return
     severities: Counter[str] = Counter()
     for one in found.counts:
@@ -46,10 +46,12 @@ def _show(hours: int) -> None:
     )
     st.subheader("By rule")
     st.altair_chart(charts.rules(found.counts, components.SEVERITIES), width="stretch", theme=None)
-    st.subheader("Newest first")
+    st.subheader("Newest alerts")
     st.html(lists.alerts(found.newest))
     if severities.total() > len(found.newest):
-        st.html(f'<div class="empty">The newest {len(found.newest)} of {severities.total():,}.</div>')
+        st.html(
+            f'<div class="empty">The list has the newest {len(found.newest)} of {severities.total():,} alerts.</div>'
+        )
 
 
 def _of_all(severities: Counter[str]) -> str:

@@ -13,17 +13,17 @@ from ops.dashboard.staleness import LIVE_S, SLOW_S, as_of, value_or_notice
 
 FIRST_SHOWN: Final = ("country_code", "kyc_status", "risk_rating")
 """The columns shown for the first version of a history."""
-WINDOWS: Final = {"1h": "Booked in 1 hour", "24h": "in 24 hours", "30d": "in 30 days"}
+WINDOWS: Final = {"1h": "Transactions, 1 hour", "24h": "Transactions, 24 hours", "30d": "Transactions, 30 days"}
 
 
 def show() -> None:
     """Draws the page."""
     st.title("Customer")
-    asked = st.text_input("Customer number", value=st.query_params.get("id", ""), placeholder="a number, as in 42")
+    asked = st.text_input("Customer number", value=st.query_params.get("id", ""), placeholder="for example 42")
     if not asked:
-        st.html('<div class="empty">Give a number, or follow the link of an alert or a transaction.</div>')
+        st.html('<div class="empty">Enter a customer number, or follow the link of an alert or a transaction.</div>')
     elif not re.fullmatch(r"[0-9]{1,18}", asked):
-        st.html('<div class="wait">A customer number has digits only.</div>')
+        st.html('<div class="wait">A customer number has digits only, at most 18.</div>')
     else:
         _show(int(asked))
 
@@ -34,7 +34,7 @@ def _show(customer_id: int) -> None:
     found = value_or_notice(answer, "History")
     if found is None:
         if answer.fresh:
-            st.html(f'<div class="empty">No customer {customer_id} has ever been seen.</div>')
+            st.html(f'<div class="empty">The warehouse has no customer {customer_id}.</div>')
         return
     newest = found.versions[0]
     as_of(answer)
@@ -48,18 +48,18 @@ def _show(customer_id: int) -> None:
     )
     if found.velocity:
         st.html(
-            f'<div class="state">Windows end with the transaction of {components.stamp(found.velocity.at)} UTC; '
-            f"sums are of credits and debits in {escape(found.velocity.currency)}, its currency.</div>"
+            f'<div class="state">The windows end with the transaction of {components.stamp(found.velocity.at)} UTC. '
+            f"Sums are of credits and debits in {escape(found.velocity.currency)}, the currency of that transaction.</div>"
         )
     none = '<div class="empty">None.</div>'
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("History")
         st.html("".join(_version(one) for one in found.versions))
-        st.subheader(f"Alerts, {data.CUSTOMER_DAYS} days")
+        st.subheader(f"Alerts of the last {data.CUSTOMER_DAYS} days")
         st.html(lists.alerts_of_one(found.alerts) if found.alerts else none)
     with right:
-        st.subheader(f"Transactions changed in {data.CUSTOMER_DAYS} days")
+        st.subheader(f"Transactions changed in the last {data.CUSTOMER_DAYS} days")
         st.html(lists.transactions_of_one(found.transactions) if found.transactions else none)
 
 
@@ -73,7 +73,9 @@ def _window(velocity: records.Velocity, name: str, title: str) -> str:
 
 def _who(customer_id: int, newest: records.Version) -> str:
     gone = (
-        f"gone since {components.stamp(newest.valid_to)} UTC ({newest.close_reason})" if newest.valid_to else "current"
+        f"no current version since {components.stamp(newest.valid_to)} UTC ({newest.close_reason})"
+        if newest.valid_to
+        else "current"
     )
     country = f"country {_shown('country_code', newest.attributes.get('country_code'))}"
     if not shows_personal_data():
@@ -88,7 +90,7 @@ def _heading(text: str, *facts: str) -> str:
 
 
 def _version(one: records.Version) -> str:
-    until = f"to {components.stamp(one.valid_to)} UTC, then {one.close_reason}" if one.valid_to else "UTC, until now"
+    until = f"to {components.stamp(one.valid_to)} UTC, {one.close_reason}" if one.valid_to else "UTC, current"
     changes = "".join(
         _change(column, old, new) for column, old, new in one.changed if column not in ("updated_at", "created_at")
     )

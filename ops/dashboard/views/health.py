@@ -6,7 +6,7 @@ from html import escape
 import streamlit as st
 
 from ops.dashboard import components, data, records
-from ops.dashboard.access import query_cache
+from ops.dashboard.access import landing, query_cache
 from ops.dashboard.staleness import SLOW_S, as_of, read_at, value_or_notice
 
 
@@ -18,25 +18,27 @@ def show() -> None:
 
 @st.fragment(run_every=SLOW_S)
 def _show() -> None:
-    answer = query_cache().get(data.health, every_s=SLOW_S - 1)
-    found = value_or_notice(answer, "The landing tables")
+    answer = query_cache().get(data.health, landing(), every_s=SLOW_S - 1)
+    found = value_or_notice(answer, "Landing tables")
     now = read_at(answer)
     if found is not None:
         as_of(answer)
     if found is not None and not found.topics:
-        st.html('<div class="empty">Nothing has ever been loaded into this warehouse.</div>')
+        st.html('<div class="empty">No record has been loaded into this warehouse.</div>')
     elif found is not None:
         rows = [topic.newest_row for topic in found.topics if topic.newest_row]
         loads = [topic.loaded_at for topic in found.topics if topic.loaded_at]
         letters = sum(one.count for one in found.dead_letters)
         st.html(
             components.kpis(
-                components.kpi("Newest row", f"{components.age(now - max(rows))} ago" if rows else "over a day ago"),
+                components.kpi(
+                    "Newest row", f"{components.age(now - max(rows))} ago" if rows else "more than a day ago"
+                ),
                 components.kpi("Last load", f"{components.age(now - max(loads))} ago" if loads else "never"),
                 components.kpi(
                     "Dead letters, 24 h",
                     f"{letters:,}",
-                    "none refused" if not letters else "see below",
+                    "no record was refused" if not letters else "listed below",
                     "debit" if letters else "",
                 ),
                 _gold(now),
@@ -59,13 +61,13 @@ def _show() -> None:
 def _gold(now: datetime) -> str:
     answer = query_cache().get(data.gold_reaches, every_s=SLOW_S - 1)
     if answer.not_built:
-        return components.kpi("Gold", "not built", "make dbt builds it")
+        return components.kpi("Gold", "not built", "run make dbt")
     if not answer.fresh:
         return components.kpi("Gold", "unknown", answer.problem or "")
     return components.kpi(
-        "Gold reaches to",
-        f"{components.age(now - answer.value)} ago" if answer.value else "empty",
-        "the newest change in it",
+        "Newest change in gold",
+        f"{components.age(now - answer.value)} ago" if answer.value else "none",
+        "" if answer.value else "gold is empty",
     )
 
 

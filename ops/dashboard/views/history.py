@@ -18,11 +18,11 @@ def show() -> None:
 
 @st.fragment(run_every=GOLD_S)
 def _show() -> None:
-    choice = value_or_notice(query_cache().get(data.currencies, every_s=GOLD_S - 1), "Gold is")
+    choice = value_or_notice(query_cache().get(data.currencies, every_s=GOLD_S - 1), "Gold")
     if choice is None:
         return
     if not choice:
-        st.html('<div class="empty">Gold is built and holds no transaction.</div>')
+        st.html('<div class="empty">Gold is built but has no transactions.</div>')
         return
     one, two, three = st.columns(3)
     today = datetime.now(UTC).date()
@@ -35,7 +35,7 @@ def _show() -> None:
 
 def _volumes(dimension: str, currency: str, first: date, last: date) -> None:
     answer = query_cache().get(data.history, dimension, currency, first, last, every_s=GOLD_S - 1)
-    found = value_or_notice(answer, "Gold is")
+    found = value_or_notice(answer, "Gold")
     if found is None:
         return
     if not found.totals:
@@ -44,7 +44,8 @@ def _volumes(dimension: str, currency: str, first: date, last: date) -> None:
     reaches = query_cache().get(data.gold_reaches, every_s=GOLD_S - 1)
     if reaches.fresh and reaches.value:
         st.html(
-            f'<div class="state">From gold, which reaches to {components.stamp(reaches.value)} UTC. Pending and posted transactions.</div>'
+            '<div class="state">Pending and posted transactions in gold. '
+            f"The newest change in gold is of {components.stamp(reaches.value)} UTC.</div>"
         )
     st.html(
         components.kpis(
@@ -55,7 +56,8 @@ def _volumes(dimension: str, currency: str, first: date, last: date) -> None:
     )
     if found.groups > len(found.totals):
         st.html(
-            f'<div class="state">The chart has the largest {len(found.totals)} of {found.groups:,}; the figures above are of all.</div>'
+            f'<div class="state">The chart has the largest {len(found.totals)} of {found.groups:,}. '
+            "The figures above are totals of all.</div>"
         )
     st.altair_chart(charts.totals(found.totals, currency, dimension), width="stretch", theme=None)
     with st.expander("As a table"):

@@ -51,17 +51,17 @@ def _show(minutes: int) -> None:
     st.subheader("Transactions")
     st.altair_chart(charts.volume(found), width="stretch", theme=None)
     _amounts(found)
-    st.subheader("Just booked")
+    st.subheader("Newest bookings")
     st.html(lists.transactions(found.newest))
 
 
 def _state(found: records.Live, at: datetime) -> str:
     behind = at - found.until
     still = behind > timedelta(seconds=STALE_S)
-    colour, verdict = (components.ALARM, ": the stream stands still") if still else (charts.CREDIT, "")
+    colour, verdict = (components.ALARM, " The stream has stopped.") if still else (charts.CREDIT, "")
     text = (
-        f"As of {components.clock(at)} UTC, the newest row is of {components.clock(found.until)}, "
-        f"{components.age(behind)} before{verdict}. Pending and posted transactions."
+        f"As of {components.clock(at)} UTC. The newest row is of {components.clock(found.until)}, "
+        f"{components.age(behind)} earlier.{verdict} Pending and posted transactions count."
     )
     return f'<div class="state"><span class="dot" style="background:{colour}"></span><span>{text}</span></div>'
 

@@ -12,7 +12,7 @@ CALL_TIMEOUT_S = 30
 
 
 class BackgroundLoop:
-    """Use as a context manager. What `enter` has opened is closed at its end, last first."""
+    """An event loop in a thread. A context manager, which closes what `enter` opened in reverse order at the end."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -32,9 +32,9 @@ class BackgroundLoop:
             self._loop.close()
 
     def enter(self, instrument: AbstractAsyncContextManager[Answer]) -> Answer:
-        """Open an instrument in here."""
+        """Opens an async context manager on the loop."""
         return self.call(self._opened.enter_async_context(instrument))
 
     def call(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Run something in here and wait for its answer."""
+        """Runs a coroutine on the loop and returns its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_TIMEOUT_S)

@@ -22,7 +22,7 @@ Async = Callable[..., Awaitable[Any]]
 
 @dataclass
 class Fuse:
-    """Burns down by one each time the point is reached."""
+    """Counts how often the point is reached, and kills the process at the n-th time."""
 
     point: str
     nth: int
@@ -30,7 +30,7 @@ class Fuse:
     reached: int = 0
 
     def reach(self, what: str = "") -> None:
-        """The point is reached. Does not return when it is the n-th time."""
+        """Counts the point. Does not return at the n-th time."""
         self.reached += 1
         if self.reached < self.nth:
             return
@@ -44,7 +44,7 @@ class Fuse:
 
 
 def environment(point: str, *, nth: int = 1, times: int = 1, proof: Path) -> dict[str, str]:
-    """For a worker with the hook: die at the n-th time that each of its first `times` lives reaches the point."""
+    """Variables for a worker with the hook: each of its first `times` processes dies at the n-th time that it reaches the point."""
     if point not in POINTS:
         raise ValueError(f"{point!r} is no crash point; there are {', '.join(POINTS)}")
     return {AT: point, NTH: str(nth), TIMES: str(times), PROOF: str(proof)}
@@ -56,7 +56,7 @@ def deaths(proof: Path) -> list[str]:
 
 
 def install() -> None:
-    """Read the environment and lay the fuse. A worker that has died often enough lives on."""
+    """Reads the environment and wraps the functions of the point. Does nothing if the worker has died `times` times."""
     proof = Path(os.environ[PROOF]) if PROOF in os.environ else None
     if proof is not None and len(deaths(proof)) >= int(os.environ.get(TIMES, "1")):
         return
@@ -69,7 +69,7 @@ def _wrap(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 
 def _after_outputs(fuse: Fuse) -> None:
-    """Outputs are at the broker, in an open transaction; no changelog record has been sent."""
+    """Outputs are at the broker in an open transaction. No changelog record has been sent."""
     from app.engine.transactional_producer import TransactionalProducer  # noqa: PLC0415 - a worker imports what it is made of, and no more
 
     def wrapped(send: Async) -> Async:
@@ -109,7 +109,7 @@ def _around_commit(fuse: Fuse, *, after: bool) -> None:
 
 
 def _during_restore(fuse: Fuse) -> None:
-    """Some of a changelog is in RocksDB."""
+    """A part of a changelog is in RocksDB."""
     from app.engine import restore  # noqa: PLC0415 - see above
     from app.engine.store import Store  # noqa: PLC0415
 
@@ -134,7 +134,7 @@ def _during_restore(fuse: Fuse) -> None:
         return dying
 
     _wrap(restore, "_replay", wrapped)
-    for name in {"write", "load"} & vars(Store).keys():  # whatever a restore writes with
+    for name in {"write", "load"} & vars(Store).keys():  # the methods with which a restore writes
         _wrap(Store, name, counted)
 
 
@@ -174,7 +174,7 @@ def _mid_upload(fuse: Fuse) -> None:
 
 
 def _after_upload(fuse: Fuse) -> None:
-    """The object is in S3; nobody was told."""
+    """The object is in S3 and not announced."""
     from sinks.s3 import S3Store  # noqa: PLC0415 - see above
 
     def wrapped(put: Async) -> Async:
@@ -208,7 +208,7 @@ def _around_load_commit(fuse: Fuse, *, after: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point: the kind of worker that reaches it, and how the fuse is laid."""
+    """A crash point: the kind of worker that reaches it, and the function that wraps the product's functions."""
 
     kind: str
     install: Callable[[Fuse], None]
@@ -224,5 +224,5 @@ POINTS: Final = {
     "before-load-commit": Point("warehouse", lambda fuse: _around_load_commit(fuse, after=False)),
     "after-load-commit": Point("warehouse", lambda fuse: _around_load_commit(fuse, after=True)),
 }
-"""In the order of a record's way. `after-commit` is before RocksDB, `after-upload` before the announcement, `after-load-commit` before
-the group offset in Kafka."""
+"""In the order in which a record reaches them. `after-commit` is before the write to RocksDB, `after-upload` before the announcement,
+`after-load-commit` before the group offset in Kafka."""

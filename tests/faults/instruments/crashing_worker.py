@@ -11,7 +11,7 @@ from tests.faults.instruments import crash_points
 
 
 def main() -> None:
-    """Lay the fuse, then run the worker as `bankstream worker` does."""
+    """Installs the crash point, then runs the worker as `bankstream worker` does."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=sorted(worker.KINDS))
     parser.add_argument("--at", required=True, choices=sorted(crash_points.POINTS))

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Final
 
 Damage = Callable[[Path, random.Random], str]
-"""Does it to one RocksDB directory, and says what it did."""
+"""Damages one RocksDB directory and returns what it did."""
 
 
 def stores(state: Path) -> list[Path]:
-    """Every RocksDB below a state directory."""
+    """The RocksDB directories below a state directory."""
     return sorted(current.parent for current in state.rglob("CURRENT"))
 
 
 def truncated(store: Path, chance: random.Random) -> str:
-    """A file with content loses its second half."""
+    """Cuts a file with content in half."""
     victim = _pick(store, chance, "*.sst", "MANIFEST-*")
     size = victim.stat().st_size
     with victim.open("r+b") as file:
@@ -25,7 +25,7 @@ def truncated(store: Path, chance: random.Random) -> str:
 
 
 def flipped(store: Path, chance: random.Random, bits: int = 64) -> str:
-    """Bits anywhere in a file of data: what a checksum is for. A store that was never flushed has no data, only a manifest."""
+    """Flips bits at a random place of a data file, which has checksums. A store that was never flushed has only a manifest."""
     victim = _pick(store, chance, "*.sst" if any(store.glob("*.sst")) else "MANIFEST-*")
     content = bytearray(victim.read_bytes())
     for _ in range(bits):
@@ -35,14 +35,14 @@ def flipped(store: Path, chance: random.Random, bits: int = 64) -> str:
 
 
 def file_gone(store: Path, chance: random.Random) -> str:
-    """One file is missing."""
+    """Deletes one file."""
     victim = _pick(store, chance, "*.sst", "MANIFEST-*", "CURRENT")
     victim.unlink()
     return f"{victim.name} deleted"
 
 
 def all_gone(store: Path, _: random.Random) -> str:
-    """The whole directory is missing."""
+    """Deletes the whole directory."""
     count = len(list(store.iterdir()))
     shutil.rmtree(store)
     return f"{store.name} with {count} files deleted"

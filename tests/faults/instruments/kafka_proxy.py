@@ -19,13 +19,13 @@ NAMING: Final = frozenset({API["Metadata"], API["FindCoordinator"], API["Describ
 
 
 class Frames:
-    """Whole frames, size included, out of whatever pieces they came in."""
+    """Splits a byte stream into whole frames, size included, whatever pieces it arrives in."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The frames that are complete."""
+        """Adds bytes and returns the frames that are complete."""
         self._rest += data
         while len(self._rest) >= 4:
             end = 4 + int.from_bytes(self._rest[:4], "big")
@@ -36,7 +36,7 @@ class Frames:
 
 
 class KafkaProxy(TcpProxy):
-    """One broker's wire. `port` is what clients bootstrap from."""
+    """The proxy of one broker. Clients bootstrap from `port`."""
 
     def __init__(self, port: int, host: str = HOST) -> None:
         super().__init__(port, host)
@@ -44,23 +44,23 @@ class KafkaProxy(TcpProxy):
         self._losses: Counter[int] = Counter()
         self._breaks: dict[int, list[int]] = {}
         self.seen: Counter[str] = Counter()
-        """Answers of each kind that came by."""
+        """Number of responses by kind of request."""
 
     async def lose_answer(self, api: str, times: int = 1) -> None:
-        """Reset the connection instead of passing on an answer of this kind: the broker has carried the request out."""
+        """Resets the connection in place of each of the next `times` responses of this kind. The broker has executed the request."""
         self._losses[API[api]] += times
 
     async def cut_answer(self, api: str, *after_bytes: int) -> None:
-        """Break the next answers of this kind off after so many bytes (fewer, if they are no longer than that)."""
+        """Cuts the next responses of this kind, each after one of these numbers of bytes, or earlier if it is not longer."""
         self._breaks.setdefault(API[api], []).extend(after_bytes)
 
     def filters(self) -> tuple[Filter, Filter]:
-        """A pair that knows which answer belongs to which request."""
+        """The filters of a connection, which match each response to its request."""
         asked: dict[int, int] = {}
         return _Requests(asked), _Answers(self, asked)
 
     def answer(self, api: int, frame: bytes) -> bytes:
-        """What to pass on for an answer."""
+        """The bytes to send to the client for a response."""
         name = _NAMES.get(api, str(api))
         self.seen[name] += 1
         if self._losses[api] > 0:
@@ -97,5 +97,5 @@ _NAMES = {number: name for name, number in API.items()}
 
 
 def _address(host: str, port: int) -> bytes:
-    """How every version of the protocol writes a broker down: the host's bytes, then its port in four."""
+    """The encoding of a broker's address, equal in all versions of the protocol: the host's bytes, then the port in four bytes."""
     return host.encode() + struct.pack(">i", port)

@@ -15,7 +15,7 @@ CHUNK: Final = bytes(64 << 10)
 
 
 def unavailable() -> str:
-    """Why there can be no small disk here; empty if there can."""
+    """Why this process cannot mount a small disk; empty if it can."""
     if os.geteuid() != 0:
         return "a file system of its own can only be mounted by root"
     return ""
@@ -23,12 +23,12 @@ def unavailable() -> str:
 
 @dataclass(frozen=True)
 class SmallDisk:
-    """One, mounted at `path`."""
+    """A small disk, mounted at `path`."""
 
     path: Path
 
     def fill(self) -> int:
-        """Use up what is free; answers how many bytes that was. The proof is that not one more byte can be written."""
+        """Fills the free space and returns its size in bytes. Proof: not one more byte can be written."""
         written = 0
         with (self.path / BALLAST).open("ab", buffering=0) as ballast:
             for size in (len(CHUNK), 512, 1):
@@ -41,13 +41,13 @@ class SmallDisk:
         return written
 
     def free(self) -> None:
-        """Give back what `fill` took."""
+        """Frees the space that `fill` used."""
         (self.path / BALLAST).unlink(missing_ok=True)
 
 
 @contextmanager
 def small_disk(path: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """Mount it over an empty directory, and unmount it at the end, whoever still has files of it open. OSError if that is not allowed."""
+    """Mounts a disk over an empty directory, and unmounts it at the end even if files are open. OSError without the right to mount."""
     path.mkdir(parents=True, exist_ok=True)
     target = os.fsencode(path)
     if _libc.mount(b"tmpfs", target, b"tmpfs", 0, f"size={megabytes}m".encode()):

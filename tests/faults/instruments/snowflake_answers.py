@@ -20,7 +20,7 @@ MASTER_EXPIRED: Final = ("390114", "Authentication token has expired. The user m
 
 
 def statement(*beginnings: str) -> Matcher:
-    """Requests that execute a statement which begins so (white space in front does not count)."""
+    """Matches requests that execute a statement with one of these beginnings. Leading white space is ignored."""
 
     def matches(request: Request) -> bool:
         if not request.target.startswith("/queries/v1/query-request"):
@@ -32,19 +32,19 @@ def statement(*beginnings: str) -> Matcher:
 
 
 def renewal(request: Request) -> bool:
-    """Requests for a new session token."""
+    """Matches requests for a new session token."""
     return request.target.startswith("/session/token-request")
 
 
 def failure(error: tuple[str, str], name: str) -> Reply:
-    """A refusal; HTTP says 200, as Snowflake does."""
+    """An error response with HTTP status 200, as Snowflake sends it."""
     code, message = error
     data = {"errorCode": code, "sqlState": "XX000"} if error == INTERNAL else None
     return json_reply({"data": data, "code": code, "message": message, "success": False, "headers": None}, name)
 
 
 def renewed(name: str) -> Callable[[Request], Reply]:
-    """The answer to a renewal: both tokens as they were, for the server behind us has never let go of the session."""
+    """The response to a renewal. Both tokens stay valid at the server, because its session has not ended."""
 
     def make(request: Request) -> Reply:
         token: Any = json.loads(request.text)["oldSessionToken"]

@@ -22,10 +22,11 @@ CACHE_BYTES: Final = 8 << 20
 
 
 async def compare_state(state: Path, groups: Sequence[PartitionGroup], kafka: KafkaSettings) -> tuple[int, list[str]]:
-    """How many entries were compared, and what differs. The worker must be stopped; `state` is its own directory. A store in which
-    this comes upon damage that nobody had read yet is not compared, and is marked: the next life makes it again. So audit that one, too.
+    """Returns the number of compared entries and the differences. The worker must be stopped; `state` is its directory.
 
-    A partition that the worker does not have to the end of its changelogs belongs to another worker now, and is passed over.
+    A store in which this reading finds damage for the first time is not compared and is marked as damaged. The worker's next process
+    restores it, so compare again then. A partition whose store is behind the end of its changelogs belongs to another worker now, and is
+    skipped.
     """
     compared, differences = 0, list[str]()
     for group in groups:
@@ -37,14 +38,14 @@ async def compare_state(state: Path, groups: Sequence[PartitionGroup], kafka: Ka
                 store = Store(path, block_cache=Cache(CACHE_BYTES))
             except Exception as error:
                 if isinstance(error, StateError) or "Corruption" in str(error):
-                    continue  # its owner is another worker now: this one would have made it again when it opened it
+                    continue  # another worker owns the partition: this one would have restored the store on opening it
                 raise
             try:
                 count, found = await _compare(store, group, number, kafka)
                 compared += count
                 differences += found
             except StateError:
-                pass  # marked by the store itself
+                pass  # the store has marked itself
             finally:
                 store.close()
     return compared, differences
@@ -70,9 +71,7 @@ async def _compare(store: Store, group: PartitionGroup, number: int, kafka: Kafk
         expected, actual = wanted[log.table], dict(_entries(store, log.table))
         compared += len(expected)
         wrong = [key for key, value in actual.items() if expected.get(key) != value]
-        if (
-            log.retention_ms is None
-        ):  # of a table that expires, the worker may have let go of what the changelog still has
+        if log.retention_ms is None:  # a worker may have removed expired entries that the changelog still has
             wrong += [key for key in expected if key not in actual]
         if wrong:
             differences.append(

@@ -20,7 +20,7 @@ from typing import Protocol, Self
 
 CHUNK = 64 << 10
 MAX_CHUNKS = 256
-"""On the way in one direction of a connection; more stays with the sender, as it does with a full TCP window."""
+"""Limit of buffered chunks in one direction of a connection. More data stays at the sender, as with a full TCP window."""
 HOST = "127.0.0.1"
 
 
@@ -28,12 +28,12 @@ class Filter(Protocol):
     """Sees one direction of one connection."""
 
     def feed(self, data: bytes) -> Iterable[bytes]:
-        """What to pass on for these bytes. CutError to break the connection off there."""
+        """Returns the bytes to pass on for these. Raises CutError to reset the connection at this point."""
         ...
 
 
 class CutError(Exception):
-    """Break the connection off behind `last`."""
+    """Resets the connection after sending `last`."""
 
     def __init__(self, kind: str, last: bytes = b"") -> None:
         super().__init__(kind)
@@ -44,12 +44,12 @@ class Plain:
     """Passes on everything."""
 
     def feed(self, data: bytes) -> Iterable[bytes]:
-        """The same bytes."""
+        """Returns the same bytes."""
         return (data,)
 
 
 class _Cutting:
-    """Answers of a plain wire: the cuts are in bytes since they were armed."""
+    """Cuts responses. The positions of the cuts are in bytes since they were armed."""
 
     def __init__(self, cuts: deque[int]) -> None:
         self._cuts = cuts
@@ -65,13 +65,13 @@ class _Cutting:
 
 @dataclass(eq=False)
 class Link:
-    """One connection through the wire."""
+    """One connection through the proxy."""
 
     client: asyncio.StreamWriter
     upstream: asyncio.StreamWriter
 
     def reset(self) -> None:
-        """An RST to either end."""
+        """Sends an RST to both ends."""
         for writer in (self.client, self.upstream):
             with suppress(OSError):
                 end = writer.get_extra_info("socket")
@@ -91,7 +91,7 @@ class TcpProxy:
         self._delay_s = 0.0
         self._cuts: deque[int] = deque()
         self.fired: Counter[str] = Counter()
-        """How often each fault touched traffic: connections reset or cut, chunks held or delayed."""
+        """Number of times that each fault affected traffic: connections reset or cut, chunks held or delayed."""
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -107,11 +107,11 @@ class TcpProxy:
 
     @property
     def connections(self) -> int:
-        """How many are open now."""
+        """Number of open connections."""
         return len(self._links)
 
     async def reset(self) -> int:
-        """Reset every connection that is open now; answers how many there were."""
+        """Resets all open connections and returns their number."""
         links = list(self._links)
         for link in links:
             link.reset()
@@ -119,23 +119,23 @@ class TcpProxy:
         return len(links)
 
     async def hold(self) -> None:
-        """Let nothing through until `release`."""
+        """Passes no data until `release`."""
         self._open.clear()
 
     async def release(self) -> None:
-        """Let everything through, also what was held."""
+        """Passes data again, first what was held."""
         self._open.set()
 
     async def delay(self, seconds: float) -> None:
-        """Let everything arrive later, or with 0 at once."""
+        """Delays all data by this time; 0 ends the delay."""
         self._delay_s = seconds
 
     async def cut(self, *after_bytes: int) -> None:
-        """Break off after so many bytes of answers from now on; each further number is a further cut, counted from the one before."""
+        """Cuts responses after this many bytes from now on. Each further number is another cut, counted from the previous one."""
         self._cuts.extend(after_bytes)
 
     def filters(self) -> tuple[Filter, Filter]:
-        """For requests and for answers of one new connection."""
+        """The filters for the requests and the responses of one new connection."""
         return Plain(), _Cutting(self._cuts)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -145,7 +145,7 @@ class TcpProxy:
         try:
             try:
                 answers, upstream = await asyncio.open_connection(*self._peer)
-            except OSError:  # the peer is away: so is the wire's other end
+            except OSError:  # the peer is down, so the client's connection is closed too
                 writer.transport.abort()
                 return
             link = Link(writer, upstream)
@@ -157,12 +157,12 @@ class TcpProxy:
                 for end in (writer, upstream):
                     end.close()
         except asyncio.CancelledError:
-            pass  # of the wire's own end; asyncio's streams would log it as an error
+            pass  # the proxy is closing; asyncio's streams would log this as an error
         finally:
             self._serving.discard(task)
 
     async def _carry(self, link: Link, requests: asyncio.StreamReader, answers: asyncio.StreamReader) -> None:
-        """Until either direction has broken, or both have ended."""
+        """Passes data until one direction breaks or both have ended."""
         tasks: list[asyncio.Task[None]] = []
         onward, back = self.filters()
         for source, sink, through in ((requests, link.upstream, onward), (answers, link.client, back)):
@@ -173,7 +173,7 @@ class TcpProxy:
         except CutError as cut:
             self.fired[cut.kind] += 1
             link.reset()
-        except OSError:  # one end is gone, and the other hears of it
+        except OSError:  # one end is gone, so the other end is reset
             link.reset()
         finally:
             for task in tasks:
@@ -216,4 +216,4 @@ class TcpProxy:
 
 
 Way = asyncio.Queue[tuple[float, bytes | None]]
-"""When each chunk is due at the other end; b"" is its end, None an RST."""
+"""Chunks with the time at which they are due at the other end; b"" is the end of the stream, None an RST."""

@@ -15,7 +15,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nit is done"
 
 @dataclass
 class Upstream:
-    """Remembers requests that came whole, and how much came of those that did not."""
+    """Records complete requests, and the number of bytes of incomplete ones."""
 
     whole: list[bytes] = field(default_factory=list)
     partial: list[int] = field(default_factory=list)
@@ -51,7 +51,7 @@ async def faults(upstream: Upstream) -> AsyncIterator[HttpProxy]:
 
 
 async def put(faults: HttpProxy, name: str = "a") -> bytes:
-    """What comes back; what came before the connection broke, if it did."""
+    """The response, or the part of it that arrived before the connection broke."""
     reader, writer = await asyncio.open_connection("127.0.0.1", faults.port)
     writer.write(f"PUT /{name} HTTP/1.1\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
     got = b""
@@ -89,7 +89,7 @@ async def test_each_fault_happens_once_and_is_counted(
     assert faults.fired == [fault]
 
 
-async def test_half_of_a_body_reaches_the_upstream(faults: HttpProxy, upstream: Upstream) -> None:
+async def test_the_partial_fault_passes_half_of_the_body(faults: HttpProxy, upstream: Upstream) -> None:
     faults.arm("PUT", "partial")
     await put(faults)
     await until(lambda: upstream.partial, timeout_s=5)
@@ -97,7 +97,7 @@ async def test_half_of_a_body_reaches_the_upstream(faults: HttpProxy, upstream: 
     assert not upstream.whole
 
 
-async def test_only_what_matches_is_broken_and_a_reply_may_depend_on_it(faults: HttpProxy) -> None:
+async def test_only_matching_requests_get_the_fault_and_a_reply_may_depend_on_the_request(faults: HttpProxy) -> None:
     faults.arm(
         lambda request: request.target == "/b",
         lambda request: Reply("200 OK", f"no {request.method} of {len(request.text)}".encode(), name="refused"),
@@ -108,7 +108,7 @@ async def test_only_what_matches_is_broken_and_a_reply_may_depend_on_it(faults: 
     assert faults.fired == ["refused"]
 
 
-async def test_a_standing_fault_lasts_until_it_is_taken_away(faults: HttpProxy) -> None:
+async def test_a_standing_fault_lasts_until_it_is_removed(faults: HttpProxy) -> None:
     end = faults.stand("PUT", "broken")
     assert [(await put(faults))[9:12] for _ in range(3)] == [b"500"] * 3
     end()

@@ -46,7 +46,7 @@ async def topic_on(kafka: KafkaSettings) -> str:
     return name
 
 
-async def test_every_request_of_a_transaction_goes_through_the_wire(wire: KafkaProxy, kafka: KafkaSettings) -> None:
+async def test_every_request_of_a_transaction_goes_through_the_proxy(wire: KafkaProxy, kafka: KafkaSettings) -> None:
     topic = await topic_on(kafka)
     async with (
         AIOKafkaProducer(bootstrap_servers=through(wire), transactional_id=topic) as producer,
@@ -61,20 +61,20 @@ async def test_every_request_of_a_transaction_goes_through_the_wire(wire: KafkaP
     assert not wire.fired
 
 
-async def test_a_commit_whose_answer_is_lost_is_committed_once(wire: KafkaProxy, kafka: KafkaSettings) -> None:
+async def test_a_commit_whose_response_is_lost_is_committed_once(wire: KafkaProxy, kafka: KafkaSettings) -> None:
     topic = await topic_on(kafka)
     async with AIOKafkaProducer(bootstrap_servers=through(wire), transactional_id=topic) as producer:
         await wire.lose_answer("EndTxn")
         try:
             async with producer.transaction():
                 await producer.send_and_wait(topic, b"1")
-        except KafkaError:  # it may give up; what is committed is the broker's to say
+        except KafkaError:  # the client may give up; the broker decides whether it is committed
             pass
     assert wire.fired == {"EndTxn answer lost": 1}
     assert await committed(kafka, topic) == [b"1"]
 
 
-async def test_an_answer_cut_in_the_middle_is_asked_for_again(wire: KafkaProxy, kafka: KafkaSettings) -> None:
+async def test_a_request_is_repeated_if_its_response_is_cut(wire: KafkaProxy, kafka: KafkaSettings) -> None:
     topic = await topic_on(kafka)
     async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
         for number in range(10):
@@ -85,7 +85,7 @@ async def test_an_answer_cut_in_the_middle_is_asked_for_again(wire: KafkaProxy, 
     assert wire.fired == {"Fetch answer cut": 2}
 
 
-def test_frames_come_out_whole_however_they_came_in() -> None:
+def test_frames_are_whole_whatever_pieces_they_arrive_in() -> None:
     whole = b"".join(len(body).to_bytes(4, "big") + body for body in (b"", b"a", b"bc" * 100))
     frames = Frames()
     found = [frame for begin in range(0, len(whole), 3) for frame in frames.feed(whole[begin : begin + 3])]

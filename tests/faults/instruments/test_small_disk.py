@@ -11,7 +11,7 @@ from tests.faults.instruments.small_disk import small_disk, unavailable
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it can")
 
 
-def test_a_full_disk_takes_not_one_byte_more_and_then_it_does(tmp_path: Path) -> None:
+def test_a_full_disk_accepts_no_byte_until_it_is_freed(tmp_path: Path) -> None:
     place = tmp_path / "disk"
     with small_disk(place, 1) as disk:
         assert 0 < disk.fill() <= 1 << 20

@@ -23,7 +23,7 @@ SEEN: Table[bytes, bytes] = Table("seen", bytes, bytes, bytes)
 Change = tuple[str, bytes, bytes | None]
 
 
-async def test_the_audit_compares_what_is_complete_and_names_what_differs(kafka_stack: Stack, tmp_path: Path) -> None:
+async def test_complete_partitions_are_compared_and_differences_are_named(kafka_stack: Stack, tmp_path: Path) -> None:
     kafka = settings_of(kafka_stack, KafkaSettings)
     group = PartitionGroup(f"audit-{uuid4().hex[:8]}", "g", ("in",), (SEEN,), 1, lambda _: 1, "letters")
     await ensure_topics([TopicSpec(log.topic, 1, {"cleanup.policy": "compact"}) for log in group.changelogs], kafka)

@@ -14,7 +14,7 @@ Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @pytest.fixture
 async def wire() -> AsyncIterator[TcpProxy]:
-    """In front of a peer that answers everything with itself."""
+    """A proxy in front of a peer that echoes all data."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -44,14 +44,14 @@ async def ask(ends: Ends, question: bytes) -> bytes:
     return await ends[0].readexactly(len(question))
 
 
-async def test_a_sound_wire_passes_everything_in_both_directions(wire: TcpProxy, ends: Ends) -> None:
+async def test_a_proxy_without_faults_passes_everything_in_both_directions(wire: TcpProxy, ends: Ends) -> None:
     assert await ask(ends, CHUNK * 5_000) == CHUNK * 5_000
     ends[1].write_eof()
     assert await ends[0].read() == b""
     assert not wire.fired
 
 
-async def test_a_reset_is_an_rst_and_the_next_connection_is_sound(wire: TcpProxy, ends: Ends) -> None:
+async def test_a_reset_sends_an_rst_and_the_next_connection_works(wire: TcpProxy, ends: Ends) -> None:
     await ask(ends, b"hello")
     assert await wire.reset() == 1
     with pytest.raises(ConnectionResetError):
@@ -62,7 +62,7 @@ async def test_a_reset_is_an_rst_and_the_next_connection_is_sound(wire: TcpProxy
     assert wire.fired == {"reset": 1}
 
 
-async def test_a_black_hole_answers_nothing_and_delivers_late(wire: TcpProxy, ends: Ends) -> None:
+async def test_a_black_hole_passes_no_data_and_delivers_it_late(wire: TcpProxy, ends: Ends) -> None:
     await ask(ends, b"hello")
     await wire.hold()
     ends[1].write(b"late")
@@ -73,18 +73,18 @@ async def test_a_black_hole_answers_nothing_and_delivers_late(wire: TcpProxy, en
     assert await ends[0].readexactly(4) == b"late"
 
 
-async def test_a_client_that_leaves_a_black_hole_is_missed_only_afterwards(wire: TcpProxy) -> None:
+async def test_a_disconnect_during_a_black_hole_is_noticed_after_the_release(wire: TcpProxy) -> None:
     _, writer = await asyncio.open_connection(HOST, wire.port)
     await wire.hold()
     writer.write(b"last words")
     writer.transport.abort()
-    await asyncio.sleep(0.1)  # that nothing happens has no moment of its own
+    await asyncio.sleep(0.1)  # there is no condition to wait for: nothing should happen
     assert len(wire._links) == 1
     await wire.release()
     await until(lambda: not wire._links, timeout_s=5)
 
 
-async def test_a_delay_is_of_every_chunk_and_not_of_their_sum(wire: TcpProxy, ends: Ends) -> None:
+async def test_a_delay_applies_to_each_chunk_and_does_not_add_up(wire: TcpProxy, ends: Ends) -> None:
     await wire.delay(0.1)
     clock = asyncio.get_running_loop().time
     begin = clock()
@@ -93,7 +93,7 @@ async def test_a_delay_is_of_every_chunk_and_not_of_their_sum(wire: TcpProxy, en
     assert wire.fired["delayed"] >= 2
 
 
-async def test_a_cut_breaks_the_answer_off_behind_the_byte(wire: TcpProxy, ends: Ends) -> None:
+async def test_a_cut_ends_the_response_after_the_byte(wire: TcpProxy, ends: Ends) -> None:
     await ask(ends, b"hello")
     await wire.cut(7, 3)
     ends[1].write(CHUNK)
@@ -108,7 +108,7 @@ async def test_a_cut_breaks_the_answer_off_behind_the_byte(wire: TcpProxy, ends:
     again[1].close()
 
 
-async def test_a_peer_that_is_away_is_no_answer(wire: TcpProxy) -> None:
+async def test_a_connection_is_closed_if_the_peer_is_down(wire: TcpProxy) -> None:
     wire._peer = (HOST, 1)
     reader, writer = await asyncio.open_connection(HOST, wire.port)
     assert await reader.read() == b""

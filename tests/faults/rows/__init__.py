@@ -1,4 +1,4 @@
-"""The table of faults. A module with rows names them in ROWS and is listed here."""
+"""The table of faults. Each module listed here has rows in ROWS."""
 
 from importlib import import_module
 
@@ -23,7 +23,7 @@ MODULES = tuple(
 
 
 def table() -> dict[str, Fault]:
-    """Every row by name, in the order of the matrix."""
+    """All rows by name, in the order of the matrix."""
     rows = [row for module in MODULES for row in import_module(module).ROWS]
     found = {row.name: row for row in sorted(rows, key=lambda row: row.number)}
     if len(found) != len(rows):

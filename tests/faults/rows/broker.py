@@ -14,7 +14,7 @@ READY_TIMEOUT_S: Final = 180.0
 
 
 def killed(part: str) -> Callable[[Bank, random.Random], Firing]:
-    """kill -9 of a part of the stack, which its supervisor starts again; proved by its new process."""
+    """kill -9 of a part of the stack, which its supervisor restarts. Proof: its new process id."""
 
     def fire(bank: Bank, _: random.Random) -> Firing:
         before = bank.part_pid(part)
@@ -31,7 +31,7 @@ def killed(part: str) -> Callable[[Bank, random.Random], Firing]:
 
 
 def frozen(part: str, seconds: float) -> Callable[[Bank, random.Random], Firing]:
-    """SIGSTOP for so long; proved by its process state at the end of it. Recovery is counted from its end."""
+    """SIGSTOP for `seconds`. Proof: the process state at the end. Recovery is measured from SIGCONT."""
 
     def fire(bank: Bank, _: random.Random) -> Firing:
         process = psutil.Process(bank.part_pid(part))
@@ -48,12 +48,12 @@ def frozen(part: str, seconds: float) -> Callable[[Bank, random.Random], Firing]
     return fire
 
 
-HOLDS: Final = "nothing lost, doubled or wrong"
+HOLDS: Final = "nothing is lost, duplicated or wrong"
 ROWS = (
     Fault("kafka-killed", 7, "kill -9 of the broker", HOLDS, killed("kafka"), times=2, weight=1),
     Fault("kafka-frozen-20s", 8, "SIGSTOP of the broker for 20 s", HOLDS, frozen("kafka", 20)),
     Fault(
-        "kafka-frozen-60s", 8, "SIGSTOP of the broker for 60 s: beyond session and transaction timeouts",
+        "kafka-frozen-60s", 8, "SIGSTOP of the broker for 60 s, longer than the session and transaction timeouts",
         HOLDS, frozen("kafka", 60),
     ),
     Fault("connect-killed", 21, "kill -9 of Kafka Connect", HOLDS, killed("connect"), times=2, weight=1, affects="capture"),

@@ -31,17 +31,18 @@ OUTPUTS: Final[Mapping[str, tuple[Topic, ...]]] = {
     "by-account": (TRANSACTIONS, SCD2_ACCOUNTS),
     "by-customer": (SCD2_CUSTOMERS, VELOCITY, ALERTS),
 }
-"""What each group makes of its state: a worker that comes to a damaged one may have opened the other, and worked, before it stops."""
+"""Output topics of each group. Only those of the damaged group are checked: a worker may still process the other one before it stops."""
 STOPPED_S: Final = 120.0
 LIVES: Final = 3
-"""How often each worker is started again, and has to refuse, before it is believed that nothing more comes out."""
+"""How often each worker must restart and refuse to run before the output topics are checked."""
 
 
 def broken(
     damage: Callable[[AIOKafkaAdminClient, Bank, str], Awaitable[None]],
 ) -> Callable[[Bank, random.Random], Firing]:
-    """A changelog is damaged under load: every streams worker stops with 73 and names it, in each of its next lives, and nothing more
-    is made of that state.
+    """Damages a changelog under load. Every streams worker must exit with 73 and name the changelog, again after each restart.
+
+    The group of the changelog must emit nothing more.
     """
 
     def fire(bank: Bank, chance: random.Random) -> Firing:
@@ -62,7 +63,7 @@ def broken(
 
 
 def slot_lost(bank: Bank, _: random.Random) -> Firing:
-    """The slot is dropped and rows change before the connector is back: nothing can capture those changes; their rows are read anew."""
+    """Drops the slot and changes rows before the connector is back. The changes are not captured; a snapshot reads the rows again."""
     rate = bank.load.rate
     bank.load.stop()
     asyncio.run(everything_captured(bank))
@@ -94,13 +95,13 @@ def slot_lost(bank: Bank, _: random.Random) -> Firing:
 
 
 def is_reconciled(bank: Bank) -> list[str]:
-    """Whether the warehouse is what PostgreSQL is, with the changes that were never captured."""
+    """Checks that the warehouse equals PostgreSQL, including the changes that were not captured."""
     report = reconcile(bank.environment, timeout_s=WAIT_S)
     return [] if report.reconciled else [f"the warehouse is not what PostgreSQL is: {report}"]
 
 
 def _covers(bank: Bank, finding: str, first: str, last: str) -> bool:
-    """Whether the range in a finding has all between these two log positions."""
+    """Whether the range in a finding contains the range between these two log positions."""
     found = re.search(r"between ([0-9A-F]+/[0-9A-F]+) and ([0-9A-F]+/[0-9A-F]+)", finding)
     return found is not None and bank.query(
         "SELECT %s::pg_lsn <= %s::pg_lsn AND %s::pg_lsn <= %s::pg_lsn", found[1], first, last, found[2]
@@ -143,7 +144,7 @@ async def _ends(bank: Bank, topics: Iterable[Topic]) -> dict[TopicPartition, int
 
 
 async def _emitted(bank: Bank, since: dict[TopicPartition, int]) -> list[TopicPartition]:
-    """Where there are committed records behind these offsets: a log grows by markers of transactions, too."""
+    """The partitions with committed records after these offsets. Transaction markers, which use offsets too, do not count."""
     async with Reader(bank.kafka, dict(since)) as reader:
         return [tp for tp in since if await reader.take(tp, 1)]
 
@@ -153,21 +154,23 @@ async def _findings(bank: Bank, code: str) -> list[str]:
     return [finding.message for finding in report.findings if finding.code == code]
 
 
-STOPS: Final = "every streams worker stops, names it, and refuses to go on in each of its next lives; nothing more is made of that state"
+STOPS: Final = (
+    "every streams worker exits, names the changelog, and exits again after each restart; its group emits nothing more"
+)
 EXITS: Final = ORDINARY_EXITS | {CONTINUITY}
 ROWS = (
     Fault(
-        "changelog-missing", 15, "a changelog is deleted, under load", STOPS, broken(_deleted),
+        "changelog-missing", 15, "a changelog is deleted under load", STOPS, broken(_deleted),
         recovers=False, exits=EXITS, own_bank=True, stops=True,
     ),
     Fault(
-        "changelog-repartitioned", 15, "a changelog gets one more partition, under load",
+        "changelog-repartitioned", 15, "a changelog gets one more partition under load",
         STOPS, broken(_repartitioned),
         recovers=False, exits=EXITS, own_bank=True, stops=True,
     ),
     Fault(
-        "slot-lost", 21, "the slot is dropped, and rows change while there is none",
-        "the doctor names the range that was not captured; every row is read anew, and all states are PostgreSQL's",
+        "slot-lost", 21, "the slot is dropped, and rows change while there is no slot",
+        "`bankstream doctor` names the range that was not captured; a snapshot reads every row, and all states equal PostgreSQL",
         slot_lost, check=is_reconciled, own_bank=True,
     ),
 )  # fmt: skip

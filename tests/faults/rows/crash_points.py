@@ -1,4 +1,4 @@
-"""Faults of the worker processes at critical points: each worker kills itself exactly there (matrix 2)."""
+"""Faults of the worker processes at critical points: the worker kills itself when it reaches the point (matrix 2)."""
 
 import random
 import shutil
@@ -15,7 +15,10 @@ REACH_TIMEOUT_S: Final = 180.0
 
 
 def crash(point: str, latest: int) -> Callable[[Bank, random.Random], Firing]:
-    """A worker is started anew, and dies when it reaches the point for the n-th time, n drawn up to `latest`. Its next life is plain."""
+    """Restarts a worker that kills itself when it reaches the point for the n-th time; n is random, at most `latest`.
+
+    The worker's next process runs without the crash point.
+    """
     kind = crash_points.POINTS[point].kind
 
     def fire(bank: Bank, chance: random.Random) -> Firing:
@@ -54,20 +57,26 @@ def _row(point: str, does: str, holds: str, latest: int, times: int = 3) -> Faul
 
 ROWS = (
     _row(
-        "after-outputs", "with a transaction's outputs at the broker and none of its changelog records",
-        "the transaction is aborted; its outputs are never seen, and made again", 25,
+        "after-outputs", "when a transaction's outputs are at the broker and none of its changelog records are",
+        "the transaction is aborted; no consumer sees its outputs; they are produced again", 25,
     ),
     _row(
-        "after-changelog", "with all records of a transaction at the broker, before it asks for the commit",
-        "the transaction is aborted; neither outputs nor state of it are ever seen", 25,
+        "after-changelog", "when all records of a transaction are at the broker, before it requests the commit",
+        "the transaction is aborted; no consumer sees its outputs or its state", 25,
     ),
     _row(
-        "after-commit", "with a transaction committed and RocksDB not written",
-        "RocksDB is behind Kafka and brought forward from the changelog; nothing is processed again", 25,
+        "after-commit", "when a transaction is committed and RocksDB is not written yet",
+        "RocksDB is behind Kafka and is restored from the changelog; nothing is processed again", 25,
     ),
-    _row("during-restore", "in the middle of restoring an empty state", "the next life restores the rest, or all", 2, 2),
-    _row("mid-upload", "with half of an object's body sent to S3", "S3 has no such object; its records are in the next one", 12),
-    _row("after-upload", "with an object in S3 that nobody was told of", "it is found by listing, and loaded once", 12),
-    _row("before-load-commit", "with a load copied and its ledger moved, before COMMIT", "the warehouse undoes the load", 2, 2),
-    _row("after-load-commit", "with a load committed, before the group's offset in Kafka", "the ledger says so; loaded once", 2, 2),
+    _row("during-restore", "in the middle of restoring an empty state", "the next process restores the rest, or everything", 2, 2),
+    _row("mid-upload", "when half of an object's body is sent to S3", "S3 has no such object; its records are in the next one", 12),
+    _row("after-upload", "when an object is in S3 and not announced yet", "the loader finds it by listing, and loads it once", 12),
+    _row(
+        "before-load-commit", "when a load has copied its rows and moved the ledger, before COMMIT",
+        "the warehouse rolls the load back", 2, 2,
+    ),
+    _row(
+        "after-load-commit", "when a load is committed and the group's offset in Kafka is not",
+        "the ledger has the load; it is loaded once", 2, 2,
+    ),
 )  # fmt: skip

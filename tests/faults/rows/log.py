@@ -24,11 +24,11 @@ MARK: Final = ((INJECTED, b"1"),)
 SUFFIX: Final = 500
 WAIT_S: Final = 180.0
 OPEN_S: Final = 5.0
-"""How long a transaction that will be aborted holds up everyone who reads committed records."""
+"""How long the transaction stays open before its abort. It blocks read-committed consumers meanwhile."""
 
 
 def replayed(last: int | None) -> Callable[[Bank, random.Random], Firing]:
-    """Changes come again, in the order of each partition, as from a connector that has lost its position. None: all of them."""
+    """Sends the last changes of each partition again, in their order, like a connector that lost its position. None: all changes."""
 
     def fire(bank: Bank, _: random.Random) -> Firing:
         at = time.time()
@@ -41,7 +41,7 @@ def replayed(last: int | None) -> Callable[[Bank, random.Random], Firing]:
 
 
 def aborted(bank: Bank, _: random.Random) -> Firing:
-    """A transaction on the CATALOGUE.cdc topics that is aborted after some seconds; proved by the offsets that it took."""
+    """Aborts a transaction on the CATALOGUE.cdc topics after OPEN_S. Proof: the offsets that it used."""
     at = time.time()
     count, taken = asyncio.run(_abort(bank.kafka))
     if taken < count:
@@ -50,7 +50,7 @@ def aborted(bank: Bank, _: random.Random) -> Firing:
 
 
 def snapshot_anew(bank: Bank, _: random.Random) -> Firing:
-    """The replication slot is dropped while nothing is on its way, and the connector reads all rows anew."""
+    """Drops the replication slot when all changes are captured. The connector then reads all rows in a new snapshot."""
     rate = bank.load.rate
     bank.load.stop()
     asyncio.run(everything_captured(bank))
@@ -80,7 +80,7 @@ def snapshot_anew(bank: Bank, _: random.Random) -> Firing:
 
 
 async def everything_captured(bank: Bank) -> None:
-    """Until every change there is by now is in Kafka."""
+    """Waits until every change committed before the call is in Kafka."""
     source = settings_of(bank.environment, SourceSettings)
     await barrier.everything_committed(
         bank.kafka, source, [topic.name for topic in CATALOGUE.cdc], timeout_s=WAIT_S, on_progress=lambda _: None
@@ -121,7 +121,7 @@ async def _abort(kafka: KafkaSettings) -> tuple[int, int]:
     try:
         await producer.begin_transaction()
         for tp, record in records:
-            # a row that never was: were it taken for committed, every state and output of it would be too many
+            # a row that does not exist in PostgreSQL: if it were processed, all its state and output would be surplus
             value = record.value and record.value.replace(b'_id":', b'_id":9', 2)
             await _send(producer, tp, record, value)
         await producer.flush()
@@ -144,13 +144,13 @@ def _partitions(kafka: KafkaSettings) -> list[TopicPartition]:
     return [TopicPartition(topic.name, number) for topic in CATALOGUE.cdc for number in range(kafka.partitions)]
 
 
-HOLDS: Final = "nothing lost, doubled or wrong: what came before has no effect"
+HOLDS: Final = "nothing is lost, duplicated or wrong: repeated changes have no effect"
 ROWS = (
-    Fault("log-replayed-suffix", 17, f"the last {SUFFIX} changes of every partition come again", HOLDS, replayed(SUFFIX), times=2),
-    Fault("log-replayed-whole", 17, "every change there ever was comes again", HOLDS, replayed(None)),
-    Fault("snapshot-anew", 17, "the slot is dropped and made anew: every row is read again in a snapshot", HOLDS, snapshot_anew),
+    Fault("log-replayed-suffix", 17, f"the last {SUFFIX} changes of every partition are sent again", HOLDS, replayed(SUFFIX), times=2),
+    Fault("log-replayed-whole", 17, "all changes are sent again", HOLDS, replayed(None)),
+    Fault("snapshot-anew", 17, "the slot is dropped and created again: a snapshot reads every row again", HOLDS, snapshot_anew),
     Fault(
         "transaction-aborted", 20, f"a transaction on the captured topics, open for {OPEN_S:.0f} s and then aborted",
-        "nothing of it has an effect; what waited behind it comes at once", aborted, times=2, weight=1,
+        "it has no effect; the records behind it are processed after the abort", aborted, times=2, weight=1,
     ),
 )  # fmt: skip

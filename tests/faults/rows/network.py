@@ -26,7 +26,7 @@ Affects = Literal["alerts", "lake", "warehouse", "capture"]
 
 @dataclass
 class ProxiedPeer:
-    """The wire to one peer, while a row runs: `make` lays it, `attach` leads those who use the peer over it."""
+    """The proxy in front of one peer while a row runs. `make` creates the proxy, `attach` routes the peer's clients through it."""
 
     peer: str
     affects: Affects
@@ -37,7 +37,7 @@ class ProxiedPeer:
 
     @contextmanager
     def around(self, bank: Bank) -> Iterator[None]:
-        """Somebody is on the wire when the row begins."""
+        """Starts the proxy and waits until a client is connected through it."""
         with BackgroundLoop() as self.background:
             self.wire = self.background.enter(self.make(bank))
             with self.attach(bank, self.wire):
@@ -49,7 +49,7 @@ class ProxiedPeer:
                 yield
 
     def reset(self, _: Bank, __: random.Random) -> Firing:
-        """All connections that are open now."""
+        """Resets all open connections."""
         eventually(
             lambda: self.wire.connections > 0, timeout_s=FIRE_TIMEOUT_S, message=f"{self.peer}: nobody is on the wire"
         )
@@ -59,7 +59,7 @@ class ProxiedPeer:
         return Firing(f"{self.peer}: {count} connections reset", time.time())
 
     def hold(self, seconds: float) -> Callable[[Bank, random.Random], Firing]:
-        """A black hole for so long. Recovery is counted from its end."""
+        """Passes no data for `seconds`. Recovery is measured from the end."""
 
         def fire(_: Bank, __: random.Random) -> Firing:
             before = self.wire.fired["held"]
@@ -73,7 +73,7 @@ class ProxiedPeer:
         return fire
 
     def delay(self, _: Bank, __: random.Random) -> Firing:
-        """Everything arrives later for a few seconds. Recovery is counted from their end."""
+        """Delays all data by DELAY_S for 5 s. Recovery is measured from the end."""
         before = self.wire.fired["delayed"]
         self.background.call(self.wire.delay(DELAY_S))
         try:
@@ -83,7 +83,7 @@ class ProxiedPeer:
         return self._proved("delayed", before, f"chunks delayed by {DELAY_S * 1000:.0f} ms")
 
     def cut(self, largest: int) -> Callable[[Bank, random.Random], Firing]:
-        """An answer breaks off somewhere in the next so many bytes."""
+        """Breaks a response off after a random number of bytes, at most `largest`."""
 
         def fire(_: Bank, chance: random.Random) -> Firing:
             after = chance.randint(1, largest)
@@ -95,7 +95,7 @@ class ProxiedPeer:
         return fire
 
     def answers(self, *kinds: str, lost: bool) -> Callable[[Bank, random.Random], Firing]:
-        """Kafka's next answer of each of these kinds is lost, or cut off."""
+        """Loses, or cuts off, Kafka's next response of one of these kinds, chosen at random."""
 
         def fire(_: Bank, chance: random.Random) -> Firing:
             assert isinstance(self.wire, KafkaProxy)
@@ -135,13 +135,13 @@ def _s3(bank: Bank) -> TcpProxy:
 
 
 def _one_of_each(bank: Bank, wire: TcpProxy) -> AbstractContextManager[None]:
-    """One streams worker is on the wire: while it is cut off, another may take its partitions over."""
+    """One worker of each kind is connected through the proxy. While it is cut off, another streams worker may take its partitions over."""
     names = ["streams-1", "lake-1", "warehouse-1"]
     return routes.workers(bank, names, {"BANKSTREAM_KAFKA_BOOTSTRAP_SERVERS": _bootstrap(wire)})
 
 
 def _connect(bank: Bank, wire: TcpProxy) -> AbstractContextManager[None]:
-    """The clients of the connector's task: its transactional producer, and those that keep its offsets."""
+    """Routes the clients of the connector's task through the proxy: its transactional producer, and those that store its offsets."""
     return routes.capture(
         bank, {f"{client}.override.bootstrap.servers": _bootstrap(wire) for client in ("producer", "consumer", "admin")}
     )
@@ -165,7 +165,7 @@ WAREHOUSE: Final = ProxiedPeer(
 )  # fmt: skip
 
 SHORT_S, LONG_S = 3.0, 12.0
-"""Black holes: shorter and longer than a session of the consumer group."""
+"""Durations of a black hole, shorter and longer than the session timeout of the consumer group."""
 
 
 def _row(
@@ -173,7 +173,7 @@ def _row(
 ) -> Fault:
     peer = {"Kafka, for Connect": "connect", "PostgreSQL, for Debezium": "postgres"}.get(line.peer, line.peer.lower())
     return Fault(
-        f"{peer}-{kind}", 9, f"{line.peer}: {does}", "clients connect anew and go on; nothing is lost by what was under way",
+        f"{peer}-{kind}", 9, f"{line.peer}: {does}", "clients reconnect and continue; no data of requests in progress is lost",
         fire, times=times, affects=line.affects, around=line.around,
     )  # fmt: skip
 
@@ -181,29 +181,34 @@ def _row(
 def _everywhere(line: ProxiedPeer) -> tuple[Fault, ...]:
     return (
         _row(line, "reset", "all connections are reset", line.reset, times=3),
-        _row(line, "black-hole", f"nothing goes through for {SHORT_S:.0f} s, and arrives late", line.hold(SHORT_S)),
-        _row(line, "delay", f"everything takes {DELAY_S * 1000:.0f} ms longer each way", line.delay, times=1),
+        _row(line, "black-hole", f"no data passes for {SHORT_S:.0f} s, then it arrives late", line.hold(SHORT_S)),
+        _row(line, "delay", f"all data is delayed by {DELAY_S * 1000:.0f} ms in each direction", line.delay, times=1),
     )
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _kafka_only(line: ProxiedPeer) -> tuple[Fault, ...]:
     cut, lost = ("Fetch", "Produce", "EndTxn"), ("EndTxn", "AddPartitionsToTxn", "Produce")
     return (
-        _row(line, "cut", f"an answer to {', '.join(cut)} breaks off", line.answers(*cut, lost=False), times=4),
-        _row(line, "answer-lost", f"an answer to {', '.join(lost)} is lost", line.answers(*lost, lost=True), times=4),
+        _row(line, "cut", f"a response to {_either(cut)} is cut off", line.answers(*cut, lost=False), times=4),
+        _row(line, "answer-lost", f"a response to {_either(lost)} is lost", line.answers(*lost, lost=True), times=4),
     )
 
 
 def _cut(line: ProxiedPeer, largest: int) -> Fault:
-    return _row(line, "cut", f"an answer breaks off within {largest} bytes", line.cut(largest), times=4)
+    return _row(line, "cut", f"a response is cut off within {largest} bytes", line.cut(largest), times=4)
 
 
 ROWS = (
     *_everywhere(KAFKA), *_kafka_only(KAFKA), *_everywhere(CONNECT), *_kafka_only(CONNECT),
     *_everywhere(POSTGRES), _cut(POSTGRES, 60_000), *_everywhere(S3), _cut(S3, 400), *_everywhere(WAREHOUSE), _cut(WAREHOUSE, 2_000),
     _row(
-        KAFKA, "cut-off", f"a worker of each kind hears nothing for {LONG_S:.0f} s: others take its partitions, its requests come late",
+        KAFKA, "cut-off",
+        f"a worker of each kind has no contact for {LONG_S:.0f} s: others take over its partitions, its requests arrive late",
         KAFKA.hold(LONG_S), times=1,
     ),
-    _row(POSTGRES, "cut-off", f"nothing goes through for {LONG_S:.0f} s", POSTGRES.hold(LONG_S), times=1),
+    _row(POSTGRES, "cut-off", f"no data passes for {LONG_S:.0f} s", POSTGRES.hold(LONG_S), times=1),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """An outage of a sink (matrix 18, worst case): alerts are not delayed, and no worker's memory grows with the outage.
 
-Less than a minute here; `python -m benchmarks.backpressure --seconds 600` measures a long one, with latencies before, during and after.
+The outage takes less than a minute here. `python -m benchmarks.backpressure --seconds 600` measures a long one, with latencies before,
+during and after.
 """
 
 import random
@@ -18,12 +19,12 @@ from tests.faults.rows.network import ProxiedPeer
 
 AWAY_S: Final = 40.0
 FULL_S: Final = 10.0
-"""After so long whoever waits for the sink has all that it may hold, and stands still: only changes of later are looked for."""
+"""After this time the buffers in front of the sink are full. Only changes committed later prove that the streams still run."""
 MAX_GROWTH_MB: Final = 192
 
 
 def away(line: ProxiedPeer) -> Callable[[Bank, random.Random], Firing]:
-    """Nothing gets through to the sink or back."""
+    """Passes no data to or from the sink for AWAY_S."""
 
     def fire(bank: Bank, _: random.Random) -> Firing:
         before, held = _private_mb(bank), line.wire.fired["held"]
@@ -51,7 +52,7 @@ def away(line: ProxiedPeer) -> Callable[[Bank, random.Random], Firing]:
 
 
 def _private_mb(bank: Bank) -> dict[str, float]:
-    """Anonymous memory of every worker: without page cache and mapped files."""
+    """Anonymous memory of every worker, without page cache and mapped files."""
     found = {}
     for name in bank.workers.names():
         status = Path(f"/proc/{bank.workers.pid(name)}/status").read_text(encoding="utf-8")
@@ -62,8 +63,8 @@ def _private_mb(bank: Bank) -> dict[str, float]:
 
 def _row(name: str, line: ProxiedPeer) -> Fault:
     return Fault(
-        name, 18, f"{line.peer}: nothing gets through for {AWAY_S:.0f} s",
-        f"derived records go on coming, no worker grows by {MAX_GROWTH_MB} MB; all is delivered after, nothing lost, doubled or wrong",
+        name, 18, f"{line.peer}: no data passes for {AWAY_S:.0f} s",
+        f"derived records continue, no worker grows by {MAX_GROWTH_MB} MB; all is delivered later; nothing is lost, duplicated or wrong",
         away(line), affects=line.affects, around=line.around,
     )  # fmt: skip
 

@@ -18,9 +18,9 @@ from tests.faults.worker_supervisor import KILLED, tail
 from tests.support.machine.waiting import eventually
 
 ATTEMPTS: Final = 5
-"""A worker may be about to end by itself, of the fault before: then that is no kill, and its next life is killed."""
+"""Attempts to kill a worker. If it exits by itself before the kill, because of the previous fault, its next process is killed."""
 DRAIN_S: Final = 30.0
-"""A worker that is told to stop is gone after so long."""
+"""Limit for the exit of a worker after SIGTERM."""
 TAKEOVER_S: Final = 120.0
 OPEN: Final = re.compile(r'^bankstream_open_partitions\{member="by-account"\} (\d+)', re.MULTILINE)
 LINE_TIME: Final = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ", re.MULTILINE)
@@ -28,17 +28,17 @@ HALF_AN_HOUR_S: Final = 1_800.0
 
 
 def kill(bank: Bank, chance: random.Random) -> Firing:
-    """kill -9 of any worker."""
+    """kill -9 of a random worker of any kind."""
     return kill_one(bank, chance.choice(bank.workers.names()))
 
 
 def kill_streams(bank: Bank, chance: random.Random) -> Firing:
-    """kill -9 of a streams worker."""
+    """kill -9 of a random streams worker."""
     return kill_one(bank, chance.choice(bank.workers.names("streams")))
 
 
 def kill_one(bank: Bank, name: str) -> Firing:
-    """kill -9 of this worker, proved by its exit code."""
+    """kill -9 of this worker. Proof: its exit code."""
     for _ in range(ATTEMPTS):
         bank.workers.alive(name)
         at = time.time()
@@ -49,7 +49,7 @@ def kill_one(bank: Bank, name: str) -> Firing:
 
 
 def stop(bank: Bank, chance: random.Random) -> Firing:
-    """SIGTERM under load, and it is started again."""
+    """SIGTERM under load, then a restart. Proof: exit code 0."""
     name = chance.choice(bank.workers.names())
     bank.workers.ready(name)
     at, began = time.time(), time.monotonic()
@@ -62,7 +62,7 @@ def stop(bank: Bank, chance: random.Random) -> Firing:
 
 
 def zombie(bank: Bank, chance: random.Random) -> Firing:
-    """SIGSTOP until others have its partitions, then SIGCONT: it wakes in the belief that it owns them."""
+    """SIGSTOP until other workers own its partitions, then SIGCONT. The worker continues as if it still owned them."""
     name = chance.choice(bank.workers.names("streams"))
     bank.workers.ready()
     at = time.time()
@@ -99,7 +99,7 @@ def _open_elsewhere(bank: Bank, name: str) -> int:
 
 
 def come_and_go(bank: Bank, _: random.Random) -> Firing:
-    """So many more streams workers that each has one partition, and they leave again."""
+    """Adds streams workers until each has one partition, then stops the added ones."""
     guests = [f"streams-guest-{n}" for n in range(1, 1 + bank.kafka.partitions - len(bank.workers.names("streams")))]
     at = time.time()
     for name in guests:
@@ -132,7 +132,7 @@ def burst(bank: Bank, _: random.Random) -> Firing:
 
 @contextmanager
 def own_clock(bank: Bank) -> Iterator[None]:
-    """Puts the first streams worker's clock right in the end."""
+    """Restarts streams-1 with the correct clock at the end."""
     try:
         yield
     finally:
@@ -142,7 +142,7 @@ def own_clock(bank: Bank) -> Iterator[None]:
 
 
 def shifted(hook: str, least_s: float) -> Callable[[Bank, random.Random], Firing]:
-    """The first streams worker lives with another clock; proved by the times in its log."""
+    """Restarts streams-1 with a shifted clock. Proof: the times in its log."""
 
     def fire(bank: Bank, _: random.Random) -> Firing:
         bank.workers.worker("streams-1").hooks = (f"tests.faults.clocks:{hook}",)
@@ -158,26 +158,26 @@ def shifted(hook: str, least_s: float) -> Callable[[Bank, random.Random], Firing
     return fire
 
 
-HOLDS: Final = "nothing lost, doubled or wrong"
+HOLDS: Final = "nothing is lost, duplicated or wrong"
 ROWS = (
     Fault(
         "worker-killed", 1, "kill -9 of a worker of any kind, under load, at a random moment",
-        f"{HOLDS}; it is started again and finds its local state warm", kill, times=6, weight=10,
+        f"{HOLDS}; the worker restarts with its local state", kill, times=6, weight=10,
     ),
     Fault(
-        "streams-killed", 1, "kill -9 of a streams worker, again before the one before has recovered",
+        "streams-killed", 1, "kill -9 of a streams worker, repeated before the bank has recovered from the previous one",
         HOLDS, kill_streams, times=8, pause_s=(0.2, 2.0), recovers=False, weight=30,
     ),
     Fault(
         "worker-stopped", 3, "SIGTERM of a worker of any kind, under load",
-        f"{HOLDS}; it drains and exits with 0 within {DRAIN_S:.0f} s", stop, times=4, weight=3,
+        f"{HOLDS}; the worker drains and exits with 0 within {DRAIN_S:.0f} s", stop, times=4, weight=3,
     ),
     Fault(
-        "worker-frozen", 4, "SIGSTOP of a streams worker until others have its partitions, then SIGCONT",
+        "worker-frozen", 4, "SIGSTOP of a streams worker until other workers own its partitions, then SIGCONT",
         f"{HOLDS}; the zombie is fenced", zombie, times=2, weight=1,
     ),
     Fault(
-        "worker-joins-and-leaves", 5, "streams workers join until each has one partition, and leave again",
+        "worker-joins-and-leaves", 5, "streams workers join until each has one partition, then the new ones leave",
         f"{HOLDS}; partitions move twice", come_and_go, times=2, weight=2,
     ),
     Fault(
@@ -186,10 +186,10 @@ ROWS = (
     ),
     Fault(
         "clock-ahead", 16, "a streams worker whose clock is an hour ahead",
-        f"{HOLDS}, but `detected_at` of its alerts", shifted("ahead", 3_600.0), around=own_clock,
+        f"{HOLDS}, except `detected_at` of its alerts", shifted("ahead", 3_600.0), around=own_clock,
     ),
     Fault(
         "clock-behind", 16, "a streams worker whose clock is an hour behind",
-        f"{HOLDS}, but `detected_at` of its alerts", shifted("behind", -3_600.0), around=own_clock,
+        f"{HOLDS}, except `detected_at` of its alerts", shifted("behind", -3_600.0), around=own_clock,
     ),
 )  # fmt: skip

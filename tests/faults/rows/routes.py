@@ -17,7 +17,7 @@ CONNECTOR_TIMEOUT_S: Final = 60
 
 
 def restart(bank: Bank, names: Sequence[str]) -> None:
-    """SIGTERM of all of these at once, and up again as they are to be now; returns when they are ready."""
+    """Restarts these workers at the same time, with SIGTERM and their current settings. Returns when they are ready."""
     with ThreadPoolExecutor(len(names)) as pool:
         list(pool.map(bank.workers.restart, names))
     bank.workers.ready(*names)
@@ -25,7 +25,7 @@ def restart(bank: Bank, names: Sequence[str]) -> None:
 
 @contextmanager
 def workers(bank: Bank, names: Sequence[str], variables: Mapping[str, str]) -> Iterator[None]:
-    """These workers with other settings, meanwhile."""
+    """Runs these workers with other settings inside the block."""
     before = {name: dict(bank.workers.worker(name).environment) for name in names}
     for name in names:
         bank.workers.worker(name).environment = {**before[name], **variables}
@@ -40,7 +40,7 @@ def workers(bank: Bank, names: Sequence[str], variables: Mapping[str, str]) -> I
 
 @contextmanager
 def capture(bank: Bank, changes: Mapping[str, str]) -> Iterator[None]:
-    """The connector with another configuration, meanwhile."""
+    """Runs the connector with another configuration inside the block."""
     connect = settings_of(bank.environment, ConnectSettings)
     source = settings_of(bank.environment, SourceSettings)
     with ConnectClient(connect) as client:

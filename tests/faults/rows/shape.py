@@ -14,7 +14,7 @@ LARGE_BYTES: Final = 10 << 20
 
 
 def hot(bank: Bank, _: random.Random) -> Firing:
-    """Nine of ten payments are one account's, for some seconds."""
+    """Books nine of ten payments on one account, for HOT_S."""
     first = bank.load.next_payment
     bank.load.hot_percent = HOT_PERCENT
     at = time.time()
@@ -31,7 +31,7 @@ def hot(bank: Bank, _: random.Random) -> Firing:
 
 
 def large(bank: Bank, _: random.Random) -> Firing:
-    """A payment whose description is as long as a message may be."""
+    """Writes a payment whose description has LARGE_BYTES."""
     at = time.time()
     key = bank.load.pay_at_length(LARGE_BYTES)
     found = bank.query("SELECT octet_length(description) FROM transactions WHERE transaction_id = %s", key)
@@ -40,8 +40,8 @@ def large(bank: Bank, _: random.Random) -> Firing:
     return Firing(f"payment {key} has {LARGE_BYTES} bytes", at)
 
 
-HOLDS: Final = "nothing lost, doubled or wrong"
+HOLDS: Final = "nothing is lost, duplicated or wrong"
 ROWS = (
-    Fault("hot-key", 19, f"{HOT_PERCENT} % of all payments are one account's", HOLDS, hot, times=2, weight=2),
+    Fault("hot-key", 19, f"{HOT_PERCENT} % of all payments are booked on one account", HOLDS, hot, times=2, weight=2),
     Fault("large-row", 19, f"a row of {LARGE_BYTES >> 20} MB", f"{HOLDS}, from the source to the warehouse", large),
 )  # fmt: skip

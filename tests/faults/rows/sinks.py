@@ -29,26 +29,26 @@ Fire = Callable[[Bank, random.Random], Firing]
 
 @dataclass
 class ProxiedServer:
-    """A real server behind a proxy that breaks exchanges, while a row runs."""
+    """A real server behind a proxy that injects faults into its exchanges while a row runs."""
 
     name: str
     affects: Literal["lake", "warehouse"]
     address: Callable[[Bank], tuple[str, int]]
     users: tuple[str, ...]
     settings: Callable[[int], Mapping[str, str]]
-    """Of the users, for the proxy's port."""
+    """The clients' settings for a port of the proxy."""
     proxy: HttpProxy = field(init=False)
 
     @contextmanager
     def around(self, bank: Bank) -> Iterator[None]:
-        """Its users go through the proxy."""
+        """Routes the server's clients through the proxy."""
         with BackgroundLoop() as background:
             self.proxy = background.enter(HttpProxy(*self.address(bank)))
             with routes.workers(bank, self.users, self.settings(self.proxy.port)):
                 yield
 
     def breaks(self, matches: str | Matcher, *choices: tuple[HttpFault, ...]) -> Fire:
-        """One of these sequences of faults happens to the next requests that match."""
+        """Applies one of these sequences of faults, chosen at random, to the next matching requests."""
 
         def fire(_: Bank, chance: random.Random) -> Firing:
             faults, before = chance.choice(choices), len(self.proxy.fired)
@@ -58,7 +58,7 @@ class ProxiedServer:
         return fire
 
     def outage(self, fault: HttpFault) -> Fire:
-        """Every request fails so for some seconds. Recovery is counted from the end."""
+        """Applies the fault to every request for OUTAGE_S. Recovery is measured from the end."""
 
         def fire(_: Bank, __: random.Random) -> Firing:
             before = len(self.proxy.fired)
@@ -103,7 +103,7 @@ COMMIT: Final = snowflake.statement("COMMIT")
 
 
 def _unknown_commit(bank: Bank, _: random.Random) -> Firing:
-    """Every answer to COMMIT is lost until the connector has given up on one: only the ledger knows."""
+    """Loses every response to COMMIT until the connector gives up on one. Then only the ledger has the outcome."""
     name, proxy = WAREHOUSE.users[0], WAREHOUSE.proxy
     known, before = _unknown(bank, name), len(proxy.fired)
     end = proxy.stand(COMMIT, "lost")
@@ -121,13 +121,13 @@ def _unknown_commit(bank: Bank, _: random.Random) -> Firing:
 
 
 def _unknown(bank: Bank, name: str) -> float:
-    """How many outcomes the worker did not know so far."""
+    """How many commits with an unknown outcome the worker has counted."""
     lines = [line for line in bank.workers.metrics(name).splitlines() if line.startswith(UNKNOWN)]
     return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
 
 def _expired(bank: Bank, chance: random.Random) -> Firing:
-    """A session token expires in the middle of a load, and is renewed."""
+    """Lets the session token expire in the middle of a load, and renews it."""
     del bank
     proxy, before = WAREHOUSE.proxy, len(WAREHOUSE.proxy.fired)
     where = chance.choice(("BEGIN", "UPDATE", "COPY", "COMMIT"))
@@ -143,29 +143,30 @@ def _row(server: ProxiedServer, number: int, kind: str, does: str, holds: str, f
     )  # fmt: skip
 
 
-AGAIN: Final = "the call is repeated; a put whose name is taken finds its own object there"
-UNDONE: Final = "the load is undone as a whole and made again; the ledger decides"
+AGAIN: Final = "the request is repeated; a PUT whose name is taken finds its own object there"
+UNDONE: Final = "the whole load is rolled back and repeated; the ledger decides"
 
 ROWS = (
     _row(
-        S3, 10, "throttled", "429 and 503 Slow Down to puts", AGAIN,
+        S3, 10, "throttled", "429 and 503 Slow Down as replies to PUT", AGAIN,
         S3.breaks("PUT", ("throttled",) * 2, ("unavailable",) * 2, ("throttled", "unavailable", "throttled")),
     ),
     _row(
-        S3, 10, "broken", "500 to puts, before the object was stored and after it was", AGAIN,
+        S3, 10, "broken", "500 as the reply to PUT, before and after the object is stored", AGAIN,
         S3.breaks("PUT", ("broken", "broken"), ("mistaken",), ("broken", "mistaken", "mistaken")),
     ),
     _row(
-        S3, 10, "put-reset", "connections are reset before a put and in the middle of its body", AGAIN,
+        S3, 10, "put-reset", "connections are reset before a PUT and in the middle of its body", AGAIN,
         S3.breaks("PUT", ("reset", "reset"), ("partial",), ("partial", "reset", "partial")),
     ),
     _row(
         S3, 10, "reply-lost", "an object is stored, and the reply is lost", AGAIN,
         S3.breaks("PUT", ("lost",), ("lost", "lost"), ("lost", "cut")),
     ),
-    _row(S3, 10, "slow", "replies come two seconds late", "nothing but time is lost", S3.breaks("PUT", ("slow",) * 4), times=1),
+    _row(S3, 10, "slow", "replies come two seconds late", "only time is lost", S3.breaks("PUT", ("slow",) * 4), times=1),
     _row(
-        S3, 10, "outage", f"503 to everything for {OUTAGE_S:.0f} s", "workers wait, or leave and come back; all is archived after",
+        S3, 10, "outage", f"503 as the reply to all requests for {OUTAGE_S:.0f} s",
+        "workers wait, or exit and restart; all is archived later",
         S3.outage("unavailable"), times=1,
     ),
     _row(
@@ -173,7 +174,7 @@ ROWS = (
         WAREHOUSE.breaks(LOAD, (snowflake.failure(snowflake.INTERNAL, "error 000603"),)),
     ),
     _row(
-        WAREHOUSE, 11, "overloaded", "500 and 503 to statements of a load", "the connector repeats them",
+        WAREHOUSE, 11, "overloaded", "500 and 503 as replies to statements of a load", "the connector repeats them",
         WAREHOUSE.breaks(LOAD, ("unavailable",), ("broken",), ("broken", "unavailable")),
     ),
     _row(
@@ -181,23 +182,29 @@ ROWS = (
         WAREHOUSE.breaks(COMMIT, (snowflake.failure(snowflake.INTERNAL, "error 000603 at COMMIT"),)),
     ),
     _row(
-        WAREHOUSE, 11, "commit-reply-lost", "a load is committed, and the first reply is lost", "the connector asks again, by request id",
+        WAREHOUSE, 11, "commit-reply-lost", "a load is committed, and the first reply is lost",
+        "the connector repeats the request with the same id",
         WAREHOUSE.breaks(COMMIT, ("lost",), ("cut",)),
     ),
     _row(
-        WAREHOUSE, 11, "commit-unknown", "a load is committed, and no reply ever comes", "the ledger says that it was; loaded once",
+        WAREHOUSE, 11, "commit-unknown", "a load is committed, and every reply is lost", "the ledger has the load; it is loaded once",
         _unknown_commit, times=2,
     ),
     _row(
-        WAREHOUSE, 11, "token-expired", "the session token expires at a statement of a load (390112)", "it is renewed, the load goes on",
+        WAREHOUSE, 11, "token-expired", "the session token expires at a statement of a load (390112)",
+        "it is renewed, and the load continues",
         _expired,
     ),
     _row(
-        WAREHOUSE, 11, "login-expired", "session or master token are gone at a statement of a load (390111, 390114)", UNDONE,
+        WAREHOUSE, 11, "login-expired",
+        "the session is gone or the master token has expired at a statement of a load (390111, 390114)", UNDONE,
         WAREHOUSE.breaks(
             snowflake.statement("BEGIN", "UPDATE", "COPY", "COMMIT"),
             (snowflake.failure(snowflake.MASTER_EXPIRED, "390114"),), (snowflake.failure(snowflake.SESSION_GONE, "390111"),),
         ),
     ),
-    _row(WAREHOUSE, 11, "outage", f"503 to everything for {OUTAGE_S:.0f} s", UNDONE, WAREHOUSE.outage("unavailable"), times=1),
+    _row(
+        WAREHOUSE, 11, "outage", f"503 as the reply to all requests for {OUTAGE_S:.0f} s", UNDONE,
+        WAREHOUSE.outage("unavailable"), times=1,
+    ),
 )  # fmt: skip

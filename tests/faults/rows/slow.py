@@ -17,7 +17,7 @@ SLOW_S: Final = 20.0
 
 
 def slow(line: ProxiedPeer) -> Callable[[Bank, random.Random], Firing]:
-    """Every request and answer takes so much longer for a while, during which derived records go on coming."""
+    """Delays every request and response by DELAY_S for SLOW_S, and checks that derived records continue meanwhile."""
 
     def fire(bank: Bank, _: random.Random) -> Firing:
         before, at = line.wire.fired["delayed"], time.time()
@@ -41,8 +41,8 @@ def slow(line: ProxiedPeer) -> Callable[[Bank, random.Random], Firing]:
 
 def _row(name: str, line: ProxiedPeer) -> Fault:
     return Fault(
-        name, 18, f"{line.peer}: everything takes {DELAY_S:.0f} s longer each way, for {SLOW_S:.0f} s",
-        "derived records go on coming meanwhile; all is delivered after, nothing lost, doubled or wrong", slow(line),
+        name, 18, f"{line.peer}: all data is delayed by {DELAY_S:.0f} s in each direction, for {SLOW_S:.0f} s",
+        "derived records continue; all is delivered later; nothing is lost, duplicated or wrong", slow(line),
         affects=line.affects, around=line.around,
     )  # fmt: skip
 

@@ -26,13 +26,13 @@ from tests.support.machine.waiting import eventually
 NAME: Final = "streams-1"
 REACT_TIMEOUT_S: Final = 120.0
 AGE_S: Final = 6.0
-"""How old the copy is that is put back."""
+"""Age of the copy that is restored."""
 DISK_MB: Final = 48
 Fire = Callable[[Bank, random.Random], Firing]
 
 
 def _directory(bank: Bank) -> Path:
-    """Where the worker's stores are: the first directory of its own below the one it is given."""
+    """The directory of the worker's stores: the first subdirectory of its state directory."""
     return bank.home / "state" / NAME / "0"
 
 
@@ -46,7 +46,7 @@ def _start(bank: Bank) -> None:
 
 
 def damaged(kind: damage.Damage) -> Fire:
-    """Every store of a stopped worker is damaged, and the worker started."""
+    """Stops the worker, damages each of its stores, and starts it."""
 
     def fire(bank: Bank, chance: random.Random) -> Firing:
         _stop(bank)
@@ -62,7 +62,7 @@ def damaged(kind: damage.Damage) -> Fire:
 
 
 def old_copy(bank: Bank, _: random.Random) -> Firing:
-    """All stores are put back to what they were some seconds ago."""
+    """Replaces all stores by a copy that is AGE_S old."""
     kept = bank.home / "copy"
     shutil.rmtree(kept, ignore_errors=True)
     _stop(bank)
@@ -95,7 +95,7 @@ def _offset(bank: Bank, path: Path) -> int:
 
 
 def locked(bank: Bank, chance: random.Random) -> Firing:
-    """Another process (this one) has a store open when the worker starts. It lets go when the worker has found out."""
+    """Opens a store in this process before the worker starts, and closes it when the worker has reported it."""
     _stop(bank)
     path = chance.choice(damage.stores(_directory(bank)))
     store = Store(path, block_cache=Cache(1 << 20))
@@ -120,7 +120,7 @@ _disk: SmallDisk
 
 @contextmanager
 def _on_a_small_disk(bank: Bank) -> Iterator[None]:
-    """The worker's state is on a file system of its own."""
+    """Moves the worker's state to a separate small file system inside the block."""
     global _disk
     _stop(bank)
     with small_disk(bank.home / "small-disk", DISK_MB) as _disk:
@@ -139,11 +139,11 @@ def _on_a_small_disk(bank: Bank) -> Iterator[None]:
 
 
 def disk_full(bank: Bank, _: random.Random) -> Firing:
-    """Not a byte is free until the worker has noticed. Recovery is counted from when there is room again."""
+    """Fills the disk until the worker has reported it. Recovery is measured from when there is free space again."""
     seen, ended = bank.workers.log(NAME).stat().st_size, len(bank.workers.exits())
     taken = _disk.fill()
     try:
-        bank.workers.kill(NAME)  # what is in memory is lost with it; its next life needs the disk at once
+        bank.workers.kill(NAME)  # this loses what is in memory, so that its next process needs the disk at once
         eventually(
             lambda: "No space left on device" in _log(bank, seen) and len(bank.workers.exits(ended)) > 1, timeout_s=REACT_TIMEOUT_S,
             message=f"{NAME} does not notice that its disk is full:\n{tail(bank.workers.log(NAME))}",
@@ -154,7 +154,10 @@ def disk_full(bank: Bank, _: random.Random) -> Firing:
 
 
 def state_is_as_the_changelogs_say(bank: Bank) -> list[str]:
-    """Of the worker that was hit, entry by entry. Damage that the first look comes upon has to be gone for the second."""
+    """Compares the worker's state with its changelogs, entry by entry.
+
+    A store that the first comparison finds damaged and marks is compared by a second one, after its restore.
+    """
     compared, differences = _audited(bank)
     if any(_directory(bank).rglob("*.damaged")):
         bank.workers.ready(NAME)
@@ -175,19 +178,25 @@ def _row(number: int, name: str, does: str, holds: str, fire: Fire, *, times: in
     return Fault(name, number, does, holds, fire, times=times, check=state_is_as_the_changelogs_say)
 
 
-REMADE: Final = "the state is made again from the changelogs, and is what they say"
+REMADE: Final = "the state is restored from the changelogs and equals them"
 
 DISK_FULL: Final = Fault(
-    "state-disk-full", 12, "the disk of a worker's local state is full", "the worker leaves, and goes on when there is room",
+    "state-disk-full", 12, "the disk of a worker's local state is full", "the worker exits, and continues when there is free space",
     disk_full, times=2, around=_on_a_small_disk,
 )  # fmt: skip
 
 ROWS = (
-    *(() if unavailable() else (DISK_FULL,)),  # only root can mount a file system of its own
+    *(() if unavailable() else (DISK_FULL,)),  # only root can mount a file system
     _row(13, "state-truncated", "a file of every store of a worker is cut in half", REMADE, damaged(damage.truncated), times=2),
     _row(13, "state-flipped", "bits of every store of a worker are flipped", REMADE, damaged(damage.flipped), times=2),
     _row(13, "state-file-gone", "a file of every store of a worker is deleted", REMADE, damaged(damage.file_gone), times=2),
     _row(13, "state-gone", "all stores of a worker are deleted", REMADE, damaged(damage.all_gone)),
-    _row(13, "state-old-copy", f"a copy of a worker's state, {AGE_S:.0f} s old, is put back", "the rest is replayed", old_copy, times=2),
-    _row(14, "state-locked", "another process has a store of a worker open", "the worker leaves until it is free", locked, times=2),
+    _row(
+        13, "state-old-copy", f"a worker's state is replaced by a copy that is {AGE_S:.0f} s old", "the missing part is replayed",
+        old_copy, times=2,
+    ),
+    _row(
+        14, "state-locked", "another process has a store of a worker open", "the worker exits and restarts until the store is free",
+        locked, times=2,
+    ),
 )  # fmt: skip

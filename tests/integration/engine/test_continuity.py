@@ -1,4 +1,4 @@
-"""What Kafka has lost is never passed over: the engine stops, and says which offsets of which topic. On a real broker."""
+"""Tests on a real broker that the engine stops and names topic and offsets if Kafka has lost records."""
 
 import re
 import shutil
@@ -32,7 +32,7 @@ def anew(rig: TaskHarness, has: str) -> str:
 
 
 @pytest.mark.parametrize("records", [0, 5, EVENTS, 3 * EVENTS])
-async def test_an_input_made_anew_while_the_worker_was_down_is_refused_however_many_records_it_has(
+async def test_an_input_recreated_while_the_worker_was_down_is_refused_whatever_its_length(
     rig: TaskHarness, records: int
 ) -> None:
     await rig.close()
@@ -42,7 +42,7 @@ async def test_an_input_made_anew_while_the_worker_was_down_is_refused_however_m
         await rig.reopen()
 
 
-async def test_records_of_an_input_made_anew_while_the_worker_runs_have_no_effect_though_their_offsets_fit(
+async def test_records_of_a_recreated_input_have_no_effect_although_their_offsets_fit(
     rig: TaskHarness,
 ) -> None:
     before = await rig.outputs()
@@ -55,7 +55,7 @@ async def test_records_of_an_input_made_anew_while_the_worker_runs_have_no_effec
     assert await rig.outputs() == before
 
 
-async def test_an_idle_input_made_anew_is_noticed_without_a_record(rig: TaskHarness) -> None:
+async def test_a_recreated_idle_input_is_noticed_without_a_record(rig: TaskHarness) -> None:
     await rig.recreate(rig.topic)
     assert re.search(anew(rig, "none"), await rig.until_death())
 
@@ -106,7 +106,7 @@ async def test_an_input_with_more_partitions_is_noticed_while_running_and_refuse
 
 @pytest.mark.parametrize("table", ["seen", "positions"])
 @pytest.mark.parametrize("state", ["warm", "cold"])
-async def test_a_changelog_made_anew_while_the_worker_was_down_is_refused(
+async def test_a_changelog_recreated_while_the_worker_was_down_is_refused(
     rig: TaskHarness, table: str, state: str
 ) -> None:
     await rig.close()
@@ -117,7 +117,7 @@ async def test_a_changelog_made_anew_while_the_worker_was_down_is_refused(
         await rig.reopen()
 
 
-async def test_a_changelog_made_anew_while_the_worker_runs_is_noticed(rig: TaskHarness) -> None:
+async def test_a_changelog_recreated_while_the_worker_runs_is_noticed(rig: TaskHarness) -> None:
     await rig.recreate(rig.group.changelog("seen"))
     assert f"topic {rig.group.changelog('seen')} was recreated" in await rig.until_death()
 
@@ -141,7 +141,9 @@ async def test_a_changelog_that_is_missing_is_named(rig: TaskHarness) -> None:
         await rig.reopen()
 
 
-async def test_state_that_is_gone_with_all_changelogs_is_told_by_what_the_group_had_committed(rig: TaskHarness) -> None:
+async def test_the_loss_of_state_and_all_changelogs_is_detected_by_the_groups_committed_offsets(
+    rig: TaskHarness,
+) -> None:
     consumer = AIOKafkaConsumer(**connection(rig.kafka), group_id=rig.group.app_id)
     await consumer.start()
     consumer.assign([rig.input])
@@ -168,7 +170,7 @@ async def test_a_changelog_that_is_shorter_than_the_local_state_is_refused_with_
         await rig.reopen()
 
 
-async def test_a_table_that_is_new_does_not_look_like_a_lost_one(rig: TaskHarness) -> None:
+async def test_a_new_table_is_not_reported_as_lost(rig: TaskHarness) -> None:
     await rig.close()
     other: Table[bytes, bytes] = Table("other", bytes, bytes, bytes)
     object.__setattr__(rig.group, "tables", (SEEN, other))
@@ -179,7 +181,7 @@ async def test_a_table_that_is_new_does_not_look_like_a_lost_one(rig: TaskHarnes
     assert await rig.reopen() == EVENTS + 1
 
 
-async def test_a_partition_taken_away_while_kafka_is_asked_where_to_read_it_is_left_out(rig: TaskHarness) -> None:
+async def test_a_partition_revoked_during_the_request_for_its_offset_is_skipped(rig: TaskHarness) -> None:
     ask = rig.engine.log.beginning
 
     async def meanwhile(partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:

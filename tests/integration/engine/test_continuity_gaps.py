@@ -1,4 +1,4 @@
-"""A gap that somebody accepts: written down first, then passed over; and nothing that is not lost can be accepted."""
+"""Tests that an accepted gap is recorded and then skipped, and that only lost offsets can be accepted."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ async def accept(rig: TaskHarness, store: InMemoryObjectStore) -> Sequence[gaps.
     return await accept_streams(store, rig.kafka, EngineSettings(), [rig.group], rig.input, DECISION)
 
 
-async def test_the_streams_go_on_behind_records_that_expired_once_that_is_accepted(rig: TaskHarness) -> None:
+async def test_the_streams_continue_after_expired_records_once_the_gap_is_accepted(rig: TaskHarness) -> None:
     store = InMemoryObjectStore()
     await rig.send(10)
     await rig.expire(EVENTS + 7)
@@ -40,7 +40,7 @@ async def test_the_streams_go_on_behind_records_that_expired_once_that_is_accept
     assert rig.engine.durable_positions() == {rig.input: EVENTS + 10}
 
 
-async def test_the_streams_go_on_with_a_topic_made_anew_once_that_is_accepted(rig: TaskHarness) -> None:
+async def test_the_streams_continue_with_a_recreated_topic_once_the_gap_is_accepted(rig: TaskHarness) -> None:
     store = InMemoryObjectStore()
     await rig.close()
     await rig.recreate(rig.topic)
@@ -55,7 +55,7 @@ async def test_the_streams_go_on_with_a_topic_made_anew_once_that_is_accepted(ri
         await accept(rig, store)
 
 
-async def test_a_worker_that_has_the_partition_open_is_fenced_by_the_decision(rig: TaskHarness) -> None:
+async def test_accepting_a_gap_fences_a_worker_that_has_the_partition_open(rig: TaskHarness) -> None:
     await rig.send(10)
     fetched = await rig.fetch()
     await rig.expire(EVENTS + 7)
@@ -65,7 +65,7 @@ async def test_a_worker_that_has_the_partition_open_is_fenced_by_the_decision(ri
     assert type(rig.causes[0]).__name__ == "FencedError"
 
 
-async def test_what_is_not_lost_cannot_be_accepted(rig: TaskHarness) -> None:
+async def test_only_lost_offsets_can_be_accepted(rig: TaskHarness) -> None:
     store = InMemoryObjectStore()
     await rig.send(1)
     await rig.close()
@@ -83,7 +83,7 @@ async def id_now(rig: TaskHarness) -> str:
         return str((await log.require([rig.topic]))[rig.topic].id)
 
 
-async def test_the_lake_goes_on_behind_records_that_expired_twice_in_one_chain(rig: TaskHarness) -> None:
+async def test_the_lake_continues_after_two_accepted_gaps_in_one_chain(rig: TaskHarness) -> None:
     store, topic_id = InMemoryObjectStore(), await id_now(rig)
 
     async def archive(*offsets: int) -> int | None:
@@ -113,7 +113,7 @@ async def test_the_lake_goes_on_behind_records_that_expired_twice_in_one_chain(r
     assert await gaps.gaps(store) == [first, second]
 
 
-async def test_what_a_deleted_topic_had_behind_its_chain_is_alarmed_until_it_is_written_down(
+async def test_unarchived_records_of_a_deleted_topic_are_reported_until_the_gap_is_accepted(
     rig: TaskHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL", "sinks.archive")

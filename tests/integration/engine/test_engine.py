@@ -1,4 +1,4 @@
-"""The engine on a real broker: what holds when workers are killed, frozen, moved or given bad state."""
+"""Tests the engine on a real broker while workers are killed, frozen, moved or started with damaged state."""
 
 import asyncio
 import gc
@@ -27,14 +27,16 @@ pytestmark = pytest.mark.integration
 
 PATIENCE_S = 60
 PATIENT = {"BANKSTREAM_ENGINE_SESSION_TIMEOUT_MS": str(PATIENCE_S * 1000)}
-"""A session timeout that no test waits for: what comes sooner did not come by it."""
+"""A session timeout longer than the tests, so that nothing they observe is caused by it."""
 
 
 def exactly_once(run: CountingRun) -> CountingResult:
     return CountingResult(lost=0, doubled=0, wrong_states=0, dead_letters=run.poison)
 
 
-async def test_workers_killed_at_random_lose_double_and_miscount_nothing(kafka: KafkaSettings, tmp_path: Path) -> None:
+async def test_random_kills_of_workers_cause_no_lost_duplicated_or_wrong_counts(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
     seed, kills = 7, 5
     rnd = random.Random(seed)
     async with CountingRun(kafka, tmp_path) as run:
@@ -61,7 +63,7 @@ async def test_workers_killed_at_random_lose_double_and_miscount_nothing(kafka: 
 
 async def test_a_worker_frozen_past_its_session_is_fenced_when_it_wakes(kafka: KafkaSettings, tmp_path: Path) -> None:
     async with CountingRun(kafka, tmp_path) as run:
-        await run.send(20_000)  # before it starts: it is frozen with work at hand, and so with transactions under way
+        await run.send(20_000)  # sent before the worker starts, so that it is frozen with open transactions
         zombie = run.start_worker()
         await until(lambda: "dead letter" in run.log(0).read_text(), timeout_s=60, message="the worker processes")
         zombie.send_signal(signal.SIGSTOP)
@@ -76,10 +78,10 @@ async def test_a_worker_frozen_past_its_session_is_fenced_when_it_wakes(kafka: K
         assert heir.poll() is None
 
 
-async def test_a_transaction_fenced_in_the_middle_says_so(kafka: KafkaSettings) -> None:
-    """aiokafka's sender learns of it beside us, and refuses what comes next for a reason that does not speak of fencing."""
+async def test_fencing_in_the_middle_of_a_transaction_is_reported_as_fencing(kafka: KafkaSettings) -> None:
+    """aiokafka's sender detects the fencing first, and then refuses later calls with an error that does not mention fencing."""
     await _fence_in_the_middle(kafka)
-    gc.collect()  # aiokafka leaves a failed future to the collector, which tells of it wherever it happens to run: here, not later
+    gc.collect()  # aiokafka leaves a failed future to garbage collection, which logs it: collect here and not in a later test
 
 
 async def _fence_in_the_middle(kafka: KafkaSettings) -> None:
@@ -125,7 +127,7 @@ async def test_state_comes_back_warm_cold_and_from_damaged_files(kafka: KafkaSet
 
 
 def _nothing(_state: Path) -> None:
-    """The first round starts from nothing, a graceful stop leaves warm state behind."""
+    """Does nothing: the first round starts without state, and a graceful stop leaves warm state."""
 
 
 def _delete(state: Path) -> None:
@@ -140,14 +142,14 @@ def _truncate(state: Path) -> None:
             file.truncate(path.stat().st_size // 2)
 
 
-async def test_a_worker_that_comes_back_has_its_partitions_at_once_and_the_others_never_stop(
+async def test_a_restarted_worker_gets_its_partitions_at_once_and_the_others_do_not_stop(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
     async with CountingRun(kafka, tmp_path) as run:
         for _ in range(3):
             run.start_worker(**PATIENT)
         await until(lambda: _shared(run, range(3)), timeout_s=120, message="three workers share the partitions")
-        for killed in range(3):  # one of them leads the group
+        for killed in range(3):  # one of them is the group leader
             before = {
                 number: run.log(number).read_text().count("ready with") for number in range(3) if number != killed
             }
@@ -175,7 +177,7 @@ async def test_a_worker_that_stops_leaves_its_group_at_once(kafka: KafkaSettings
 
 
 def _shared(run: CountingRun, numbers: Iterable[int]) -> bool:
-    """Whether these workers have all partitions open between them, each at least one, and none is in a rebalance."""
+    """Whether these workers together have all partitions open, each at least one, and none is in a rebalance."""
     logs = [run.log(number).read_text() for number in numbers]
     opened = [log.count("opened by-") - log.count("closed by-") for log in logs]
     ready = [log.rfind("ready with") > max(log.rfind("opened by-"), log.rfind("closed by-")) for log in logs]
@@ -199,7 +201,7 @@ async def test_a_graceful_stop_hands_over_in_seconds_and_keeps_the_state_warm(
         assert all(": 0 changelog records" in line for line in restored), restored
 
 
-async def test_a_defect_ends_the_worker_with_the_position_in_its_last_words_and_skips_nothing(
+async def test_a_defect_ends_the_worker_logs_the_position_and_skips_nothing(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
     async with CountingRun(kafka, tmp_path) as run:
@@ -244,7 +246,7 @@ async def _recreate(topic: str, kafka: KafkaSettings) -> None:
     await ensure_topics([TopicSpec(topic, counting_app.PARTITIONS, {})], kafka)
 
 
-async def test_topics_are_made_once_and_another_partition_count_is_refused(kafka: KafkaSettings) -> None:
+async def test_topics_are_created_once_and_another_partition_count_is_refused(kafka: KafkaSettings) -> None:
     spec = TopicSpec("made-once", 3, {"retention.ms": "60000"})
     assert await ensure_topics([spec], kafka) == ["made-once"]
     assert await ensure_topics([spec], kafka) == []
@@ -252,7 +254,7 @@ async def test_topics_are_made_once_and_another_partition_count_is_refused(kafka
         await ensure_topics([TopicSpec("made-once", 5, {})], kafka)
 
 
-async def test_a_topic_made_again_has_another_id(kafka: KafkaSettings) -> None:
+async def test_a_recreated_topic_has_a_new_id(kafka: KafkaSettings) -> None:
     await ensure_topics([TopicSpec("made-again", counting_app.PARTITIONS, {})], kafka)
     async with KafkaLog(kafka) as log:
         before = (await log.require(["made-again"]))["made-again"]

@@ -1,4 +1,4 @@
-"""Restoring a partition's store from changelogs on a real broker: what was committed, all of it, and nothing else."""
+"""Tests on a real broker that a restore from changelogs gives exactly the committed changes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -27,7 +27,7 @@ Content = dict[bytes, bytes]
 
 
 class Changelogs:
-    """Two changelogs of one partition, written in transactions, and what they come to."""
+    """Two changelogs of one partition, written in transactions, and the expected contents of the store."""
 
     def __init__(self, kafka: KafkaSettings, state: Path) -> None:
         self.kafka, self.state = kafka, state
@@ -58,7 +58,7 @@ class Changelogs:
         return AIOKafkaProducer(**connection(self.kafka), transactional_id=self._id)
 
     async def abort(self, table: str, changes: Mapping[bytes, bytes]) -> None:
-        """A transaction that never was."""
+        """Writes a transaction and aborts it."""
         topic = next(log.topic for log in self.logs if log.table == table)
         async with self.aborting() as producer:
             await producer.begin_transaction()
@@ -67,7 +67,7 @@ class Changelogs:
             await producer.abort_transaction()
 
     async def restore(self, *, timeout_s: int = 30) -> int:
-        """Restore and compare; answers the number of records replayed."""
+        """Restores, compares, and returns the number of replayed records."""
         engine = EngineSettings().model_copy(update={"restore_timeout_s": timeout_s})
         async with KafkaLog(self.kafka) as log:
             ids = {name: info.id for name, info in (await log.require(one.topic for one in self.logs)).items()}
@@ -106,7 +106,7 @@ async def test_committed_changes_are_restored_and_aborted_ones_are_not(
     assert await changelogs.restore() == 1
 
 
-async def test_it_waits_for_the_end_of_an_open_transaction_and_says_so_when_there_is_none(
+async def test_a_restore_waits_for_open_transactions_and_reports_one_that_does_not_end(
     changelogs: Changelogs,
 ) -> None:
     async with changelogs.aborting() as producer:

@@ -1,4 +1,4 @@
-"""A real worker that is killed and started again: the next one in its place tells, and every line of its log is JSON if it shall be."""
+"""Tests that a restarted worker reports how the previous process ended, and that JSON logs have JSON on every line."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ READY_TIMEOUT_S = 120
 
 
 def metrics(port: str) -> str:
-    """What the worker answers; nothing while it does not."""
+    """The worker's metrics; empty while it does not answer."""
     with suppress(URLError, OSError), urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         text: str = answer.read().decode()
         return text
@@ -40,7 +40,7 @@ def value(text: str, sample: str) -> float | None:
     return None if found is None else float(found[1])
 
 
-def test_a_killed_worker_is_counted_by_the_next_one_in_its_place(kafka_stack: Stack, tmp_path: Path) -> None:
+def test_a_restarted_worker_counts_the_kill_of_its_predecessor(kafka_stack: Stack, tmp_path: Path) -> None:
     kafka = settings_of(kafka_stack, KafkaSettings)
     asyncio.run(topics.provision(CATALOGUE, groups(CATALOGUE, kafka), kafka, EngineSettings()))
     with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""The lake on a real S3 that fails, and the lake worker on a real broker whose topics change."""
+"""Tests the lake on a real S3 with faults, and the lake worker on a real broker whose topics are recreated."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ async def faults(lake_stack: Stack) -> AsyncIterator[HttpProxy]:
 
 @pytest.fixture
 async def store(lake_stack: Stack, faults: HttpProxy) -> AsyncIterator[S3Store]:
-    """A store behind the faults."""
+    """A store behind a proxy with faults."""
     with real_database(lake_stack) as database:
         made = S3Store(
             database.s3.model_copy(
@@ -62,7 +62,7 @@ SEVERAL: list[Fault] = ["unavailable", "reset", "lost"]
 
 @pytest.mark.parametrize("broken", [["lost"], ["unavailable"], ["reset"], SEVERAL], ids="-".join)
 @pytest.mark.parametrize("method", ["PUT", "HEAD", "GET"])
-async def test_requests_that_fail_leave_a_sound_chain(
+async def test_failing_requests_do_not_break_the_chain(
     store: S3Store, faults: HttpProxy, method: str, broken: list[Fault]
 ) -> None:
     for begin in (0, 2, 4):
@@ -79,7 +79,7 @@ async def test_requests_that_fail_leave_a_sound_chain(
     assert [row.offset async for _, rows in verify_chain(store, chain_key()) for row in rows] == [*range(6)]
 
 
-async def test_a_writer_gives_up_when_s3_stays_away_and_its_successor_goes_on(
+async def test_a_writer_exits_if_s3_stays_unavailable_and_its_successor_continues(
     store: S3Store, faults: HttpProxy
 ) -> None:
     deaths = FailureRecorder()
@@ -117,13 +117,13 @@ async def test_hostile_records_are_archived_to_the_byte_and_stop_no_load(lake_st
             assert offsets(world.rows(LANDING)) == [*range(len(hostile))]
 
 
-async def test_a_record_too_large_for_a_row_has_an_object_of_its_own(lake_stack: Stack) -> None:
+async def test_a_record_too_large_for_a_row_gets_its_own_object(lake_stack: Stack) -> None:
     value = b'{"text":"' + b"x" * lines.MAX_INLINE_BYTES + b'"}'
     with real_database(lake_stack) as database:
         async with real_world(database) as world:
             for _ in range(
                 2
-            ):  # the second writer finds the large object there, and the chain not: the first was killed between
+            ):  # the second writer finds the large object but not its chain: the first was killed in between
                 one = partition(world.store, max_rows=2)
                 await one.open()
                 await one.process([Record(0, value)])
@@ -158,7 +158,7 @@ class Broker:
         self._kafka = kafka
 
     async def send(self, topic: str, *values: bytes, number: int = 0) -> int:
-        """The offset behind the last."""
+        """Sends records, and returns the offset after the last one."""
         producer = AIOKafkaProducer(**connection(self._kafka))
         await producer.start()
         try:
@@ -173,7 +173,7 @@ class Broker:
         await ensure_topics(topics.specs(CATALOGUE, (), self._kafka, EngineSettings()), self._kafka)
 
     async def expire(self, topic: str, before: int, number: int = 0) -> None:
-        """Remove records as retention does."""
+        """Removes records as retention does."""
         async with admin_client(self._kafka) as admin:
             await admin.delete_records({TopicPartition(topic, number): RecordsToDelete(before)})
 
@@ -192,7 +192,7 @@ async def in_lake(settings: S3Settings, topic: str) -> dict[str, list[bytes | No
 
 
 async def archived(settings: S3Settings, topic: str, last: bytes, workers: Workers) -> dict[str, list[bytes | None]]:
-    """The lake, as soon as it has this value."""
+    """Waits until the lake has this value, and returns the topic's values by topic id."""
     found: dict[str, list[bytes | None]] = {}
 
     async def has_it() -> bool:
@@ -205,9 +205,8 @@ async def archived(settings: S3Settings, topic: str, last: bytes, workers: Worke
     return found
 
 
-async def test_a_topic_that_was_made_anew_is_archived_beside_its_old_self(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+@pytest.mark.slow
+async def test_a_recreated_topic_is_archived_in_a_new_chain(environment: dict[str, str], tmp_path: Path) -> None:
     broker, s3 = Broker(settings_of(environment, KafkaSettings)), settings_of(environment, S3Settings)
     await broker.recreate(VELOCITY.name)
     await broker.send(VELOCITY.name, b"1", b"2")
@@ -225,6 +224,7 @@ async def test_a_topic_that_was_made_anew_is_archived_beside_its_old_self(
         assert workers.stop(worker) == 0
 
 
+@pytest.mark.slow
 async def test_records_that_expired_before_they_were_archived_stop_the_worker(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

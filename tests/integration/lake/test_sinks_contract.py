@@ -1,4 +1,4 @@
-"""What every lake and every warehouse owes, in memory and on real parts: nothing missing, nothing twice, whoever writes and dies when."""
+"""The contract of every lake and warehouse, in memory and on real parts: each record exists exactly once, whichever process dies."""
 
 import asyncio
 import random
@@ -45,7 +45,7 @@ async def test_an_empty_chain_begins_where_kafka_begins(world: SinkEnvironment) 
     await one.close()
 
 
-async def test_a_partition_goes_on_behind_its_newest_object(world: SinkEnvironment) -> None:
+async def test_a_partition_continues_after_its_newest_object(world: SinkEnvironment) -> None:
     await write(world, 0, 1, 2, 5, rows=2)
     one = partition(world.store, max_rows=2)
     assert await one.open() == 6
@@ -55,7 +55,7 @@ async def test_a_partition_goes_on_behind_its_newest_object(world: SinkEnvironme
     assert await world.lake() == {("first", 0): [0, 1, 2, 5, 7, 9]}
 
 
-async def test_a_hole_in_the_offsets_is_bridged_by_the_next_name(world: SinkEnvironment) -> None:
+async def test_the_next_name_continues_after_a_hole_in_the_offsets(world: SinkEnvironment) -> None:
     written = await write(world, 0, 3, 4, 9)
     assert [chain.parse(found.object)[1] for found in written] == [0, 1, 4, 5]
 
@@ -81,7 +81,7 @@ async def test_an_object_is_cut_by_bytes(world: SinkEnvironment) -> None:
     assert [found.rows for found in written] == [3, 3]
 
 
-async def test_a_topic_that_is_made_anew_begins_a_new_chain(world: SinkEnvironment) -> None:
+async def test_a_recreated_topic_begins_a_new_chain(world: SinkEnvironment) -> None:
     await write(world, 0, 1)
     again = partition(world.store, topic_id="second", max_rows=1)
     assert await again.open() is None
@@ -91,7 +91,7 @@ async def test_a_topic_that_is_made_anew_begins_a_new_chain(world: SinkEnvironme
     assert await world.lake() == {("first", 0): [0, 1], ("second", 0): [0]}
 
 
-async def test_a_name_can_be_had_once(world: SinkEnvironment) -> None:
+async def test_a_name_can_be_written_once(world: SinkEnvironment) -> None:
     assert await world.store.put("x/1", b"first", {})
     assert not await world.store.put("x/1", b"second", {})
     assert await world.store.get("x/1") == b"first"
@@ -117,7 +117,7 @@ async def test_names_come_in_order_and_in_pages(world: SinkEnvironment) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_writers_that_cut_differently_make_one_chain(world: SinkEnvironment, seed: int) -> None:
+async def test_writers_that_cut_differently_write_one_chain(world: SinkEnvironment, seed: int) -> None:
     chance = random.Random(seed)
     log = sorted(chance.sample(range(400), 250))
     last = log[-1] + 1
@@ -138,10 +138,10 @@ async def test_writers_that_cut_differently_make_one_chain(world: SinkEnvironmen
     assert await world.lake() == {("first", 0): log}
 
 
-async def test_a_zombie_adds_nothing_to_the_chain_of_its_successor(world: SinkEnvironment) -> None:
+async def test_a_zombie_cannot_append_to_the_chain_of_its_successor(world: SinkEnvironment) -> None:
     zombie = partition(world.store, max_rows=3)
     await zombie.open()
-    await zombie.process(records(0, 1))  # and then it is stopped, with two records in its hands
+    await zombie.process(records(0, 1))  # then it is frozen with two buffered records
     await write(world, 0, 1, 2, 3, 4, rows=5)
     await zombie.process(records(2, 3, 4, 5))
     await archived(zombie, 6)
@@ -149,7 +149,7 @@ async def test_a_zombie_adds_nothing_to_the_chain_of_its_successor(world: SinkEn
     assert await world.lake() == {("first", 0): [0, 1, 2, 3, 4, 5]}
 
 
-async def test_a_chain_that_someone_else_began_otherwise_stops_the_writer(world: SinkEnvironment) -> None:
+async def test_a_chain_with_an_object_of_another_origin_stops_the_writer(world: SinkEnvironment) -> None:
     deaths = FailureRecorder()
     one = partition(world.store, deaths=deaths, max_rows=1)
     await one.open()
@@ -167,7 +167,7 @@ async def test_a_chain_that_someone_else_began_otherwise_stops_the_writer(world:
     await one.close()
 
 
-async def test_the_newest_of_very_many_objects_is_found_in_few_questions() -> None:
+async def test_the_newest_of_many_objects_is_found_with_few_requests() -> None:
     async with memory_world() as world:
         for start in range(0, 30_000, 3):
             last = start + 2
@@ -192,7 +192,7 @@ async def test_the_newest_of_very_many_objects_is_found_in_few_questions() -> No
 # the warehouse
 
 
-async def test_what_is_announced_is_loaded_once(world: SinkEnvironment) -> None:
+async def test_announced_objects_are_loaded_once(world: SinkEnvironment) -> None:
     loader = world.loader()
     async with Running(loader):
         for found in await write(world, 0, 1, 4, rows=3) * 2:
@@ -204,13 +204,13 @@ async def test_what_is_announced_is_loaded_once(world: SinkEnvironment) -> None:
     assert (await world.warehouse.ledger())[chain_key()].last_offset == 8
 
 
-async def test_what_was_never_announced_is_found_at_the_start(world: SinkEnvironment) -> None:
+async def test_unannounced_objects_are_found_at_the_start(world: SinkEnvironment) -> None:
     await write(world, *range(5))
     await load_all(world.loader(), 4)
     assert offsets(world.rows(LANDING)) == [0, 1, 2, 3, 4]
 
 
-async def test_what_was_never_announced_is_found_by_the_next_sweep(world: SinkEnvironment) -> None:
+async def test_unannounced_objects_are_found_by_the_next_sweep(world: SinkEnvironment) -> None:
     loader = world.loader(sweep_interval_ms=50)
     async with Running(loader):
         await write(world, 0)
@@ -220,7 +220,7 @@ async def test_what_was_never_announced_is_found_by_the_next_sweep(world: SinkEn
     assert offsets(world.rows(LANDING)) == [0, 1]
 
 
-async def test_a_lost_announcement_shows_by_the_next_one(world: SinkEnvironment) -> None:
+async def test_a_lost_announcement_is_detected_by_the_next_one(world: SinkEnvironment) -> None:
     loader = world.loader()
     async with Running(loader):
         [first] = await write(world, 0)
@@ -285,7 +285,7 @@ async def test_racing_loaders_load_everything_once(world: SinkEnvironment) -> No
     assert offsets(world.rows(LANDING)) == sorted([*range(12)] * 3)
 
 
-async def test_a_load_from_the_wrong_place_changes_nothing(world: SinkEnvironment) -> None:
+async def test_a_load_from_a_wrong_position_changes_nothing(world: SinkEnvironment) -> None:
     [first, second] = await write(world, 0, 1)
     await world.warehouse.begin([chain_key()])
     await world.warehouse.begin([chain_key()])
@@ -324,7 +324,7 @@ async def test_a_chain_that_cannot_be_loaded_does_not_stop_the_others(world: Sin
     assert offsets(world.rows(LANDING)) == [0, 0, 0, 1, 1]
 
 
-async def test_what_is_sound_before_a_break_in_the_chain_is_loaded(
+async def test_objects_before_a_break_in_the_chain_are_loaded(
     world: SinkEnvironment, caplog: pytest.LogCaptureFixture
 ) -> None:
     *_, last = await write(world, 0, 1, 2)
@@ -336,7 +336,7 @@ async def test_what_is_sound_before_a_break_in_the_chain_is_loaded(
     assert offsets(world.rows(LANDING)) == [0, 1, 2]
 
 
-async def test_a_lake_that_was_exchanged_under_the_ledger_is_noticed(
+async def test_a_lake_that_does_not_match_the_ledger_is_noticed(
     world: SinkEnvironment, caplog: pytest.LogCaptureFixture
 ) -> None:
     await write(world, 0, 1)

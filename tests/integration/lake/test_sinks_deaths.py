@@ -1,4 +1,4 @@
-"""Writers and loaders that are killed, or get no answer, at every point where it matters, in memory and on real parts."""
+"""Tests writers and loaders that are killed, or get no response, at each critical point, in memory and on real parts."""
 
 import asyncio
 from collections.abc import Callable
@@ -60,7 +60,7 @@ class Breaking:
 
 
 async def stop_for_ever() -> None:
-    """What a killed process does next."""
+    """Waits for ever, in place of a killed process."""
     await asyncio.Event().wait()
 
 
@@ -69,7 +69,7 @@ async def no_answer() -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_writer_killed_around_its_upload_leaves_a_sound_chain(world: SinkEnvironment, when: str) -> None:
+async def test_a_writer_killed_around_its_upload_does_not_break_the_chain(world: SinkEnvironment, when: str) -> None:
     await write(world, 0)
     store = Breaking(world.store, "put", when, stop_for_ever)
     killed = partition(cast("ObjectStore", store), max_rows=2)
@@ -88,7 +88,7 @@ async def test_a_writer_killed_around_its_upload_leaves_a_sound_chain(world: Sin
     assert announced[0].last_offset == position - 1, "whatever was not announced is announced now"
 
 
-async def test_an_upload_that_was_stored_after_the_successor_opened_is_built_upon(world: SinkEnvironment) -> None:
+async def test_the_successor_continues_after_an_upload_that_was_stored_late(world: SinkEnvironment) -> None:
     late = partition(world.store, max_rows=2)
     await late.open()
     successor = partition(world.store, max_rows=3)
@@ -116,7 +116,7 @@ async def test_a_loader_killed_around_its_commit_loads_everything_once(world: Si
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_load_without_an_answer_is_settled_by_the_ledger(world: SinkEnvironment, when: str) -> None:
+async def test_the_ledger_decides_a_load_without_a_response(world: SinkEnvironment, when: str) -> None:
     await write(world, 0, 1, 2)
     tables = Breaking(world.warehouse, "load", when, no_answer)
     await load_all(replace(world, warehouse=cast("Warehouse", tables)).loader(), 2)
@@ -143,7 +143,7 @@ async def test_a_hint_is_durable_when_its_object_is_loaded(world: SinkEnvironmen
     assert offsets(world.rows(LANDING)) == [0, 1]
 
 
-async def test_a_writer_whose_store_refuses_ends_the_worker(world: SinkEnvironment) -> None:
+async def test_a_writer_ends_the_worker_if_the_store_refuses(world: SinkEnvironment) -> None:
     async def refuse() -> None:
         raise SinkRefusedError("no such bucket")
 
@@ -156,7 +156,7 @@ async def test_a_writer_whose_store_refuses_ends_the_worker(world: SinkEnvironme
     assert one.position is None
 
 
-async def test_memory_is_bounded_while_the_store_is_away(world: SinkEnvironment) -> None:
+async def test_memory_is_bounded_while_the_store_is_unavailable(world: SinkEnvironment) -> None:
     one = partition(cast("ObjectStore", Breaking(world.store, "put", "before", stop_for_ever)), max_rows=10)
     await one.open()
     feeding = asyncio.create_task(one.process(records(*range(1_000))))

@@ -1,4 +1,4 @@
-"""Airflow's DAG on the whole running stack: a round that proves the warehouse, one that changes nothing, and one that raises the alarm."""
+"""Tests Airflow's DAG on the whole stack: a successful run, a run without changes, and a run that raises the alarm."""
 
 import asyncio
 import json
@@ -31,16 +31,16 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.slow,
     pytest.mark.timeout(1_500),
-]  # the environment may have to be made
+]  # the environment may have to be created
 
 AIRFLOW = PROJECT / "ops" / "airflow"
 INSTALL_S = 900
-"""From nothing, over a slow network."""
+"""Limit for a new installation over a slow network."""
 TASKS = ("freshness", "silver", "snapshots", "gold", "histories", "reconcile")
 
 
 class Webhook(HTTPServer):
-    """Where alarms are posted. It refuses the first try of each, as busy servers do."""
+    """Receives alarms. It refuses the first request of each, like an overloaded server."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Receiver)
@@ -62,12 +62,12 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Nothing: the tests read `received`."""
+        """Does nothing: the tests read `received`."""
 
 
 @dataclass
 class Bank:
-    """The running bank and an Airflow of its own."""
+    """The running bank with its own Airflow."""
 
     stack: Stack
     webhook: Webhook
@@ -94,7 +94,7 @@ class Bank:
         )
 
     def run(self, **states: str) -> str:
-        """`airflow dags test`; its output. AssertionError unless the tasks came to these states; the others to success."""
+        """Runs `airflow dags test` and returns its output. Checks that these tasks end in these states, and all others with success."""
         done = self.airflow("dags", "test", "bank_warehouse")
         output = done.stdout + done.stderr
         expected = dict.fromkeys(TASKS, "success") | states
@@ -103,12 +103,12 @@ class Bank:
         return output
 
     def states(self) -> dict[str, str]:
-        """The tasks of the last run and what they came to."""
+        """The tasks of the last run and their states."""
         run = "SELECT run_id FROM dag_run ORDER BY run_after DESC LIMIT 1"
         return dict(self.noted(f"SELECT task_id, state FROM task_instance WHERE run_id = ({run})"))  # noqa: S608 - our own
 
     def noted(self, statement: str) -> list[tuple[Any, ...]]:
-        """From Airflow's own database: its command takes many seconds for each answer."""
+        """Reads Airflow's database, because its command takes many seconds."""
         with closing(sqlite3.connect(self.home / "airflow" / "airflow.db")) as database:
             return database.execute(statement).fetchall()
 
@@ -117,7 +117,7 @@ class Bank:
             return reader.rows(statement)
 
     def made(self) -> dict[str, list[tuple[Any, ...]]]:
-        """The rows of everything that dbt made, not of gold alone."""
+        """The rows of all relations that dbt created, not only of gold."""
         manifest = Manifest.read(self.home / "airflow" / "build" / "target")
         return {
             relation: sorted(self.warehouse(f"SELECT * FROM BANK.{relation}"), key=repr)  # noqa: S608 - our own
@@ -127,14 +127,14 @@ class Bank:
 
 @pytest.fixture(scope="module")
 def airflow_installed() -> None:
-    """Airflow's own environment, made if it is not there or not what its lock says."""
+    """Airflow's virtual environment, created if it is missing or differs from its lock."""
     done = subprocess.run([AIRFLOW / "install"], check=False, capture_output=True, text=True, timeout=INSTALL_S)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def bank(airflow_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:  # noqa: ARG001 - it has to be there
-    """A bank on which some seconds of life were written and came all the way."""
+    """A bank with some seconds of transactions, all of them loaded into the warehouse."""
     with Webhook() as webhook, private_stack(*Part, steps=DEFAULT) as stack:
         threading.Thread(target=webhook.serve_forever, daemon=True).start()
         try:
@@ -152,7 +152,7 @@ def bank(airflow_installed: None, tmp_path_factory: pytest.TempPathFactory) -> I
             webhook.shutdown()
 
 
-def test_a_round_builds_gold_and_proves_it_and_a_second_changes_nothing(bank: Bank) -> None:
+def test_a_run_builds_and_verifies_gold_and_a_second_run_changes_nothing(bank: Bank) -> None:
     bank.run()
     first = bank.made()
     assert len(first["GOLD.FCT_TRANSACTIONS"]) > 50
@@ -163,7 +163,7 @@ def test_a_round_builds_gold_and_proves_it_and_a_second_changes_nothing(bank: Ba
     assert dict(bank.noted(news)) == dict.fromkeys(("bankstream_silver", "bankstream_gold", "bankstream_reconciled"), 2)
 
 
-def test_a_row_that_landed_twice_stops_the_round_before_gold_and_raises_the_alarm(bank: Bank) -> None:
+def test_a_row_that_landed_twice_stops_the_run_before_gold_and_raises_the_alarm(bank: Bank) -> None:
     bank.warehouse(
         "INSERT INTO BANK.BRONZE.CDC_EVENTS SELECT record FROM BANK.BRONZE.CDC_EVENTS "
         "WHERE record:topic::varchar = 'bank.public.transactions' ORDER BY record:ts::number DESC LIMIT 1"

@@ -1,4 +1,4 @@
-"""The dashboard on the local warehouse server: its figures, what it says when there are none, and what Streamlit makes of it."""
+"""Tests the dashboard on the local warehouse server: its figures, its messages without data, and Streamlit's pages."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def now(tables: Warehouse) -> datetime:
 @pytest.fixture(scope="module")
 def gold(tables: Warehouse, now: datetime) -> datetime:
     session = Session(tables.settings)
-    with pytest.raises(MissingObjectError):  # the same question before and after gold is there
+    with pytest.raises(MissingObjectError):  # the same query before and after gold exists
         data.currencies(session, now)
     session.close()
     build_gold(tables, now)
@@ -59,10 +59,11 @@ def session(tables: Warehouse) -> Iterator[Session]:
 
 
 def app(tables: Warehouse, monkeypatch: pytest.MonkeyPatch, page: str, **query: str) -> AppTest:
-    """A page as Streamlit draws it without a browser."""
+    """A page, rendered by Streamlit without a browser."""
     for name, value in tables.environment.items():
         monkeypatch.setenv(name, value)
     access.query_cache.clear()
+    access.landing.clear()
     access.shows_personal_data.clear()
     script = f"from ops.dashboard.views import {page}\n{page}.show()\n"
     found = AppTest.from_string(script, default_timeout=60)
@@ -74,11 +75,11 @@ def app(tables: Warehouse, monkeypatch: pytest.MonkeyPatch, page: str, **query: 
 
 
 def said(found: AppTest) -> str:
-    """All text and HTML of a page, tags and all."""
+    """All text and HTML of a page, including tags."""
     return "\n".join(str(element.proto) for element in found.get("html")) + "\n".join(one.value for one in found.title)
 
 
-def test_live_figures_are_the_last_word_on_each_transaction(session: Session, now: datetime) -> None:
+def test_live_figures_use_the_last_state_of_each_transaction(session: Session, now: datetime) -> None:
     found = data.live(session, now, 15)
     assert found is not None
     sums = {(one.currency, one.type): (one.count, one.amount) for one in found.slices}
@@ -91,11 +92,11 @@ def test_live_figures_are_the_last_word_on_each_transaction(session: Session, no
     assert 6 not in {one.transaction_id for one in found.newest}
 
 
-def test_a_time_without_transactions_is_no_figure(session: Session, now: datetime) -> None:
+def test_a_time_without_transactions_has_no_figures(session: Session, now: datetime) -> None:
     assert data.live(session, now + timedelta(hours=2), 15) is None
 
 
-def test_an_alert_that_landed_twice_is_one(session: Session, now: datetime) -> None:
+def test_an_alert_that_landed_twice_is_counted_once(session: Session, now: datetime) -> None:
     found = data.alerts(session, now, 24)
     assert [one.alert_id for one in found.newest] == ["a1"]
     assert [(one.rule, one.severity, one.alerts) for one in found.counts] == [("large-amount", "high", 1)]
@@ -115,8 +116,8 @@ def test_a_customer_has_versions_transactions_and_alerts(session: Session, now: 
     assert data.customer(session, now, 44) is None
 
 
-def test_health_has_the_ledger_the_ages_and_the_refused(session: Session, now: datetime) -> None:
-    found = data.health(session, now)
+def test_the_health_page_has_ledger_ages_and_dead_letters(session: Session, now: datetime) -> None:
+    found = data.health(session, now, access.landing())
     assert [(one.topic, one.records) for one in found.topics] == [("bank.transactions", 9)]
     newest = found.topics[0].newest_row
     assert newest is not None
@@ -136,14 +137,15 @@ def test_history_is_exact_to_the_last_cent(session: Session, gold: datetime) -> 
     by_risk = data.history(session, gold, "risk rating", "EUR", yesterday, yesterday)
     assert {one.name: one.debit_count for one in by_risk.totals} == {"low": 0, "high": 2}
     by_merchant = data.history(session, gold, "merchant", "EUR", yesterday, yesterday)
-    assert [one.name for one in by_merchant.totals] == ["M-1", "none"]  # though what has none is the largest
+    # "none" is last although it has the largest sum.
+    assert [one.name for one in by_merchant.totals] == ["M-1", "none"]
     for dimension in data.DIMENSIONS:
         volumes = data.history(session, gold, dimension, "EUR", yesterday, yesterday)
         assert (volumes.count, volumes.credit_amount) == (3, Decimal("9999999999999999.99"))
         assert data.history(session, gold, dimension, "EUR", date(2001, 1, 1), date(2001, 1, 2)).totals == ()
 
 
-def test_text_from_outside_is_a_value_and_no_sql(session: Session, gold: datetime) -> None:
+def test_input_text_is_bound_as_a_value_and_never_sql(session: Session, gold: datetime) -> None:
     day = gold.date() - timedelta(days=1)
     assert data.history(session, gold, "day", "EUR' OR '1'='1", day, day).count == 0
     with pytest.raises(KeyError):
@@ -167,7 +169,7 @@ def test_the_live_page_shows_the_split(tables: Warehouse, monkeypatch: pytest.Mo
     text = said(app(tables, monkeypatch, "live"))
     assert "100.30" in text
     assert "50.0 % of all" in text
-    assert "the newest row is of" in text
+    assert "The newest row is of" in text
 
 
 @pytest.mark.usefixtures("now")
@@ -193,29 +195,55 @@ def test_personal_data_is_masked_unless_a_setting_allows_it(tables: Warehouse, m
 
 
 @pytest.mark.parametrize("number", ["4x", "-1", "1; DROP TABLE x", "9" * 19])
-def test_what_is_no_customer_number_asks_nothing(
+def test_an_invalid_customer_number_causes_no_query(
     tables: Warehouse, monkeypatch: pytest.MonkeyPatch, number: str
 ) -> None:
     assert "digits only" in said(app(tables, monkeypatch, "customer", id=number))
 
 
 @pytest.mark.usefixtures("gold")
-def test_health_and_history_draw(tables: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_health_and_history_pages_render(tables: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not_json" in said(app(tables, monkeypatch, "health"))
     text = said(app(tables, monkeypatch, "history"))
     assert "9,999,999,999,999,999.99" in text
 
 
+@pytest.mark.usefixtures("now")
+def test_the_tables_file_is_read_once(tables: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = app(tables, monkeypatch, "health")
+    monkeypatch.setenv("BANKSTREAM_TABLES_FILE", str(tmp_path / "gone.toml"))
+    access.query_cache.clear()
+    found.run()
+    assert not found.exception
+    assert "not_json" in said(found)
+
+
+def test_an_invalid_tables_file_is_an_error_of_every_page(
+    tables: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in tables.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BANKSTREAM_TABLES_FILE", str(tmp_path / "gone.toml"))
+    access.landing.clear()
+    found = AppTest.from_file(str(PROJECT / "ops" / "dashboard" / "main.py"), default_timeout=60).run()
+    assert not found.exception
+    assert [str(tmp_path / "gone.toml") in one.value for one in found.error] == [True]
+    assert not found.title
+    access.landing.clear()
+
+
 @pytest.mark.slow
-# the connector's own thread tries to end the statement that was being asked, at a server that is gone
+# a thread of the connector tries to cancel the running statement at the stopped server
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gold_no_data_and_no_warehouse_have_different_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with warehouse(tmp_path) as empty:
         assert "not built yet" in said(app(empty, monkeypatch, "history"))
         assert "has landed" in said(app(empty, monkeypatch, "live"))
         build_gold(empty, datetime.now(UTC))
         empty.run("DELETE FROM BANK.GOLD.VOLUME_PER_MINUTE")
-        assert "Gold is built and holds no transaction" in said(app(empty, monkeypatch, "history"))
+        assert "Gold is built but has no transactions" in said(app(empty, monkeypatch, "history"))
         session = Session(empty.settings)
         seconds = 0.0
         cache = QueryCache(session, ticks=lambda: seconds)
@@ -230,8 +258,8 @@ def test_no_gold_is_told_from_no_data_and_from_no_warehouse(tmp_path: Path, monk
         with pytest.raises(SinkUnavailableError):
             Session(empty.settings).rows("select 1")
         text = said(app(empty, monkeypatch, "live"))
-        assert re.search(r"No answer from the warehouse since 20\d\d-\d\d-\d\d", text)
-        assert "Nothing is shown, because nothing is known" in text
+        assert re.search(r"No data from the warehouse since 20\d\d-\d\d-\d\d", text)
+        assert "The page has no earlier data to show" in text
         empty.start()
         seconds = 10
         back = cache.get(data.live, 15, every_s=4)
@@ -270,7 +298,7 @@ def test_settings_come_from_secrets_where_the_environment_has_none(
     assert "100.30" in said(found.run())
 
 
-def test_the_demos_dashboard_answers_and_ends_with_the_demo(tables: Warehouse, tmp_path: Path) -> None:
+def test_the_demos_dashboard_responds_and_ends_with_the_demo(tables: Warehouse, tmp_path: Path) -> None:
     shown = Dashboard(tables.environment, tmp_path / "log")
     port = int(shown.start().rpartition(":")[2])
     try:

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser: nothing cut off at either width, and kept up to date while nobody touches it."""
+"""Tests the dashboard in a real browser: nothing is cut off at either width, and pages refresh without interaction."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,8 +15,8 @@ from tests.support.web.dashboard import Warehouse, a_live_bank, build_gold, heal
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 PAGES = {
-    "": "Just booked",
-    "alerts": "Newest first",
+    "": "Newest bookings",
+    "alerts": "Newest alerts",
     "customer?id=42": "Transactions changed",
     "health": "By topic",
     "history": "Debited",
@@ -32,7 +32,7 @@ def program() -> str:
 
 @pytest.fixture(scope="module")
 def tables(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    del program  # without a browser there is no need of a warehouse
+    del program  # without a browser the test is skipped before the warehouse starts
     with warehouse(tmp_path_factory.mktemp("warehouse")) as made:
         a_live_bank(made, datetime.now(UTC))
         build_gold(made, datetime.now(UTC))
@@ -70,23 +70,25 @@ def test_pages_fit_their_widths(tab: Browser, url: str) -> None:
 
 def test_an_alert_leads_to_its_customer(tab: Browser, url: str) -> None:
     tab.open(f"{url}/alerts", 390, 1200)
-    tab.shows("Newest first")
-    tab.has(".alert a", 1)  # the heading is there before what it is above
+    tab.shows("Newest alerts")
+    tab.has(".alert a", 1)  # the heading appears before its content
     tab.evaluate("document.querySelector('.alert a').click()")
     tab.shows("Transactions changed")
     assert "personal data is masked" in tab.text()
 
 
-def test_it_refreshes_by_itself_and_says_when_the_warehouse_is_away(tab: Browser, url: str, tables: Warehouse) -> None:
+def test_a_page_refreshes_by_itself_and_reports_an_unavailable_warehouse(
+    tab: Browser, url: str, tables: Warehouse
+) -> None:
     tab.open(url, 1280, 1200)
-    tab.shows("Just booked")
+    tab.shows("Newest bookings")
     assert "5.55 EUR" not in tab.text()
     tables.land("TRANSACTIONS", transaction(9, datetime.now(UTC), 9, amount="5.55"))
     tab.shows("\u22125.55 EUR", settled=False)
     tables.stop()
-    tab.shows("No answer from the warehouse since", settled=False)
-    assert "What follows is as of" in tab.text()
+    tab.shows("No data from the warehouse since", settled=False)
+    assert "The page shows the data of" in tab.text()
     assert "\u22125.55 EUR" in tab.text()
     tables.start()
-    tab.shows("the newest row is of", settled=False)
-    assert "No answer from the warehouse" not in tab.text()
+    tab.shows("The newest row is of", settled=False)
+    assert "No data from the warehouse" not in tab.text()

@@ -1,6 +1,6 @@
-"""The blocks of shell in README and docs, run: in the order of the pages, on a stack that the quick start's own commands bring up and end.
+"""Runs the shell blocks of README and docs in the order of the pages, on a stack that the quick start's own commands start and stop.
 
-What is not run stands in NOT_RUN with the reason. That every `bankstream` command can be parsed, run or not, is tests/docs/test_readme.py.
+NOT_RUN has the commands that are not run, with the reasons. tests/docs/test_readme.py tests that every `bankstream` command can be parsed.
 """
 
 import json
@@ -53,9 +53,9 @@ NOT_RUN: Final = {
     },
 }
 SERVES: Final = re.compile(r"bankstream (worker \w+|watch)")
-"""What runs until it is told to stop."""
+"""Commands that run until they are stopped."""
 IN_TEXT: Final = ("bankstream stack status", "bankstream settings --all", "bankstream dead-letters list")
-"""Named in sentences; they change nothing."""
+"""Commands that are named in sentences. They change nothing."""
 LAST: Final = "bankstream stack down --wipe"
 COMMAND_TIMEOUT_S: Final = 300
 READY_TIMEOUT_S: Final = 90
@@ -63,7 +63,7 @@ READY_TIMEOUT_S: Final = 90
 
 @dataclass(frozen=True)
 class Line:
-    """A command, and where it stands."""
+    """A command and its place."""
 
     page: str
     line: int
@@ -71,7 +71,7 @@ class Line:
 
     @property
     def command(self) -> str:
-        """Without its comment."""
+        """The command without its comment."""
         return self.text.split(" #")[0].rstrip()
 
     def __str__(self) -> str:
@@ -79,13 +79,13 @@ class Line:
 
     @property
     def reason(self) -> str | None:
-        """Why it is not run; None if it is."""
+        """The reason why it is not run; None if it is run."""
         found = NOT_RUN.get(self.page, {}).items()
         return next((reason for pattern, reason in found if re.fullmatch(pattern, self.command, re.DOTALL)), None)
 
 
 def lines() -> list[Line]:
-    """Every command of every block; the quick start first, for it brings up what the others need."""
+    """Every command of every block. The quick start is first, because it starts what the others need."""
     found = []
     for block in sorted(blocks(), key=lambda one: one.page != QUICKSTART):
         whole = [block.text.strip()] if re.search(r"^(for|while|if)\b", block.text) else block.text.splitlines()
@@ -94,7 +94,7 @@ def lines() -> list[Line]:
 
 
 def to_run() -> list[Line]:
-    """Those that are run: what several pages say is run once."""
+    """The commands that are run. A command on several pages is run once."""
     found: dict[str, Line] = {}
     for line in lines():
         if line.reason is None:
@@ -103,7 +103,7 @@ def to_run() -> list[Line]:
 
 
 class Shell:
-    """A shell in the project's directory. What a command exports, the next one has."""
+    """A shell in the project's directory. Later commands see the variables that a command exports."""
 
     def __init__(self, home: Path, folder: Path) -> None:
         self._exported = folder / "exported"
@@ -118,7 +118,7 @@ class Shell:
         self._exported.touch()
 
     def popen(self, command: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Begin a command. `make` is the project's, but installs nothing into the environment that is in use."""
+        """Starts a command. `make` is the project's, but installs nothing into the current environment."""
         script = (
             f'. "{self._exported}"; make() {{ command make --old-file=install VENV="{sys.prefix}" "$@"; }}\n'
             f'{command}\ncode=$?; export -p > "{self._exported}"; exit $code'
@@ -140,7 +140,7 @@ class Shell:
         return process.returncode, output.decode(errors="replace")
 
     def serve(self, command: str, folder: Path) -> tuple[int, str]:
-        """Exit code and output of what serves: it is told to stop when its metrics say that it is ready."""
+        """Exit code and output of a serving command, which is stopped when its metrics say that it is ready."""
         port = choose(["docs"], {}, {})["docs"]
         log = folder / "serving.log"
         process = self.popen(f'exec {command} > "{log}" 2>&1', BANKSTREAM_METRICS_PORT=str(port))
@@ -173,7 +173,7 @@ from app.local.stack.stack import Stack
 sys.stdin.read()
 Stack(Path(sys.argv[1])).down(wipe=True)
 """
-"""Ends the stack when the test's process closes the pipe, however that ends: nothing but `stack down` ends what `stack up` has begun."""
+"""Ends the stack when the test's process closes the pipe, even if it is killed. Otherwise only `stack down` ends a stack."""
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def home() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("page", NOT_RUN)
-def test_what_is_not_run_still_stands_there(page: str) -> None:
+def test_every_command_that_is_not_run_is_still_in_the_docs(page: str) -> None:
     if page not in NAMES:
         pytest.skip(f"there is no {page}")
     commands = [line.command for line in lines() if line.page == page]
@@ -212,7 +212,7 @@ def test_most_of_the_commands_are_run() -> None:
 @pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.timeout(900)
-def test_every_command_of_the_docs_does_what_its_page_says(home: Path, tmp_path: Path) -> None:
+def test_every_command_of_the_docs_runs(home: Path, tmp_path: Path) -> None:
     shell, wrong = Shell(home, tmp_path), []
     for line in to_run():
         began = time.monotonic()
@@ -223,9 +223,9 @@ def test_every_command_of_the_docs_does_what_its_page_says(home: Path, tmp_path:
             wrong.append(f"{line}\nexit code {code}:\n{output[-2000:]}")
         elif line.command.startswith("curl"):
             answer = json.loads(output)
-            if "status" in answer:  # of a problem, RFC 9457
+            if "status" in answer:  # a problem response, RFC 9457
                 wrong.append(f"{line}\n{output}")
-        assert not wrong or line.page != QUICKSTART, wrong[0]  # nothing after it would work
+        assert not wrong or line.page != QUICKSTART, wrong[0]  # no later command would work
     for command in (*IN_TEXT, LAST):
         code, output = shell.run(command)
         if code:

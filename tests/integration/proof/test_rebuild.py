@@ -1,4 +1,4 @@
-"""A warehouse rebuilt from the lake equals the first; an ended rebuild goes on; what is not sound or not empty is refused."""
+"""Tests that a warehouse rebuilt from the lake equals the original, that a killed rebuild continues, and that bad input is refused."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from tests.support.warehouse.proof import Proof
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 OFFLINE = {"BANKSTREAM_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "BANKSTREAM_POSTGRES_PORT": "1"}
-"""A rebuild asks neither Kafka nor PostgreSQL: here neither can be reached."""
+"""Neither Kafka nor PostgreSQL can be reached, because a rebuild needs neither."""
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def landed(proof: Proof, database: str) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-def test_the_rebuilt_warehouse_is_the_first_one_and_may_be_brought_up_to_date(proof: Proof, target: str) -> None:
+def test_the_rebuilt_warehouse_equals_the_original_and_can_be_updated(proof: Proof, target: str) -> None:
     told: list[tuple[int, int]] = []
     report = rebuild(proof.environment | OFFLINE, target, progress=lambda done, total: told.append((done, total)))
     assert report.verdict == "equal", report
@@ -60,7 +60,7 @@ def test_the_rebuilt_warehouse_is_the_first_one_and_may_be_brought_up_to_date(pr
     assert (again.verdict, again.objects, again.resumed) == ("equal", 0, True)
 
 
-def test_a_rebuild_that_was_killed_goes_on_where_it_was(proof: Proof, target: str) -> None:
+def test_a_killed_rebuild_continues_where_it_stopped(proof: Proof, target: str) -> None:
     environment = {**os.environ, **proof.environment, **OFFLINE, "BANKSTREAM_WAREHOUSE_MAX_OBJECTS": "1"}
     command = [sys.executable, "-m", "app.cli", "rebuild", "--into", target]
     first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -68,13 +68,13 @@ def test_a_rebuild_that_was_killed_goes_on_where_it_was(proof: Proof, target: st
     with open_reader(settings_of(proof.environment, SnowflakeSettings, database=target)) as reader:
 
         def some() -> bool:
-            """Looked at while it stands still: what is left is loaded in less time than a look takes."""
+            """Whether a part is loaded. The process is stopped during the query, because it could load the rest meanwhile."""
             assert first.poll() is None, "it ended before it could be killed"
             first.send_signal(signal.SIGSTOP)
             try:
                 enough = sum(last >= 0 for last in contents.ends(reader).values()) > 2
             except MissingObjectError:
-                enough = False  # there is no ledger yet
+                enough = False  # the ledger does not exist yet
             if not enough:
                 first.send_signal(signal.SIGCONT)
             return enough
@@ -90,7 +90,7 @@ def test_a_rebuild_that_was_killed_goes_on_where_it_was(proof: Proof, target: st
     assert report.verdict == "equal", report
 
 
-def test_a_database_that_holds_anything_else_is_refused(proof: Proof, target: str) -> None:
+def test_a_database_with_other_contents_is_refused(proof: Proof, target: str) -> None:
     with pytest.raises(RebuildError, match="is the warehouse itself"):
         rebuild(proof.environment, proof.database.lower())
     with pytest.raises(SettingsError, match="plain SQL identifier"):
@@ -148,7 +148,7 @@ def test_a_broken_object_stops_its_chain_and_no_other_and_a_changed_row_of_the_f
     )
 
 
-def test_what_the_first_goes_on_loading_is_left_out_of_the_comparison() -> None:
+def test_later_loads_of_the_original_are_left_out_of_the_comparison() -> None:
     old, new, other = ChainKey("a", "1", 0), ChainKey("a", "2", 0), ChainKey("b", "1", 3)
     assert contents.limits({old: 10, other: 7}, {old: 8, other: 9}) == {("a", 0): 8, ("b", 3): 7}
     assert contents.limits({}, {other: 9}) == {("b", 3): -1}

@@ -1,4 +1,4 @@
-"""Reconcile finds every difference between PostgreSQL and the warehouse, and none where there is none, whatever happens meanwhile."""
+"""Tests that reconcile finds exactly the differences between PostgreSQL and the warehouse, also while both change."""
 
 import time
 from base64 import b64encode
@@ -135,7 +135,7 @@ def test_deleted_moved_and_truncated_rows_are_followed(bank: Bank) -> None:
     assert report.tables["transactions"].warehouse_rows == 1
 
 
-def test_what_commits_after_the_snapshot_does_not_count(bank: Bank) -> None:
+def test_transactions_that_commit_after_the_snapshot_do_not_count(bank: Bank) -> None:
     with bank.snapshot() as source:
         bank.customer("Later")
         bank.change("customers", "UPDATE customers SET name = 'Later' WHERE customer_id = 1", op="u")
@@ -157,7 +157,7 @@ def test_a_transaction_in_progress_at_the_snapshot_does_not_count_though_its_id_
     assert bank.reconcile().reconciled
 
 
-def test_transaction_ids_of_another_epoch_are_told_by_their_time(bank: Bank) -> None:
+def test_transaction_ids_of_another_epoch_are_recognised_by_their_time(bank: Bank) -> None:
     old = bank.landed[0]["value"]["source"]
     ages_ago = time.time_ns() // 1_000 - 400 * 86_400_000_000
     row = bank.landed[0]["value"]["after"] | {"customer_id": 900}
@@ -183,8 +183,8 @@ def test_rows_of_the_connectors_own_snapshot_count(bank: Bank) -> None:
 
 
 @pytest.mark.parametrize("aside", [False, True], ids=["whole", "as base64"])
-def test_rows_that_a_whole_snapshot_of_the_connector_did_not_find_are_gone(bank: Bank, aside: bool) -> None:
-    """They were deleted while nobody captured: no record says so, but that they are not among what was read."""
+def test_rows_missing_from_a_complete_connector_snapshot_are_deleted(bank: Bank, aside: bool) -> None:
+    """The rows were deleted without capture: only their absence from the snapshot shows it."""
     vanished, lives = bank.customer("vanishes"), bank.customer("lives")
     bank.change("customers", "DELETE FROM customers WHERE customer_id = %s", vanished, op="d", land=False)
     rows = bank.connection.execute(
@@ -203,11 +203,11 @@ def test_rows_that_a_whole_snapshot_of_the_connector_did_not_find_are_gone(bank:
     assert differences(bank.reconcile()) == {"customers": (Difference(vanished, "extra"),)}, "it may still be read"
     bank.land(events[-1])
     assert bank.reconcile().reconciled
-    bank.customer("made behind the snapshot")  # its lsn is a lower one here: it was recorded after the snapshot's end
+    bank.customer("made behind the snapshot")  # its lsn is lower; it was recorded after the snapshot's end
     assert bank.reconcile().reconciled
 
 
-def test_rows_that_the_connector_is_still_reading_in_a_snapshot_of_its_own_count_too(bank: Bank) -> None:
+def test_rows_of_a_connector_snapshot_in_progress_count_too(bank: Bank) -> None:
     row = bank.change(
         "customers", "INSERT INTO customers (name, country_code) VALUES ('Before capture', 'DE')", land=False
     )
@@ -222,13 +222,13 @@ def test_rows_that_the_connector_is_still_reading_in_a_snapshot_of_its_own_count
 
 
 def wrapped(event: Row, value: bytes) -> Row:
-    """The record as it lands when its value is no JSON that every parser takes for the same."""
+    """The record as it lands if JSON parsers disagree on its value."""
     return {**event, "value": None, "value_base64": b64encode(value).decode()}
 
 
 def test_changes_that_landed_as_base64_count_like_all_others(bank: Bank) -> None:
     def raw(event: Row) -> bytes:
-        return b" %s " % msgspec.json.encode(event["value"])  # spaces around a value would not come back from a VARIANT
+        return b" %s " % msgspec.json.encode(event["value"])  # a VARIANT does not keep spaces around a value
 
     row = bank.change("customers", "UPDATE customers SET city = 'Oslo' WHERE customer_id = 1", land=False)
     bank.land(wrapped(event := bank.event("customers", "u", bank.xid(), row), raw(event)))
@@ -280,7 +280,7 @@ def test_many_rows_are_read_page_by_page_and_many_differences_are_counted(bank: 
     assert len(found.differences) == 100
 
 
-def test_a_change_that_the_streams_refused_did_not_happen_in_the_warehouse(bank: Bank) -> None:
+def test_a_change_that_the_streams_refused_has_no_effect_in_the_warehouse(bank: Bank) -> None:
     bank.change("customers", "UPDATE customers SET city = 'Oslo' WHERE customer_id = 1", op="u")
     assert bank.reconcile().reconciled
     refused = {name: bank.landed[-1][name] for name in ("topic", "partition", "offset")}
@@ -288,8 +288,8 @@ def test_a_change_that_the_streams_refused_did_not_happen_in_the_warehouse(bank:
     assert differences(bank.reconcile()) == {"customers": (Difference(1, "different", ("city",)),)}
 
 
-def test_what_lies_behind_the_offsets_of_the_snapshot_does_not_count(bank: Bank) -> None:
-    """Rows that are read beside the stream name no transaction: only their position tells that they are of a later time."""
+def test_records_after_the_offsets_of_the_snapshot_do_not_count(bank: Bank) -> None:
+    """Rows of an incremental snapshot name no transaction: only their position shows that they are later."""
     last: dict[TopicPartition, int] = {}
     for event in bank.landed:
         last[TopicPartition(event["topic"], event["partition"])] = event["offset"]
@@ -303,7 +303,7 @@ def test_what_lies_behind_the_offsets_of_the_snapshot_does_not_count(bank: Bank)
 
 
 def test_declared_tables_are_compared_in_the_order_of_any_key(bank: Bank) -> None:
-    """Both sides have to sort alike: texts by their bytes, numbers by their size, instants by their time."""
+    """Both sides must have the same order: texts by bytes, numbers by value, timestamps by time."""
     bank.declare()
     branches = ["a", "B", "Ä", "ä", "a b", "a-b", "", "Zürich", "\U0001f3e6", "\uff5e", "a'b\"c%s\\"]
     bank.insert("cards", *((number, branch, "10.50") for branch in branches for number in (10, 9, -1, 1 << 40)))
@@ -368,7 +368,7 @@ def test_rows_of_a_declared_table_are_deleted_and_moved_and_land_as_base64_like_
     assert (report.tables["cards"].source_rows, report.tables["cards"].sums["card_limit"].source) == (2, "6.00")
 
 
-def test_a_snapshot_that_leaves_rows_out_on_purpose_says_nothing_of_the_others(bank: Bank) -> None:
+def test_a_partial_snapshot_deletes_no_other_rows(bank: Bank) -> None:
     bank.declare()
     bank.insert("loans", (uuid4(), "1.00", None), (uuid4(), "2.00", None))
     row = bank.connection.execute("SELECT *, pg_current_xact_id()::text AS xid FROM loans LIMIT 1").fetchone()
@@ -399,7 +399,7 @@ def test_a_snapshot_that_leaves_rows_out_on_purpose_says_nothing_of_the_others(b
         (CapturedTable("loans", {"loan_id": "integer"}), r'has \{ loan_id = "text" \} as its primary key'),
         (
             CapturedTable("cards", {"branch": "text"}),
-            r'has \{ number = "integer", branch = "text" \} as its primary key',
+            r'has \{ branch = "text", number = "integer" \} as its primary key',
         ),
     ],
 )

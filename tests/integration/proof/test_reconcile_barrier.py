@@ -1,4 +1,4 @@
-"""Where the committed records of a topic end, on a real broker: what is not decided yet is waited for."""
+"""Tests on a real broker that the end of a topic's committed records is found, after waiting for open transactions."""
 
 import asyncio
 import time
@@ -49,11 +49,11 @@ async def test_an_open_transaction_is_waited_for(kafka: KafkaSettings, topic: st
     assert await asking == {tps[0]: 0, tps[1]: 0, tps[2]: -1}
 
 
-async def test_what_was_aborted_is_passed_over(kafka: KafkaSettings, topic: str, producer: AIOKafkaProducer) -> None:
+async def test_aborted_records_are_skipped(kafka: KafkaSettings, topic: str, producer: AIOKafkaProducer) -> None:
     tps = [TopicPartition(topic, number) for number in range(3)]
     async with producer.transaction():
         await producer.send_and_wait(topic, b"a", partition=2)
-    for _ in range(40):  # 80 offsets: more than what is looked at first
+    for _ in range(40):  # 80 offsets, more than the first read covers
         await producer.begin_transaction()
         await producer.send_and_wait(topic, b"b", partition=2)
         await producer.abort_transaction()

@@ -1,4 +1,4 @@
-"""`bankstream reconcile` over tables that only a file declares: real Debezium, lake and loader, and keys of every type that it knows."""
+"""Tests `bankstream reconcile` on declared tables with keys of every supported type, with real Debezium, lake and loader."""
 
 import json
 import os
@@ -22,7 +22,11 @@ from tests.support.streams.workers import Workers
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TABLES = """
-CREATE TABLE cards (number bigint, branch text, card_limit numeric(12, 2), PRIMARY KEY (branch, number));
+CREATE DOMAIN number AS bigint;
+CREATE DOMAIN card_number AS number;
+CREATE DOMAIN price AS numeric(12, 2);
+CREATE DOMAIN card_limit AS price;
+CREATE TABLE cards (number card_number, branch text, card_limit card_limit, PRIMARY KEY (branch, number));
 CREATE TABLE loans (loan_id uuid PRIMARY KEY DEFAULT gen_random_uuid(), principal numeric(18, 2) NOT NULL, due date);
 CREATE TABLE fees (
     factor numeric(12, 8), valid_on date, changed_at timestamptz, local_at timestamp, code char(6), name varchar(20), any_number numeric,
@@ -66,7 +70,7 @@ INSERT INTO loans (principal) VALUES (7.25)
 
 @dataclass
 class Bank:
-    """A stack with declared tables, and the workers that bring them to the warehouse."""
+    """A stack with declared tables, and the workers that load them into the warehouse."""
 
     stack: Stack
     tables_file: Path
@@ -76,7 +80,7 @@ class Bank:
         return {**self.stack.environment(), "BANKSTREAM_TABLES_FILE": str(self.tables_file)}
 
     def bankstream(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command, with the stack's settings."""
+        """Runs a command with the stack's settings."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BANKSTREAM_")}
         return subprocess.run(
             [sys.executable, "-m", "app.cli", *arguments], cwd=PROJECT, env={**kept, **self.environment},
@@ -84,13 +88,13 @@ class Bank:
         )  # fmt: skip
 
     def execute(self, statements: str) -> None:
-        """As the owner of the tables, each a transaction."""
+        """Runs statements as the owner of the tables, each in a transaction."""
         with owner(self.stack) as connection:
             for statement in statements.split(";"):
                 connection.execute(statement.encode())
 
     def reconcile(self, code: int) -> dict[str, Any]:
-        """The report of the command, which has to end with this exit code."""
+        """The report of the command, which must end with this exit code."""
         done = self.bankstream("reconcile", "--json")
         assert done.returncode == code, done.stderr + done.stdout
         report: dict[str, Any] = json.loads(done.stdout)
@@ -126,6 +130,7 @@ def test_every_declared_table_is_found_equal(bank: Bank) -> None:
     }  # fmt: skip
     assert report["tables"]["loans"]["sums"] == {"principal": {"source": "7.25", "warehouse": "7.25"}}
     assert report["tables"]["fees"]["sums"] == {}
+    assert [*report["tables"]["cards"]["sums"]] == ["card_limit"], "a domain of a domain counts as its base type"
     assert {place.rpartition("/")[0] for place in report["position"]["offsets"]} == {
         f"bank.public.{name}" for name in report["tables"]
     }

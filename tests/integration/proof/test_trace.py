@@ -1,4 +1,4 @@
-"""A trace finds its way from gold to PostgreSQL's log, and refuses whatever was changed on it: a byte, a row, a ledger, a cell."""
+"""Tests that a trace leads from gold to PostgreSQL's WAL, and finds every change on the way: a byte, a row, a ledger, a cell."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ ALERT = "card_testing:1-10-103"
 
 
 def every(step: Step) -> Iterator[Step]:
-    """A step and all below."""
+    """A step and all steps below it."""
     yield step
     for below in step.steps:
         yield from every(below)
@@ -82,7 +82,7 @@ def test_an_old_version_leads_to_the_change_that_opened_it_and_to_the_one_that_c
     assert trace(modelled.environment, "dim_customer", str(version[0])).way.place == found.way.place
 
 
-def test_a_record_that_no_json_parser_takes_alike_is_traced_by_its_bytes(modelled: Proof) -> None:
+def test_a_record_on_which_json_parsers_disagree_is_traced_by_its_bytes(modelled: Proof) -> None:
     record = next(it for it in modelled.records[CUSTOMERS.name] if it.value is not None and it.value.startswith(b" "))
     opened = next(it for it in modelled.records[SCD2_CUSTOMERS.name] if it.key == record.key)
     found = trace(modelled.environment, SCD2_CUSTOMERS.name, f"0/{opened.offset}")
@@ -90,7 +90,7 @@ def test_a_record_that_no_json_parser_takes_alike_is_traced_by_its_bytes(modelle
     assert places(found, "change") == [f"{CUSTOMERS.name}/0/{record.offset}"]
 
 
-def test_what_is_not_there_is_said(modelled: Proof) -> None:
+def test_missing_data_is_reported(modelled: Proof) -> None:
     with pytest.raises(TraceError, match=r"GOLD.DIM_CUSTOMER has no row with customer_id 77"):
         trace(modelled.environment, "dim_customer", "77")
     with pytest.raises(TraceError, match="cannot be traced"):
@@ -106,7 +106,7 @@ def test_what_is_not_there_is_said(modelled: Proof) -> None:
 
 @contextmanager
 def overwritten(modelled: Proof, found: LakeObject, body: bytes, **metadata: str) -> Iterator[None]:
-    """Another content, and other metadata, under an object's name."""
+    """Replaces the content and the metadata of an object."""
     s3, where = modelled.s3(), modelled.stored(found.object)
     before = s3.get_object(**where)
     kept, names = before["Body"].read(), before["Metadata"]
@@ -121,7 +121,7 @@ def overwritten(modelled: Proof, found: LakeObject, body: bytes, **metadata: str
 
 @contextmanager
 def executed(modelled: Proof, table: str, statement: str) -> Iterator[None]:
-    """A statement on a table, which is put back afterwards."""
+    """Runs a statement on a table, and restores the table afterwards."""
     kept = f"BRONZE.KEPT_{uuid4().hex[:8].upper()}"
     modelled.execute(f"CREATE TABLE {kept} AS SELECT * FROM {table}")  # noqa: S608 - our own names, here and below
     try:
@@ -139,7 +139,7 @@ def body_of(modelled: Proof, found: LakeObject) -> bytes:
 
 
 def opening(modelled: Proof, topic: str = CUSTOMERS.name) -> Record:
-    """The record that everything of customer 1 begins with."""
+    """The first record of customer 1."""
     return next(it for it in modelled.records[topic] if it.key == b'{"customer_id":1}')
 
 
@@ -213,7 +213,7 @@ def test_an_object_that_was_forged_with_its_hash_is_found_by_its_neighbours_and_
     ],
     ids=["cells", "rows gone", "rows doubled", "the ledger put back"],
 )
-def test_whatever_was_changed_in_the_warehouse_is_found(modelled: Proof, changes: dict[str, str]) -> None:
+def test_any_change_in_the_warehouse_is_found(modelled: Proof, changes: dict[str, str]) -> None:
     first = modelled.objects[CUSTOMERS.name][0]
     words = {
         "at": f"record:topic::varchar = '{CUSTOMERS.name}' AND record:offset::number(38, 0) = {opening(modelled).offset}",
@@ -254,7 +254,7 @@ def test_a_forged_version_id_is_found_though_lake_and_warehouse_agree_on_it(mode
             ("source values: amount", "GOLD.DIM_ACCOUNT 0 is not the version at its booking time"),
         ),
         ("fct_alerts", ALERT, "explanation = 'nothing' WHERE true", ("source values: explanation",)),
-        ("fct_velocity", "103", "transaction_count = 99 WHERE window_name = '5m'", ("window 5m that do not say",)),
+        ("fct_velocity", "103", "transaction_count = 99 WHERE window_name = '5m'", ("window 5m that differ",)),
     ],
 )
 def test_a_changed_cell_of_a_fact_is_found(
@@ -265,7 +265,7 @@ def test_a_changed_cell_of_a_fact_is_found(
     assert [text for text in expected if text not in wrong] == [], wrong
 
 
-def test_a_removed_object_is_found_by_whole_chains_even_far_from_the_row(modelled: Proof) -> None:
+def test_a_removed_object_far_from_the_row_is_found_by_a_trace_of_whole_chains(modelled: Proof) -> None:
     s3, last = modelled.s3(), modelled.objects[CUSTOMERS.name][-2]
     where = modelled.stored(last.object)
     before = s3.get_object(**where)
@@ -282,7 +282,7 @@ def test_a_removed_object_is_found_by_whole_chains_even_far_from_the_row(modelle
 # what does not answer
 
 
-def test_places_that_do_not_answer_are_no_difference(modelled: Proof) -> None:
+def test_unavailable_places_are_not_reported_as_differences(modelled: Proof) -> None:
     away = {
         "BANKSTREAM_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "BANKSTREAM_POSTGRES_PORT": "1", "BANKSTREAM_SNOWFLAKE_PASSWORD": "wrong",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Capture under failure: parts are killed while the simulated bank writes, and the slot is lost. Every change comes once."""
+"""Tests capture while parts are killed under load, and after the loss of the slot: every change is captured once."""
 
 import asyncio
 import threading
@@ -41,12 +41,12 @@ def stack() -> Iterator[Stack]:
 
 
 def query(stack: Stack, statement: str, *values: object) -> list[Any]:
-    """As the administrator."""
+    """Runs a statement as the administrator and returns its rows."""
     return admin_query(settings_of(stack, SourceSettings), statement, *values)
 
 
 def read_up_to_now(stack: Stack, topic: str = TOPIC) -> list[CdcRecord]:
-    """Everything committed before this call: a marker is put after it, and has come through."""
+    """Reads everything committed before this call: writes a marker, and reads until it arrives."""
     word = uuid4().hex
     query(stack, "UPDATE heartbeat SET marker = %s", word)
     kafka = settings_of(stack, KafkaSettings)
@@ -59,7 +59,7 @@ def read_up_to_now(stack: Stack, topic: str = TOPIC) -> list[CdcRecord]:
 
 
 def _until_end() -> Any:
-    """Two looks in a row that bring nothing new."""
+    """Reads until two consecutive reads return nothing new."""
     seen = Counter[int]()
 
     def quiet(records: list[CdcRecord]) -> bool:
@@ -70,7 +70,7 @@ def _until_end() -> Any:
 
 
 class Bank(threading.Thread):
-    """The simulated bank in a thread of its own."""
+    """The simulated bank in a thread."""
 
     def __init__(self, stack: Stack, seed: int, seconds: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Bank(threading.Thread):
 
 
 def assert_captured_once(stack: Stack, since: int) -> None:
-    """Every row that was inserted after this one came once; what PostgreSQL holds is what the changes add up to."""
+    """Checks that every row inserted after this one was captured once, and that the changes give PostgreSQL's current rows."""
     state: dict[int, dict[str, Any]] = {}
     created: Counter[int] = Counter()
     for record in read_up_to_now(stack):
@@ -113,7 +113,7 @@ def newest(stack: Stack) -> int:
 
 
 @pytest.mark.parametrize("part", ["connect", "postgres", "kafka"])
-def test_nothing_is_lost_or_doubled_when_a_part_is_killed_under_load(stack: Stack, part: str) -> None:
+def test_nothing_is_lost_or_duplicated_when_a_part_is_killed_under_load(stack: Stack, part: str) -> None:
     since = newest(stack)
     bank = Bank(stack, seed=len(part), seconds=8)
     bank.start()
@@ -129,7 +129,7 @@ def test_nothing_is_lost_or_doubled_when_a_part_is_killed_under_load(stack: Stac
 
 
 async def _largest_message(kafka: KafkaSettings, topic: str, wanted: int) -> int:
-    """Set a topic's `max.message.bytes`, and answer what it was. All its other settings stay."""
+    """Sets a topic's `max.message.bytes` and returns the previous value. All other settings stay."""
     async with admin_client(kafka) as admin:
         described = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
         of_the_topic = 1
@@ -166,7 +166,7 @@ def test_a_task_that_failed_is_started_again_until_it_runs(stack: Stack, caplog:
     assert "RecordTooLargeException" in caplog.text
 
 
-def test_a_slot_that_is_gone_is_made_anew_and_every_row_is_read_again(
+def test_a_lost_slot_is_created_again_and_every_row_is_read_again(
     stack: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     query(stack, "INSERT INTO customers (name, country_code) VALUES ('before', 'DE')")
@@ -192,7 +192,7 @@ def test_a_slot_that_is_gone_is_made_anew_and_every_row_is_read_again(
     assert "after" in {row["name"] for row in rows(read_up_to_now(stack, "bank.public.customers"), "c")}
 
 
-def test_a_configuration_that_connect_refuses_is_reported_in_its_words(stack: Stack) -> None:
+def test_a_configuration_that_connect_refuses_is_reported_with_its_message(stack: Stack) -> None:
     settings = settings_of(stack, ConnectSettings).model_copy(update={"connector": "other"})
     with ConnectClient(settings) as client:
         with pytest.raises(ConnectorError, match=r"refuses connector other: .*resolved from the config provider"):

@@ -1,4 +1,4 @@
-"""The simulated bank on a real PostgreSQL: the same rows for the same seed, the rate held, nothing lost or done twice, a clean end."""
+"""Tests the simulated bank on a real PostgreSQL: equal rows for equal seeds, the rate, exactly-once writes, and a clean end."""
 
 import json
 import os
@@ -37,11 +37,11 @@ BALANCES = """
 SELECT a.account_id, a.balance - coalesce(sum(CASE t.type WHEN 'credit' THEN t.amount ELSE -t.amount END)
     FILTER (WHERE t.status IN ('pending', 'posted') AND t.transaction_id > %s), 0)
 FROM accounts a LEFT JOIN transactions t USING (account_id) GROUP BY a.account_id ORDER BY 1"""
-"""What every account held before the transactions after this one."""
+"""The balance of every account before the transactions after this one."""
 
 
 class BankDatabase:
-    """An empty bank of this test's own."""
+    """An empty bank for this test only."""
 
     def __init__(self, stack: Stack, name: str) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class BankDatabase:
             return connection.execute(query.encode(), values).fetchall()
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """All rows without what depends on the clock."""
+        """All rows without the columns that depend on the clock."""
         found = self.query(f"SELECT to_jsonb(t) FROM {table} t ORDER BY 1")  # noqa: S608 - our own table's name
         return [{name: value for name, value in row.items() if name not in CLOCK} for (row,) in found]
 
@@ -105,7 +105,7 @@ def command(bank: BankDatabase, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_equal_seeds_on_equal_databases_make_equal_rows_and_go_on_equally(postgres_stack: Stack) -> None:
+def test_equal_seeds_on_equal_databases_write_equal_rows_also_in_a_second_run(postgres_stack: Stack) -> None:
     with database(postgres_stack) as one, database(postgres_stack) as other:
         for bank in (one, other):
             bank.simulate(seed=5)
@@ -133,7 +133,7 @@ def test_a_thousand_a_second_are_written(bank: BankDatabase) -> None:
     assert final.rollbacks > 10
 
 
-def test_every_balance_is_what_its_transactions_say(bank: BankDatabase) -> None:
+def test_every_balance_equals_the_sum_of_its_transactions(bank: BankDatabase) -> None:
     bank.simulate(transactions=1)
     last = bank.query("SELECT max(transaction_id) FROM transactions")[0][0]
     before = dict(bank.query(BALANCES, last))
@@ -146,7 +146,7 @@ def test_every_balance_is_what_its_transactions_say(bank: BankDatabase) -> None:
     assert statuses == {"pending", "posted", "declined"} | ({"reversed"} & statuses)
 
 
-def test_a_connection_that_is_cut_again_and_again_loses_and_doubles_nothing(bank: BankDatabase) -> None:
+def test_repeatedly_cut_connections_lose_and_duplicate_nothing(bank: BankDatabase) -> None:
     bank.simulate(transactions=1)
     last = bank.query("SELECT max(transaction_id) FROM transactions")[0][0]
     before = dict(bank.query(BALANCES, last))

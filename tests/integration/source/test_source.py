@@ -1,4 +1,4 @@
-"""The source as it is set up: who may do what, what reaches Kafka of a change, and that nothing secret stands anywhere."""
+"""Tests the provisioned source: privileges, migrations, the records of a change in Kafka, and that no secret is exposed."""
 
 import asyncio
 import json
@@ -140,7 +140,9 @@ MARK = "UPDATE heartbeat SET marker = 'here' WHERE id = 1"
         ("bank_owner", "SELECT rolpassword FROM pg_authid", False),
     ],
 )
-def test_a_role_may_do_what_it_needs_and_nothing_else(stack: Stack, role: str, statement: str, allowed: bool) -> None:
+def test_a_role_has_the_privileges_that_it_needs_and_no_others(
+    stack: Stack, role: str, statement: str, allowed: bool
+) -> None:
     with connect(stack, role, autocommit=False) as connection:
         try:
             if allowed:
@@ -158,7 +160,7 @@ def test_only_the_connectors_role_may_read_the_log(stack: Stack) -> None:
     assert found == [("bank_replication",)]
 
 
-def test_a_stranger_with_a_role_of_the_server_does_not_get_into_the_database(stack: Stack) -> None:
+def test_another_role_of_the_server_cannot_connect_to_the_database(stack: Stack) -> None:
     with connect(stack, "postgres") as admin:
         admin.execute("CREATE ROLE stranger LOGIN PASSWORD 'let me in'")
     settings = settings_of(stack, SourceSettings)
@@ -171,7 +173,7 @@ def test_a_stranger_with_a_role_of_the_server_does_not_get_into_the_database(sta
 
 @pytest.fixture
 def scratch(stack: Stack, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
-    """An empty database of this test's own, as its owner."""
+    """An empty database for this test only, as its owner."""
     name = f"scratch_{abs(hash(request.node.name)):x}"
     with connect(stack, "postgres") as admin:
         admin.execute(f"CREATE DATABASE {name} OWNER bank_owner".encode())
@@ -305,7 +307,7 @@ def test_accounts_and_their_transactions_have_the_same_key_and_partition(
     assert paid.partition == opened.partition
 
 
-def test_what_was_rolled_back_is_never_seen(stack: Stack, app: psycopg.Connection[Any], account: int) -> None:
+def test_rolled_back_changes_are_not_captured(stack: Stack, app: psycopg.Connection[Any], account: int) -> None:
     with app.transaction():
         undone = pay(app, account)
         raise psycopg.Rollback
@@ -331,7 +333,7 @@ def test_a_delete_carries_the_whole_row_and_a_tombstone_follows(
     assert (before["amount"], before["device_id"], before["description"]) == ("7.77", "D1", "gone")
 
 
-def test_a_transaction_that_changes_account_leaves_the_old_key_and_comes_under_the_new(
+def test_a_transaction_that_changes_account_is_deleted_under_the_old_key_and_created_under_the_new(
     stack: Stack, app: psycopg.Connection[Any], account: int
 ) -> None:
     other = scalar(
@@ -347,7 +349,7 @@ def test_a_transaction_that_changes_account_leaves_the_old_key_and_comes_under_t
         return [r.value and r.value["op"] for r in records if r.key == {"account_id": key}]
 
     def moved(records: list[CdcRecord]) -> bool:
-        """The two keys may be on two partitions, of which either may be read first. The tombstone is the last of the old one."""
+        """Whether all records of the move have been read. Either key's partition may come first. The tombstone ends the old key."""
         return None in of(records, account) and bool(of(records, other))
 
     found = read(stack, TRANSACTIONS, moved)
@@ -363,7 +365,7 @@ def test_the_heartbeat_moves_the_slot_past_changes_of_tables_that_are_not_captur
         eventually(lambda: scalar(reader, query, position), timeout_s=60, message="the slot did not advance")
 
 
-def test_a_truncate_comes_without_a_key(stack: Stack, app: psycopg.Connection[Any], account: int) -> None:
+def test_a_truncate_has_no_key(stack: Stack, app: psycopg.Connection[Any], account: int) -> None:
     pay(app, account)
     with connect(stack, "bank_owner") as owner:
         owner.execute("TRUNCATE transactions")
@@ -380,7 +382,7 @@ def test_a_truncate_comes_without_a_key(stack: Stack, app: psycopg.Connection[An
 # -- connector and topics ----------------------------------------------------------------------------------------------
 
 
-def test_the_connector_is_put_once_and_put_right_when_it_was_changed(stack: Stack) -> None:
+def test_the_connector_is_configured_once_and_corrected_after_a_change(stack: Stack) -> None:
     settings, database = settings_of(stack, ConnectSettings), settings_of(stack, SourceSettings)
     assert connector.provision(settings, database, CATALOGUE) is False
     with ConnectClient(settings) as client:
@@ -389,7 +391,7 @@ def test_the_connector_is_put_once_and_put_right_when_it_was_changed(stack: Stac
         assert client.configuration() == {**connector.configuration(CATALOGUE), "name": "bank"}
 
 
-def test_no_password_stands_in_the_stored_connector_or_in_any_log(stack: Stack) -> None:
+def test_no_password_is_in_the_stored_connector_or_in_a_log(stack: Stack) -> None:
     environment = stack.environment()
     passwords = [value for name, value in environment.items() if name.endswith("PASSWORD")]
     with connect(stack, "postgres") as admin:
@@ -410,7 +412,7 @@ def test_no_password_stands_in_the_stored_connector_or_in_any_log(stack: Stack) 
     assert [name for name, text in places.items() for password in passwords if password in text] == []
 
 
-async def test_topics_have_the_policies_of_the_catalogue_and_the_changelogs_those_of_their_tables(
+async def test_topics_have_the_policies_of_the_catalogue_and_changelogs_those_of_their_tables(
     stack: Stack,
 ) -> None:
     kafka, engine = settings_of(stack, KafkaSettings), settings_of(stack, EngineSettings)

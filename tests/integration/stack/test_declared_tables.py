@@ -1,4 +1,4 @@
-"""Tables that are known by their declaration alone, from end to end: silver, trace and doctor treat them as the bank's own.
+"""Tests declared tables from end to end: silver, trace and doctor treat them like the bank's own tables.
 
 Real parts, a worker of each kind, and the models as `bankstream provision models` makes them.
 """
@@ -21,8 +21,8 @@ from app.engine.kafka import connection
 from app.local.stack.part import BACKENDS
 from app.operations.dbt.build import PROJECT, build
 from app.operations.doctor import examine
-from app.operations.provision.catalogue import source_tables
 from app.postgres import as_reader
+from app.postgres.catalogue import source_tables
 from app.proof.trace import TraceError, trace
 from sinks.sessions import open_reader
 from tests.support.bank.evolving import Bank, declared_bank
@@ -76,7 +76,7 @@ CHANGES = (
     "INSERT INTO holidays VALUES ('GB', '2026-12-25', 'Christmas')",
 )
 POISON = b'{"op":"c","before":null,"after":{"branch":7,"number":1},"source":{"lsn":1,"txId":1,"ts_ms":1772442000000}}'
-"""A branch is a text. The streams refuse it."""
+"""A key with a number for the text column `branch`. The streams worker refuses it."""
 LANDED = {
     "loans": 3 + 4 + 1,
     "mandates": 2 + 2,
@@ -106,18 +106,18 @@ class Declared:
     project: Path
 
     def warehouse(self, statement: str) -> list[tuple[Any, ...]]:
-        """A statement, and its rows."""
+        """Runs a statement and returns its rows."""
         with open_reader(settings_of(self.bank.environment, SnowflakeSettings)) as reader:
             return [tuple(row) for row in reader.rows(statement)]
 
     def doctor(self) -> set[tuple[str, str]]:
-        """What doctor finds: codes and what they are about."""
+        """The doctor's findings: codes and subjects."""
         report = asyncio.run(examine(self.bank.environment))
         assert not [outcome for outcome in report.outcomes if outcome.could_not], report
         return {(finding.code, finding.subject) for finding in report.findings}
 
     def landed(self) -> dict[str, int]:
-        """How much of each table's changes and versions the warehouse has."""
+        """The number of changes and versions of each table in the warehouse."""
         self.bank.workers.check()
         counts = {
             topic.removeprefix("bank.public."): count
@@ -179,14 +179,14 @@ def test_the_models_build_and_every_test_of_them_passes(declared: Declared) -> N
     ]  # fmt: skip
 
 
-def test_models_that_have_been_made_are_made_again_in_the_same_words(declared: Declared) -> None:
+def test_generating_the_models_again_gives_the_same_text(declared: Declared) -> None:
     before = {file: file.read_bytes() for file in declared.project.rglob("*.*ml") if "models" in file.parts}
     declared.bank.bankstream("provision", "models", "--project", str(declared.project))
     assert {file: file.read_bytes() for file in before} == before
     assert (declared.project / "models/silver/mandates_version_records.sql").is_file()
 
 
-def test_the_catalogue_says_of_the_banks_own_tables_what_their_models_are_made_of(declared: Declared) -> None:
+def test_the_catalogue_of_the_source_has_the_keys_and_columns_of_the_banks_tables(declared: Declared) -> None:
     tables = load_tables(declared.bank.tables_file)
     with as_reader(settings_of(declared.bank.environment, SourceSettings)) as session:
         found = source_tables(session, [*(table.name for table in tables), "nowhere"])
@@ -196,7 +196,7 @@ def test_the_catalogue_says_of_the_banks_own_tables_what_their_models_are_made_o
     assert {name: found[name].columns for name in BANK_COLUMNS} == {name: bank_columns(name) for name in BANK_COLUMNS}
 
 
-def test_a_table_whose_changes_postgresql_would_then_refuse_is_not_captured(declared: Declared) -> None:
+def test_a_table_whose_changes_postgresql_would_refuse_is_not_captured(declared: Declared) -> None:
     declared.bank.execute(
         "ALTER TABLE mandates ADD COLUMN twice text GENERATED ALWAYS AS (creditor || creditor) STORED"
     )
@@ -226,7 +226,7 @@ def test_a_row_is_traced_to_the_log(declared: Declared, table: str, key: str) ->
     found = trace(declared.bank.environment, table, key)
     assert found.verdict == "holds", found
     assert found.way.name == f"SILVER.{table.upper()}"
-    assert any("columns say what they were made from" in check.what for check in found.way.checks)
+    assert any("columns equal their source values" in check.what for check in found.way.checks)
 
 
 def test_the_records_of_versions_are_traced_to_the_log(declared: Declared) -> None:

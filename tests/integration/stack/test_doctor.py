@@ -1,4 +1,4 @@
-"""`bankstream doctor` on a whole deployment: healthy it finds nothing, and each thing that is broken on real parts it names."""
+"""Tests `bankstream doctor` on a whole deployment: it finds nothing if all is healthy, and names each part that is broken."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600
 
 
 class Deployment:
-    """All parts and one worker of each kind, with some rows that have come through to the warehouse."""
+    """All parts and one worker of each kind, with some rows loaded into the warehouse."""
 
     def __init__(self, stack: Stack, workers: Workers) -> None:
         self.stack, self.workers = stack, workers
@@ -53,7 +53,7 @@ class Deployment:
         self.started = {kind: workers.start(kind) for kind in ("streams", "lake", "warehouse")}
 
     def sql(self, statement: str) -> list[Any]:
-        """As the administrator."""
+        """Runs a statement as the administrator."""
         return admin_query(self.sources, statement)
 
     def warehouse(self, statement: str) -> list[Any]:
@@ -71,13 +71,13 @@ class Deployment:
         return s3_client(settings_of(self.stack, S3Settings))
 
     async def examine(self, *names: str) -> Report:
-        """Only these checks, or all."""
+        """Runs these checks, or all."""
         made = {name: check for name, check in checks(self.environment).items() if not names or name in names}
         assert set(names) <= made.keys()
         return Report(tuple(await asyncio.gather(*(run_check(name, check) for name, check in made.items()))))
 
     async def finds(self, code: str, *names: str, timeout_s: float = 30) -> str:
-        """The message of this finding, as soon as there is one, if all findings are of its kind."""
+        """Waits for this finding and returns its message. All findings must be of this kind."""
         report = Report(())
 
         async def found() -> bool:
@@ -90,7 +90,7 @@ class Deployment:
         return report.findings[0].message
 
     async def healed(self, *names: str, timeout_s: float = 120) -> None:
-        """Return when these checks find nothing any more."""
+        """Waits until these checks find nothing."""
 
         async def healthy() -> bool:
             return not (await self.examine(*names)).findings
@@ -125,7 +125,7 @@ def scd2(deployment: Deployment, topic: str) -> AsyncIterator[Any]:
 
 
 async def vanished(deployment: Deployment, topic: str) -> list[tuple[bytes, int]]:
-    """Key and evidence's log position of the versions that were closed because a snapshot did not have their row."""
+    """Key and log position of the versions that were closed because a snapshot did not have their row."""
     found = [(record.key, json.loads(record.value)) async for record in scd2(deployment, topic)]
     return [(key, value["source"]["lsn"]) for key, value in found if value["reason"] == "vanished"]
 
@@ -143,13 +143,13 @@ def secrets(deployment: Deployment) -> list[str]:
     return [value for key, value in deployment.environment.items() if "PASSWORD" in key or "SECRET" in key]
 
 
-# the order matters in this module: what cannot be mended stands at its end
+# the order matters in this module: the tests whose damage cannot be repaired are last
 
 
 async def test_a_healthy_deployment_has_no_finding_and_everything_was_checked(deployment: Deployment) -> None:
     report = Report(())
 
-    async def healthy() -> bool:  # a slow machine's group may just be joining
+    async def healthy() -> bool:  # on a slow machine the group may still be joining
         nonlocal report
         report = await deployment.examine()
         return not report.findings and report.exit_code == HEALTHY
@@ -158,7 +158,7 @@ async def test_a_healthy_deployment_has_no_finding_and_everything_was_checked(de
     assert [outcome.could_not for outcome in report.outcomes] == [""] * len(checks(deployment.environment))
 
 
-def test_the_command_says_so_with_exit_code_0_and_shows_no_secret(deployment: Deployment) -> None:
+def test_the_command_reports_no_finding_with_exit_code_0_and_shows_no_secret(deployment: Deployment) -> None:
     code, output = run(deployment, "doctor", "--json")
     assert code == HEALTHY, output
     report = json.loads(output.splitlines()[-1])
@@ -167,7 +167,7 @@ def test_the_command_says_so_with_exit_code_0_and_shows_no_secret(deployment: De
     assert not [secret for secret in secrets(deployment) if secret in output]
 
 
-async def test_a_part_that_is_down_keeps_no_other_from_being_checked(deployment: Deployment) -> None:
+async def test_a_part_that_is_down_does_not_prevent_other_checks(deployment: Deployment) -> None:
     variables = deployment.environment | {
         "BANKSTREAM_POSTGRES_PORT": "1",
         "BANKSTREAM_CONNECT_URL": "http://127.0.0.1:1",
@@ -201,7 +201,7 @@ SOURCE: list[tuple[str, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("code", "harm", "mend", "says"), SOURCE, ids=[f"{row[0]}-{row[3]}" for row in SOURCE])
-async def test_what_is_wrong_with_the_source_is_named(
+async def test_errors_in_the_source_are_named(
     deployment: Deployment, code: str, harm: str, mend: str, says: str
 ) -> None:
     deployment.sql(harm)
@@ -229,7 +229,7 @@ PRIVILEGES: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("code", "harm", "says"), PRIVILEGES, ids=[row[2] for row in PRIVILEGES])
-async def test_who_may_too_little_or_too_much_is_named(deployment: Deployment, code: str, harm: str, says: str) -> None:
+async def test_missing_and_excess_privileges_are_named(deployment: Deployment, code: str, harm: str, says: str) -> None:
     deployment.sql(harm)
     try:
         assert await deployment.finds(code, "source privileges") == says
@@ -297,7 +297,7 @@ async def test_a_topic_with_another_policy_or_limit_is_named(
     assert not (await deployment.examine("topics")).findings
 
 
-async def test_a_worker_that_is_not_there_is_named(deployment: Deployment) -> None:
+async def test_a_missing_worker_is_named(deployment: Deployment) -> None:
     worker = deployment.started.pop("warehouse")
     assert await asyncio.to_thread(deployment.workers.stop, worker) == 0
     assert "no warehouse worker" in await deployment.finds("worker-absent", "warehouse workers")
@@ -313,7 +313,7 @@ async def test_tables_of_the_warehouse_that_are_gone_are_named(deployment: Deplo
         deployment.warehouse("ALTER TABLE BRONZE.DEAD_LETTERS_AWAY RENAME TO DEAD_LETTERS")
 
 
-# from here on for good
+# the damage of the tests from here on stays
 
 
 async def send(deployment: Deployment, topic: str, *values: bytes) -> None:
@@ -336,7 +336,7 @@ def archived(deployment: Deployment, topic: str, number: int) -> bool:
 
 
 async def archive(deployment: Deployment, topic: str, count: int) -> list[str]:
-    """So many objects of partition 0, one record each, loaded."""
+    """Archives and loads this number of objects of partition 0, with one record each."""
     for number in range(count):
         await send(deployment, topic, b'{"n":%d}' % number)
         await asyncio.to_thread(eventually, partial(archived, deployment, topic, number), timeout_s=30)
@@ -369,7 +369,7 @@ async def test_records_that_expired_before_they_were_archived_are_named_with_the
     assert f"bankstream gaps accept lake {ALERTS.name}/0" in finding.advice
 
 
-async def test_a_slot_that_was_dropped_or_made_anew_is_named_with_the_range_that_was_not_captured(
+async def test_a_slot_that_was_dropped_or_recreated_is_named_with_the_range_that_was_not_captured(
     deployment: Deployment,
 ) -> None:
     stop: Callable[[str], None] = deployment.stack.stop
@@ -377,7 +377,7 @@ async def test_a_slot_that_was_dropped_or_made_anew_is_named_with_the_range_that
     await asyncio.to_thread(
         eventually, lambda: not deployment.sql("SELECT FROM pg_replication_slots WHERE active"), timeout_s=30
     )
-    # Connect ends between two beats: the last one may be in Kafka without the slot having heard of it.
+    # Connect stops between two heartbeats: the last one may be in Kafka and not yet confirmed to the slot.
     [(confirmed, before)] = deployment.sql(
         "SELECT confirmed_flush_lsn, pg_current_wal_insert_lsn() FROM pg_replication_slots"
     )
@@ -426,7 +426,7 @@ async def test_a_slot_that_was_dropped_or_made_anew_is_named_with_the_range_that
     assert not await vanished(deployment, SCD2_CUSTOMERS.name)
 
 
-async def test_a_topic_made_anew_is_named_for_the_streams_and_for_the_lake(
+async def test_a_recreated_topic_is_named_for_the_streams_and_for_the_lake(
     deployment: Deployment, admin: AIOKafkaAdminClient
 ) -> None:
     assert await asyncio.to_thread(deployment.workers.stop, deployment.started.pop("streams")) == 0

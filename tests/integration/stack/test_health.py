@@ -1,4 +1,4 @@
-"""The images' health checks against the real processes: a worker with its engine running, and the warehouse server."""
+"""Tests the health checks of the images against real processes: a worker with a running engine, and the warehouse server."""
 
 import os
 import signal

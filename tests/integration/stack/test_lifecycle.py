@@ -1,4 +1,4 @@
-"""The stack starts, survives kills, keeps data, and leaves nothing behind."""
+"""Tests that the stack starts, survives kills, keeps its data, and leaves nothing behind."""
 
 import signal
 import subprocess
@@ -35,13 +35,13 @@ def test_a_part_added_later_leaves_the_running_ones_alone(kafka_stack: Stack, po
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Stack]:
-    """PostgreSQL alone: the fastest part to start."""
+    """A stack of PostgreSQL alone, the fastest part to start."""
     with private_stack(Part.POSTGRES) as stack:
         yield stack
 
 
 def ask(stack: Stack, statement: str) -> list[tuple[object, ...]]:
-    """A statement and its rows, as the server's superuser."""
+    """Runs a statement as the server's superuser and returns its rows."""
     found = settings_of(stack, PostgresSettings)
     with psycopg.connect(
         host=found.host, port=found.port, dbname="postgres", user="postgres", autocommit=True,
@@ -52,7 +52,7 @@ def ask(stack: Stack, statement: str) -> list[tuple[object, ...]]:
 
 
 def instance(stack: Stack) -> str:
-    """The mark that every process of the stack carries."""
+    """The id of the stack, with which all its processes are marked."""
     state = stack.home.load_state()
     assert state is not None
     return state.instance
@@ -81,7 +81,7 @@ def test_the_home_of_an_older_version_gets_the_secret_that_it_lacks_and_keeps_th
     assert ask(postgres, "SELECT 1") == [(1,)]
 
 
-def test_down_leaves_no_process_and_may_be_said_twice(postgres: Stack) -> None:
+def test_down_leaves_no_process_and_may_be_repeated(postgres: Stack) -> None:
     postgres.up()
     assert len(find_orphans(instance(postgres))) > 1
     postgres.down()
@@ -91,7 +91,7 @@ def test_down_leaves_no_process_and_may_be_said_twice(postgres: Stack) -> None:
 
 @pytest.fixture
 def deaths(postgres: Stack) -> Iterator[list[Died]]:
-    """What `watch` has told so far."""
+    """The messages of `watch` so far."""
     postgres.up()
     told: list[Died] = []
     stop = threading.Event()
@@ -131,7 +131,7 @@ def test_a_part_that_is_stopped_on_purpose_is_not_reported(postgres: Stack, deat
     postgres.wait_ready("postgres")
 
 
-def test_what_a_killed_supervisor_leaves_is_ended_by_the_next_up(postgres: Stack) -> None:
+def test_processes_left_by_a_killed_supervisor_are_ended_by_the_next_up(postgres: Stack) -> None:
     postgres.up()
     before = {process.pid for process in find_orphans(instance(postgres))}
     supervisor = next(
@@ -162,7 +162,7 @@ def broken_warehouse(stack: Stack) -> None:
     ("part", "damage", "said"),
     [
         (Part.POSTGRES, broken_postgres, "incompatible with server"),
-        (Part.WAREHOUSE, broken_warehouse, "_fs_global.db"),
+        pytest.param(Part.WAREHOUSE, broken_warehouse, "_fs_global.db", marks=pytest.mark.slow),
         (Part.S3, broken_s3, "filerldb2"),
     ],
 )
@@ -196,13 +196,13 @@ def test_a_part_that_does_not_answer_in_time_is_reported() -> None:
             psutil.Process(found).send_signal(signal.SIGCONT)
 
 
-def test_what_has_time_yields_wipe_removes_all_that_the_stack_made_and_nothing_else() -> None:
+def test_parts_have_their_niceness_and_wipe_removes_only_what_the_stack_created() -> None:
     with private_stack(Part.POSTGRES, Part.S3, Part.WAREHOUSE) as stack:
         found = {status.name: status for status in stack.status()}
         ours, yielding = psutil.Process().nice(), min(psutil.Process().nice() + YIELDING, 19)
         niceness = {name: psutil.Process(status.pid).nice() for name, status in found.items()}
         assert niceness == {"postgres": ours, "s3": yielding, "warehouse": yielding}
-        for status in found.values():  # of PostgreSQL, nearly everything is in its children
+        for status in found.values():  # most of PostgreSQL's memory is in its child processes
             root = psutil.Process(status.pid)
             held = sum(one.memory_info().rss for one in (root, *root.children(recursive=True))) >> 20
             assert status.memory_mb == pytest.approx(held, rel=0.2), status.name
@@ -241,7 +241,7 @@ def test_the_stack_stops_when_its_owner_is_killed(tmp_path: Path) -> None:
     stack.down(wipe=True)
 
 
-def test_it_works_as_an_ordinary_user() -> None:
+def test_the_stack_works_as_an_ordinary_user() -> None:
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"

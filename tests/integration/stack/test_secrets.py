@@ -1,4 +1,4 @@
-"""What the running stack shows to others on the machine: no secret, and no port beyond loopback."""
+"""Tests that the running stack shows no secret to other users of the machine, and listens on loopback only."""
 
 import ipaddress
 import os
@@ -42,13 +42,13 @@ def processes(stack: Stack) -> list[psutil.Process]:
     return found
 
 
-def test_no_secret_stands_on_a_command_line(processes: list[psutil.Process], secrets: tuple[str, ...]) -> None:
+def test_no_secret_is_on_a_command_line(processes: list[psutil.Process], secrets: tuple[str, ...]) -> None:
     lines = [" ".join(process.cmdline()) for process in processes]
     assert any("warehouse_server" in line for line in lines)
     assert [line for line in lines for secret in secrets if secret in line] == []
 
 
-def test_no_secret_stands_in_a_log(stack: Stack, secrets: tuple[str, ...]) -> None:
+def test_no_secret_is_in_a_log(stack: Stack, secrets: tuple[str, ...]) -> None:
     logs = {path.name: path.read_bytes() for path in stack.home.logs.iterdir()}
     assert logs.keys() >= {"postgres.log", "kafka.log", "s3.log", "warehouse.log", "supervisord.log"}
     assert [name for name, content in logs.items() for secret in secrets if secret.encode() in content] == []
@@ -75,7 +75,7 @@ def test_files_with_secrets_are_for_their_owner_alone(stack: Stack, secrets: tup
     assert {path: stat.S_IMODE(path.stat().st_mode) for path in known} == dict.fromkeys(known, 0o600)
 
 
-def test_a_representation_of_the_secrets_has_none() -> None:
+def test_the_repr_of_the_secrets_shows_none() -> None:
     names = Secrets.__struct_fields__
     assert "hidden-value" not in repr(Secrets(**dict.fromkeys(names, "hidden-value")))
 
@@ -97,7 +97,7 @@ def test_every_listener_is_on_loopback(stack: Stack, processes: list[psutil.Proc
 
 
 def loopback(text: str) -> bool:
-    """Also for IPv4 addresses as a dual-stack socket writes them."""
+    """Whether an address is loopback, also for an IPv4 address in the form of a dual-stack socket."""
     address = ipaddress.ip_address(text)
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback

@@ -1,4 +1,4 @@
-"""The local warehouse keeps the promises that our loader and dbt build on."""
+"""Tests the guarantees of the local warehouse that the loader and dbt need."""
 
 import json
 import subprocess
@@ -259,6 +259,7 @@ def test_an_unknown_function_is_an_error_of_the_statement_at_once(stack: Stack, 
         run(connection, "SELECT no_such_function(1)")
 
 
+@pytest.mark.slow
 def test_everything_committed_survives_a_kill_and_stages_too() -> None:
     with private_stack(Part.S3, Part.WAREHOUSE) as own:
         client = s3_client(settings_of(own, S3Settings))

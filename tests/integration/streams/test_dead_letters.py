@@ -1,4 +1,4 @@
-"""Dead letters on a real broker: found, shown, and sent again without getting out of order."""
+"""Tests dead letters on a real broker: they are listed, shown, and sent again in order."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def letters(stack: Stack) -> dict[str, str]:
-    """Four refused changes, and what processed changes came after them. The names of the letters by what they are."""
+    """Four refused changes and later processed ones. Returns the names of the dead letters by their subjects."""
     return asyncio.run(_refuse(settings_of(stack, KafkaSettings)))
 
 
@@ -90,7 +90,7 @@ async def sent_again(kafka: KafkaSettings, topic: str) -> list[Any]:
     return [record for record in found if "bankstream.redriven-from" in dict(record.headers)]
 
 
-def test_they_are_listed_with_counts_by_topic_and_reason(stack: Stack, letters: dict[str, str]) -> None:
+def test_dead_letters_are_listed_with_counts_by_topic_and_reason(stack: Stack, letters: dict[str, str]) -> None:
     code, output = run(stack, "list", "--json")
     listed = json.loads(output)
     assert code == 0
@@ -104,7 +104,9 @@ def test_they_are_listed_with_counts_by_topic_and_reason(stack: Stack, letters: 
     assert letters["alone"] in run(stack, "list")[1]
 
 
-def test_one_is_shown_with_its_bytes_and_cannot_command_the_terminal(stack: Stack, letters: dict[str, str]) -> None:
+def test_a_dead_letter_is_shown_with_its_bytes_and_without_terminal_escapes(
+    stack: Stack, letters: dict[str, str]
+) -> None:
     code, output = run(stack, "show", letters["overtaken"])
     assert code == 0
     assert "Ada" in output
@@ -112,7 +114,7 @@ def test_one_is_shown_with_its_bytes_and_cannot_command_the_terminal(stack: Stac
     assert run(stack, "show", "0/999")[0] == 1
 
 
-def test_what_is_sent_again_keeps_key_place_bytes_and_headers_and_the_overtaken_is_held_back(
+def test_resent_records_keep_key_partition_bytes_and_headers_and_outdated_ones_are_not_sent(
     stack: Stack, letters: dict[str, str]
 ) -> None:
     kafka = settings_of(stack, KafkaSettings)
@@ -131,7 +133,9 @@ def test_what_is_sent_again_keeps_key_place_bytes_and_headers_and_the_overtaken_
     assert headers["__debezium.oldkey"] == b'{"customer_id":9}'
 
 
-def test_another_transaction_of_the_account_holds_nothing_back(stack: Stack, letters: dict[str, str]) -> None:
+def test_another_transaction_of_the_account_does_not_make_a_record_outdated(
+    stack: Stack, letters: dict[str, str]
+) -> None:
     code, output = run(stack, "redrive", letters["move"])
     assert (code, "1 sent again, 0 held back" in output) == (0, True)
     assert len(asyncio.run(sent_again(settings_of(stack, KafkaSettings), "bank.public.transactions"))) == 1

@@ -1,8 +1,8 @@
-"""The same history gives the same records, live through Debezium and the streams worker, and replayed from what Debezium wrote.
+"""Tests that a history gives the same records live, through Debezium and the streams worker, and in a replay of Debezium's records.
 
-The history has what a database can do to rows: inserts, updates, deletes, keys that change, TRUNCATE, values that the log does not
-have (TOAST), columns that come and go, rows that went while the slot was lost. It comes in steps, and each has settled before the
-next: what two partitions do at the same moment has no order that a recording could keep.
+The history has all kinds of changes: inserts, updates, deletes, changed keys, TRUNCATE, values that the log does not have (TOAST), added
+and removed columns, and rows deleted while the slot was lost. It is written in steps, each of which is processed before the next, because
+a recording cannot keep the order of simultaneous changes of two partitions.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ DERIVED: Final = (
     "bank.scd2.customers", "bank.scd2.accounts", "bank.scd2.cards", "bank.transactions", "bank.velocity", "bank.alerts",
 )  # fmt: skip
 LARGE: Final = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 400) AS n)"
-"""12,800 characters that do not compress: PostgreSQL keeps them beside the row."""
+"""12,800 characters that do not compress, which PostgreSQL stores outside the row (TOAST)."""
 
 STEPS: Final = (
     # every kind of change of a row, and a transaction that changes one twice
@@ -59,15 +59,15 @@ STEPS: Final = (
         ),
         "UPDATE transactions SET status = 'posted' WHERE amount < 3000",
         "DELETE FROM transactions WHERE amount > 11000",
-        # keys that change, also one of two columns
+        # keys that change, also a composite key
         "INSERT INTO customers (name, country_code) VALUES ('Moves', 'DE')",
         "UPDATE customers SET customer_id = DEFAULT WHERE name = 'Moves'",
         "UPDATE cards SET notes = 'moved', number = 9 WHERE branch = 'Zürich' AND number = 1",
         "DELETE FROM cards WHERE branch = 'Bern' AND number = 2",
-        # a value that is beside the row and not in the log: cards have the default replica identity
+        # a TOAST value that is not in the log: cards have the default replica identity
         f"UPDATE cards SET notes = {LARGE} WHERE branch = 'Bern' AND number = 1",  # noqa: S608 - our own words
         "UPDATE cards SET card_limit = 31 WHERE branch = 'Bern' AND number = 1",
-        # columns that come, go and widen
+        # columns that are added, removed and widened
         "ALTER TABLE customers ADD COLUMN tier text NOT NULL DEFAULT 'basic'",
         "UPDATE customers SET tier = 'gold' WHERE name = 'Ada'",
         "ALTER TABLE customers RENAME COLUMN city TO town",
@@ -107,7 +107,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
 
 
 @pytest.mark.timeout(850)
-def test_live_and_replayed_a_history_gives_the_same_records(bank: Bank, tmp_path: Path) -> None:
+def test_a_live_and_a_replayed_history_give_the_same_records(bank: Bank, tmp_path: Path) -> None:
     for step in STEPS:
         bank.execute(*step)
         settled(bank, tmp_path)
@@ -143,7 +143,7 @@ def lose_slot(bank: Bank) -> None:
 
 
 def settled(bank: Bank, tmp_path: Path) -> tuple[Records, Records]:
-    """The derived records, live and replayed, when all that was committed by now has been derived live."""
+    """The derived records, live and replayed, once all changes committed before the call are processed live."""
     kafka, source = settings_of(bank.stack, KafkaSettings), settings_of(bank.stack, SourceSettings)
     asyncio.run(everything_committed(kafka, source, CDC, timeout_s=90, on_progress=lambda _: None))
     changes = bank.read(CDC, nothing_new())
@@ -173,7 +173,7 @@ def replayed_records(out: Path) -> Records:
 
 
 def without_clock(topic: str, value: bytes) -> bytes:
-    """An alert tells when it was detected, by the worker's clock; all else is the same bytes."""
+    """A record without the detection time of an alert, which is from the worker's clock. All other bytes must be equal."""
     if topic != "bank.alerts":
         return value
     alert = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
@@ -182,7 +182,7 @@ def without_clock(topic: str, value: bytes) -> bytes:
 
 
 def nothing_new() -> Any:
-    """Whether a condition is asked when nothing new has come for ten looks."""
+    """A condition that holds after ten consecutive reads without new records."""
     looks: list[int] = []
 
     def enough(found: list[CdcRecord]) -> bool:

@@ -1,4 +1,4 @@
-"""The lookup API of real workers: any of them answers for any key, of committed state only, whoever joins, leaves or dies meanwhile."""
+"""Tests the lookup API of real workers: each worker answers for any key, from committed state, while workers join, leave or die."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ LARGE = "25000.00"
 
 
 class Lookups:
-    """Workers with the API, and a client of theirs."""
+    """Workers with the API, and a client."""
 
     def __init__(self, stack: Stack, directory: Path, workers: Workers) -> None:
         self.kafka, self.directory, self.workers = settings_of(stack, KafkaSettings), directory, workers
@@ -55,7 +55,7 @@ class Lookups:
         self.moves = CdcLog("transactions", "account_id", lsn=10**6)
 
     def start(self, **environment: str) -> Any:
-        """One more worker; answers its process. Its port is the last of `ports`."""
+        """Starts one more worker and returns its process. Its port is the last of `ports`."""
         self.ports.append(choose(["api"], {}, {})["api"])
         return self.workers.start(
             "streams", by_faust=False, BANKSTREAM_API_PORT=str(self.ports[-1]), BANKSTREAM_API_TOKENS_FILE=str(self.tokens_file),
@@ -63,7 +63,7 @@ class Lookups:
         )  # fmt: skip
 
     async def get(self, path: str, port: int | None = None) -> tuple[int, Any]:
-        """Status (0: nobody answers) and answer of a worker, the first unless named."""
+        """Status (0: no response) and body of a worker's response, by default of the first worker."""
         try:
             async with self.session.get(f"http://127.0.0.1:{port or self.ports[0]}{path}") as answer:
                 return answer.status, await answer.json(content_type=None)
@@ -71,7 +71,7 @@ class Lookups:
             return 0, None
 
     async def until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
-        """Until the condition holds, while no worker has ended."""
+        """Waits until the condition holds. Fails if a worker exits."""
 
         async def holds() -> bool:
             self.workers.check()
@@ -84,7 +84,7 @@ class Lookups:
             raise
 
     async def ready(self, *ports: int) -> None:
-        """Until these workers are."""
+        """Waits until these workers are ready."""
 
         async def all_ready() -> bool:
             return all([(await self.get("/readyz", port))[0] == 200 for port in ports])
@@ -92,7 +92,7 @@ class Lookups:
         await self.until(all_ready, f"workers ready at {ports}")
 
     async def found(self, path: str) -> Any:
-        """The answer, once there is one."""
+        """Waits for a successful response, and returns it."""
         answer: list[Any] = []
 
         async def known() -> bool:
@@ -104,7 +104,7 @@ class Lookups:
         return answer[0]
 
     async def people_and_accounts(self) -> None:
-        """Customers, each with the account of its number."""
+        """Customers, each with an account of the same number."""
         for key in range(CUSTOMERS):
             self.people.change("c", after={"customer_id": key, "name": f"{NAME} {key}", "country_code": "NO"})
             self.money.change(
@@ -117,7 +117,7 @@ class Lookups:
             await self.found(f"/v1/accounts/{key}")
 
     def move(self, key: int, customer: int, amount: str = "1.00") -> Record:
-        """A transaction, booked now."""
+        """Inserts a transaction that is booked now."""
         booked = format_us(time.time_ns() // 1000)
         row = {
             "transaction_id": key, "account_id": customer, "type": "debit", "amount": amount, "currency": "EUR",
@@ -138,7 +138,7 @@ class Lookups:
             await producer.stop()
 
     async def log(self, topic: str) -> dict[int, list[tuple[int, bytes | None]]]:
-        """By partition, the offsets and keys of all committed records."""
+        """The offsets and keys of all committed records, by partition."""
         found = await all_committed(
             self.kafka, [TopicPartition(topic, number) for number in range(self.kafka.partitions)]
         )
@@ -161,7 +161,7 @@ async def lookups(stack: Stack, tmp_path: Path) -> AsyncIterator[Lookups]:
             await made.session.close()
 
 
-async def test_any_worker_answers_for_any_key_of_committed_state_while_workers_come_and_go(lookups: Lookups) -> None:
+async def test_any_worker_returns_committed_state_of_any_key_while_workers_join_and_leave(lookups: Lookups) -> None:
     lookups.start()
     second = lookups.start()
     first_port, second_port = lookups.ports
@@ -175,7 +175,7 @@ async def test_any_worker_answers_for_any_key_of_committed_state_while_workers_c
     assert len(set(forwarded)) > CUSTOMERS // 4, "both workers have partitions, so both asked the other"
     assert NAME not in lookups.audit_file.read_text()
 
-    # under load, each answer is the effect of exactly the transactions before its position
+    # under load, each response has the effect of exactly the transactions before its position
     seen, answers = Counter[int](), list[tuple[int, int, int, int]]()
     done = asyncio.Event()
 
@@ -227,14 +227,14 @@ def audit(lookups: Lookups) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lookups.audit_file.read_text().splitlines()]
 
 
-async def test_live_alerts_go_on_after_the_last_event_at_another_worker(lookups: Lookups) -> None:
+async def test_a_client_of_live_alerts_resumes_at_another_worker_after_its_last_event(lookups: Lookups) -> None:
     lookups.start()
     lookups.start()
     await lookups.ready(*lookups.ports)
     await lookups.people_and_accounts()
 
     async def stream(port: int, last: str | None, wanted: int) -> tuple[list[str], str]:
-        """So many alerts' ids, and the id of the last event that was read."""
+        """The ids of this number of alerts, and the id of the last event that was read."""
         headers = {} if last is None else {"Last-Event-ID": last}
         found: list[str] = []
         async with (

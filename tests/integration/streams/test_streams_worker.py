@@ -1,4 +1,4 @@
-"""The streams worker on a real broker: killed under load, it emits what the same logic emits in memory, each record once."""
+"""Tests the streams worker on a real broker: killed under load, it emits each record once, equal to the output of the agents in memory."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def stack() -> Iterator[Stack]:
 
 
 def rows() -> tuple[list[Record], list[Record]]:
-    """Customers with one account each; then their transactions with corrections, deletions, replays and poison."""
+    """Customers with one account each, then their transactions with corrections, deletions, replays and unreadable records."""
     rnd = random.Random(SEED)
     people, money, moves = (
         CdcLog("customers", "customer_id"),
@@ -98,7 +98,7 @@ async def send(kafka: KafkaSettings, records: list[Record], pause_s: float = 0.0
 async def collect(
     kafka: KafkaSettings, expected: dict[str, Counter[str]], workers: Workers, *, deadline_s: float
 ) -> dict[str, Counter[str]]:
-    """Read committed, until as many records have come as are expected and all logs are at their end."""
+    """Reads committed records until the expected number has arrived and all logs are at their end."""
     found: dict[str, Counter[str]] = {topic: Counter() for topic in expected}
     consumer = AIOKafkaConsumer(**connection(kafka), isolation_level="read_committed", fetch_max_wait_ms=100)
     await consumer.start()
@@ -127,7 +127,7 @@ async def _read(consumer: AIOKafkaConsumer, found: dict[str, Counter[str]]) -> N
 
 
 def normal(topic: str, value: bytes) -> str:
-    """A derived record without what depends on where and when it was made."""
+    """A derived record without the fields that depend on the place and time of processing."""
     record = json.loads(value)
     for place in (record.get("source", {}), *record.pop("evidence", ())):
         place.pop("partition", None)

@@ -1,4 +1,4 @@
-"""What lives by dbt's models, by reconcile's query and by the streams, of one hostile history a table: the same rows."""
+"""Tests that dbt's models, reconcile's query and the streams find the same current rows in a hostile history of each table."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ EVERYTHING = PostgresSnapshot("", 1_000, (), COMMIT_US + 10**12, "0/0")
 
 @dataclass
 class History:
-    """The changes of one table, recorded a second apart in this order. Each says in `column` what it is."""
+    """The changes of one table, recorded one second apart in this order. The value of `column` describes each change."""
 
     table: str
     key: str
@@ -45,7 +45,7 @@ class History:
         self, op: str, key: Any, says: str = "", *, lsn: int | None, partition: int = 0, refused: bool = False,
         snapshot: str = "false", tx_id: int | None = 7, **how: Any,
     ) -> None:  # fmt: skip
-        """A change. `refused`: its message key is another than its row's, so the streams make it a dead letter."""
+        """Adds a change. `refused`: its message key differs from its row's, so the streams worker makes it a dead letter."""
         row = None if op == "t" else self._row(key, says)
         before, after = (row, None) if op == "d" else (None, row)
         value = envelope(
@@ -83,7 +83,7 @@ class History:
         }  # fmt: skip
 
     def by_streams(self) -> set[tuple[int, str]]:
-        """The rows of open versions, when everything that was ordered is carried out before the next record comes."""
+        """The rows of open versions if every table command is applied before the next record is processed."""
         running = TopologyDriver()
         for record in self.records:
             running.take(record)
@@ -124,7 +124,7 @@ class History:
 
 
 def truncated() -> History:
-    """Customers with and without an lsn, before and after a TRUNCATE, which comes again at the end."""
+    """Customers with and without an lsn, before and after a TRUNCATE, which is repeated at the end."""
     log = History("customers", "customer_id", "city")
     log.add("c", 1, "below", lsn=100)
     log.add("c", 2, "without an lsn, before", lsn=None)
@@ -147,7 +147,7 @@ def truncated() -> History:
 
 
 def snapshotted() -> History:
-    """Accounts before, in and behind a snapshot that was read to its end, and marks that end none."""
+    """Accounts before, in and after a complete snapshot, and records that look like the end of one."""
     log = History("accounts", "account_id", "status")
     log.add("c", 1, "not found", lsn=100)
     log.add("c", 2, "without an lsn, not found", lsn=None)
@@ -171,7 +171,7 @@ def snapshotted() -> History:
 
 
 def moved() -> History:
-    """Transactions that moved, came again, were refused, or cannot be read."""
+    """Transactions that moved, were repeated, were refused, or are unreadable."""
     log = History("transactions", "transaction_id", "description")
     log.add("c", 1, "created", lsn=10)
     log.add("u", 1, "updated", lsn=20)
@@ -244,7 +244,7 @@ HISTORIES = {history.table: history for history in (truncated(), snapshotted(), 
 
 @pytest.fixture(scope="module")
 def tables(stack_pool: StackPool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Landing]:
-    """The histories, landed and built."""
+    """The histories, landed, with the models built."""
     with landing(stack_pool.get(Part.S3, Part.WAREHOUSE), tmp_path_factory.mktemp("home")) as found:
         for history in HISTORIES.values():
             found.land(history.landed())
@@ -255,12 +255,12 @@ def tables(stack_pool: StackPool, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.mark.parametrize("table", HISTORIES)
-def test_dbt_and_reconcile_have_the_rows_that_live_and_no_others(table: str, tables: Landing) -> None:
+def test_dbt_and_reconcile_have_exactly_the_current_rows(table: str, tables: Landing) -> None:
     history = HISTORIES[table]
     assert history.by_dbt(tables) == LIVING[table]
     assert history.by_reconcile(tables) == LIVING[table]
 
 
 @pytest.mark.parametrize("table", ["customers", "accounts"])
-def test_the_streams_have_open_versions_of_the_rows_that_live_and_of_no_others(table: str) -> None:
+def test_the_streams_have_open_versions_of_exactly_the_current_rows(table: str) -> None:
     assert sorted(HISTORIES[table].by_streams()) == LIVING[table]

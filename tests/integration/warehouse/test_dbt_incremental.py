@@ -1,4 +1,4 @@
-"""The warehouse's models, built step by step while things come late, change and go: as if they had been built at once."""
+"""Tests that incremental builds with late, changed and deleted data give the same models as one full build."""
 
 import json
 import os
@@ -21,11 +21,11 @@ from tests.support.warehouse.landing import Landing, landing
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1_200)]
 
 LATE = ("SCD2_CUSTOMERS", "SCD2_ACCOUNTS", "DEAD_LETTERS")
-"""Landing tables that are loaded after the others on the third day, as their objects may be."""
+"""Landing tables that are loaded after the others on the third day, because their objects may be late."""
 
 
 class Days:
-    """Three days, each landed and built upon the one before."""
+    """Three days, each landed and built on the previous one."""
 
     def __init__(self, tables: Landing) -> None:
         self.log, self.tables = BankLog(), tables
@@ -57,13 +57,13 @@ def days(stack_pool: StackPool, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield Days(tables)
 
 
-def test_what_came_late_was_not_there_before_it_came(days: Days) -> None:
+def test_late_records_are_not_in_earlier_builds(days: Days) -> None:
     facts = {row[0]: row[1:] for row in days.before_the_late}
     assert facts[302][0] == "missing"
     assert str(facts[200][1]) == "0.00"
 
 
-def test_current_state_and_facts_are_what_the_source_holds(days: Days) -> None:
+def test_current_rows_and_facts_equal_the_source(days: Days) -> None:
     for relation in ("SILVER.TRANSACTIONS", "GOLD.FCT_TRANSACTIONS"):
         found = {key: str(amount) for key, amount in days.tables.rows(relation, "transaction_id", "amount")}
         assert found == {key: row["amount"] for key, row in days.log.rows["transactions"].items()}
@@ -71,7 +71,7 @@ def test_current_state_and_facts_are_what_the_source_holds(days: Days) -> None:
     assert matches[302] == "valid_at_event"
 
 
-def test_snapshots_saw_what_changed_between_two_runs_and_when_it_went(days: Days) -> None:
+def test_snapshots_have_changes_and_deletions_between_two_runs(days: Days) -> None:
     owners = days.tables.rows(
         "SILVER.ACCOUNT_SNAPSHOTS", "customer_id", "dbt_valid_to is null", where="account_id = 20"
     )
@@ -100,7 +100,7 @@ def test_all_tests_pass_after_three_days(days: Days) -> None:
     assert result.ok
 
 
-def test_step_by_step_gives_the_same_as_from_scratch(days: Days) -> None:
+def test_incremental_builds_equal_a_full_build(days: Days) -> None:
     step_by_step = {relation: days.tables.rows(relation) for relation in days.relations}
     assert all(step_by_step.values())
     days.build(full_refresh=True)
@@ -109,7 +109,7 @@ def test_step_by_step_gives_the_same_as_from_scratch(days: Days) -> None:
 
 
 def dbt(days: Days, *arguments: str, results: str) -> Any:
-    """A command of dbt's own, and what it wrote."""
+    """Runs a dbt command and returns its output."""
     target = days.tables.home / "dbt" / "target"
     subprocess.run(
         [sys.executable, "-m", "dbt.cli.main", *arguments, "--project-dir", PROJECT, "--profiles-dir", PROJECT,
@@ -119,7 +119,7 @@ def dbt(days: Days, *arguments: str, results: str) -> Any:
     return json.loads((target / results).read_bytes())
 
 
-def test_the_pages_know_every_table_and_column(days: Days) -> None:
+def test_the_generated_docs_have_every_table_and_column(days: Days) -> None:
     catalog = dbt(days, "docs", "generate", "--static", results="catalog.json")
     assert catalog["errors"] is None
     for node in Manifest.of(days.tables.home).built:
@@ -127,7 +127,7 @@ def test_the_pages_know_every_table_and_column(days: Days) -> None:
     assert "volume_per_minute" in (days.tables.home / "dbt" / "target" / "static_index.html").read_text("utf-8")
 
 
-def test_old_sources_are_found_to_be_old(days: Days) -> None:
+def test_stale_sources_are_reported(days: Days) -> None:
     found = dbt(days, "source", "freshness", results="sources.json")["results"]
     verdicts = {result["unique_id"].rpartition(".")[2]: result["status"] for result in found}
     assert verdicts == dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Mistakes in what was landed, one at a time: the build fails, and the test that it names is the one for that mistake."""
+"""Tests that each mistake in landed data makes the build fail in the dbt tests for that mistake, and in no others."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ History = dict[str, list[Record]]
 
 @pytest.fixture(scope="module")
 def sound() -> History:
-    """Two customers with an account each, one of whom moves twice, a third who comes and goes, and three transactions."""
+    """Two customers with one account each, one of whom moves twice; a third who is created and deleted; and three transactions."""
     log = BankLog()
     for key in (1, 2):
         log.insert("customers", **customer(key, iso(log.clock)))
@@ -40,13 +40,13 @@ def sound() -> History:
 
 
 def own_copy(history: History) -> History:
-    """A copy in which no two records share a part: a mistake in one must not be in the other too."""
+    """A deep copy of each record, so that a mistake in one is not in another."""
     copied: History = json.loads(json.dumps(history))
     return copied
 
 
 def versions(history: History, op: str, customer_id: int = 1) -> list[Record]:
-    """The landed opens or closes of a customer."""
+    """The landed open or close records of a customer."""
     return [
         record
         for record in history["SCD2_CUSTOMERS"]
@@ -55,7 +55,7 @@ def versions(history: History, op: str, customer_id: int = 1) -> list[Record]:
 
 
 def inserted(history: History, transaction_id: int) -> Record:
-    """The raw change that inserted a transaction; its row is there to be changed."""
+    """The raw change that inserted a transaction, to be modified."""
     (found,) = (
         record
         for record in history["CDC_EVENTS"]
@@ -67,7 +67,7 @@ def inserted(history: History, transaction_id: int) -> Record:
 
 
 def again(history: History, landing_table: str, record: Record) -> None:
-    """A record once more, at the end of its partition."""
+    """Appends a record again at the end of its partition."""
     place = record["topic"], record["partition"]
     last = max(r["offset"] for r in history[landing_table] if (r["topic"], r["partition"]) == place)
     history[landing_table].append(deepcopy(record) | {"offset": last + 1})
@@ -116,7 +116,7 @@ def opened_twice_by_one_change(history: History) -> None:
 
 
 def opened_by_a_replay(history: History) -> None:
-    """The second move comes again, and the version says that it is from there."""
+    """The second move is replayed, and the version names the replay as its source."""
     last = versions(history, "open")[-1]["value"]["source"]
     (change,) = (
         r
@@ -137,7 +137,7 @@ def closed_before_it_was_opened(history: History) -> None:
 
 
 def closed_for_nothing(history: History) -> None:
-    """The stream says that a customer is gone, who is not."""
+    """The stream closes the version of a customer who exists."""
     opened = versions(history, "open", 2)[0]
     again(history, "SCD2_CUSTOMERS", opened)
     value = history["SCD2_CUSTOMERS"][-1]["value"]
@@ -145,7 +145,7 @@ def closed_for_nothing(history: History) -> None:
 
 
 def rewritten_history(history: History) -> None:
-    """The last version is put before the one that was there: as if a late event had been filed where it belongs."""
+    """The last version is moved before the previous one, as if a late event had been inserted into the history."""
     versions(history, "open")[-1]["value"]["valid_from"] = "2026-03-02T08:00:00.000000Z"
 
 
@@ -166,7 +166,7 @@ def orphan_transaction(history: History) -> None:
 
 
 def doubled_row(landing_table: str) -> Callable[[History], None]:
-    """The same line of the log twice."""
+    """A log record has landed twice."""
 
     def change(history: History) -> None:
         history[landing_table].append(deepcopy(history[landing_table][-1]))
@@ -191,7 +191,7 @@ ALERTS = "+fct_alerts"
 
 @dataclass(frozen=True)
 class Mistake:
-    """A change of a sound history, what to build, and the tests that must say so: no others."""
+    """A mistake in a correct history, the models to build, and the tests that must fail; no others may fail."""
 
     change: Callable[[History], None]
     select: str
@@ -258,8 +258,8 @@ def test_without_a_mistake_the_same_history_passes(sound: History, tables: Landi
     assert built(sound, "+gold +resource_type:snapshot", tables).problems == ()
 
 
-def test_only_the_snapshots_know_that_a_version_of_the_past_says_something_else(tables: Landing) -> None:
-    """A run saw the row before it changed. What is current agrees and the records are in order, so no other test can tell."""
+def test_only_the_snapshots_show_that_an_old_version_was_altered(tables: Landing) -> None:
+    """A snapshot run saw the row before it changed. Current rows agree and the records are in order, so no other test fails."""
     log = BankLog()
     log.insert("customers", **customer(1, iso(log.clock)))
     first = own_copy(log.take())
@@ -276,13 +276,13 @@ def test_only_the_snapshots_know_that_a_version_of_the_past_says_something_else(
 
 @pytest.fixture(scope="module")
 def tables(stack_pool: StackPool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Landing]:
-    """One database for all, and one working directory of dbt."""
+    """One database and one working directory of dbt for all tests."""
     with landing(stack_pool.get(Part.S3, Part.WAREHOUSE), tmp_path_factory.mktemp("home")) as own:
         yield own
 
 
 def built(history: History, select: str, tables: Landing) -> BuildResult:
-    """What a build says of this history alone."""
+    """The result of a build of this history alone."""
     tables.renew()
     tables.land(history)
     return build(tables.environment, settle_seconds=0, select=select.split())

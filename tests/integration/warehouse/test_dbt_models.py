@@ -1,4 +1,4 @@
-"""The warehouse's models, built by dbt on the local warehouse from a bank's history: what they say, and which mistakes they catch."""
+"""Tests the contents of the models that dbt builds on the local warehouse from a bank's history."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 @dataclass
 class Day:
-    """A history that was landed and built."""
+    """A history that is landed, with the models built."""
 
     log: BankLog
     tables: Landing
@@ -49,7 +49,7 @@ def test_an_ordinary_day_builds_and_passes_every_test(day: Day) -> None:
     assert day.result.passed > 100
 
 
-def test_current_state_is_what_the_source_holds(day: Day) -> None:
+def test_current_rows_equal_the_source(day: Day) -> None:
     for table, key in (("CUSTOMERS", "customer_id"), ("ACCOUNTS", "account_id"), ("TRANSACTIONS", "transaction_id")):
         held = {row[0] for row in day.tables.rows(f"SILVER.{table}", key)}
         assert held == set(day.log.rows[table.lower()]), table
@@ -57,7 +57,7 @@ def test_current_state_is_what_the_source_holds(day: Day) -> None:
     assert balances[21] == Decimal("-12.50")
 
 
-def test_every_version_has_its_end_and_the_current_ones_none(day: Day) -> None:
+def test_every_version_has_an_end_except_the_current_ones(day: Day) -> None:
     found = day.tables.rows(
         "GOLD.DIM_CUSTOMER", "customer_id", "version_number", "open_reason", "close_reason", "is_current"
     )
@@ -84,7 +84,7 @@ def test_every_version_has_its_end_and_the_current_ones_none(day: Day) -> None:
         (108, "München", "before_first_version", "booked just before the account was opened"),
     ],
 )
-def test_a_transaction_meets_the_customer_of_its_instant(
+def test_a_transaction_is_joined_to_the_customer_version_valid_at_its_time(
     day: Day, transaction: int, city: str, match: str, why: str
 ) -> None:
     found = day.tables.run(
@@ -95,7 +95,7 @@ def test_a_transaction_meets_the_customer_of_its_instant(
     assert found == [(city, match)], why
 
 
-def test_a_late_transaction_meets_the_version_that_was_current_when_it_was_booked(day: Day) -> None:
+def test_a_late_transaction_is_joined_to_the_version_valid_when_it_was_booked(day: Day) -> None:
     [(email, current)] = day.tables.run(
         f"SELECT c.email, c.is_current FROM {day.tables.name}.GOLD.FCT_TRANSACTIONS t "  # noqa: S608 - our own
         f"JOIN {day.tables.name}.GOLD.DIM_CUSTOMER c ON c.customer_version_id = t.customer_version_id "
@@ -112,7 +112,7 @@ def test_money_is_exact_to_the_last_cent(day: Day) -> None:
     assert found == [(credit, debit, credit - debit)]
 
 
-def test_every_gold_row_names_the_change_it_was_made_from(day: Day) -> None:
+def test_every_gold_row_names_its_source_change(day: Day) -> None:
     known = {(record["topic"], record["partition"], record["offset"]) for record in day.log.history["CDC_EVENTS"]}
     naming = [node for node in day.manifest.built if node.schema == "GOLD" and "source_topic" in node.columns]
     assert {"dim_customer", "fct_transactions"} <= {node.name for node in naming}
@@ -122,12 +122,12 @@ def test_every_gold_row_names_the_change_it_was_made_from(day: Day) -> None:
         assert positions <= known, node.name
 
 
-def test_a_snapshot_has_what_lives_once(day: Day) -> None:
+def test_a_snapshot_has_every_current_row_once(day: Day) -> None:
     found = day.tables.rows("SILVER.CUSTOMER_SNAPSHOTS", "customer_id", "dbt_valid_to")
     assert found == [(key, None) for key in sorted(day.log.rows["customers"], key=str)]
 
 
-def test_a_customer_is_seen_from_all_sides(day: Day) -> None:
+def test_customer_360_has_all_figures_of_a_customer(day: Day) -> None:
     found = day.tables.rows(
         "GOLD.CUSTOMER_360", "version_count", "account_count", "transaction_count", "credit_count", "declined_count", "alert_count",
         where="customer_id = 1",
@@ -135,24 +135,24 @@ def test_a_customer_is_seen_from_all_sides(day: Day) -> None:
     assert found == [(2, 1, 4, 3, 0, 1)]
 
 
-def test_the_states_of_a_transaction_stand_in_order(day: Day) -> None:
+def test_the_states_of_a_transaction_are_in_order(day: Day) -> None:
     states = day.tables.rows(
         "GOLD.FCT_TRANSACTION_STATES", "record_offset", "operation", "status", "is_last", where="transaction_id = 105"
     )
     assert [row[1:] for row in states] == [("created", "pending", False), ("updated", "posted", True)]
 
 
-def test_what_was_refused_is_counted_by_reason(day: Day) -> None:
+def test_dead_letters_are_counted_by_reason(day: Day) -> None:
     assert day.tables.rows("GOLD.DEAD_LETTERS_BY_REASON", "reason", "sum(letters)", where="true group by reason") == [
         ("not_an_envelope", 3)
     ]
 
 
-def test_every_stream_that_lands_is_read_up_to_gold(day: Day) -> None:
+def test_every_landing_table_has_a_model_in_gold(day: Day) -> None:
     sources = {source.name.upper(): source for source in day.manifest.sources.values()}
     assert {topic.landing for topic in CATALOGUE.landed} == set(sources)
     for source in sources.values():
-        one_shape = source.name in ("velocity", "alerts")  # from bronze to gold: gold is made from it directly
+        one_shape = source.name in ("velocity", "alerts")  # gold is built directly from bronze
         wanted = {"GOLD"} if one_shape else {"SILVER", "GOLD"}
         assert wanted <= {node.schema for node in day.manifest.readers(source.unique_id)}, source.name
 
@@ -179,7 +179,7 @@ def test_a_build_with_nothing_new_changes_nothing(day: Day) -> None:
     assert {relation: day.tables.contents(relation) for relation in day.manifest.relations()} == before
 
 
-def test_what_the_streams_refused_is_passed_over(day: Day) -> None:
+def test_changes_that_the_streams_refused_are_skipped(day: Day) -> None:
     assert len(day.tables.rows("SILVER.DEAD_LETTERS", "topic")) == 3
     refused = set(day.tables.rows("SILVER.DEAD_LETTERS", "topic", "partition_number", "offset_number"))
     for table in ("CUSTOMER", "ACCOUNT", "TRANSACTION"):

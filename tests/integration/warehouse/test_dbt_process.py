@@ -1,4 +1,4 @@
-"""The dbt that is started before it is needed: it builds when it is told to, and outlives neither the caller's wish nor the caller."""
+"""Tests the dbt process that is started in advance: it builds on request, and ends on request or with its caller."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def of_dbt() -> set[int]:
     }
 
 
-def test_one_that_is_not_told_to_build_is_ended(tmp_path: Path) -> None:
+def test_a_process_that_gets_no_build_request_is_ended(tmp_path: Path) -> None:
     with prepared({**NOBODY_THERE, "BANKSTREAM_HOME": str(tmp_path)}):
         (pid,) = of_dbt()
     assert not psutil.pid_exists(pid)
@@ -37,17 +37,18 @@ def test_one_that_is_not_told_to_build_is_ended(tmp_path: Path) -> None:
         assert len(of_dbt()) == 1, "the first one has left nothing that keeps a second from starting"
 
 
-def test_it_ends_with_its_caller() -> None:
+def test_the_process_ends_with_its_caller() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "app.operations.dbt.process", "--"], stdin=subprocess.PIPE, cwd=PROJECT
     )
     try:
-        process.communicate(timeout=60)  # closes its input, as the end of the caller does
+        process.communicate(timeout=60)  # closes its input, as at the end of the caller
     finally:
         process.kill()
     assert process.returncode == ABANDONED
 
 
+@pytest.mark.slow
 def test_a_project_that_cannot_be_read_is_a_failure_that_says_why(tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "models").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What every session with the warehouse owes: rows, pages, the ledger, and failures that can be told apart."""
+"""The contract of every session with the warehouse: rows, pages, the ledger, and distinct errors."""
 
 import asyncio
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def reader(database: Database) -> Iterator[WarehouseReader]:
 
 
 def through(database: Database, faults: HttpProxy, *, statement_timeout_s: int | None = None) -> WarehouseReader:
-    """A reader whose exchanges can be broken."""
+    """A reader behind a proxy that can inject faults."""
     settings = database.sql.model_copy(
         update={"host": "127.0.0.1", "port": faults.port, "network_timeout_s": TIMEOUT_S, "login_timeout_s": TIMEOUT_S}
     )
@@ -87,7 +87,7 @@ async def test_the_ledger_is_what_its_writer_reads(database: Database, reader: W
 
 
 @pytest.mark.parametrize("missing", ["{database}.BRONZE.NO_TABLE", "{database}.NO_SCHEMA.ALERTS", "NO_DATABASE.X.Y"])
-def test_what_does_not_exist_is_told_from_other_refusals_and_the_session_goes_on(
+def test_a_missing_object_has_its_own_error_and_the_session_continues(
     database: Database, reader: WarehouseReader, missing: str
 ) -> None:
     name = missing.format(database=database.sql.database)
@@ -97,7 +97,7 @@ def test_what_does_not_exist_is_told_from_other_refusals_and_the_session_goes_on
     assert reader.rows(f"SELECT count(*) FROM {relation(database.sql.database, LANDING)}") == [(0,)]  # noqa: S608
 
 
-async def test_a_refusal_has_the_warehouses_number_and_the_session_goes_on(database: Database) -> None:
+async def test_a_refusal_has_the_warehouses_error_number_and_the_session_continues(database: Database) -> None:
     async with HttpProxy(database.sql.host or "", database.sql.port) as faults:
         reader = await asyncio.to_thread(through, database, faults)
         syntax = ("001003", "SQL compilation error:\nsyntax error line 1 at position 7 unexpected 'nonsense'.")
@@ -109,7 +109,7 @@ async def test_a_refusal_has_the_warehouses_number_and_the_session_goes_on(datab
         await asyncio.to_thread(reader.close)
 
 
-async def test_a_statement_that_takes_too_long_is_no_missing_warehouse(database: Database) -> None:
+async def test_a_statement_timeout_is_not_reported_as_an_unavailable_warehouse(database: Database) -> None:
     async with HttpProxy(database.sql.host or "", database.sql.port) as faults:
         reader = await asyncio.to_thread(through, database, faults, statement_timeout_s=TIMEOUT_S)
         cancelled = ("000604", "SQL execution canceled")
@@ -121,11 +121,11 @@ async def test_a_statement_that_takes_too_long_is_no_missing_warehouse(database:
 
 
 @pytest.mark.parametrize("answer", [snowflake.SESSION_GONE, snowflake.MASTER_EXPIRED])
-async def test_a_session_that_was_lost_is_over(database: Database, answer: tuple[str, str]) -> None:
+async def test_a_lost_session_is_not_replaced(database: Database, answer: tuple[str, str]) -> None:
     async with HttpProxy(database.sql.host or "", database.sql.port) as faults:
         reader = await asyncio.to_thread(through, database, faults)
         faults.arm(snowflake.statement("SELECT"), snowflake.failure(answer, "lost"))
-        for _ in range(2):  # no other session takes its place unasked: temporary tables would be missing in it
+        for _ in range(2):  # the reader opens no new session by itself, because temporary tables would be missing
             with pytest.raises(SinkUnavailableError, match="has ended the session"):
                 await asyncio.to_thread(reader.rows, "SELECT 1")
         assert faults.fired == ["lost"]
@@ -134,13 +134,13 @@ async def test_a_session_that_was_lost_is_over(database: Database, answer: tuple
         await asyncio.to_thread(another.close)
 
 
-def test_a_warehouse_that_is_away_is_named_with_what_to_check(database: Database) -> None:
+def test_an_unavailable_warehouse_is_reported_with_what_to_check(database: Database) -> None:
     away = database.sql.model_copy(update={"host": "127.0.0.1", "port": 1, "login_timeout_s": 1})
     with pytest.raises(SinkUnavailableError, match=r"127\.0\.0\.1 gives no session.*BANKSTREAM_SNOWFLAKE_\*"):
         open_reader(away)
 
 
-def test_who_is_not_let_in_is_named_without_the_password(database: Database) -> None:
+def test_a_refused_login_is_reported_without_the_password(database: Database) -> None:
     stranger = database.sql.model_copy(update={"password": SecretStr("a-wrong-password")})
     with pytest.raises(SinkUnavailableError, match=f"gives no session to {stranger.user}") as refused:
         open_reader(stranger)

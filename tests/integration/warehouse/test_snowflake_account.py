@@ -1,4 +1,4 @@
-"""The sinks against a real Snowflake account: `BANKSTREAM_TEST_SNOWFLAKE=FILE make test ARGS="-m snowflake"`.
+"""Tests the sinks on a real Snowflake account: `BANKSTREAM_TEST_SNOWFLAKE=FILE make test ARGS="-m snowflake"`.
 
 FILE has lines of KEY=value: BANKSTREAM_SNOWFLAKE_ACCOUNT, _USER, _ROLE, _WAREHOUSE, _PRIVATE_KEY_PATH, _STORAGE_INTEGRATION and
 BANKSTREAM_S3_BUCKET with the keys that write to it. The role must be one that may CREATE DATABASE and use the integration: a database with
@@ -96,8 +96,8 @@ async def test_objects_are_loaded_once_by_channels(account: Database) -> None:
         assert offsets(world.rows(LANDING)) == [*range(10)]
 
 
-async def test_what_was_sent_before_a_channel_is_opened_anew_is_there_once_or_not_at_all(account: Database) -> None:
-    """The one assumption that the documentation does not spell out: rows in flight are dropped, or are before the committed token."""
+async def test_rows_sent_before_a_channel_is_reopened_exist_once_or_not_at_all(account: Database) -> None:
+    """The documentation does not state this assumption: rows in flight are dropped, or are before the committed token."""
     async with real_world(account):
         client = SnowpipeClient(account.sql)
         pipe, channel = pipe_name(LANDING), channel_name(chain_key(7))

@@ -1,6 +1,6 @@
-"""Snowpipe Streaming as the way into the warehouse: what goes wrong between rows, commit and answer neither loses nor doubles.
+"""Tests that Snowpipe Streaming neither loses nor duplicates rows, whichever request fails.
 
-The contract that every warehouse keeps is tested in test_sinks_contract.py and test_sinks_deaths.py, which run on it, too.
+test_sinks_contract.py and test_sinks_deaths.py test the contract of all warehouses, also with Snowpipe Streaming.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ def step(objects: list[object], previous: LedgerRow | None = None) -> LoadStep:
         ("append", "never"),
     ],
 )
-async def test_whatever_goes_wrong_with_any_request_neither_loses_nor_doubles(
+async def test_a_fault_in_any_request_neither_loses_nor_duplicates_rows(
     streaming: Streaming, operation: Operation, fault: Fault
 ) -> None:
     await write(streaming.world, *range(12), rows=6)
@@ -75,7 +75,7 @@ async def test_whatever_goes_wrong_with_any_request_neither_loses_nor_doubles(
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_many_faults_one_after_another_neither_lose_nor_double(streaming: Streaming, seed: int) -> None:
+async def test_many_consecutive_faults_neither_lose_nor_duplicate_rows(streaming: Streaming, seed: int) -> None:
     kinds: list[Fault] = ["after", "before", "expired", "never", "throttled"]
     await write(streaming.world, *range(30), rows=5)
     for number in range(4):
@@ -86,11 +86,11 @@ async def test_many_faults_one_after_another_neither_lose_nor_double(streaming: 
     assert offsets(streaming.world.rows(LANDING)) == [*range(30)]
 
 
-async def test_rows_of_an_object_that_came_halfway_are_not_sent_again(streaming: Streaming) -> None:
+async def test_committed_rows_of_a_partly_sent_object_are_not_sent_again(streaming: Streaming) -> None:
     [found] = await write(streaming.world, *range(9), rows=9)
     one, other = streaming.world.warehouse, streaming.world.second_warehouse()
     await one.begin([chain_key()])
-    streaming.server.arm("append", "after")  # the first request of the object is carried out, and nobody hears of it
+    streaming.server.arm("append", "after")  # the first request of the object is executed, and its response is lost
     with pytest.raises(SinkUnavailableError):
         await one.load([step([found])])
     await until(lambda: streaming.server.channels[CHANNEL].committed is not None)
@@ -102,7 +102,7 @@ async def test_rows_of_an_object_that_came_halfway_are_not_sent_again(streaming:
     assert offsets(streaming.world.rows(LANDING)) == [*range(9)]
 
 
-async def test_rows_that_are_answered_and_not_committed_are_not_loaded(streaming: Streaming) -> None:
+async def test_rows_are_not_loaded_before_they_are_committed(streaming: Streaming) -> None:
     found = await write(streaming.world, 0, 1)
     streaming.server.commit_delay_s = 3600
     impatient = streaming_warehouse(
@@ -148,22 +148,22 @@ async def test_a_row_that_the_pipe_leaves_out_stops_its_chain_and_the_ledger_sta
     assert (await streaming.ledger.ledger())[chain_key()].last_offset == 0
 
 
-async def test_a_channel_that_is_gone_goes_on_where_the_ledger_is(streaming: Streaming) -> None:
+async def test_a_lost_channel_continues_at_the_ledger(streaming: Streaming) -> None:
     await write(streaming.world, 0, 1)
     await load_all(streaming.world.loader(), 1)
-    del streaming.server.channels[CHANNEL]  # as Snowflake does with one that was idle for long
+    del streaming.server.channels[CHANNEL]  # as Snowflake does with a channel that was idle for a long time
     await write(streaming.world, 2, 3)
     await load_all(streaming.world.loader(), 3)
     assert offsets(streaming.world.rows(LANDING)) == [0, 1, 2, 3]
 
 
-async def test_the_ledger_is_brought_up_to_channels_that_were_ahead_of_it(streaming: Streaming) -> None:
+async def test_the_ledger_is_moved_to_channels_that_are_ahead_of_it(streaming: Streaming) -> None:
     found = await write(streaming.world, 0, 1)
     late = streaming_warehouse(
         streaming.server, streaming.ledger, streaming.world.store, streaming_ledger_interval_ms=3_600_000
     )
     await late.begin([chain_key()])
-    await late.load([step([found[0]])])  # the first load lets the table follow, the next ones wait
+    await late.load([step([found[0]])])  # the first load updates the ledger's table, the next ones defer it
     await late.load([step([found[1]], step([found[0]]).end)])
     assert (await streaming.ledger.ledger())[chain_key()].last_offset == 0
     assert (await streaming.world.warehouse.ledger())[chain_key()].last_offset == 1
@@ -171,7 +171,7 @@ async def test_the_ledger_is_brought_up_to_channels_that_were_ahead_of_it(stream
     await late.close()
 
 
-async def test_closing_brings_the_ledger_up_to_the_channels(streaming: Streaming) -> None:
+async def test_closing_moves_the_ledger_to_the_channels(streaming: Streaming) -> None:
     found = await write(streaming.world, 0, 1)
     late = streaming_warehouse(
         streaming.server, streaming.ledger, streaming.world.store, streaming_ledger_interval_ms=3_600_000
@@ -183,7 +183,7 @@ async def test_closing_brings_the_ledger_up_to_the_channels(streaming: Streaming
     assert (await streaming.ledger.ledger())[chain_key()].last_offset == 1
 
 
-async def test_a_token_that_is_not_ours_is_no_position(streaming: Streaming) -> None:
+async def test_a_foreign_offset_token_is_a_continuity_error(streaming: Streaming) -> None:
     await write(streaming.world, 0)
     await load_all(streaming.world.loader(), 0)
     streaming.server.channels[CHANNEL].committed = "17"
@@ -194,11 +194,11 @@ async def test_a_token_that_is_not_ours_is_no_position(streaming: Streaming) -> 
 @pytest.mark.parametrize(
     "row", [LedgerRow(), LedgerRow(41, "bank.alerts/first/0/00000000000000000007.ndjson.zst", "ab12")]
 )
-def test_a_position_comes_back_from_its_token(row: LedgerRow) -> None:
+def test_a_position_is_decoded_from_its_token(row: LedgerRow) -> None:
     assert parse_token(chain_key(), ChannelPosition(row, 44).token()) == ChannelPosition(row, 44)
 
 
-async def test_a_wrong_key_and_a_missing_pipe_are_told(streaming: Streaming, tmp_path: Path) -> None:
+async def test_a_wrong_key_and_a_missing_pipe_are_reported(streaming: Streaming, tmp_path: Path) -> None:
     async with SnowpipeServer(tmp_path, {}, lambda *_: None, "BANK") as server:
         client = SnowpipeClient(server.settings())
         with pytest.raises(SinkRefusedError, match="ERR_PIPE_DOES_NOT_EXIST"):
@@ -214,7 +214,7 @@ async def test_a_wrong_key_and_a_missing_pipe_are_told(streaming: Streaming, tmp
     await client.close()
 
 
-def test_a_password_is_no_way_in(tmp_path: Path) -> None:
+def test_a_password_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="PRIVATE_KEY_PATH"):
         SnowpipeClient(SnowflakeSettings(password="x"))
     unreadable = tmp_path / "key.p8"
@@ -223,7 +223,7 @@ def test_a_password_is_no_way_in(tmp_path: Path) -> None:
         SnowpipeClient(SnowflakeSettings(private_key_path=unreadable))
 
 
-async def test_the_setting_chooses_the_way(streaming: Streaming) -> None:
+async def test_a_setting_chooses_copy_or_snowpipe_streaming(streaming: Streaming) -> None:
     store, snowflake = S3Store(S3Settings()), streaming.server.settings()
     for way, kind in (("copy", SnowflakeWarehouse), ("streaming", StreamingWarehouse)):
         made = chosen(snowflake, WarehouseSettings(sink=way), store, CATALOGUE.landing)
@@ -232,8 +232,8 @@ async def test_the_setting_chooses_the_way(streaming: Streaming) -> None:
 
 
 @pytest.mark.slow
-async def test_the_tables_are_the_same_as_by_copy(sinks_database: Database, tmp_path: Path) -> None:
-    """On the local warehouse: some objects by COPY, then by channels, then by COPY again; the table and the ledger cannot tell."""
+async def test_streaming_and_copy_give_equal_tables(sinks_database: Database, tmp_path: Path) -> None:
+    """On the local warehouse: objects by COPY, then by channels, then by COPY again give the same table and ledger."""
 
     def commit(table: str, rows: list[str]) -> None:
         values = ", ".join("('{}')".format(row.replace("\\", "\\\\").replace("'", "''")) for row in rows)

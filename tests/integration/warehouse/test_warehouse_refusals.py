@@ -1,4 +1,4 @@
-"""The loader against what Snowflake answers on a bad day, statement by statement: every record is loaded once, whatever was refused."""
+"""Tests that the loader loads every record once if Snowflake refuses any statement of a load."""
 
 import asyncio
 from collections.abc import Iterator
@@ -26,19 +26,19 @@ def database(lake_stack: Stack) -> Iterator[Database]:
 
 
 def refused(error: tuple[str, str], faults: HttpProxy, statement: str) -> int:
-    """Arm the error for the next such statement; answers how many exchanges will be broken."""
+    """Arms the error for the next such statement, and returns the number of exchanges that will fail."""
     faults.arm(snowflake.statement(statement), snowflake.failure(error, f"{error[0]} at {statement}"))
     return 1
 
 
 def renewed(faults: HttpProxy, statement: str) -> int:
-    """The session's token expires, and the connector gets another."""
+    """The session token expires, and the connector gets a new one."""
     faults.arm(snowflake.renewal, snowflake.renewed("renewed"))
     return 1 + refused(snowflake.SESSION_EXPIRED, faults, statement)
 
 
 def not_renewed(faults: HttpProxy, statement: str) -> int:
-    """The session's token expires, and so has the one to renew it with."""
+    """The session token and the token to renew it have expired."""
     faults.arm(snowflake.renewal, snowflake.failure(snowflake.MASTER_EXPIRED, "not renewed"))
     return 1 + refused(snowflake.SESSION_EXPIRED, faults, statement)
 
@@ -53,7 +53,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-async def test_a_load_that_is_refused_anywhere_is_made_once(database: Database, refusal: str) -> None:
+async def test_a_load_with_a_refused_statement_is_executed_once(database: Database, refusal: str) -> None:
     async with real_world(database) as world, HttpProxy(database.sql.host or "", database.sql.port) as faults:
         through = SnowflakeWarehouse(
             database.sql.model_copy(update={"host": "127.0.0.1", "port": faults.port, "network_timeout_s": 10})

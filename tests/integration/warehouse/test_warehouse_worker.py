@@ -1,4 +1,4 @@
-"""The lake and warehouse workers as processes on a real broker, S3 and warehouse: every record exactly once, whoever is killed when."""
+"""Tests lake and warehouse workers on a real broker, S3 and warehouse: every record is loaded once, whichever worker is killed."""
 
 import asyncio
 import random
@@ -48,7 +48,7 @@ HOSTILE = (
     b'{"n":\n1}',
     b'{"d":' + b"[" * 500 + b"]" * 500 + b"}",
 )
-"""Values among the ordinary ones, so that what must not stop anything is always there."""
+"""Hostile values that are mixed with ordinary ones and must not stop a load."""
 
 
 class Feed:
@@ -59,7 +59,7 @@ class Feed:
         self.sent = 0
 
     async def run(self, seconds: float, rate: int) -> None:
-        """About `rate` records a second for so long."""
+        """Writes about `rate` records per second for this time."""
         producer = AIOKafkaProducer(**connection(self._kafka), transactional_id=f"feed-{self._chance.random()}")
         await producer.start()
         try:
@@ -100,7 +100,7 @@ async def in_kafka(kafka: KafkaSettings) -> Contents:
 
 
 async def in_lake(settings: S3Settings) -> Contents:
-    """Every record of the lake, its chains audited."""
+    """All records of the lake, after an audit of its chains."""
     store, found = S3Store(settings), {}
     try:
         for topic in CATALOGUE.landed:
@@ -113,7 +113,7 @@ async def in_lake(settings: S3Settings) -> Contents:
 
 
 class Reader:
-    """Asks the warehouse."""
+    """Reads from the warehouse."""
 
     def __init__(self, settings: SnowflakeSettings) -> None:
         self._reader = open_reader(settings)
@@ -126,7 +126,7 @@ class Reader:
         return {(topic, int(number)): int(offset) for topic, number, offset in found}
 
     def landed(self) -> Counter[tuple[str, int, int]]:
-        """How often each record is there."""
+        """The number of copies of each record."""
         found: Counter[tuple[str, int, int]] = Counter()
         for table in sorted({topic.landing for topic in CATALOGUE.landed if topic.landing}):
             for topic, number, offset in self.rows(
@@ -141,7 +141,7 @@ class Reader:
 
 
 async def reached(reader: Reader, expected: Contents, workers: Workers, timeout_s: float = 150) -> None:
-    """Until the ledger has every last offset."""
+    """Waits until the ledger has the last offset of every partition."""
     last = {tp: rows[-1][0] for tp, rows in expected.items()}
 
     async def has_all() -> bool:
@@ -151,7 +151,7 @@ async def reached(reader: Reader, expected: Contents, workers: Workers, timeout_
     await until(has_all, timeout_s=timeout_s, message=f"the ledger is not at {last}")
 
 
-async def test_every_record_is_archived_and_loaded_once_though_workers_are_killed_under_load(
+async def test_every_record_is_archived_and_loaded_once_while_workers_are_killed_under_load(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     kafka = settings_of(environment, KafkaSettings)
@@ -166,7 +166,7 @@ async def test_every_record_is_archived_and_loaded_once_though_workers_are_kille
         }
         feeding = asyncio.create_task(feed.run(seconds=32, rate=800))
         for name in ("warehouse", "lake", "warehouse", "second lake", "lake", "warehouse"):
-            await asyncio.sleep(3 + 2 * chance.random())  # the moment is the point: there is no condition to wait for
+            await asyncio.sleep(3 + 2 * chance.random())  # a kill at a random time has no condition to wait for
             workers.kill(running[name])
             running[name] = workers.start(name.rpartition(" ")[2])
         await feeding
@@ -199,7 +199,7 @@ BEGIN, ADVANCE, COPY, COMMIT = range(4)
 
 @pytest.mark.parametrize("fault", ["lost", "reset"])
 @pytest.mark.parametrize("request_number", [BEGIN, ADVANCE, COPY, COMMIT], ids=["begin", "advance", "copy", "commit"])
-async def test_a_reply_lost_at_any_statement_of_a_load_neither_loses_nor_doubles(
+async def test_a_lost_reply_to_any_statement_of_a_load_neither_loses_nor_duplicates_rows(
     database: Database, fault: Fault, request_number: int
 ) -> None:
     async with real_world(database) as world, HttpProxy(database.sql.host or "", database.sql.port) as faults:
@@ -268,7 +268,7 @@ def test_a_schema_from_the_future_is_refused(database: Database) -> None:
         database.execute("DELETE FROM BRONZE.SCHEMA_VERSIONS WHERE version = 1000")
 
 
-def test_no_key_shows_in_what_a_refused_stage_says(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_refused_stage_contains_no_key(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = database.s3.secret_access_key
     assert secret is not None
     assert secret.get_secret_value() in warehouse.stage(database.sql, database.s3)

@@ -62,10 +62,10 @@ def ordinary_day(log: BankLog) -> None:
     log.update("transactions", 105, status="posted")
     log.update("accounts", 21, balance="-12.50", updated_at=iso(log.clock))  # untracked: no version
     log.insert("transactions", **transaction(106, 20, iso(log.clock), status="declined", amount="777.77"))
-    log.update("transactions", 102, account_id=21)  # moves to another partition
+    log.update("transactions", 102, account_id=21)  # the row moves to another partition
     late = iso(log.clock)
     log.update("customers", 2, email=None, risk_rating="high")
-    log.insert("transactions", **transaction(107, 20, late))  # booked before the version that is current
+    log.insert("transactions", **transaction(107, 20, late))  # booked before the current version began
     log.alert(103)
     log.delete("accounts", 30)
     log.delete("customers", 3)
@@ -89,7 +89,7 @@ def ordinary_day(log: BankLog) -> None:
 
 
 def second_day(log: BankLog) -> None:
-    """Goes on from the first: a transaction changes, rows come and go, the table of transactions is truncated, and one is made."""
+    """The day after `ordinary_day`: rows are changed, inserted and deleted, and transactions is truncated before a last insert."""
     log.clock += timedelta(days=1)
     log.schema_envelope = True
     log.update("transactions", 107, status="reversed")
@@ -103,8 +103,8 @@ def second_day(log: BankLog) -> None:
 
 
 def third_day(log: BankLog) -> None:
-    """Goes on from the second with all that comes late: a transaction of days ago, one whose account is not known yet where it lands, one
-    that empties its minute, one that is corrected to another minute, and a change that the streams refuse after it was seen."""
+    """The day after `second_day`, with late data: a transaction of days ago, one whose account has not landed yet, one that empties its
+    minute, one that is corrected to another minute, and a change that the streams worker refuses after a build has read it."""
     log.clock += timedelta(days=1)
     log.insert("transactions", **transaction(300, 20, iso(log.clock)))
     log.insert("transactions", **transaction(301, 20, iso(log.clock + timedelta(minutes=5))))

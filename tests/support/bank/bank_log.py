@@ -21,17 +21,17 @@ START: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
 
 def iso(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds, as the streams write it."""
+    """RFC 3339 in UTC with microseconds, as in the output of the streams worker."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass
 class BankLog:
-    """A bank that only keeps its log. Every method is one transaction in PostgreSQL."""
+    """A bank as the log of its changes. Every method is one transaction in PostgreSQL."""
 
     partitions: int = 2
     schema_envelope: bool = False
-    """Whether the next values come as {schema, payload}."""
+    """Whether the next values are written as {schema, payload}."""
     clock: datetime = START
     lsn: int = 28_000_000
     tx_id: int = 700
@@ -89,7 +89,7 @@ class BankLog:
         self.rows[table].clear()
 
     def snapshot(self, table: str) -> None:
-        """A new snapshot reads every row again. Rows that did not change add no version; those that are gone end."""
+        """A new snapshot reads every row again. Unchanged rows get no new version. The versions of deleted rows are closed."""
         self._commit()
         self.lsn += 208
         rows = list(self.rows[table].values())
@@ -101,21 +101,21 @@ class BankLog:
                 self._close(table, key, version, "vanished", source)
 
     def vanish(self, table: str, key: int) -> None:
-        """DELETE of one row while the slot is lost: nothing is logged."""
+        """DELETE of one row while there is no slot: the log does not have it."""
         del self.rows[table][key]
 
     def replay(self, index: int) -> None:
-        """Append an old raw change once more, under a new offset, as a connector that lost its position does."""
+        """Appends an old raw change again at a new offset, like a connector that lost its position."""
         old = self.history["CDC_EVENTS"][index]
         self._append("CDC_EVENTS", old["topic"], old["partition"], old["key"], old["value"])
 
     def refused(self, table: str, value: Any, *, base64: str | None = None, reason: str = "not_an_envelope") -> None:
-        """A record on the table's topic that the streams put among the dead letters. `base64`: it is no JSON, only bytes."""
+        """A record on the table's topic that the streams worker makes a dead letter. `base64`: the value is not JSON."""
         topic, extra = f"bank.public.{table}", {} if base64 is None else {"value_base64": base64}
         self._letter(topic, 0, self._append("CDC_EVENTS", topic, 0, None, value, **extra), reason)
 
     def refused_update(self, table: str, key: int, **changes: Any) -> None:
-        """An UPDATE that can be read, and that the streams put among the dead letters all the same: it did not happen."""
+        """A readable UPDATE that the streams worker makes a dead letter. It has no effect."""
         self._commit()
         self.lsn += 208
         before = self.rows[table][key]

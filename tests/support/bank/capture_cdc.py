@@ -46,7 +46,7 @@ def main() -> None:
     with private_stack(Part.POSTGRES, Part.KAFKA, Part.CONNECT, steps=(SOURCE, TOPICS)) as stack:
         simulate(stack, transactions=20, rate=20, seed=11, fraud_rate=0)
         Stack(stack.home.path, parts=stack.parts, steps=(CONNECTOR,)).up()
-        simulate(stack, transactions=240, rate=16, seed=28, fraud_rate=0.03)  # this one has every pattern complete
+        simulate(stack, transactions=240, rate=16, seed=28, fraud_rate=0.03)  # this seed completes every fraud pattern
         with owner(stack) as connection:
             for step in HARD.read_text(encoding="utf-8").split("\n\n"):
                 connection.execute(step.encode())
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def simulate(stack: Stack, *, transactions: int, rate: float, seed: int, fraud_rate: float) -> None:
-    """The simulated bank, for so many transactions."""
+    """Runs the simulated bank for this number of transactions."""
     options = SimulationOptions(rate, transactions, seed, fraud_rate, CUSTOMERS)
     Simulation(settings_of(stack, PostgresSettings), options, threading.Event().wait, lambda _: None).run()
 
@@ -83,7 +83,7 @@ def owner(stack: Stack) -> psycopg.Connection[Any]:
 
 
 def everything(connection: psycopg.Connection[Any], table: str) -> list[dict[str, Any]]:
-    """All rows of a table by key; instants beyond Python's are text, as are numerics."""
+    """All rows of a table by key. Numerics, and times beyond Python's range, are text."""
     columns = [
         name
         for (name,) in connection.execute(
@@ -97,7 +97,7 @@ def everything(connection: psycopg.Connection[Any], table: str) -> list[dict[str
 
 
 def plain(value: object) -> str:
-    """JSON of what JSON has no word for."""
+    """Converts a value to a type that JSON has."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if isinstance(value, date | Decimal):
@@ -106,7 +106,7 @@ def plain(value: object) -> str:
 
 
 def complete(records: list[CdcRecord]) -> bool:
-    """Whether the last change is there: all topics' records before it were committed with it or earlier."""
+    """Whether the last change has been read. All other records were committed with it or earlier."""
     return any(
         record.topic == HEARTBEAT.name and record.value and (record.value["after"] or {}).get("marker") == MARKER
         for record in records
@@ -114,7 +114,7 @@ def complete(records: list[CdcRecord]) -> bool:
 
 
 def in_time(records: Iterable[CdcRecord]) -> Iterable[CdcRecord]:
-    """By timestamp, but never against a partition's own order."""
+    """Sorts records by timestamp, and keeps the order of each partition."""
     partitions: dict[tuple[str, int], list[CdcRecord]] = defaultdict(list)
     for record in records:
         partitions[record.topic, record.partition].append(record)

@@ -48,7 +48,7 @@ def envelope(
 
 @dataclass
 class CdcLog:
-    """One partition of one table's topic: hands out offsets, keys and rising log positions."""
+    """One partition of one table's topic. Assigns offsets, keys and ascending log positions."""
 
     table: str
     key_column: str
@@ -86,5 +86,5 @@ class CdcLog:
         return record
 
     def again(self, record: Record) -> Record:
-        """The same record at the next offset, as a connector that lost its position sends it."""
+        """The same record at the next offset, as sent by a connector that lost its position."""
         return self.append(record.key, record.value, record.headers)

@@ -36,7 +36,7 @@ class CdcRecord:
 async def read_cdc(
     kafka: KafkaSettings, topics: Iterable[str], enough: Callable[[list[CdcRecord]], bool], *, timeout_s: float = 30
 ) -> list[CdcRecord]:
-    """Every committed record of the topics so far, in the order of each partition; TimeoutError if there never are enough."""
+    """All committed records of the topics so far, in the order of each partition. TimeoutError if the condition does not hold in time."""
     async with KafkaLog(kafka) as log:
         infos = await log.require(topics)
     consumer = AIOKafkaConsumer(**connection(kafka), isolation_level="read_committed")
@@ -59,6 +59,6 @@ async def read_cdc(
 
 
 def rows(records: Iterable[CdcRecord], operation: str) -> list[dict[str, Any]]:
-    """The rows of all changes of one kind: what they became, or for a delete what they were."""
+    """The rows of all changes of one kind: the row after the change, or for a delete the row before it."""
     values = [record.value for record in records if record.raw_value is not None]
     return [value["after"] or value["before"] for value in values if value.get("op") == operation]

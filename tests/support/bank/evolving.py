@@ -1,4 +1,4 @@
-"""A bank with tables that the code does not know: a stack, and workers with declarations of these tables."""
+"""A bank with declared tables that the code does not know: a stack, and workers with the declarations."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ Enough = Callable[[list[dict[str, Any]]], bool]
 
 @dataclass
 class Bank:
-    """A stack with workers that know tables which the code does not."""
+    """A stack with declared tables and its workers."""
 
     stack: Stack
     workers: Workers
@@ -49,7 +49,7 @@ class Bank:
         return {**self.stack.environment(), "BANKSTREAM_TABLES_FILE": str(self.tables_file)}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command, with the stack's settings."""
+        """Runs a command with the stack's settings."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BANKSTREAM_")}
         return subprocess.run(
             [sys.executable, "-m", "app.cli", *arguments], cwd=PROJECT, env={**kept, **self.environment},
@@ -57,19 +57,19 @@ class Bank:
         )  # fmt: skip
 
     def bankstream(self, *arguments: str) -> str:
-        """A command that ends well, and its output."""
+        """Runs a `bankstream` command that must succeed, and returns its output."""
         done = self.run(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def execute(self, *statements: str) -> None:
-        """As the owner of the tables, each a transaction."""
+        """Runs statements as the owner of the tables, each in a transaction."""
         with owner(self.stack) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
 
     def read(self, topics: tuple[str, ...], enough: Callable[[list[CdcRecord]], bool]) -> list[CdcRecord]:
-        """Committed records so far, when there are enough; the worker has not ended meanwhile."""
+        """Waits until there are enough committed records, and returns them. Fails if a worker exits meanwhile."""
         found = asyncio.run(read_cdc(settings_of(self.stack, KafkaSettings), topics, enough, timeout_s=120))
         self.workers.check()
         return found
@@ -85,7 +85,7 @@ class Bank:
 def declared_bank(
     home: Path, declared: str, *statements: str, parts: Iterable[Part], kinds: tuple[str, ...], steps: tuple[str, ...]
 ) -> Iterator[Bank]:
-    """With tables that these statements make and fill before the connector starts, and one worker of each kind that lives through all."""
+    """A bank whose tables these statements create and fill before the connector starts, with one worker of each kind."""
     tables_file = home / "captured.toml"
     tables_file.write_text((PROJECT / "app/captured.toml").read_text(encoding="utf-8") + declared, encoding="utf-8")
     with private_stack(*parts, steps=(SOURCE,)) as stack, Workers(stack.environment(), home) as workers:
@@ -101,7 +101,7 @@ def declared_bank(
 
 @contextmanager
 def evolving_bank(home: Path) -> Iterator[Bank]:
-    """With some rows that were there before the connector, and a streams worker alone."""
+    """A bank with some rows from before the start of the connector, and only a streams worker."""
     with declared_bank(
         home, DECLARED, *CARDS.split(";"), parts=(Part.POSTGRES, Part.KAFKA, Part.CONNECT), kinds=("streams",),
         steps=("source", "topics", "connector"),

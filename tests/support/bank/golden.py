@@ -2,7 +2,7 @@
 
 Run it with `python -m tests.support.bank.golden`.
 
-Small topics are written whole, of the others every eighth record; `digests.json` has the length and the hash of every topic.
+Small topics are written completely, large ones with every eighth record. `digests.json` has the length and the hash of every topic.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ EVERY: Final = 8
 
 
 def golden() -> dict[str, str]:
-    """The files of tests/data/replay by name, as the code at hand makes them."""
+    """The files of tests/data/replay by name, as the current code generates them."""
     with TemporaryDirectory() as temporary:
         out = Path(temporary)
         replay = Replay(CATALOGUE, WorkerSettings())
@@ -42,7 +42,7 @@ def golden() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write them."""
+    """Writes the files."""
     GOLDEN.mkdir(exist_ok=True)
     for name, text in golden().items():
         (GOLDEN / name).write_text(text, encoding="utf-8")

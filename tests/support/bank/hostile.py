@@ -28,7 +28,7 @@ def people() -> CdcLog:
 
 
 def changes(*steps: tuple[str, Any], **options: Any) -> list[Record]:
-    """Changes of customers, one after another: (op, row or None)."""
+    """Consecutive changes of customers: (op, row or None)."""
     log = people()
     for op, row in steps:
         log.change(op, **({"before": row} if op == "d" else {"after": row}), **options)
@@ -36,7 +36,7 @@ def changes(*steps: tuple[str, Any], **options: Any) -> list[Record]:
 
 
 def raw(value: bytes | None, key: bytes | None = KEY, headers: tuple[tuple[str, bytes], ...] = ()) -> list[Record]:
-    """One record of the customers' topic, of any bytes."""
+    """One record of the customers' topic with any bytes."""
     return [people().append(key, value, headers)]
 
 
@@ -52,7 +52,7 @@ def transaction(**columns: Any) -> list[Record]:
 
 
 def times(op: str, lsns: list[int | None], **options: Any) -> list[Record]:
-    """Updates of customer 1 with these log positions; each changes the name."""
+    """Updates of customer 1 with these log positions. Each changes the name."""
     log = people()
     return [log.change(op, after=CUSTOMER | {"name": str(n)}, lsn=n, **options) for n in lsns]
 
@@ -65,7 +65,7 @@ def typed(semantic: str, value: Any, **parameters: str) -> bytes:
 
 
 def _swap() -> list[Record]:
-    """Two customers exchange their keys, by way of a third."""
+    """Two customers exchange their keys by way of a third key."""
     log = people()
     log.change("c", after=CUSTOMER)
     log.change("c", after=CUSTOMER | {"customer_id": 2, "name": "Bo"})
@@ -91,7 +91,7 @@ def _one_lsn() -> list[Record]:
 
 @dataclass(frozen=True)
 class Case:
-    """An input and what it gives: SCD2 records by op and reason, transactions by op, dead letters by reason, in the order of the topics."""
+    """An input and its result: SCD2 records by op and reason, transactions by op, dead letters by reason, in the order of the topics."""
 
     section: str
     what: str
@@ -101,7 +101,7 @@ class Case:
 
 
 def outcome(records: list[Record]) -> str:
-    """What the streams worker makes of these records."""
+    """The output of the streams worker for these records."""
     streams = TopologyDriver()
     streams.take(*records)
     streams.pass_barriers()
@@ -530,7 +530,7 @@ CASES = (
 
 
 def page() -> str:
-    """docs/HOSTILE_INPUT.md."""
+    """The text of docs/HOSTILE_INPUT.md."""
     lines = [
         "# Hostile input",
         "",

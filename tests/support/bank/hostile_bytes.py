@@ -32,7 +32,7 @@ ODD: Final[Sequence[bytes]] = (
     b'["__debezium_unavailable_value"]', b'{"__debezium_unavailable_value":"__debezium_unavailable_value"}',
     b'"\\u005f_debezium_unavailable_value"', b'"' + b"x" * 300 + b'"', b'"' + b"\xc3\xa9" * 70_000 + b'"',
 )  # fmt: skip
-"""What may stand where a value is expected."""
+"""Unexpected values, valid JSON or not."""
 
 INSTANTS: Final = (
     "2026-03-02T24:00:00.000000Z", "2026-03-02T24:00:00.000001Z", "2026-02-29T09:00:00.000000Z", "2024-02-29T09:00:00.000000Z",
@@ -64,13 +64,13 @@ KEYS: Final = (
 
 
 def odd(rnd: Random) -> bytes:
-    """Any value, or what is none."""
+    """Any value, or bytes that are no value."""
     found = rnd.choice(ODD)
     return found if len(found) < 1_000 or rnd.random() < 0.1 else b"null"
 
 
 def mutated(rnd: Random, raw: bytes) -> bytes:
-    """With one to three bytes, or slices, other than they were."""
+    """Changes one to three bytes or slices."""
     for _ in range(rnd.choice((1, 1, 1, 2, 3))):
         at = rnd.randrange(len(raw) + 1)
         to = min(len(raw), at + rnd.choice((1, 1, 1, 2, 5, 30)))
@@ -97,7 +97,7 @@ def _text(text: str) -> bytes:
 
 
 def _object(rnd: Random, fields: list[tuple[bytes, bytes]], oddity: float) -> bytes:
-    """Of names (with their quotes) and values; now and then with another order, one twice or missing, names written otherwise, spaces."""
+    """An object of names (with their quotes) and values. Some have another order, duplicates, missing or escaped names, or spaces."""
     if fields and rnd.random() < oddity:
         kind, at = rnd.randrange(8), rnd.randrange(len(fields))
         if kind == 0:
@@ -130,9 +130,9 @@ def _object(rnd: Random, fields: list[tuple[bytes, bytes]], oddity: float) -> by
 
 
 class Changes:
-    """One partition of the transactions' topic, few transactions on few accounts, with orders and account rows between them.
+    """One partition of the transactions' topic: few transactions on few accounts, with table commands and account rows between them.
 
-    `oddity`: how likely each thing is to be other than usual; `mutation`: how likely a record is to be damaged at the end.
+    `oddity` is the probability that a part of a record is unusual, `mutation` that the finished record is damaged.
     """
 
     def __init__(self, rnd: Random, oddity: float, mutation: float) -> None:
@@ -143,7 +143,7 @@ class Changes:
         self._ids = rnd.choice((4, 1_000))
 
     def next(self) -> Record:
-        """A record of the transactions, seldom of the accounts."""
+        """The next record, usually of a transaction, sometimes of an account."""
         rnd = self._rnd
         self._lsn += rnd.randrange(3)
         self._commit_us += rnd.choice((0, 1_000, 1_000_000, 3_600_000_000, DAY_US))
@@ -184,7 +184,7 @@ class Changes:
         )
 
     def whole(self, operation: bytes) -> Record:
-        """A change of transaction 7 that has a value in each column."""
+        """A change of transaction 7 with a value in every column."""
         row = (
             b"""{"transaction_id":7,"account_id":5,"type":"debit","amount":"3.00","currency":"EUR","status":"declined",\
 "channel":"card","merchant_id":"M1","merchant_category":"5411","counterparty_account":"DE1","country_code":"DE","latitude":"52.520000",\
@@ -297,7 +297,7 @@ class Changes:
 
 
 def replacements(value: bytes) -> list[bytes]:
-    """A value of a record, each of its own values in turn replaced by each odd one. Its texts have no escapes."""
+    """Replaces each value in a record in turn by each unexpected value. The texts of the record must have no escapes."""
     return [
         value[: match.start(1)] + other + value[match.end(1) :]
         for match in re.finditer(rb':("[^"\\]*"|-?[0-9.]+|null|true|false)', value)
@@ -306,7 +306,7 @@ def replacements(value: bytes) -> list[bytes]:
 
 
 class Records:
-    """bank.transactions itself: few customers and transactions, late and early ones, corrections, deletions, and any bytes."""
+    """One partition of bank.transactions: few customers and transactions, late and early ones, corrections, deletions, and any bytes."""
 
     def __init__(self, rnd: Random, oddity: float, mutation: float) -> None:
         self._rnd, self._oddity, self._mutation = rnd, oddity, mutation
@@ -323,7 +323,7 @@ class Records:
         )
 
     def next(self) -> Record:
-        """A record, seldom an order."""
+        """The next record, rarely a table command."""
         rnd = self._rnd
         self._lsn += rnd.randrange(3)
         self._us += rnd.choice(self._step)
@@ -341,7 +341,7 @@ class Records:
             )
         transaction_id, account = rnd.randrange(self._ids), rnd.choice((b"5", b"5", b"6"))
         booked_us, identity = self._us - rnd.choice(self._spread), (customer, account, transaction_id)
-        if rnd.random() < 0.7:  # corrected in its place
+        if rnd.random() < 0.7:  # a correction that keeps the event's place
             booked_us = self._booked.get(identity, booked_us)
         self._booked[identity] = booked_us
         fields: list[tuple[bytes, Sequence[bytes], Sequence[str]]] = [
@@ -382,7 +382,7 @@ class Records:
         return record
 
     def ordinary(self, transaction_id: int, currency: str = "EUR") -> Record:
-        """A new transaction of 1.00, a second after the one before."""
+        """A new transaction of 1.00, one second after the previous one."""
         self._us += 1_000_000
         self._lsn += 1_000
         value = encode(
@@ -392,7 +392,7 @@ class Records:
         return Record("bank.transactions", value, b'{"customer_id":1}', 0, self._offset)
 
     def whole(self) -> Record:
-        """New transaction 7 that has a value in each column."""
+        """The new transaction 7 with a value in every column."""
         record = self.ordinary(7)
         decoded = msgspec.json.decode(record.value or b"", type=TransactionRecord)
         full = replace(

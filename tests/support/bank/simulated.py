@@ -14,7 +14,7 @@ from app.local.simulator.statements import Work
 
 
 class FakeSequenceIds:
-    """Counts each kind from 1."""
+    """Assigns ids of each kind from 1."""
 
     def __init__(self) -> None:
         self._customers, self._accounts, self._transactions = count(1), count(1), count(1)
@@ -31,7 +31,7 @@ class FakeSequenceIds:
 
 @dataclass
 class FakeDatabase:
-    """Keys and references only. AssertionError where PostgreSQL would raise one of its own."""
+    """Checks keys and references only. Raises AssertionError where PostgreSQL would raise an error."""
 
     customers: set[int] = field(default_factory=set)
     accounts: dict[int, int] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class FakeDatabase:
 
 
 def populated(random: Random, numbers: FakeSequenceIds, customers: int, database: FakeDatabase) -> BankState:
-    """A bank with so many customers of two accounts each, in memory and in the little database."""
+    """A bank with this number of customers, with two accounts each, in memory and in the fake database."""
     bank = BankState()
     for _ in range(customers):
         customer, _ = new_customer(random, numbers)
@@ -96,7 +96,7 @@ def populated(random: Random, numbers: FakeSequenceIds, customers: int, database
 def planned(
     seed: int, transactions: int, *, rate: float = 50, fraud_rate: float = 0.0, customers: int = 60
 ) -> tuple[list[tuple[float, Work]], FakeDatabase]:
-    """A plan and the database after it: each work with its time on the plan's clock, in seconds."""
+    """A plan, and the database after it. The plan has each work with its time in seconds on the plan's clock."""
     random, numbers, database = Random(seed), FakeSequenceIds(), FakeDatabase()
     bank = populated(random, numbers, customers, database)
     planner = Planner(random, bank, numbers, rate=rate, fraud_rate=fraud_rate)
@@ -111,6 +111,6 @@ def planned(
 
 
 def run(database: FakeDatabase, works: Iterable[Work]) -> None:
-    """Apply all works."""
+    """Applies all works."""
     for work in works:
         database.apply(work)

@@ -27,19 +27,19 @@ PARTITIONS: Final = 3
 
 @dataclass(frozen=True)
 class RowEvent:
-    """Something that happened to a key. `other`: the key that the row left for, or came from."""
+    """An event of a key. `other`: the new or the previous key of a row whose key changed."""
 
     what: Happening
     at_us: int
     row: Row | None = None
     other: Key | None = None
     told: bool = True
-    """Of a row that vanished: whether a row of the snapshot came on its partition."""
+    """For a row that vanished: whether its partition received a row of the snapshot."""
 
 
 @dataclass
 class Version:
-    """A version as it ought to be."""
+    """An expected version."""
 
     attributes: Row
     reason: str
@@ -51,7 +51,7 @@ class Version:
 
 @dataclass
 class TableHistory:
-    """The table, its log by partition, and what happened. Nothing is logged while `cut_off`."""
+    """The table, its log by partition, and the events of each key. Nothing is logged while `cut_off`."""
 
     rows: dict[Key, Row] = field(default_factory=dict)
     facts: dict[Key, list[RowEvent]] = field(default_factory=lambda: defaultdict(list))
@@ -64,10 +64,10 @@ class TableHistory:
     recorded_ms: int = COMMIT_US // 1000
     _unheard: list[tuple[Key, int]] = field(default_factory=list)
 
-    # -- what happens ------------------------------------------------------------------------------------------------
+    # -- the events --------------------------------------------------------------------------------------------------
 
     def insert(self, key: Key, lsn: int | None = None, **columns: Any) -> None:
-        """A new row. The key is free."""
+        """Inserts a row. The key must not exist."""
         row = {"branch": key[0], "number": key[1], "a": None, "big": "x" * 40, "hits": 0} | self.columns | columns
         self.rows[key] = row
         self._happened(key, RowEvent("insert", self.at_us, row), "c", after=row, lsn=lsn)
@@ -75,7 +75,7 @@ class TableHistory:
     def update(
         self, key: Key, *, toast: bool = False, whole: bool = True, lsn: int | None = None, **columns: Any
     ) -> None:
-        """A row changes. `toast`: its large column is not in the log; `whole`: the row before it is."""
+        """Updates a row. `toast`: the log lacks its large column; `whole`: the log has the row before the change."""
         before = self.rows[key]
         row = self.rows[key] = before | self.columns | columns
         after = row | ({"big": PLACEHOLDER} if toast and "big" not in columns else {})
@@ -84,14 +84,14 @@ class TableHistory:
         )
 
     def delete(self, key: Key, *, before: Literal["row", "key", "nothing"] = "row", lsn: int | None = None) -> None:
-        """A row goes, and a tombstone follows."""
+        """Deletes a row. A tombstone follows."""
         row = self.rows.pop(key)
         images = {"row": row, "key": {"branch": key[0], "number": key[1]}, "nothing": None}
         self._happened(key, RowEvent("delete", self.at_us), "d", before=images[before], lsn=lsn)
         self._write(key, None)
 
     def move(self, old: Key, new: Key) -> None:
-        """A row's primary key changes: to Debezium, a delete, a tombstone and an insert at one position."""
+        """Changes a row's primary key. Debezium writes a delete, a tombstone and an insert at one position."""
         before = self.rows.pop(old)
         row = self.rows[new] = before | {"branch": new[0], "number": new[1]}
         lsn = self._next()
@@ -114,7 +114,7 @@ class TableHistory:
         )
 
     def truncate(self) -> None:
-        """All rows go; the log says so on one partition."""
+        """Truncates the table. One partition of the log has the record."""
         lsn = self._next()
         for key in self.rows:
             self._fact(key, RowEvent("truncate", self.at_us))
@@ -126,20 +126,20 @@ class TableHistory:
             self._append(0, None, envelope("cards", "t", lsn=lsn, commit_us=self.at_us))
 
     def add_column(self, name: str, default: Any) -> None:
-        """Every row has it from now on, and shows it with its next change."""
+        """Adds a column to every row. A row's next change has it."""
         self.columns[name] = default
 
     def pass_time(self, by_us: int) -> None:
-        """The source's clock moves, backwards too."""
+        """Moves the source's clock, also backwards."""
         self.at_us += by_us
 
     def lose_slot(self) -> None:
-        """From now on nothing is logged."""
+        """Stops logging from now on."""
         self.cut_off = True
 
     def snapshot(self, under_way: Callable[[], None] | None = None) -> None:
-        """Every row is read, and the log goes on. `under_way` has the changes of transactions that the snapshot does not see and that wrote
-        before it: they take the positions that were kept for them (`reserved`) and are logged behind it."""
+        """Reads every row, and logging continues. `under_way` has the changes of transactions that wrote before the snapshot and are not
+        visible to it. They get the log positions below the snapshot that were kept for them (`reserved`), and are logged after it."""
         self.lose_slot() if not self.cut_off else None
         self.reserved = [self._next() for _ in range(3)]
         lsn, self.cut_off = self._next(), False
@@ -159,14 +159,14 @@ class TableHistory:
             under_way()
 
     def repeat(self, partition: int, start: int) -> None:
-        """A connector that lost its position sends the end of a partition once more."""
+        """Sends the end of a partition again, like a connector that lost its position."""
         for record in list(self.log[partition][start:]):
             self._append(partition, record.key, record.value, record.headers)
 
-    # -- what it ought to come to --------------------------------------------------------------------------------------
+    # -- the expected versions -----------------------------------------------------------------------------------------
 
     def versions(self, key: Key, closes: list[tuple[str, int] | None]) -> list[Version]:  # noqa: C901 - a list of what can happen
-        """The versions of a key. `closes`, as found, decides only between the two answers that are both right."""
+        """The expected versions of a key. `closes` has the actual ends, which decide only where two ends are correct."""
         found: list[Version] = []
         alive, since, gone, told = False, -(1 << 62), False, True
         for fact in self.facts[key]:
@@ -210,7 +210,7 @@ class TableHistory:
                     alive, gone, told = False, fact.what in ("truncate", "vanish"), fact.told
         return found
 
-    # -- how it is logged ----------------------------------------------------------------------------------------------
+    # -- the log -------------------------------------------------------------------------------------------------------
 
     def _happened(
         self, key: Key, fact: RowEvent, op: str, *, lsn: int | None, headers: Any = (), **images: Any

@@ -12,20 +12,20 @@ from app.postgres import log_in
 
 
 def as_admin(settings: SourceSettings, **options: Any) -> psycopg.Connection[Any]:
-    """A session of PostgreSQL's administrator in which every statement commits."""
+    """A session as PostgreSQL's administrator in which every statement commits."""
     assert settings.admin_password is not None
     return log_in(settings, settings.admin_user, settings.admin_password, autocommit=True, connect_timeout=5, **options)
 
 
 def admin_query(settings: SourceSettings, statement: str, *values: object) -> list[Any]:
-    """A statement of the administrator, and its rows."""
+    """Runs a statement as the administrator and returns its rows."""
     with as_admin(settings) as session:
         cursor = session.execute(statement.encode(), values)
         return cursor.fetchall() if cursor.description else []
 
 
 def drop_database(settings: SourceSettings) -> None:
-    """Remove the settings' database, whoever is connected to it."""
+    """Drops the database in the settings, even if clients are connected."""
     with as_admin(settings, dbname="postgres") as session:
         session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(settings.dbname)))
 

@@ -16,7 +16,7 @@ EXACT_TAG: Final = re.compile(r":v?\d+\.\d+[\w.-]*$|@sha256:[0-9a-f]{64}$")
 
 
 def problems(compose: Compose, root: Path, made: set[str], settings: set[str]) -> list[str]:
-    """All of them. `made` are the variables that make-env makes, `settings` those that the application reads."""
+    """All errors. `made` has the variables that make-env generates, `settings` those that the application reads."""
     services: dict[str, Any] = compose["services"]
     found: list[str] = []
     for name, service in services.items():
@@ -30,7 +30,7 @@ def problems(compose: Compose, root: Path, made: set[str], settings: set[str]) -
 
 
 def variables(value: Any) -> Iterator[tuple[str, str]]:
-    """Each `${NAME…}` in a value, however deep: the name and what follows it."""
+    """Each `${NAME…}` in a value at any depth: the name, and the text after it."""
     if isinstance(value, dict):
         for inner in value.values():
             yield from variables(inner)
@@ -170,7 +170,7 @@ def _unused(compose: Compose) -> Iterator[str]:
 
 
 def _cycles(services: dict[str, Any]) -> Iterator[str]:
-    """Services that wait for each other: what is left when all that can start have started."""
+    """Services that depend on each other in a cycle: those left after all others have started."""
     waiting = {name: set(service.get("depends_on", {})) & set(services) for name, service in services.items()}
     while ready := [name for name, others in waiting.items() if not others & set(waiting)]:
         for name in ready:

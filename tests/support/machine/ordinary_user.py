@@ -18,10 +18,10 @@ TIMEOUT_S = 180
 
 
 def as_ordinary_user(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run `command`, with an empty directory that this user owns as its home and last argument.
+    """Runs `command` with an empty directory that this user owns, as its home and as its last argument.
 
-    Root's machine may be closed to others: its Python lies under /root, its /tmp is its own. In a mount namespace of its own the
-    program sees a directory with nothing in it but this Python, and an empty /tmp. Skips the test where root may not do that.
+    Other users may not have access to root's Python (below /root) and /tmp. In a separate mount namespace the program sees a directory
+    that contains only this Python, and an empty /tmp. Skips the test where root may not create such a namespace.
     """
     scratch = Path(tempfile.mkdtemp(prefix="bankstream-user-", dir="/var/tmp"))
     try:

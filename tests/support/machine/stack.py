@@ -45,7 +45,7 @@ def settings_of(stack: Stack | Mapping[str, str], section: type[SectionT], **cha
 def private_stack(
     *parts: Part, steps: Sequence[Step] = (), streams_workers: int = 1, up: bool = True
 ) -> Iterator[Stack]:
-    """A stack with its own home, wiped at the end. No provisioning steps run but those given."""
+    """A stack with its own home, deleted at the end. Only the given provisioning steps run."""
     home = Path(tempfile.mkdtemp(prefix="bankstream-test-"))
     home.chmod(0o711)  # PostgreSQL runs as nobody when the tests run as root
     stack = Stack(home, parts=parts, steps=steps, streams_workers=streams_workers, owner=os.getpid())
@@ -61,7 +61,7 @@ def private_stack(
 
 
 class StackPool:
-    """One running stack that grows by the parts that tests ask for."""
+    """One running stack, to which parts are added when tests request them."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -86,7 +86,7 @@ def kafka_stack(stack_pool: StackPool) -> Stack:
 
 @pytest.fixture
 def kafka(kafka_stack: Stack) -> KafkaSettings:
-    """How to reach it."""
+    """The settings for Kafka."""
     return settings_of(kafka_stack, KafkaSettings)
 
 

@@ -19,12 +19,12 @@ BLOCK = re.compile(r"(?P<name>source) =")
 
 
 class TmdlError(ValueError):
-    """A line that is not what its place asks for. The message has its number."""
+    """A line that is invalid at its place. The message has its number."""
 
 
 @dataclass
 class Node:
-    """An object with what belongs to it."""
+    """An object with its properties and child objects."""
 
     kind: str
     name: str = ""
@@ -34,17 +34,17 @@ class Node:
     nodes: list["Node"] = field(default_factory=list)
 
     def of(self, kind: str) -> list["Node"]:
-        """The objects of a kind right below."""
+        """The direct child objects of a kind."""
         return [node for node in self.nodes if node.kind == kind]
 
     def only(self, kind: str) -> "Node":
-        """The one object of a kind right below."""
+        """The only direct child object of a kind."""
         (found,) = self.of(kind)
         return found
 
 
 def parse(text: str) -> Node:
-    """A file's objects, below a node of kind `file`. TmdlError names the line that is wrong."""
+    """Parses a file into a node of kind `file`. TmdlError names the invalid line."""
     root = Node("file")
     above = [root]
     description: list[str] = []
@@ -81,7 +81,7 @@ def _depth(line: str, content: str, above: list[Node], number: int) -> int:
 def _object(content: str, parent: Node, description: str, number: int) -> Node:
     if FLAG.fullmatch(content):
         _set(parent, content, "true", number)
-        return Node(content)  # dataAccessOptions has flags of its own below
+        return Node(content)  # dataAccessOptions has child flags
     found = OBJECT.fullmatch(content)
     if found is None:
         raise TmdlError(f"line {number}: neither an object nor a property: {content[:60]}")

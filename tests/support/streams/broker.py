@@ -12,7 +12,7 @@ from tests.support.machine.waiting import until
 
 @asynccontextmanager
 async def admin_client(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Started, and closed at the end."""
+    """A started admin client, closed at the end."""
     client = AIOKafkaAdminClient(**connection(kafka))
     await client.start()
     try:
@@ -22,7 +22,7 @@ async def admin_client(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClien
 
 
 async def remove_topics(admin: AIOKafkaAdminClient, *topics: str) -> None:
-    """Return when the broker does not know them any more: it removes topics after it has answered."""
+    """Removes topics. Returns when the broker no longer knows them, because it answers before it removes them."""
     await admin.delete_topics(list(topics))
 
     async def are_gone() -> bool:

@@ -17,7 +17,7 @@ TIMEOUT_S = 60
 async def all_committed(
     kafka: KafkaSettings, partitions: Collection[TopicPartition]
 ) -> dict[TopicPartition, list[Any]]:
-    """The records of all transactions that were committed when it was asked, by partition, in order."""
+    """The records of all transactions that are committed at the time of the call, by partition, in order."""
     async with KafkaLog(kafka) as log, committed_consumer(kafka) as consumer, asyncio.timeout(TIMEOUT_S):
         ends = await log.end(partitions)
         consumer.assign(list(partitions))
@@ -30,7 +30,7 @@ async def all_committed(
 
 
 async def settled_end(kafka: KafkaSettings, partition: TopicPartition) -> int:
-    """The high watermark, with the marks of all transactions below it."""
+    """The high watermark, once the markers of all transactions below it are written."""
     async with KafkaLog(kafka) as log, committed_consumer(kafka) as consumer, asyncio.timeout(TIMEOUT_S):
         while (end := (await log.end([partition]))[partition]) != (await consumer.end_offsets([partition]))[partition]:
             await asyncio.sleep(POLL_S)

@@ -30,11 +30,11 @@ SEEN: Table[bytes, bytes] = Table("seen", bytes, bytes, bytes)
 
 
 class Died(Exception):  # noqa: N818 - it stands for an end, not for an error
-    """What happens instead of the end of the process."""
+    """Raised where a worker's process would exit."""
 
 
 class TaskHarness:
-    """A group of one topic with one partition on a real broker: opened, fed and closed without a worker process around it."""
+    """Opens, feeds and closes a group of one topic with one partition on a real broker, without a worker process."""
 
     def __init__(self, kafka: KafkaSettings, admin: AIOKafkaAdminClient, state: Path) -> None:
         name = uuid4().hex[:8]
@@ -70,7 +70,7 @@ class TaskHarness:
         await self.create(*topics)
 
     async def send(self, records: int) -> None:
-        """So many records to the input."""
+        """Sends this number of records to the input."""
         await self.send_values(self.topic, *(b"%d" % number for number in range(records)))
 
     async def send_values(self, topic: str, *values: bytes) -> None:
@@ -84,14 +84,14 @@ class TaskHarness:
             await producer.stop()
 
     async def expire(self, before: int) -> None:
-        """Remove records of the input as retention does."""
+        """Removes records of the input below this offset, as retention does."""
         await self.admin.delete_records({self.input: RecordsToDelete(before)})
 
     async def repartition(self, topic: str, count: int) -> None:
         await self.admin.create_partitions({topic: NewPartitions(count)})
 
     async def open(self) -> int:
-        """Where it would go on."""
+        """Opens the partition and returns the offset at which it would continue."""
         await self.engine.log.start()
         await self.engine.check()
         await self.engine.assign([self.input])
@@ -101,13 +101,13 @@ class TaskHarness:
         await self.engine.close()
 
     async def reopen(self) -> int:
-        """As a worker that starts again."""
+        """Closes and opens the partition, like a worker that restarts."""
         await self.close()
         self.engine = self._engine()
         return await self.open()
 
     async def fetch(self) -> Sequence[InputRecord]:
-        """All that Kafka has from the cursor on."""
+        """Fetches all records from the cursor on."""
         consumer = AIOKafkaConsumer(**connection(self.kafka), isolation_level="read_committed")
         await consumer.start()
         try:
@@ -127,13 +127,13 @@ class TaskHarness:
         self.engine.submit(batch, self.group.name)
 
     async def process(self) -> None:
-        """All that Kafka has."""
+        """Processes all records from the cursor on."""
         self.submit(await self.fetch())
         await until(lambda: self.engine.cursors[self.input].pending == 0)
         assert not self.causes
 
     async def until_death(self) -> str:
-        """Why the process would have ended."""
+        """Waits until the process would have exited with CONTINUITY, and returns the message."""
         await until(lambda: bool(self.causes))
         assert exit_code(self.causes[0]) == CONTINUITY
         return str(self.causes[0])
@@ -150,7 +150,7 @@ class TaskHarness:
 
 @pytest.fixture
 async def rig(kafka_stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TaskHarness]:
-    """Open, with `EVENTS` records processed."""
+    """An open harness that has processed `EVENTS` records."""
     kafka = settings_of(kafka_stack, KafkaSettings)
     admin = AIOKafkaAdminClient(**connection(kafka))
     await admin.start()

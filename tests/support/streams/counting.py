@@ -27,7 +27,7 @@ SESSION_TIMEOUT_MS = 6_000
 
 @dataclass
 class CountingResult:
-    """What the final topic says, held against what was sent."""
+    """The final topic, compared with the records that were sent."""
 
     lost: int
     doubled: int
@@ -37,7 +37,7 @@ class CountingResult:
 
 @dataclass
 class CountingRun:
-    """One run on topics of its own making. Use `async with`; workers still alive at the end are stopped."""
+    """One run on new topics, as an async context manager. Workers that are alive at the end are stopped."""
 
     kafka: KafkaSettings
     home: Path
@@ -64,7 +64,7 @@ class CountingRun:
     async def __aexit__(self, *_: object) -> None:
         for (
             worker
-        ) in self.alive():  # they leave their group: the next run is not to wait until their sessions have ended
+        ) in self.alive():  # they leave their group, so that the next run does not wait for the session timeout
             worker.send_signal(signal.SIGCONT)
             worker.terminate()
         for worker in self.workers:
@@ -75,7 +75,7 @@ class CountingRun:
                 worker.wait(10)
 
     async def drop_topics(self) -> None:
-        """Remove the topics of earlier runs, and wait until they are gone."""
+        """Removes the topics of earlier runs, and waits until they are gone."""
         async with admin_client(self.kafka) as admin:
             if old := [topic for topic in await admin.list_topics() if topic.startswith("count")]:
                 await remove_topics(admin, *old)
@@ -85,7 +85,7 @@ class CountingRun:
         return self.home / f"worker-{number}.log"
 
     def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
-        """Start one more worker."""
+        """Starts one more worker."""
         settings = {
             "BANKSTREAM_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "BANKSTREAM_ENGINE_STATE_DIR": str(self.home / "state"),
@@ -100,18 +100,18 @@ class CountingRun:
         return worker
 
     def alive(self) -> list[subprocess.Popen[bytes]]:
-        """The workers that run."""
+        """The running workers."""
         return [worker for worker in self.workers if worker.poll() is None]
 
     def keep_alive(self, count: int) -> None:
-        """Start workers until so many run, as a supervisor would."""
+        """Starts workers until this number runs, as a supervisor would."""
         for _ in range(count - len(self.alive())):
             self.start_worker()
 
     async def send(
         self, count: int, *, keys: int = 200, seed: int = 1, pause_s: float = 0.0, poison_every: int = 1000
     ) -> None:
-        """Send records with ids `sent`... on both inputs; `pause_s` after each thousand."""
+        """Sends records to both inputs, with ids from `sent` on. Pauses for `pause_s` after each thousand."""
         rnd = random.Random(seed)
         producer = AIOKafkaProducer(**connection(self.kafka), linger_ms=5)
         await producer.start()
@@ -131,7 +131,7 @@ class CountingRun:
             await producer.stop()
 
     async def outcome(self, *, deadline_s: float, meanwhile: Callable[[], None] = lambda: None) -> CountingResult:
-        """Read the final topic until every id has come (or the deadline), then to its end, and judge it."""
+        """Reads the final topic until it has every id (or the deadline), then to its end, and compares it with what was sent."""
         seen: list[tuple[bytes, bytes]] = []
         deadline = time.monotonic() + deadline_s
         consumer = AIOKafkaConsumer(**connection(self.kafka), isolation_level="read_committed", fetch_max_wait_ms=100)
@@ -164,7 +164,7 @@ class CountingRun:
 
 
 def _wrong_states(seen: list[tuple[bytes, bytes]]) -> int:
-    """Steps whose count or sum is not what all earlier steps of the key come to."""
+    """Steps whose count or sum does not follow from the earlier steps of the key."""
     counts: Counter[bytes] = Counter()
     sums: Counter[bytes] = Counter()
     wrong = 0

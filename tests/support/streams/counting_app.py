@@ -35,7 +35,7 @@ STEP_COUNTS: Table[bytes, int] = Table(
 
 
 def count(record: InputRecord, unit: UnitOfWork) -> None:
-    """`<id>` to `<id>,<count>,<sum>` of its key. `poison` writes first and then gives up, so that undoing is tested too."""
+    """Emits `<id>,<count>,<sum>` of the key for `<id>`. `poison` writes and then raises, so that the undo is tested too."""
     assert record.key is not None
     assert record.value is not None
     sums = unit.table(SUMS)
@@ -50,7 +50,7 @@ def count(record: InputRecord, unit: UnitOfWork) -> None:
 
 
 def step(record: InputRecord, unit: UnitOfWork) -> None:
-    """Counts the steps of a key and passes them on."""
+    """Counts the steps of a key and emits them."""
     assert record.key is not None
     assert record.value is not None
     counts = unit.table(STEP_COUNTS)

@@ -1,6 +1,6 @@
 """Runs the same records through the agents and through their oracles in Python, and compares all effects.
 
-BANKSTREAM_TEST_LIBRARY: another build of the library. BANKSTREAM_NATIVE_EXAMPLES: how many times as many examples as usual.
+BANKSTREAM_TEST_LIBRARY: the path of another build of the library. BANKSTREAM_NATIVE_EXAMPLES: factor for the number of examples.
 """
 
 import os
@@ -71,7 +71,7 @@ def screen_natively(history: NativeHistory, record: TransactionRecord) -> Screen
 
 @dataclass(slots=True)
 class _Store(InMemoryKeyValueStore):
-    """Keeps what was written last."""
+    """Keeps the last writes."""
 
     written: list[Change] = field(default_factory=list)
 
@@ -83,7 +83,7 @@ class _Store(InMemoryKeyValueStore):
 
 @dataclass
 class Done:
-    """What a batch came to in one group."""
+    """The effects of a batch in one group."""
 
     outputs: list[EmittedRecord]
     dead_letters: list[DeadLetter]
@@ -91,7 +91,7 @@ class Done:
 
 
 class Worker:
-    """The agents on partitions in memory: batches in, outputs that are inputs handed on as a batch."""
+    """The agents on partitions in memory. Outputs that are inputs of another group are processed as a batch."""
 
     def __init__(self, composed: Sequence[BoundGroup]) -> None:
         self.members = []
@@ -102,7 +102,7 @@ class Worker:
         self.offsets: Counter[str] = Counter()
 
     def take(self, batch: Sequence[Record], now_us: int) -> list[Done]:
-        """A unit of work for each group that reads any of these."""
+        """Processes a batch in one unit of work for each group that reads any of its records."""
         done: list[Done] = []
         for group, handlers, partition in self.members:
             mine = [record for record in batch if record.topic in group.topics]
@@ -198,6 +198,6 @@ class _Named:
     counter: BatchedCounter
 
     def counts(self) -> dict[tuple[str, ...], int]:
-        """What it tells Prometheus."""
+        """Its metrics."""
         samples = next(iter(self.counter.collect())).samples
         return {tuple(it.labels.values()): int(it.value) for it in samples if it.name.endswith("_total")}

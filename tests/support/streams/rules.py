@@ -13,18 +13,18 @@ from tests.support.oracle.screening import Screening, TransactionChange, screen
 from tests.support.streams.velocity import transaction
 
 SPANS: Final = ("1s", "30s", "1m", "2m")
-"""Time spans of random rules. They are few, so that most random transactions lie on an edge of some rule."""
+"""Time spans of random rules. They are few, so that most random transactions lie at the limit of some rule."""
 
 new_history: Callable[[RuleSet], CustomerHistory] = lambda rules: History(rules.selections)  # noqa: E731 - tests replace it
 
 
 def shipped() -> RuleSet:
-    """The rules of the application, read anew."""
+    """Reads the application's rules."""
     return load_rules(None)
 
 
 def run(rules: RuleSet, *records: TransactionRecord) -> Screening:
-    """What the last record comes to."""
+    """Evaluates rules on the last record."""
     history = new_history(rules)
     results = [screen(history, TransactionChange.of(record), rules, now_us=0) for record in records]
     return results[-1]

@@ -14,7 +14,7 @@ from tests.support.catalogue import CATALOGUE
 
 
 class TopologyDriver:
-    """Every group. Outputs that are inputs (transactions, control) are handed on at once, as Kafka would."""
+    """Runs every group. Outputs that are inputs (transactions, control) are processed at once."""
 
     def __init__(self, *declared: CapturedTable, **settings: Any) -> None:
         """`declared`: captured tables beside the bank's own."""
@@ -25,27 +25,27 @@ class TopologyDriver:
         self.offsets: dict[str, int] = {}
 
     def take(self, *records: Record, now_us: int = 0) -> list[EmittedRecord]:
-        """Process records, each in a unit of its own; answers what they emitted."""
+        """Processes records, each in a separate unit of work. Returns the emitted records."""
         before = len(self.outputs)
         for record in records:
             self._take(record, now_us)
         return self.outputs[before:]
 
     def punctuate(self, now_us: int) -> None:
-        """Do what time made due."""
+        """Runs the actions that are due by time."""
         for group, _, partition in self.members:
             if group.punctuate is not None:
                 self._emitted(partition.punctuate(group.punctuate, now_us=now_us), now_us)
 
     def pass_barriers(self) -> list[EmittedRecord]:
-        """Do what waited until everything was processed; answers what that emitted."""
+        """Passes all offset barriers. Returns the emitted records."""
         before = len(self.outputs)
         for _, _, partition in self.members:
             self._emitted(partition.pass_barriers(now_us=0), 0)
         return self.outputs[before:]
 
     def values(self, topic: str) -> list[dict[str, Any]]:
-        """What was emitted to a topic so far."""
+        """The values emitted to a topic so far."""
         return [
             json.loads(output.value, parse_int=_integer)
             for output in self.outputs
@@ -54,7 +54,7 @@ class TopologyDriver:
 
     @property
     def reasons(self) -> list[str]:
-        """Of the dead letters so far."""
+        """The reasons of the dead letters so far."""
         return [letter.reason for _, _, partition in self.members for letter in partition.dead_letters]
 
     def _take(self, record: Record, now_us: int) -> None:
@@ -70,5 +70,5 @@ class TopologyDriver:
 
 
 def _integer(text: str) -> int | str:
-    """Python refuses to read integers beyond some thousand digits; JSON has no such bound."""
+    """Converts an integer of any length. Python refuses integers of more than a few thousand digits; JSON has no such limit."""
     return int(text) if len(text) < 1_000 else text

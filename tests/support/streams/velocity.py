@@ -32,7 +32,7 @@ def transaction(
     offset: int | None = None,
     commit_us: int | None = None,
 ) -> TransactionRecord:
-    """A transaction `at_us` after START_US. Commit time is that of the booking, lsn and offset follow the id, unless given."""
+    """A transaction `at_us` after START_US. By default the commit time is the time of the booking, and lsn and offset follow the id."""
     booked_us = START_US + at_us
     return TransactionRecord(
         op=op, transaction_id=transaction_id, account_id=account_id, customer_id=customer_id, type=kind, amount=amount,
@@ -48,7 +48,7 @@ def transaction(
 
 
 def naive_windows(rows: Iterable[TransactionRecord], current: TransactionRecord) -> dict[str, Window]:
-    """The windows of one row among the rows that are there, with Decimal and sets."""
+    """The windows of one row among the given rows, computed with Decimal and sets."""
     end = parse_us(current.booked_at)
     timed = [(parse_us(row.booked_at), row) for row in rows]
     windows = {}

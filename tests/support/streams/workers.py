@@ -23,12 +23,12 @@ from tests.support.machine.stack import private_stack, settings_of
 from tests.support.paths import PROJECT
 
 SESSION_TIMEOUT_MS = 6_000
-"""The broker's minimum: how long a killed worker's partitions are nobody's."""
+"""The broker's minimum. A killed worker's partitions have no owner for this time."""
 
 
 @dataclass
 class Workers:
-    """Workers of one stack. Use as a context manager; those still alive at the end are killed."""
+    """Workers of one stack, as a context manager. Workers that are alive at the end are killed."""
 
     environment: Mapping[str, str]
     home: Path
@@ -46,7 +46,7 @@ class Workers:
             worker.wait(10)
 
     def start(self, kind: str, *, by_faust: bool = False, **environment: str) -> subprocess.Popen[bytes]:
-        """One more worker, by `bankstream worker` or by `faust -A`."""
+        """Starts one more worker, by `bankstream worker` or by `faust -A`."""
         self.started += 1
         command = (
             ["-m", "faust", "-A", f"app.{kind}", "worker", "--without-web", "-l", "info"]
@@ -70,21 +70,21 @@ class Workers:
         return worker
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
-        """kill -9. AssertionError if it was dead already: then something else is wrong."""
+        """kill -9. AssertionError if the worker has exited before: then something else is wrong."""
         assert worker.poll() is None, f"a worker ended by itself with {worker.returncode}:\n{self.logs()}"
         worker.kill()
         worker.wait(10)
         self.alive.remove(worker)
 
     def stop(self, worker: subprocess.Popen[bytes], timeout_s: float = 30) -> int:
-        """SIGTERM, and the exit code."""
+        """Sends SIGTERM and returns the exit code."""
         worker.terminate()
         code = worker.wait(timeout_s)
         self.alive.remove(worker)
         return code
 
     def check(self) -> None:
-        """AssertionError with the end of every log if a worker has ended by itself."""
+        """Raises AssertionError with the end of every log if a worker has exited by itself."""
         ended = [worker.returncode for worker in self.alive if worker.poll() is not None]
         assert not ended, f"workers ended with {ended}:\n{self.logs()}"
 
@@ -97,14 +97,14 @@ class Workers:
 
 @pytest.fixture(scope="session")
 def workers_stack() -> Iterator[Stack]:
-    """Kafka, S3 and the warehouse for our own workers, which know their topics by fixed names."""
+    """Kafka, S3 and the warehouse for the product's workers, whose topics have fixed names."""
     with private_stack(Part.KAFKA, Part.S3, Part.WAREHOUSE) as stack:
         yield stack
 
 
 @pytest.fixture
 async def environment(workers_stack: Stack) -> dict[str, str]:
-    """Variables for workers: all topics, and a folder of the lake and a database that are this test's own."""
+    """Variables for workers: all topics, and a separate folder of the lake and database for this test."""
     name = f"T{uuid4().hex[:12].upper()}"
     variables = workers_stack.environment() | {
         "BANKSTREAM_S3_PREFIX": name,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from app.operations.dbt.silver import SourceColumn
+from app.postgres.catalogue import SourceColumn
 
 INSTANT = "timestamp with time zone"
 BANK_COLUMNS: Final = {
@@ -26,5 +26,5 @@ BANK_COLUMNS: Final = {
 
 
 def bank_columns(table: str) -> tuple[SourceColumn, ...]:
-    """Of one of its tables."""
+    """The columns of one of the bank's tables."""
     return tuple(SourceColumn(name, source_type) for name, source_type in BANK_COLUMNS[table])

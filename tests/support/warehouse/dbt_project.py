@@ -15,7 +15,7 @@ class Column(msgspec.Struct):
 
 
 class DependsOn(msgspec.Struct):
-    """What a node reads."""
+    """The inputs of a node."""
 
     nodes: list[str] = []
 
@@ -40,7 +40,7 @@ class Node(msgspec.Struct):
 
 
 class Manifest(msgspec.Struct):
-    """Everything in the project."""
+    """All nodes of the project."""
 
     nodes: dict[str, Node]
     sources: dict[str, Node]
@@ -49,12 +49,12 @@ class Manifest(msgspec.Struct):
 
     @classmethod
     def of(cls, home: Path) -> "Manifest":
-        """Of the last run of `app.operations.dbt.build.build` with this BANKSTREAM_HOME."""
+        """The manifest of the last run of `app.operations.dbt.build.build` with this BANKSTREAM_HOME."""
         return cls.read(home / "dbt" / "target")
 
     @classmethod
     def read(cls, target: Path) -> "Manifest":
-        """Of the last run of dbt that wrote here."""
+        """The manifest of the last run of dbt with this target directory."""
         return msgspec.json.decode((target / "manifest.json").read_bytes(), type=cls)
 
     @property
@@ -63,11 +63,11 @@ class Manifest(msgspec.Struct):
         return [node for node in self.nodes.values() if node.resource_type in ("model", "snapshot")]
 
     def relations(self) -> list[str]:
-        """Every table and view that dbt makes."""
+        """All tables and views that dbt creates."""
         return sorted(node.relation for node in self.built)
 
     def readers(self, unique_id: str) -> Iterator[Node]:
-        """Models and snapshots that are made from this, directly or not."""
+        """Models and snapshots that depend on this one, directly or indirectly."""
         for node in self.built:
             if unique_id in node.depends_on.nodes:
                 yield node

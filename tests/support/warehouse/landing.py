@@ -22,7 +22,7 @@ Record = Mapping[str, Any]
 
 
 class Landing:
-    """One database with the landing tables in it. `environment` points programs at it."""
+    """One database with the landing tables. `environment` has the variables for programs that use it."""
 
     def __init__(self, stack: Stack, home: Path) -> None:
         self.name = f"T{uuid4().hex[:12].upper()}"
@@ -37,7 +37,7 @@ class Landing:
         self._objects = 0
 
     def create(self) -> None:
-        """The database, its landing tables and the stage over the bucket."""
+        """Creates the database, its landing tables and the stage over the bucket."""
         s3 = self._s3()
         with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
             s3.create_bucket(Bucket=BUCKET)
@@ -49,7 +49,7 @@ class Landing:
             self.run(f"CREATE TABLE {self.name}.BRONZE.{table} (record VARIANT)")
 
     def land(self, landed: Mapping[str, Sequence[Record]]) -> None:
-        """Append these records, table by table, one object each."""
+        """Appends these records to the landing tables, with one object for each table."""
         for table, records in landed.items():
             if not records:
                 continue
@@ -64,15 +64,15 @@ class Landing:
             )
 
     def store(self, name: str, body: bytes) -> None:
-        """An object beside those that landed."""
+        """Stores an object that is not loaded."""
         self._s3().put_object(Bucket=BUCKET, Key=f"{self.name}/{name}", Body=body)
 
     def run(self, statement: str) -> list[tuple[Any, ...]]:
-        """A statement and its rows."""
+        """Runs a statement and returns its rows."""
         return self._session.rows(statement)
 
     def rows(self, table: str, *columns: str, where: str = "true") -> list[tuple[Any, ...]]:
-        """Columns of a table, sorted."""
+        """The values of columns of a table, sorted."""
         return sorted(
             self.run(f"SELECT {', '.join(columns) or '*'} FROM {self.name}.{table} WHERE {where}"),  # noqa: S608 - our own
             key=repr,
@@ -89,16 +89,16 @@ class Landing:
         return [column for (column,) in rows]
 
     def contents(self, table: str) -> str:
-        """A hash of a table's rows, whatever their order."""
+        """A hash of a table's rows that does not depend on their order."""
         return sha256("\n".join(map(repr, self.rows(table))).encode()).hexdigest()
 
     def renew(self) -> None:
-        """Everything gone, the landing tables empty again. The name stays, so that dbt needs not parse the project anew."""
+        """Recreates the database with empty landing tables. It keeps the name, so that dbt does not parse the project again."""
         self.run(f"DROP DATABASE {self.name}")
         self.create()
 
     def drop(self) -> None:
-        """Leave nothing behind."""
+        """Drops the database and closes the session."""
         self.run(f"DROP DATABASE IF EXISTS {self.name}")
         self._session.close()
 
@@ -108,7 +108,7 @@ class Landing:
 
 @contextmanager
 def landing(stack: Stack, home: Path) -> Iterator[Landing]:
-    """Landing tables that are gone afterwards."""
+    """Landing tables that are dropped at the end."""
     tables = Landing(stack, home)
     try:
         tables.create()

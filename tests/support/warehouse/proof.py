@@ -62,7 +62,7 @@ class Proof:
     objects: dict[str, list[LakeObject]] = field(default_factory=dict)
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
-        """A statement in the warehouse, and its rows."""
+        """Runs a statement in the warehouse and returns its rows."""
         with open_reader(settings_of(self.environment, SnowflakeSettings)) as reader:
             return reader.rows(statement)
 
@@ -76,19 +76,19 @@ class Proof:
         return s3_client(settings_of(self.environment, S3Settings))
 
     def stored(self, name: str) -> dict[str, str]:
-        """Where an object is, in boto's words."""
+        """The bucket and key of an object as arguments for boto."""
         found = settings_of(self.environment, S3Settings)
         return {"Bucket": found.bucket, "Key": f"{found.prefix}/{name}"}
 
     def holding(self, record: Record) -> LakeObject:
-        """The object that has this record."""
+        """The object that contains this record."""
         return next(
             it for it in self.objects[record.topic] if it.first_offset <= record.offset <= it.last_offset
         )  # fmt: skip
 
 
 def changes() -> list[Record]:
-    """What the bank's connector wrote, in order; the offsets come from Kafka."""
+    """The records of the bank's connector, in order. Kafka assigns the offsets."""
     customers, accounts = CdcLog("customers", "customer_id"), CdcLog("accounts", "account_id")
     booked = CdcLog("transactions", "account_id")
     opening = format_us(customers.commit_us)
@@ -109,7 +109,7 @@ def changes() -> list[Record]:
 
 
 async def fill(bank: Proof) -> None:
-    """Everything to its places."""
+    """Writes the records to Kafka, the lake and the landing tables."""
     kafka = settings_of(bank.environment, KafkaSettings)
     producer = AIOKafkaProducer(**connection(kafka))
     await producer.start()
@@ -128,7 +128,7 @@ async def fill(bank: Proof) -> None:
 
 
 async def _sent(producer: AIOKafkaProducer, record: Record) -> Record:
-    """As Kafka has it. It is stamped now: a log of old records has expired before it can be looked at."""
+    """Sends a record with the current time as its timestamp, because Kafka would delete older records before the test reads them."""
     now_ms = time.time_ns() // 1_000_000
     sent = await producer.send_and_wait(
         record.topic, key=record.key, value=record.value, partition=0, timestamp_ms=now_ms
@@ -173,7 +173,7 @@ async def _archive(store: S3Store, topic: str, topic_id: str, records: Sequence[
 
 
 def models(bank: Proof) -> None:
-    """Silver and gold, without their tests: those have tests of their own."""
+    """Builds silver and gold without dbt's tests, which are tested elsewhere."""
     home = bank.environment["BANKSTREAM_HOME"]
     command: list[str | Path] = [
         sys.executable,
@@ -195,7 +195,7 @@ def models(bank: Proof) -> None:
 
 @pytest.fixture(scope="session")
 def proof(workers_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
-    """The bank, without PostgreSQL and models. Whoever changes something puts it back."""
+    """The bank without PostgreSQL and models. A test that changes something must restore it."""
     name = f"T{uuid4().hex[:12].upper()}"
     bank = Proof(
         workers_stack.environment()
@@ -216,7 +216,7 @@ def proof(workers_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def modelled(proof: Proof, stack_pool: StackPool) -> Iterator[Proof]:
-    """The bank with silver and gold, and a PostgreSQL whose log is past all of its changes."""
+    """The bank with silver and gold, and a PostgreSQL whose WAL position is above all of its changes."""
     postgres = stack_pool.get(Part.POSTGRES).environment()
     proof.environment |= {key: value for key, value in postgres.items() if "_POSTGRES_" in key}
     proof.environment["BANKSTREAM_POSTGRES_DBNAME"] = f"proof_{proof.database.lower()}"

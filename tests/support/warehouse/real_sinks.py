@@ -27,18 +27,18 @@ BUCKET = "sinks-test"
 
 @dataclass
 class Database:
-    """A provisioned database of the local warehouse, and settings for the lake beside it."""
+    """A provisioned database of the local warehouse, and settings for its lake."""
 
     s3: S3Settings
     sql: SnowflakeSettings
     session: WarehouseSession
 
     def execute(self, statement: str) -> list[tuple[object, ...]]:
-        """A statement and its rows."""
+        """Runs a statement and returns its rows."""
         return self.session.rows(statement)
 
     def empty(self) -> None:
-        """No rows, no ledger, and the stage over a folder that has never been used."""
+        """Deletes all rows and the ledger, and moves the stage to an unused folder."""
         self.s3 = self.s3.model_copy(update={"prefix": uuid4().hex})
         for table in (*warehouse.landing_tables(CATALOGUE), LEDGER):
             self.execute(f"DELETE FROM BRONZE.{table}")  # noqa: S608 - our own
@@ -47,7 +47,7 @@ class Database:
 
 @contextmanager
 def real_database(stack: Stack) -> Iterator[Database]:
-    """A database that is gone afterwards."""
+    """A database that is dropped at the end."""
     name = f"T{uuid4().hex[:12].upper()}"
     s3 = settings_of(stack, S3Settings, bucket=BUCKET, prefix=name, max_attempts=4)
     sql = settings_of(stack, SnowflakeSettings, database=name)
@@ -63,7 +63,7 @@ def real_database(stack: Stack) -> Iterator[Database]:
 
 @asynccontextmanager
 async def real_world(database: Database) -> AsyncIterator[SinkEnvironment]:
-    """On the local stack's S3 and warehouse, with nothing in them."""
+    """A sink environment on the local stack's S3 and warehouse, both empty."""
     database.empty()
     opened: list[ObjectStore | Warehouse] = []
 

@@ -42,7 +42,7 @@ MESSAGE_KEYS = {
 
 
 def debezium(value: object) -> object:
-    """A value as the connector's JSON has it."""
+    """A value as in the connector's JSON."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
@@ -51,7 +51,7 @@ def debezium(value: object) -> object:
 
 
 class Bank:
-    """A database whose every change also lands in the warehouse, as if Debezium, Kafka, lake and loader had done it."""
+    """A database whose changes also land in the warehouse, as they would through Debezium, Kafka, lake and loader."""
 
     def __init__(self, settings: SourceSettings, tables: Landing) -> None:
         self.settings, self.tables = settings, tables
@@ -59,11 +59,11 @@ class Bank:
         self.connection = self.connect()
         self.declaration = Declaration.of(CATALOGUE, "app/captured.toml")
         self.clock_ms = 0
-        """The time of the records that land next."""
+        """The time of the next records."""
         self._lsn, self._offsets = 1_000, {}  # type: ignore[var-annotated]
 
     def connect(self) -> psycopg.Connection[Row]:
-        """A session of the owner."""
+        """A session as the owner of the tables."""
         found = self.settings
         assert found.owner_password is not None
         return psycopg.connect(
@@ -75,7 +75,7 @@ class Bank:
         self, table: str, statement: str, *values: object, op: str = "c", connection: psycopg.Connection[Row] | None = None,
         land: bool = True,
     ) -> Row:  # fmt: skip
-        """One statement on one row, committed unless `connection` is given, and its change."""
+        """Runs a statement on one row, committed unless `connection` is given, and lands its change."""
         session = connection or self.connection
         row = session.execute(f"{statement} RETURNING *, pg_current_xact_id()::text AS xid".encode(), values).fetchone()
         assert row is not None
@@ -108,12 +108,12 @@ class Bank:
         }
 
     def land(self, *events: Row) -> None:
-        """Append to the landing table."""
+        """Appends records to the landing table."""
         self.landed.extend(events)
         self.tables.land({"CDC_EVENTS": events})
 
     def customer(self, name: str = "Ada", **how: Any) -> int:
-        """A new customer's key."""
+        """Inserts a customer and returns its key."""
         row = self.change(
             "customers",
             "INSERT INTO customers (name, email, date_of_birth, address_line, country_code) "
@@ -124,14 +124,14 @@ class Bank:
         return int(row["customer_id"])
 
     def account(self, customer: int) -> int:
-        """A new account's key."""
+        """Inserts an account and returns its key."""
         row = self.change(
             "accounts", "INSERT INTO accounts (customer_id, type, currency) VALUES (%s, 'checking', 'EUR')", customer
         )
         return int(row["account_id"])
 
     def transaction(self, account: int, amount: str, **how: Any) -> int:
-        """A new transaction's key."""
+        """Inserts a transaction and returns its key."""
         row = self.change(
             "transactions",
             "INSERT INTO transactions (account_id, type, amount, currency, channel, country_code, latitude, merchant_category) "
@@ -144,12 +144,12 @@ class Bank:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[SourceReader]:
-        """The source at this instant."""
+        """A snapshot of the source now."""
         with opened(self.settings) as source:
             yield source
 
     def xid(self) -> int:
-        """The id of a transaction that has just committed."""
+        """The id of a transaction that commits now."""
         with self.connection.transaction():
             found = self.connection.execute("SELECT pg_current_xact_id()::text AS xid").fetchone()
         assert found is not None
@@ -157,25 +157,25 @@ class Bank:
         return int(found["xid"])
 
     def declare(self) -> None:
-        """Have the tables of DECLARED captured too."""
+        """Adds the tables of DECLARED to the captured ones."""
         assert self.settings.reader_user is not None
         self.connection.execute(CREATED.format(reader=self.settings.reader_user).encode())
         self.connection.commit()
         self.declaration = replace(self.declaration, tables=(*self.declaration.tables, *DECLARED), file="bank.toml")
 
     def insert(self, table: str, *rows: tuple[object, ...]) -> None:
-        """Rows of a declared table, landed in this order."""
+        """Inserts rows of a declared table, which land in this order."""
         places = ", ".join(["%s"] * len(rows[0]))
         for row in rows:
             self.change(table, f"INSERT INTO {table} VALUES ({places})", *row)  # noqa: S608 - written below
 
     def compare(self, source: SourceReader, lake: S3Settings | None = None, offsets: Offsets | None = None) -> Report:
-        """That snapshot with what has landed by now, or up to some offsets."""
+        """Compares the snapshot with the records that have landed, all or up to some offsets."""
         found = settings_of(self.tables.environment, SnowflakeSettings)
         with contextlib.closing(CurrentRowsReader(found, lake)) as warehouse:
             return compare_tables(self.declaration, source, warehouse, offsets or {}, began=time.monotonic())
 
     def reconcile(self) -> Report:
-        """Now with now."""
+        """Compares the current source with the current warehouse."""
         with self.snapshot() as source:
             return self.compare(source)

@@ -39,17 +39,17 @@ class Record:
 
 
 def records(*offsets: int, topic: str = TOPIC, partition: int = 0) -> list[Record]:
-    """Records with these offsets; the value tells which it is."""
+    """Records with these offsets. Each value contains the offset."""
     return [Record(n, b'{"n":%d}' % n, topic=topic, partition=partition) for n in offsets]
 
 
 class WorkerDiedError(Exception):
-    """What a partition or a loader does instead of ending the process, in a test."""
+    """Raised in a test where a partition or a loader would end the process."""
 
 
 @dataclass
 class FailureRecorder:
-    """Takes the place of `die`."""
+    """Replaces `die` and records its calls."""
 
     causes: list[BaseException] = field(default_factory=list)
 
@@ -60,7 +60,7 @@ class FailureRecorder:
 
 @dataclass
 class SinkEnvironment:
-    """A lake and a warehouse over it. `rows` reads a landing table as lines."""
+    """A lake and a warehouse that loads from it. `rows` reads a landing table as lines."""
 
     store: ObjectStore
     warehouse: Warehouse
@@ -72,12 +72,12 @@ class SinkEnvironment:
     real: bool
 
     def loader(self, *, deaths: FailureRecorder | None = None, **settings: Any) -> Loader:
-        """A loader; sweeps are far apart unless asked for otherwise."""
+        """A loader. By default its sweeps are far apart."""
         chosen = WarehouseSettings(**({"load_interval_ms": 0, "sweep_interval_ms": 600_000} | settings))
         return Loader(self.warehouse, self.store, TABLES, chosen, fail=deaths or FailureRecorder())
 
     async def lake(self, topic: str = TOPIC) -> dict[tuple[str, int], list[int]]:
-        """The offsets in the lake by topic id and partition; raises unless every chain is sound."""
+        """The offsets in the lake by topic id and partition. Raises if a chain is broken."""
         return {
             (key.topic_id, key.partition): [
                 row.offset async for _, rows in verify_chain(self.store, key) for row in rows
@@ -97,7 +97,7 @@ def partition(
     slots: int = 4,
     **settings: Any,
 ) -> LakePartition:
-    """A partition of the lake, with an age limit so high that only rows and bytes cut, unless told otherwise."""
+    """A partition of the lake. The default age limit is so high that only rows and bytes cut segments."""
 
     async def asked_topic_id() -> str:
         return topic_id
@@ -128,7 +128,7 @@ def no_sql(_: str) -> list[tuple[object, ...]]:
 
 @asynccontextmanager
 async def memory_world() -> AsyncIterator[SinkEnvironment]:
-    """In memory."""
+    """A sink environment in memory."""
     store = InMemoryObjectStore()
     tables = InMemoryWarehouse(store)
 
@@ -144,7 +144,7 @@ PIPES = {pipe_name(table): table for table in TABLES.values()}
 def streaming_warehouse(
     server: SnowpipeServer, ledger: InMemoryWarehouse | SnowflakeWarehouse, store: ObjectStore, **settings: Any
 ) -> StreamingWarehouse:
-    """A client of the stand-in, whose ledger's table follows at once unless told otherwise."""
+    """A client of the stand-in. By default the ledger's table is updated at once."""
     chosen = {"streaming_ledger_interval_ms": 0, "streaming_commit_timeout_s": 2, "streaming_request_bytes": 300}
     client = SnowpipeClient(server.settings())
     return StreamingWarehouse(client, ledger, store, TABLES, WarehouseSettings(**(chosen | settings)))
@@ -152,7 +152,7 @@ def streaming_warehouse(
 
 @dataclass
 class Streaming:
-    """A world whose warehouse is a client of Snowpipe Streaming's stand-in, and what is behind it."""
+    """A sink environment whose warehouse is a client of the stand-in for Snowpipe Streaming, and the stand-in."""
 
     server: SnowpipeServer
     ledger: InMemoryWarehouse
@@ -161,7 +161,7 @@ class Streaming:
 
 @asynccontextmanager
 async def streaming_world(folder: Path) -> AsyncIterator[Streaming]:
-    """A lake and the ledger's table in memory, and the warehouse by HTTP. Requests are so small that an object takes several."""
+    """A sink environment with lake and ledger table in memory and the warehouse over HTTP. An object takes several requests."""
     store = InMemoryObjectStore()
     ledger = InMemoryWarehouse(store)
     landed: dict[str, list[Line]] = {}
@@ -187,7 +187,7 @@ async def streaming_world(folder: Path) -> AsyncIterator[Streaming]:
 
 
 def offsets(rows: Sequence[Line]) -> list[int]:
-    """Sorted offsets, doubles and all."""
+    """Sorted offsets, with duplicates."""
     return sorted(row.offset for row in rows)
 
 
@@ -198,7 +198,7 @@ async def archived(one: LakePartition, position: int) -> None:
 async def write(
     world: SinkEnvironment, *numbers: int, number: int = 0, topic: str = TOPIC, rows: int = 1
 ) -> list[LakeObject]:
-    """These offsets into the lake, `rows` to an object; answers what was announced."""
+    """Writes records with these offsets to the lake, `rows` to an object. Returns the announcements."""
     announced: list[LakeObject] = []
     one = partition(world.store, announce=announced.append, number=number, topic=topic, max_rows=rows)
     await one.open()
@@ -210,7 +210,7 @@ async def write(
 
 
 class Running:
-    """A loader at work; `async with`."""
+    """Runs a loader, as an async context manager."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
@@ -225,6 +225,6 @@ class Running:
 
 
 async def load_all(loader: Loader, last: int) -> None:
-    """Run a loader until the tests' partition is loaded through this offset."""
+    """Runs a loader until the tests' partition is loaded up to and including this offset."""
     async with Running(loader):
         await until(lambda: loader.is_loaded(chain_key(), last))

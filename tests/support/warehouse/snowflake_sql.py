@@ -47,7 +47,7 @@ PRIVILEGES = {
     "INTEGRATION": {"USAGE"},
     "PIPE": {"MONITOR", "OPERATE"},
 }
-"""By kind of object. OWNERSHIP and ALL are not here: nobody needs them."""
+"""Privileges by kind of object. OWNERSHIP and ALL are not allowed, because no role needs them."""
 
 CREATE = re.compile(
     rf"CREATE (OR REPLACE )?({'|'.join((*OPTIONS, 'TABLE', 'VIEW'))}) (IF NOT EXISTS )?({PATH})\b(.*)", re.DOTALL
@@ -67,31 +67,32 @@ STREAMED = re.compile(
 
 @dataclass
 class Account:
-    """What the statements so far have made, by kind, and granted: (privilege, kind, object, role)."""
+    """The objects that the statements so far have created, by kind, and the grants: (privilege, kind, object, role)."""
 
     made: dict[str, set[str]] = field(default_factory=dict)
     grants: set[tuple[str, str, str, str]] = field(default_factory=set)
     piped: dict[str, str] = field(default_factory=dict)
-    """Table by topic."""
+    """Landing table by topic."""
     streamed: dict[str, str] = field(default_factory=dict)
-    """Table by pipe of Snowpipe Streaming."""
+    """Landing table by pipe of Snowpipe Streaming."""
 
     def has(self, kind: str, name: str) -> bool:
-        """Whether there is such an object."""
+        """Whether such an object exists."""
         return name in self.made.get(kind, set()) or (kind == "ROLE" and name in SYSTEM_ROLES)
 
 
 def statements(text: str, variables: Mapping[str, str]) -> Iterator[str]:
-    """The statements of a file, with its variables filled in. KeyError for one that is not given."""
+    """The statements of a file with its variables substituted. KeyError for a missing variable."""
     filled = re.sub(r"<% (\w+) %>", lambda found: variables[found[1]], text)
     assert "<%" not in filled, "a variable is written otherwise"
     yield from _split(filled)
 
 
 def check(files: Iterable[str], variables: Mapping[str, str], account: Account) -> list[str]:
-    """What is wrong with these files, run one after another. `account` is told what they make."""
+    """Checks these files in order and returns the errors. Adds the created objects to `account`."""
     database = variables["database"]
-    for table in (*landing_tables(CATALOGUE), LEDGER):  # by `bankstream provision warehouse`, which comes between them
+    # `bankstream provision warehouse` creates these tables between the files.
+    for table in (*landing_tables(CATALOGUE), LEDGER):
         account.made.setdefault("TABLE", set()).add(f"{database}.BRONZE.{table}")
     account.made.setdefault("STAGE", set()).add(f"{database}.BRONZE.LAKE")
     return [
@@ -103,7 +104,7 @@ def check(files: Iterable[str], variables: Mapping[str, str], account: Account) 
 
 
 def _split(text: str) -> list[str]:
-    """At semicolons outside quotes and comments."""
+    """Splits at semicolons outside quotes and comments."""
     bare = re.sub(rf"({TEXT})|--[^\n]*", lambda found: found[1] or "", text)
     return [part.strip() for part in re.split(rf";(?=(?:[^']|{TEXT})*\Z)", bare) if part.strip()]
 
@@ -114,7 +115,7 @@ def _parsed(statement: str) -> exp.Expr:
 
 
 def _wrong(statement: str, account: Account) -> Iterator[str]:
-    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of each statement that it passes through
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it logs a warning for each statement that it passes through
     try:
         parsed = _parsed(statement)
         yield from _meaning(statement, parsed, account)
@@ -170,7 +171,7 @@ def _create(statement: str, account: Account) -> Iterator[str]:
 
 
 def _options(kind: str, text: str, account: Account) -> Iterator[str]:
-    """NAME = value, …, each known, with nothing between."""
+    """Parses NAME = value, …. Each name must be known, and nothing else is allowed."""
     end = 0
     for found in OPTION.finditer(text):
         if text[end : found.start()].strip():

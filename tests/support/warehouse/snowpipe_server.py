@@ -1,12 +1,12 @@
 """A stand-in for the REST interface of Snowpipe Streaming (high-performance architecture), as documented. It keeps these guarantees:
 
 - the login: a JWT signed by the registered key, for the control host; a scoped token, which may expire, for the ingest host;
-- a channel's continuation token is good for one append; opening a channel makes all earlier ones stale and drops what is not committed;
-- rows and offset token are committed together, some time after the append was answered; a row that the pipe cannot take is passed over
-  and counted (ON_ERROR = CONTINUE), and the token goes on.
+- a channel's continuation token is valid for one append; opening a channel invalidates all earlier tokens and drops uncommitted rows;
+- rows and offset token are committed together, some time after the response to the append; a row that the pipe cannot load is skipped
+  and counted (ON_ERROR = CONTINUE), and the token advances.
 
-Faults, each for one request of an operation: before (503, nothing happened), after (carried out, the connection is then cut), throttled
-(429), expired (the scoped token), never (an append that is answered and never committed: the channel has to be opened again).
+Faults, each for one request of an operation: before (503, nothing is executed), after (executed, then the connection is cut), throttled
+(429), expired (the scoped token), never (an append with a response that is never committed: the channel must be opened again).
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Channel:
     pipe: str
     sequencer: int = 0
     row: int = 0
-    """Appends of this sequencer: both together are the continuation token."""
+    """Number of appends of this sequencer. Both together are the continuation token."""
     committed: str | None = None
     pending: list[tuple[list[str], str]] = field(default_factory=list)
     errors: int = 0
@@ -60,7 +60,7 @@ def _key() -> rsa.RSAPrivateKey:
 
 
 class SnowpipeServer:
-    """`async with`. `commit` gets a table and its rows, each the JSON text of the column `record`."""
+    """The server, as an async context manager. `commit` gets a table and its rows, each the JSON text of the column `record`."""
 
     def __init__(
         self, folder: Path, pipes: dict[str, str], commit: Callable[[str, Sequence[str]], object], database: str
@@ -114,7 +114,7 @@ class SnowpipeServer:
         await self._runner.cleanup()
 
     def settings(self, **changes: Any) -> SnowflakeSettings:
-        """How to reach it."""
+        """The settings for clients of this server."""
         given: dict[str, Any] = {
             "account": ACCOUNT, "user": USER, "host": "127.0.0.1", "port": self.port, "protocol": "http", "database": self._database,
             "private_key_path": self.key_path, "network_timeout_s": 10,
@@ -122,7 +122,7 @@ class SnowpipeServer:
         return SnowflakeSettings(**(given | changes))
 
     def arm(self, operation: Operation, *faults: Fault) -> None:
-        """The next requests of an operation go wrong so."""
+        """Applies these faults to the next requests of an operation."""
         self.faults.setdefault(operation, deque()).extend(faults)
 
     def _faulty(self, operation: Operation, handler: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:

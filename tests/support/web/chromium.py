@@ -22,7 +22,7 @@ TIMEOUT_S = 60.0
 
 
 def program() -> str:
-    """The browser of this machine, or the one that BANKSTREAM_TEST_CHROMIUM names. Skips a test where none is, unless one is named."""
+    """The browser in BANKSTREAM_TEST_CHROMIUM, or one found on this machine. Skips the test if none is named and none is found."""
     if named := os.environ.get("BANKSTREAM_TEST_CHROMIUM"):
         found = shutil.which(named)
         assert found is not None, f"there is no {named}, which BANKSTREAM_TEST_CHROMIUM names"
@@ -40,7 +40,7 @@ class Browser:
         self._socket, self._ids = socket, itertools.count(1)
 
     def open(self, url: str, width: int, height: int) -> None:
-        """Go to a page, in a window of this size."""
+        """Opens a page in a window of this size."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.say("Emulation.setDeviceMetricsOverride", **metrics)
         self.say("Page.navigate", url=url)
@@ -52,11 +52,11 @@ class Browser:
         return answer["result"].get("value")
 
     def text(self) -> str:
-        """All that the page shows as text."""
+        """The visible text of the page."""
         return str(self.evaluate("document.body ? document.body.innerText : ''"))
 
     def shows(self, wanted: str, *, settled: bool = True) -> None:
-        """Wait until the page says this and, if asked, Streamlit has drawn everything."""
+        """Waits until the page shows this text and, if requested, Streamlit has drawn everything."""
 
         def ready() -> bool:
             still = self.evaluate("document.querySelector('[data-test-script-state=notRunning]') !== null")
@@ -65,18 +65,18 @@ class Browser:
         eventually(ready, timeout_s=TIMEOUT_S, message=f"the page did not say {wanted!r}")
 
     def has(self, selector: str, number: int) -> None:
-        """Wait until the page has at least so many of these elements."""
+        """Waits until the page has at least this number of these elements."""
         script = f"document.querySelectorAll({json.dumps(selector)}).length"
         eventually(lambda: int(self.evaluate(script)) >= number, timeout_s=TIMEOUT_S, message=f"no {number} {selector}")
 
     def picture(self, file: Path) -> bytes:
-        """What the window shows, as PNG."""
+        """A screenshot of the window as PNG."""
         found = base64.b64decode(self.say("Page.captureScreenshot", format="png")["data"])
         file.write_bytes(found)
         return found
 
     def say(self, method: str, **parameters: object) -> dict[str, Any]:
-        """A command and its answer; events in between are passed over."""
+        """Sends a command and returns its response. Events in between are ignored."""
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
@@ -89,7 +89,7 @@ class Browser:
 
 @contextmanager
 def browser(program: str, profile: Path) -> Iterator[Browser]:
-    """A browser of its own, in a profile of its own, ended afterwards."""
+    """A new browser with a new profile, ended afterwards."""
     profile.mkdir(parents=True, exist_ok=True)
     port_file = profile / "DevToolsActivePort"
     process = subprocess.Popen(

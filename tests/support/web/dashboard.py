@@ -26,7 +26,7 @@ START_TIMEOUT_S = 150.0
 
 
 class Warehouse:
-    """The server as a process. `environment` points programs at it; `stop` and `start` make it come and go."""
+    """The server as a process, which `stop` and `start` end and start. `environment` has the variables for its clients."""
 
     def __init__(self, directory: Path) -> None:
         self._directory, self.port, password = directory, free_port(), secrets.token_hex(8)
@@ -47,11 +47,11 @@ class Warehouse:
 
     @property
     def settings(self) -> SnowflakeSettings:
-        """As a program would read them."""
+        """The settings as a program would read them."""
         return settings_of(self.environment, SnowflakeSettings)
 
     def start(self) -> None:
-        """Serve; returns when it listens."""
+        """Starts the server and returns when it listens."""
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "app.local.stack.warehouse_server"],
@@ -62,7 +62,7 @@ class Warehouse:
         eventually(self._answers, timeout_s=START_TIMEOUT_S, message="the warehouse server does not answer")
 
     def stop(self) -> None:
-        """End it."""
+        """Ends the server."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -72,12 +72,12 @@ class Warehouse:
                 self._process.wait()
 
     def run(self, statement: str, values: Sequence[object] = ()) -> None:
-        """A statement."""
+        """Runs a statement."""
         with open_reader(self.settings) as reader:
             reader.rows(statement, values)
 
     def land(self, table: str, *records: dict[str, Any]) -> None:
-        """Rows of a landing table."""
+        """Appends rows to a landing table."""
         rows = ", ".join(["(%s)"] * len(records))
         sql = f"INSERT INTO BANK.BRONZE.{table} SELECT parse_json(column1) FROM VALUES {rows}"  # noqa: S608 - our own
         self.run(sql, [json.dumps(record) for record in records])
@@ -91,7 +91,7 @@ class Warehouse:
 
 @contextmanager
 def warehouse(directory: Path) -> Iterator[Warehouse]:
-    """A server with an empty, provisioned database; ended afterwards."""
+    """A server with an empty, provisioned database, ended afterwards."""
     made = Warehouse(directory)
     try:
         made.start()
@@ -102,7 +102,7 @@ def warehouse(directory: Path) -> Iterator[Warehouse]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -119,7 +119,7 @@ def landed(topic: str, offset: int, at: datetime, value: dict[str, Any], partiti
 
 
 def transaction(offset: int, at: datetime, transaction_id: int, **changes: Any) -> dict[str, Any]:
-    """A landed transaction of customer 42, a posted debit of 10.00 EUR unless told otherwise."""
+    """A landed transaction of customer 42, by default a posted debit of 10.00 EUR."""
     value = {
         "op": "created", "transaction_id": transaction_id, "account_id": 420, "customer_id": 42, "type": "debit",
         "amount": "10.00", "currency": "EUR", "status": "posted", "channel": "card", "merchant_id": "M-1", "country_code": "DE",
@@ -129,7 +129,7 @@ def transaction(offset: int, at: datetime, transaction_id: int, **changes: Any) 
 
 
 def a_live_bank(tables: Warehouse, now: datetime) -> None:
-    """Of the last minute: credits 100.10 + 0.20 EUR, debits 10.00 EUR and 7.77 USD; one declined, one deleted, one from long ago."""
+    """Lands transactions of the last minute: credits 100.10 + 0.20 EUR, debits 10.00 EUR and 7.77 USD, one declined, deleted, old."""
     at = now - timedelta(seconds=45)
     tables.land(
         "TRANSACTIONS",
@@ -180,7 +180,7 @@ def a_live_bank(tables: Warehouse, now: datetime) -> None:
 
 
 def build_gold(tables: Warehouse, now: datetime) -> None:
-    """Gold tables with the columns that the dashboard reads, as dbt's contracts declare them (a test compares the names)."""
+    """Creates gold tables with the columns that the dashboard reads, as in dbt's contracts (a test compares the names)."""
     booked = (now - timedelta(days=1)).replace(tzinfo=None)
     tables.run(
         "CREATE TABLE BANK.GOLD.FCT_TRANSACTIONS (moves_money BOOLEAN, type VARCHAR, amount NUMBER(18, 2), currency VARCHAR, "

@@ -30,17 +30,17 @@ SLOW_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the client gets without the upstream's knowing."""
+    """A response that the client gets in place of the upstream's."""
 
     status: str
     body: bytes = b""
     content_type: str = "application/xml"
     name: str = "reply"
     closes: bool = False
-    """Whether the connection ends with it."""
+    """Whether the connection closes after it."""
 
     def encode(self, *, head_only: bool = False) -> bytes:
-        """The message."""
+        """The HTTP message."""
         head = f"HTTP/1.1 {self.status}\r\nContent-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
         end = "Connection: close\r\n\r\n" if self.closes else "\r\n"
         return (head + end).encode() + (b"" if head_only else self.body)
@@ -68,7 +68,7 @@ REPLIES: Final[dict[str, Reply]] = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came."""
+    """A request as it was received."""
 
     head: bytes
     body: bytes
@@ -85,19 +85,19 @@ class Request:
 
     @property
     def text(self) -> str:
-        """The body, unpacked."""
+        """The body, decompressed."""
         packed = self.body.startswith(b"\x1f\x8b")
         return (gzip.decompress(self.body) if packed else self.body).decode(errors="replace")
 
 
 Fault = Named | Reply | Callable[[Request], Reply]
-"""A function makes a reply for the request that it is given."""
+"""A function creates the reply for the given request."""
 Matcher = Callable[[Request], bool]
 
 
 @dataclass(slots=True)
 class _Armed:
-    """Faults for the requests that match: these one after the other, then, if there is one, the last for as long as it stays."""
+    """Faults for matching requests: first these in order, then the standing one, if any, until it is removed."""
 
     matches: Matcher
     faults: deque[Fault]
@@ -106,7 +106,7 @@ class _Armed:
 
 @dataclass(slots=True)
 class _Broken(Exception):  # noqa: N818 - no error: the end of a connection
-    """Nothing more comes over this connection."""
+    """The connection is finished."""
 
     last: bytes = b""
     reset: bool = True
@@ -122,7 +122,7 @@ class _Ends:
 
 @dataclass(eq=False)
 class HttpProxy:
-    """Use as an async context manager; `port` is where it listens."""
+    """The proxy, as an async context manager. It listens on `port`."""
 
     host: str
     upstream_port: int
@@ -144,11 +144,11 @@ class HttpProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def arm(self, requests: str | Matcher, *faults: Fault) -> None:
-        """Break the next requests of this method, or those that match, so, one after the other."""
+        """Applies these faults in order to the next requests with this method, or to the next matching ones."""
         self._armed.append(_Armed(_matcher(requests), deque(faults)))
 
     def stand(self, requests: str | Matcher, fault: Fault) -> Callable[[], None]:
-        """Break every such request, until what this answers is called."""
+        """Applies the fault to every matching request, until the returned function is called."""
         armed = _Armed(_matcher(requests), deque(), fault)
         self._armed.append(armed)
         return lambda: self._armed.remove(armed)
@@ -177,16 +177,16 @@ class HttpProxy:
                     _reset(answer)
             finally:
                 ends.onward.close()
-        except OSError:  # the upstream is away: so is the proxy
+        except OSError:  # the upstream is down, so the client's connection is closed too
             _reset(answer)
         except asyncio.CancelledError:
-            pass  # of the proxy's own end; asyncio's streams would log it as an error
+            pass  # the proxy is closing; asyncio's streams would log this as an error
         finally:
             answer.close()
             self._tasks.discard(task)
 
     async def _exchange(self, ends: _Ends) -> bool:
-        """One request and its reply; False when the connection ends with them."""
+        """Passes on one request and its reply. Returns False if the connection ends with them."""
         request = await _request(ends.client)
         fault = self._fault(request)
         if callable(fault):
@@ -252,7 +252,7 @@ async def _request(stream: asyncio.StreamReader) -> Request:
 
 
 async def _message(stream: asyncio.StreamReader, *, head_only: bool = False) -> tuple[bytes, bool]:
-    """A whole request or reply, and whether the connection stays open. Bodies have a length, or come in chunks."""
+    """Reads a whole request or reply. Returns it, and whether the connection stays open. Bodies have a length or are chunked."""
     head = await stream.readuntil(b"\r\n\r\n")
     fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
     body = b""

@@ -50,12 +50,12 @@ class FakeWorker:
 
 
 class FakeWarehouse:
-    """What the agents have sent to the SCD2 topics, as it would have landed. Implements `VersionSource`."""
+    """The agents' records on the SCD2 topics, as if they had landed. Implements `VersionSource`."""
 
     def __init__(self, streams: TopologyDriver) -> None:
         self._streams = streams
         self.lag = 0
-        """So many of the newest records have not landed yet."""
+        """Number of newest records that have not landed yet."""
         self.failure: Exception | None = None
 
     async def records(self, table: str, key: str, value: int) -> Sequence[VersionRecord]:
@@ -70,11 +70,11 @@ class FakeWarehouse:
         return found[: len(found) - self.lag]
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing."""
 
 
 class Bank:
-    """Customers, accounts and the API. Tokens of several clients are in `tokens`; `audited` has the audit's lines."""
+    """Customers, accounts and the API. `tokens` has the tokens of several clients, `audited` the lines of the audit log."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.now_us = COMMIT_US + 3_600_000_000

@@ -1,4 +1,4 @@
-"""Debezium's bytes become typed changes, or are refused with a reason."""
+"""Tests that Debezium's bytes are decoded into typed changes, or refused with a reason."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def test_a_change_is_read_with_and_without_schema(op: str, schema: bool) -> None
     [None, b'{"schema":{"type":"struct"},"payload":null}', envelope("customers", "m")],
     ids=["tombstone", "tombstone with schema", "logical message"],
 )
-def test_what_changes_no_row_is_no_change(value: bytes | None) -> None:
+def test_messages_that_change_no_row_are_ignored(value: bytes | None) -> None:
     assert decode(value, (), "customers") is None
 
 
@@ -74,14 +74,14 @@ def test_every_digit_of_a_number_survives() -> None:
         (envelope("customers", "c", after=ROW, commit_us=COMMIT_US * 1_000_000), "no_commit_time"),
     ],
 )
-def test_what_cannot_be_understood_is_refused_with_a_reason(value: bytes, reason: str) -> None:
+def test_unreadable_changes_are_refused_with_a_reason(value: bytes, reason: str) -> None:
     with pytest.raises(PoisonRecordError) as refused:
         decode(value, (), "customers")
     assert refused.value.reason == reason
 
 
 @pytest.mark.parametrize("lsn", [None, -(2**63)])
-def test_a_position_that_is_none_is_unknown(lsn: int | None) -> None:
+def test_an_invalid_log_position_is_unknown(lsn: int | None) -> None:
     change = decode(envelope("customers", "c", after=ROW, lsn=lsn), (), "customers")
     assert change is not None
     assert change.lsn is None
@@ -124,7 +124,7 @@ def test_a_key_is_read_with_and_without_schema() -> None:
 @pytest.mark.parametrize(
     "value", [b"18446744073709551617", b'"1"', b"1.5", b"null", b"-9223372036854775809", b"9" * 5000]
 )
-def test_what_is_no_64_bit_integer_is_no_key(value: bytes) -> None:
+def test_a_key_must_be_a_64_bit_integer(value: bytes) -> None:
     with pytest.raises(PoisonRecordError) as refused:
         integer(msgspec.Raw(value), "customer_id")
     assert refused.value.reason == "bad_key"

@@ -1,4 +1,4 @@
-"""Whatever mode a connector has, a value means the same."""
+"""Tests that a value is decoded to the same text for each of the connector's modes."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def test_null_stays_null() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "%%%", 5, {"scale": 2}])
-def test_what_is_not_what_its_schema_says_is_refused(value: Any) -> None:
+def test_a_value_unlike_its_schema_is_refused(value: Any) -> None:
     with pytest.raises(PoisonRecordError) as refused:
         read("org.apache.kafka.connect.data.Decimal", value, scale="2")
     assert refused.value.reason == "bad_value"

@@ -1,4 +1,4 @@
-"""Captured tables by declaration: what a file may say, and what follows from it."""
+"""Tests the declarations of captured tables: what a file may contain, and the topics that result."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def test_topics_of_a_table_follow_from_its_declaration() -> None:
     assert CATALOGUE.by_name["bank.scd2.customers"].key == "{customer_id}"
 
 
-def test_a_declaration_says_everything_about_a_table() -> None:
+def test_a_declaration_can_set_every_property_of_a_table() -> None:
     fields = {
         "key": {"branch": "text", "number": "integer"}, "untracked": ["hits"], "versions": True, "whole_snapshots": False,
         "encodings": {"limit": "decimal:2", "since": "timestamp-us"},
@@ -49,7 +49,7 @@ def test_a_declaration_says_everything_about_a_table() -> None:
     assert list(cards.key) == ["branch", "number"], "the key's order counts"
 
 
-def test_what_a_declaration_leaves_out_is_as_usual() -> None:
+def test_omitted_fields_of_a_declaration_have_defaults() -> None:
     *_, cards = read_tables({**BANK, "cards": {"key": {"number": "integer"}}}, "captured.toml", OWN_TABLES)
     assert cards == CapturedTable("cards", {"number": "integer"}, None, {}, versions=True, whole_snapshots=True)
     assert cards.integer_key
@@ -78,7 +78,7 @@ def test_what_a_declaration_leaves_out_is_as_usual() -> None:
         ({**BANK, "customers": {"key": {"customer_id": "text"}}}, r"\[customers\] is needed"),
     ],
 )
-def test_what_is_wrong_in_a_declaration_is_named(document: dict[str, Any], says: str) -> None:
+def test_errors_in_a_declaration_are_named(document: dict[str, Any], says: str) -> None:
     with pytest.raises(TablesError, match=says):
         read_tables(document, "captured.toml", OWN_TABLES)
 

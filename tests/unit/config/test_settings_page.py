@@ -1,4 +1,4 @@
-"""`bankstream settings`: what an environment gives, no secret shown, and misspelt names."""
+"""Tests `bankstream settings`: values from the environment, hidden secrets, and misspelt names."""
 
 import pytest
 from typer.testing import CliRunner
@@ -27,14 +27,14 @@ def test_defaults_are_shown_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     assert "BANKSTREAM_WAREHOUSE_SERVER_PORT" not in output
 
 
-def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_setting_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     code, output = settings(monkeypatch, BANKSTREAM_KAFAK_PARTITIONS="3", BANKSTREAM_CONNECTOR_DATABASE_HOST="bank")
     assert code == 1
     assert "BANKSTREAM_KAFAK_PARTITIONS" in output
     assert "BANKSTREAM_CONNECTOR" not in output
 
 
-def test_the_kinds_of_the_reference_say_what_is_taken() -> None:
+def test_the_reference_has_the_allowed_values_of_each_setting() -> None:
     kinds = {found.variable: found.kind for found in settings_page.every()}
     assert kinds["BANKSTREAM_LAKE_COMPRESSION_LEVEL"] == "integer, from 1 to 19"
     assert kinds["BANKSTREAM_STACK_PORT_KAFKA"] == "integer, above 0 below 65536"

@@ -31,7 +31,8 @@ def test_numbers_and_instants_have_one_form_and_what_no_window_needs_is_left_out
     ("field", "value", "message"),
     [
         ("booked_at", "infinity", "^booked_at 'infinity' is not an instant"),
-        ("amount", "1.234", "more than 2 digits"),
+        ("amount", "1.234", r"^amount '1\.234' has more than 2 digits after the point$"),
+        ("amount", "NaN", "^amount 'NaN' is not an amount of money$"),
         ("amount", "-0.01", "^amount '-0.01' is negative"),
         ("transaction_id", 1 << 64, "^transaction_id 18446744073709551616 does not fit in 64 bits$"),
         ("account_id", -(1 << 63) - 1, "^account_id -9223372036854775809 does not fit in 64 bits$"),

@@ -1,4 +1,4 @@
-"""Amounts and instants as text: the quick ways give what the slow ones give."""
+"""Tests amounts and timestamps as text: the fast conversions give the same results as the slow ones."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -34,11 +34,36 @@ def test_instants_beyond_all_years_are_clamped(sign: int) -> None:
     st.sampled_from(["T", " "]),
     st.sampled_from(["auto", "microseconds"]),
 )
-def test_a_text_is_made_normal_as_if_it_had_been_read_and_written(
+def test_normalising_a_text_equals_reading_and_writing_it(
     moment: datetime, zone: str, separator: str, precision: str
 ) -> None:
     text = moment.isoformat(separator, precision) + zone
     assert normalize(text) == format_us(parse_us(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("2026-03-01T09:00:00,000000Z", "a comma before the microseconds"),
+        ("2026-03-01T10:00:00.00+0100", "another zone"),
+        ("2026-W09-7T09:00:00.000000Z", "a week and its day"),
+        ("2026-03-01 09:00:00.000000Z", "a space"),
+    ],
+)
+def test_a_text_that_is_only_as_long_as_a_normal_one_is_made_normal(text: str, why: str) -> None:
+    assert len(text) == len("2026-03-01T09:00:00.000000Z")
+    assert normalize(text) == "2026-03-01T09:00:00.000000Z", why
+
+
+def test_hour_24_is_the_next_midnight_where_python_reads_it() -> None:
+    text = "2026-03-01T24:00:00.000000Z"
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        with pytest.raises(ValueError, match="hour"):
+            normalize(text)
+    else:
+        assert normalize(text) == "2026-03-02T00:00:00.000000Z"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +73,7 @@ def test_a_text_is_made_normal_as_if_it_had_been_read_and_written(
         "2026-03-01T09:00:00.0000x0Z", "2026_03_01T09:00:00.000000Z", "२026-03-01T09:00:00.000000Z",
     ],
 )  # fmt: skip
-def test_what_is_no_instant_is_refused_either_way(text: str) -> None:
+def test_an_invalid_timestamp_is_refused_by_both_conversions(text: str) -> None:
     for read in (normalize, parse_us):
         with pytest.raises(ValueError, match=r".*"):
             read(text)
@@ -129,5 +154,5 @@ def test_a_key_of_one_64_bit_number_is_read_back(number: int) -> None:
         (b"", "nothing"),
     ],
 )
-def test_a_key_that_is_written_otherwise_is_not_plain(key: bytes, why: str) -> None:
+def test_a_key_in_another_notation_is_not_plain(key: bytes, why: str) -> None:
     assert plain_id(key, "account_id") is None, why

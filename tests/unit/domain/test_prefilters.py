@@ -1,6 +1,6 @@
-"""A rule's prefilter never silences it: whatever the thresholds and the history, a rule that would not say `not_fired` is asked.
+"""Tests that a prefilter never suppresses a rule: for any thresholds and history, each rule is evaluated unless it gives `not_fired`.
 
-Amounts, times and thresholds are drawn from few values, so that most examples lie on an edge of some rule.
+Amounts, times and thresholds are drawn from few values, so that most examples lie at the limit of some rule.
 """
 
 import importlib
@@ -26,11 +26,11 @@ SEEDS: Final = range(FIRST_SEED, FIRST_SEED + 1_000 * EXAMPLES)
 CUSTOMER: Final = 7
 STEPS_US: Final = (0, 1, SECOND_US - 1, SECOND_US, 2 * SECOND_US, 30 * SECOND_US - 1, 30 * SECOND_US, MINUTE_US)
 FIRES: Final = 50
-"""So often each kind of rule has to fire, and to have too little history where it can: fewer would prove little."""
+"""How often each kind of rule must fire, and lack history where that is possible. Fewer cases would prove little."""
 
 
 def random_rules(rnd: random.Random) -> RuleSet:
-    """Some rules, each of another kind, with thresholds that the transactions meet, miss and touch.
+    """Some rules of different kinds, with thresholds that the transactions exceed, miss and meet exactly.
 
     The tests of a kind, tests/unit/domain/rules/test_<kind>.py, have its `random_fields`.
     """
@@ -43,7 +43,7 @@ def random_rules(rnd: random.Random) -> RuleSet:
 
 
 def random_transactions(rnd: random.Random) -> list[TransactionRecord]:
-    """A customer's transactions in the order in which they come: some late, some of one instant."""
+    """A customer's transactions in the order of arrival: some late, some at the same time."""
     at_us, records = 0, []
     for number in range(1, rnd.randrange(2, 20)):
         at_us += rnd.choice(STEPS_US) * rnd.choice((1, 1, 1, -1))
@@ -62,7 +62,7 @@ def random_transactions(rnd: random.Random) -> list[TransactionRecord]:
 
 
 class Library:
-    """The library's prefilters: one history a rule, since it says only whether any of its rules has to be asked."""
+    """The library's prefilters, with one history for each rule, because a history says only whether any rule must be evaluated."""
 
     def __init__(self, rules: RuleSet) -> None:
         self._by_rule: dict[str, tuple[NativeHistory, Screener]] = {}
@@ -81,7 +81,7 @@ class Library:
         return asked
 
 
-def test_no_prefilter_silences_a_rule_that_has_something_to_say() -> None:
+def test_no_prefilter_suppresses_a_rule_that_would_not_give_not_fired() -> None:
     said: Counter[tuple[str, str]] = Counter()
     asked_in_vain = 0
     for seed in SEEDS:

@@ -1,4 +1,4 @@
-"""SCD2: whatever happens to a row, its versions are what a plain list of its past says."""
+"""Tests SCD2: for any events of a row, its versions equal those computed from a plain list of the events."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from app.domain.changes import Operation, Row, RowChange
 from app.domain.records import Scd2Close, Scd2Open, Scd2Record, Source
-from app.domain.scd2 import RowState, Snapshot, Truncation, apply_change, apply_snapshot, apply_truncate, is_missing
+from app.domain.scd2 import (
+    RowState,
+    Snapshot,
+    Truncation,
+    apply_change,
+    apply_snapshot,
+    apply_truncate,
+    is_missing,
+    is_older,
+    is_replay,
+    version_id,
+)
 from app.domain.times import format_us
 
 UNTRACKED = frozenset({"balance"})
@@ -35,7 +46,7 @@ def change(op: Operation, lsn: int | None, at: int, **columns: Any) -> RowChange
 
 @dataclass
 class Dimension:
-    """The records that one key has led to."""
+    """The SCD2 records of one key."""
 
     state: RowState | None = None
     records: list[Scd2Record] = field(default_factory=list)
@@ -194,7 +205,7 @@ def test_a_truncate_closes_exactly_what_is_older_than_itself(lsn: int | None, cl
     assert result.state.alive is not closed
 
 
-def test_a_row_that_is_gone_keeps_all_that_was_known_of_it() -> None:
+def test_a_truncated_or_vanished_row_keeps_its_known_columns() -> None:
     known = RowState(True, row(a=1), 10, 12, "v", 9_000, 77)
     cut = apply_truncate(KEY, known, Truncation(20, 5_000, source(1, 20)))
     assert cut.state == RowState(False, row(a=1), 20, 12, "v", 9_000, 77), "it ends no earlier than it began"
@@ -207,7 +218,7 @@ def test_a_row_that_is_gone_keeps_all_that_was_known_of_it() -> None:
         )
 
 
-def test_a_row_that_is_not_taken_stays_as_it_was() -> None:
+def test_a_truncate_or_snapshot_leaves_later_and_deleted_rows_unchanged() -> None:
     young, gone = RowState(True, row(), 30, None, "v", 0, 99), RowState(False, row(), 10, None, "v", 0, 1)
     for state in (young, gone):
         for result in (
@@ -224,7 +235,17 @@ def test_a_change_that_is_delivered_twice_is_a_replay(operation: Operation) -> N
     assert [dimension.take(change(operation, 2, 2)) for _ in range(2)][1] == "replayed"
 
 
-def test_deleting_what_is_not_alive_says_that_nothing_changed() -> None:
+@pytest.mark.parametrize(
+    ("columns", "effect"), [({"a": 1, "balance": 1}, "unchanged"), ({"a": 1, "balance": 2}, "applied")]
+)
+def test_an_update_that_opens_no_version_says_whether_anything_changed(columns: dict[str, Any], effect: str) -> None:
+    dimension = Dimension()
+    dimension.take(change("c", 1, 1, a=1, balance=1))
+    assert dimension.take(change("u", 2, 2, **columns)) == effect
+    assert len(dimension.records) == 1
+
+
+def test_deleting_a_deleted_row_changes_nothing() -> None:
     dimension = Dimension()
     assert [dimension.take(change("d", lsn, lsn)) for lsn in (1, 2)] == ["unchanged", "unchanged"]
     assert [dimension.take(one) for one in (change("c", 3, 3), change("d", 4, 4), change("d", 5, 5))] == [
@@ -240,7 +261,7 @@ def test_deleting_what_is_not_alive_says_that_nothing_changed() -> None:
         ({}, {"a": 1, "b": 1}, "its key alone"),
     ],
 )
-def test_a_deleted_row_keeps_what_its_deletion_says_if_that_is_whole(
+def test_a_deleted_row_keeps_the_image_in_its_deletion_if_that_is_complete(
     before: dict[str, Any], kept: dict[str, Any], why: str
 ) -> None:
     dimension = Dimension()
@@ -259,11 +280,20 @@ def test_a_deleted_row_keeps_what_its_deletion_says_if_that_is_whole(
         (19, 51, False, "its transaction was under way at the snapshot"),
     ],
 )
-def test_a_row_is_missing_only_if_it_is_older_than_the_snapshot_in_every_way(
+def test_a_row_is_missing_only_if_both_its_position_and_its_record_are_before_the_snapshot(
     lsn: int, recorded_ms: int, missing: bool, why: str
 ) -> None:
     state = RowState(True, row(), lsn, None, "v", 0, recorded_ms)
     assert is_missing(state, Snapshot(20, 9, 50, source(1, 20))) is missing, why
+
+
+@pytest.mark.parametrize("lsn", [0, 1, 1 << 62])
+def test_any_position_is_later_than_none(lsn: int) -> None:
+    state = RowState(True, row(), None, None, "v", 0)
+    assert is_older(state, lsn)
+    operations: tuple[Operation, ...] = ("c", "u", "d", "r")
+    for operation in operations:
+        assert not is_replay(state, change(operation, lsn, 1)), operation
 
 
 def test_a_version_id_depends_on_nothing_but_table_key_and_position() -> None:
@@ -275,7 +305,37 @@ def test_a_version_id_depends_on_nothing_but_table_key_and_position() -> None:
     assert len({o.version_id for o in one.opens}) == 2
 
 
-# -- any history, held against a plain list of the row's past ------------------------------------------------------
+@pytest.mark.parametrize(
+    ("operation", "lsn", "expected", "why"),
+    [
+        ("c", 5, "0de7298dc14e4741ac160e052bfbb1eb", "a change, by its lsn"),
+        ("u", 5, "0de7298dc14e4741ac160e052bfbb1eb", "of any operation"),
+        ("r", 5, "e8636a93a2da9e1313a057920c420c31", "a snapshot read, by its lsn, which a change may have too"),
+        ("u", None, "43a0914187e4404f82f3bb290375624a", "without an lsn, by its place in Kafka"),
+    ],
+)
+def test_a_version_has_the_id_that_it_has_always_had(
+    operation: Operation, lsn: int | None, expected: str, why: str
+) -> None:
+    """Another id would make a second version of it wherever the first one is stored."""
+    found = [
+        version_id("t", key, change(operation, lsn, 1), source(9, lsn)) for key in ({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    ]
+    assert found == [expected, expected], why
+
+
+def test_a_snapshot_read_does_not_count_as_the_last_change_that_kafka_recorded() -> None:
+    operations: tuple[Operation, ...] = ("c", "r", "u", "r")
+    state: RowState | None = None
+    recorded: list[int] = []
+    for at, operation in enumerate(operations, 1):
+        one = change(operation, at, at)
+        state = apply_change(one, KEY, state, untracked=UNTRACKED, source=source(at, at), recorded_ms=at).state
+        recorded.append(state.recorded_ms)
+    assert recorded == [1, 1, 3, 3]
+
+
+# -- any history, compared with a plain list of the row's events ---------------------------------------------------
 
 Past = list[tuple[str, int, int, dict[str, Any] | None]]
 """(operation, lsn, commit time, the row after it or None), as the database has it."""
@@ -305,7 +365,7 @@ def pasts(draw: st.DrawFn) -> Past:
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[Past, list[RowChange]]:
-    """A past, and how it was delivered: with repeated suffixes, snapshots in between, and the whole log once more."""
+    """A row's events, and their delivery: with repeated suffixes, snapshots in between, and the whole log again."""
     past = draw(pasts())
     delivered: list[RowChange] = []
     snapshots: list[RowChange] = []
@@ -316,7 +376,7 @@ def deliveries(draw: st.DrawFn) -> tuple[Past, list[RowChange]]:
     for position, entry in enumerate(past):
         before = past[position - 1] if position else None
         if before is not None and before[0] != "d" and draw(st.integers(0, 5)) == 0:
-            # a snapshot while the transaction of this entry was under way: taken beyond its position, without what it did
+            # a snapshot while the transaction of this entry was open: its position is higher, and it lacks the change
             snapshots.append(change("r", entry[1] + 1, before[2], **(before[3] or {})))
             delivered.append(snapshots[-1])
         deliver([entry])
@@ -336,7 +396,7 @@ def tracked(image: dict[str, Any]) -> dict[str, Any]:
 
 
 def expected_versions(past: Past) -> list[tuple[dict[str, Any], str | None]]:
-    """Tracked columns of each version, and why it ended: from the list alone."""
+    """Tracked columns and close reason of each version, computed from the list alone."""
     versions: list[tuple[dict[str, Any], str | None]] = []
     alive = False
     for op, _, _, image in past:
@@ -356,7 +416,7 @@ def expected_versions(past: Past) -> list[tuple[dict[str, Any], str | None]]:
 
 @settings(max_examples=400, deadline=None)
 @given(deliveries())
-def test_any_delivery_of_any_past_gives_the_versions_of_the_past(delivery: tuple[Past, list[RowChange]]) -> None:
+def test_any_delivery_of_any_history_gives_the_expected_versions(delivery: tuple[Past, list[RowChange]]) -> None:
     past, delivered = delivery
     dimension = Dimension()
     for one in delivered:

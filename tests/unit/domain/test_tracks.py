@@ -1,4 +1,4 @@
-"""Tracks against plain lists: pushed and taken back in any order, they answer for every window that ends at their end."""
+"""Compares tracks with plain lists: after any pushes and pops they give correct results for every window that ends at their end."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.oracle.aggregates import AmountAggregate, DistinctAggregate
 
 STEPS = st.lists(st.one_of(st.none(), st.tuples(st.integers(0, 3), st.integers(1, 5))), max_size=80)
-"""None takes the last one back; else (time passed since the last one, amount or value)."""
+"""None removes the last entry; else (time since the last entry, amount or value)."""
 
 
 @given(STEPS)
@@ -33,7 +33,7 @@ def test_amounts_have_the_count_sum_and_maximum_of_a_list(steps: Sequence[tuple[
                 assert track.rows[track.peaks[bisect_left(track.peaks, first + 1)]][1] == max(inside)
 
 
-def test_a_search_looks_at_nothing_behind_the_end_that_it_is_given() -> None:
+def test_a_search_ignores_entries_after_the_given_end() -> None:
     track = AmountAggregate()
     for time in range(4):
         track.push((time, 0, time), 1)

@@ -159,11 +159,11 @@ def test_a_deletion_is_of_the_customer_that_had_the_transaction() -> None:
 
 
 def state(known: Any) -> tuple[bool, int | None, int | None, int, int]:
-    """What is kept, but for the digest, of which only the length."""
+    """The state, with the length of the digest in place of the digest."""
     return known.alive, known.lsn, known.snapshot_lsn, known.customer_id, len(known.digest)
 
 
-def test_what_is_kept_says_whose_it_is_how_far_it_is_and_whether_it_lives() -> None:
+def test_the_stored_state_has_owner_position_and_whether_the_row_exists() -> None:
     read = kept(change("r", 100))
     updated = kept(change("u", 150, amount="9.00"), read)
     deleted = kept(change("d", 200, before=row()), updated)
@@ -176,7 +176,7 @@ def test_what_is_kept_says_whose_it_is_how_far_it_is_and_whether_it_lives() -> N
     assert state(kept(change("d", 200))) == (False, 200, None, 0, 0), "of one that was never known"
 
 
-def test_deleting_once_more_moves_the_position_and_emits_nothing() -> None:
+def test_a_second_deletion_moves_the_position_and_emits_nothing() -> None:
     gone = kept(change("d", 200, before=row()), kept(change("c", 100)))
     new, forwards = applied(change("d", 300), gone)
     assert (state(new), forwards) == ((False, 300, None, 1, 0), ())
@@ -193,6 +193,6 @@ def test_deleting_once_more_moves_the_position_and_emits_nothing() -> None:
         (change("c", None), (False, 150, None, 1, 0), "without a position"),
     ],
 )
-def test_a_truncate_takes_the_transactions_that_are_older(known: RowChange, expected: object, why: str) -> None:
+def test_a_truncate_deletes_older_transactions(known: RowChange, expected: object, why: str) -> None:
     gone = joins.apply_truncate(kept(known), 150)
     assert (gone and state(gone)) == expected, why

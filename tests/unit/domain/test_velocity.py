@@ -1,4 +1,4 @@
-"""Windows over a customer's history: exact to the microsecond, whatever comes late, twice, corrected or deleted."""
+"""Tests windows over a customer's history: exact to the microsecond with late, repeated, corrected and deleted transactions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from app.domain.events import REMOVED
 from app.domain.money import half_even
 from app.domain.records import TransactionRecord, VelocityRecord
 from app.domain.rules.rule import RuleSet
@@ -19,13 +20,13 @@ from app.native.history import NativeHistory, Rules
 from tests.support.oracle.history import History
 from tests.support.oracle.screening import Screening, TransactionChange, event_of, screen
 from tests.support.streams.native import library, screen_natively
-from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, naive_windows, transaction
+from tests.support.streams.velocity import DAY_US, HOUR_US, MINUTE_US, SECOND_US, START_US, naive_windows, transaction
 
 NO_RULES = RuleSet(())
 
 
 new_history: Callable[..., CustomerHistory] = History
-"""Makes a history, of `events`."""
+"""Creates a history of `events`."""
 
 
 @pytest.fixture(autouse=True, scope="module", params=["Python", "library"])
@@ -50,7 +51,7 @@ def velocity(history: CustomerHistory, record: TransactionRecord) -> VelocityRec
 
 
 def after(*records: TransactionRecord) -> VelocityRecord:
-    """The velocity record of the last one."""
+    """The velocity record of the last transaction."""
     history = new_history()
     for record in records[:-1]:
         step(history, record)
@@ -65,12 +66,21 @@ def test_a_window_ends_at_the_transaction_and_opens_just_after_its_length_before
         assert (inside.count, inside.sum, inside.average, inside.max) == (2, "12.00", "6.00", "7.00")
 
 
+def test_the_greatest_amount_of_a_window_is_one_within_it() -> None:
+    amounts = ("99.00", "98.00", "5.00", "3.00")
+    at_us = (0, 1, MINUTE_US + 1, MINUTE_US + 2)
+    window = after(
+        *(transaction(number, *it) for number, it in enumerate(zip(at_us, amounts, strict=True), 1))
+    ).windows["1m"]
+    assert (window.count, window.max) == (2, "5.00")
+
+
 def test_transactions_of_one_instant_are_in_each_others_windows_once_known() -> None:
     history = new_history()
     assert velocity(history, transaction(2)).windows["1m"].count == 1
     assert (
         velocity(history, transaction(1)).windows["1m"].count == 2
-    )  # its id is lower, and the other one is inside all the same
+    )  # its id is lower, and its windows contain the other one too
     assert velocity(history, transaction(2, op="updated", lsn=900)).windows["1m"].count == 2
 
 
@@ -93,12 +103,12 @@ def test_a_late_transaction_has_the_windows_of_its_own_time_and_is_in_those_that
         ("reversed", 1, "5.00", 0, "money came back"),
     ],
 )
-def test_what_a_status_counts_for(status: str, count: int, total: str, declined: int, why: str) -> None:
+def test_each_status_counts_in_its_measures(status: str, count: int, total: str, declined: int, why: str) -> None:
     window = after(transaction(1, status=status), transaction(2, SECOND_US, "5.00")).windows["1m"]
     assert (window.count, window.sum, window.declined_count) == (count, total, declined), why
 
 
-def test_the_windows_of_a_lone_declined_transaction_are_empty_but_for_the_decline() -> None:
+def test_the_windows_of_a_single_declined_transaction_have_only_the_declined_count() -> None:
     window = after(transaction(1, status="declined")).windows["30d"]
     assert (window.count, window.sum, window.average, window.max, window.declined_count) == (
         0,
@@ -122,7 +132,7 @@ def test_averages_round_half_to_even(amounts: tuple[str, ...], average: str) -> 
     assert after(*records).windows["1m"].average == average
 
 
-def test_a_correction_replaces_what_the_transaction_was() -> None:
+def test_a_correction_replaces_the_transaction() -> None:
     history = new_history()
     step(history, transaction(1, 0, "10.00", status="pending"))
     step(history, transaction(2, 5 * MINUTE_US, "1.00"))
@@ -153,7 +163,7 @@ def test_a_deleted_transaction_leaves_the_windows_and_gives_no_record() -> None:
         ({"op": "updated"}, "an update that says nothing new at the same position"),
     ],
 )
-def test_what_is_known_already_changes_nothing(again: dict[str, Any], why: str) -> None:
+def test_a_replayed_transaction_changes_nothing(again: dict[str, Any], why: str) -> None:
     history = new_history()
     step(history, transaction(1))
     before = list(history)
@@ -162,7 +172,7 @@ def test_what_is_known_already_changes_nothing(again: dict[str, Any], why: str) 
 
 
 @pytest.mark.parametrize(("offset", "again"), [(7, True), (8, False)])
-def test_without_log_positions_an_update_is_known_by_its_place_in_kafka(offset: int, again: bool) -> None:
+def test_without_log_positions_an_update_is_ordered_by_its_offset(offset: int, again: bool) -> None:
     history = new_history()
     update = transaction(1, op="updated", offset=7)
     update = replace(update, source=replace(update.source, lsn=None))
@@ -171,7 +181,13 @@ def test_without_log_positions_an_update_is_known_by_its_place_in_kafka(offset: 
     assert (result.velocity is None) is again
 
 
-def test_an_update_of_something_else_than_amounts_still_gives_its_windows() -> None:
+def test_the_first_update_after_a_snapshot_may_have_the_snapshots_position() -> None:
+    history = new_history()
+    step(history, transaction(1))
+    assert velocity(history, transaction(1, amount="99.00", op="updated")).windows["1m"].sum == "99.00"
+
+
+def test_an_update_of_other_columns_than_amounts_emits_windows() -> None:
     history = new_history()
     step(history, transaction(1))
     assert velocity(history, transaction(1, op="updated", lsn=900)).source.lsn == 900
@@ -197,7 +213,7 @@ def test_events_expire_31_days_before_the_newest_one() -> None:
     assert history.find(31, 1) is None
 
 
-def test_what_is_older_than_the_horizon_does_not_exist_and_what_is_at_it_does() -> None:
+def test_events_older_than_the_horizon_are_not_counted_and_one_at_the_horizon_is() -> None:
     history = new_history()
     for number, at_us in enumerate((0, 1, 2), 1):
         step(history, transaction(number, at_us))
@@ -207,6 +223,54 @@ def test_what_is_older_than_the_horizon_does_not_exist_and_what_is_at_it_does() 
     assert history.floor_us == events[1].time_us - 1
     history.seek(events[2].time_us)
     assert history.window_start_us(DAY_US) == history.floor_us
+
+
+def test_a_late_transaction_at_the_horizon_is_kept_and_can_be_deleted() -> None:
+    history = new_history()
+    step(history, transaction(1, RETENTION_US))
+    assert step(history, transaction(2, 0, commit_us=RETENTION_US)).kept is not None
+    assert step(history, transaction(2, 0, op="deleted", lsn=900, commit_us=RETENTION_US)).gone is not None
+
+
+def test_a_history_without_a_horizon_has_events_of_any_time() -> None:
+    events = [event_of(transaction(number, number - START_US - SECOND_US)) for number in (1, 2)]
+    assert events[-1].time_us < 0, "before 1970"
+    assert new_history(events=events).windows(events[-1])["1m"].count == 2
+
+
+def test_the_windows_of_an_earlier_transaction_are_the_same_when_asked_for_again() -> None:
+    events = [event_of(transaction(number, number)) for number in (1, 2)]
+    history = new_history(events=events)
+    assert [history.windows(events[0])["1m"].count for _ in range(3)] == [1, 1, 1]
+    assert history.windows(events[1])["1m"].count == 2
+
+
+def test_an_expired_event_stays_expired_when_the_horizon_moves_back() -> None:
+    history = new_history()
+    for number in (1, 2, 3):
+        step(history, transaction(number, number))
+    first, _, third = history
+    assert history.expire(first.time_us + 1) == [first]
+    assert history.expire(first.time_us) == []
+    assert history.windows(third)["1m"].count == 2
+
+
+@pytest.mark.parametrize(
+    ("deleted", "previous", "why"),
+    [
+        ([], 4, "it is the one just before"),
+        ([4], 3, "that one is deleted"),
+        ([3, 4], 2, "two are deleted"),
+        ([1, 2, 3, 4], None, "all before it are deleted"),
+    ],
+)
+def test_a_deleted_transaction_is_not_the_previous_one(deleted: list[int], previous: int | None, why: str) -> None:
+    events = [event_of(transaction(number, number)) for number in range(1, 6)]
+    history = new_history(events=events)
+    for number in deleted:
+        event = events[number - 1]
+        history.put(replace(event, facts=replace(event.facts, status=REMOVED, fired=("large_amount",))))
+    assert history.previous(events[-1]) == (None if previous is None else events[previous - 1]), why
 
 
 def test_the_latest_events_are_those_after_an_instant_up_to_the_event() -> None:
@@ -227,7 +291,7 @@ def test_a_date_in_the_far_future_expires_nothing() -> None:
     assert velocity(history, transaction(3, 2)).windows["30d"].count == 2
 
 
-def test_one_beyond_the_horizon_has_windows_of_itself_and_is_not_kept() -> None:
+def test_an_event_beyond_the_horizon_has_windows_of_itself_and_is_not_stored() -> None:
     history = new_history()
     step(history, transaction(1, 40 * DAY_US))
     late = step(history, transaction(2, 0, "8.00", commit_us=40 * DAY_US))
@@ -243,6 +307,18 @@ def test_the_same_transaction_in_another_status_is_no_repetition() -> None:
     assert velocity(history, transaction(1, lsn=200)).windows["1m"].count == 1
 
 
+def test_what_stays_of_a_deleted_transaction_tells_nothing_of_the_other_side() -> None:
+    event = event_of(transaction(1, counterparty="A", country="DE"))
+    assert new_history(events=[event]).forget(event) is None, "no rule has fired on it"
+    marker = new_history(events=[event]).forget(replace(event, facts=replace(event.facts, fired=("large_amount",))))
+    assert marker is None, "what is in the history decides"
+    fired = replace(event, facts=replace(event.facts, fired=("large_amount",)))
+    marker = new_history(events=[fired]).forget(fired)
+    assert marker is not None
+    assert (marker.key, marker.facts.status, marker.facts.fired) == (event.key, REMOVED, ("large_amount",))
+    assert (marker.facts.counterparty, marker.facts.country) == (0, None)
+
+
 @pytest.mark.parametrize(("lsn", "taken"), [(None, True), (19, True), (20, False), (21, False)])
 def test_a_truncate_takes_the_events_that_are_older(lsn: int | None, taken: bool) -> None:
     assert is_truncated(lsn, 20) is taken
@@ -250,7 +326,7 @@ def test_a_truncate_takes_the_events_that_are_older(lsn: int | None, taken: bool
 
 
 @given(st.integers(-10_000, 10_000), st.integers(1, 50))
-def test_half_even_is_what_python_rounds_fractions_to(total: int, count: int) -> None:
+def test_rounding_half_even_equals_pythons_rounding_of_fractions(total: int, count: int) -> None:
     assert half_even(total, count) == round(Fraction(total, count))
 
 
@@ -277,10 +353,8 @@ RECORDS = st.builds(
 
 @given(st.lists(RECORDS, max_size=60), st.integers(1, 60))
 @settings(max_examples=250, deadline=None)
-def test_any_history_has_the_windows_of_a_recomputation(
-    records: Sequence[TransactionRecord], forget_every: int
-) -> None:
-    """Late, corrected, deleted, tied, expired; with histories read again from what is stored, at random."""
+def test_windows_of_any_history_equal_a_recomputation(records: Sequence[TransactionRecord], forget_every: int) -> None:
+    """Late, corrected, deleted, simultaneous and expired transactions. Histories are decoded again from their stored form at random."""
     history = new_history()
     rows: dict[tuple[int, int], TransactionRecord] = {}
     for position, unplaced in enumerate(records, 1):

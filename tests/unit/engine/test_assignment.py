@@ -1,4 +1,4 @@
-"""Which worker gets which partitions."""
+"""Tests the assignment of partitions to workers."""
 
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ TOPICS = ("bank.public.accounts", "bank.public.transactions")
 
 
 class Cluster:
-    """What the assignor asks of aiokafka's ClusterMetadata."""
+    """The part of aiokafka's ClusterMetadata that the assignor calls."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = set(range(partitions))
 
     def partitions_for_topic(self, _: str) -> set[int]:
-        """The same of every topic."""
+        """The same partitions for every topic."""
         return self._partitions
 
 
@@ -34,7 +34,7 @@ def assignor(tmp_path: Path) -> Any:
 
 
 def assigned(answer: dict[str, ConsumerProtocolMemberAssignment]) -> dict[str, list[int]]:
-    """The partition numbers of each member. Those of all topics must be the same: state is by number."""
+    """The partition numbers of each member. They must be equal for all topics, because state is stored by number."""
     found = {}
     for member, assignment in answer.items():
         by_topic = {topic: sorted(partitions) for topic, partitions in assignment.assignment}
@@ -56,13 +56,13 @@ def test_workers_get_equal_shares_and_none_is_idle_while_there_are_partitions(
     assert sorted(number for numbers in found.values() for number in numbers) == list(range(partitions))
 
 
-def test_a_worker_that_joins_takes_from_the_others_no_more_than_its_share(assignor: Any) -> None:
+def test_a_joining_worker_takes_only_its_share_from_the_others(assignor: Any) -> None:
     members = {f"streams-{number}": assignor.metadata(TOPICS) for number in range(2)}
     first = assignor.assign(Cluster(4), members)
     before = assigned(first)
 
     def again(member: str) -> ConsumerProtocolMemberMetadata:
-        """What a member says of itself that has this assignment."""
+        """The metadata of a member with this assignment."""
         had = ClientMetadata.loads(assignor._decompress(first[member].user_data))
         return ConsumerProtocolMemberMetadata(0, list(TOPICS), had.dumps())
 

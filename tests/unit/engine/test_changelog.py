@@ -1,4 +1,4 @@
-"""Reading changelogs by whole fetches: what is asked of which broker, and what becomes of its answer."""
+"""Tests reading changelogs by whole fetches: the requests to each broker, and the handling of responses."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -8,6 +8,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.errors import (
+    CorruptRecordException,
     KafkaConnectionError,
     OffsetOutOfRangeError,
     TopicAuthorizationFailedError,
@@ -18,12 +19,13 @@ from app.config.settings import KafkaSettings
 from app.engine import changelog as changelogs
 
 A0, A1, B0 = TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("b", 0)
-SOUND, OUT_OF_RANGE, NOT_LEADER = 0, 1, 6
+SOUND, OUT_OF_RANGE, NOT_LEADER, NOT_AUTHORIZED = 0, 1, 6, 29
+NO_PRODUCER: Final = -1
 
 
-def batch(first: int, *values: bytes) -> bytes:
-    """Records of consecutive offsets as a broker keeps them."""
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 20)
+def batch(first: int, *values: bytes, producer_id: int = NO_PRODUCER) -> bytes:
+    """Records of consecutive offsets as a broker stores them: in a transaction if they have a producer."""
+    builder = DefaultRecordBatchBuilder(2, 0, producer_id != NO_PRODUCER, producer_id, -1, 0, 1 << 20)
     for number, value in enumerate(values):
         builder.append(number, 0, b"k%d" % number, value, [])
     raw = builder.build()
@@ -34,7 +36,7 @@ Answer = tuple[str, Sequence[tuple[Any, ...]]]
 
 
 class Client:
-    """Brokers by the partition that they lead; `answers` has what each says, an exception if it cannot."""
+    """Brokers by the partition that they lead. `answers` has each broker's response, or an exception."""
 
     def __init__(self, leaders: dict[TopicPartition, int | None], answers: dict[int, Any], version: int = 11) -> None:
         self.cluster = SimpleNamespace(leader_for_partition=leaders.get)
@@ -72,12 +74,16 @@ def reader(client: Client) -> changelogs.ChangelogReader:
 REPLICA: Final = -1
 
 
-def part(number: int, code: int, raw: bytes = b"") -> tuple[Any, ...]:
-    """One partition of an answer of version 11: high watermark, last stable offset and the beginning stand before what was aborted."""
-    return (number, code, 99, 99, 0, [], REPLICA, raw)
+Aborted = Sequence[tuple[int, int]]
+"""Of each aborted transaction, its producer and its first offset."""
 
 
-async def test_each_broker_is_asked_once_for_all_that_it_leads_and_says_what_it_has() -> None:
+def part(number: int, code: int, raw: bytes = b"", aborted: Aborted = ()) -> tuple[Any, ...]:
+    """One partition of a version 11 response: high watermark, last stable offset and log start precede the aborted transactions."""
+    return (number, code, 99, 99, 0, list(aborted), REPLICA, raw)
+
+
+async def test_each_broker_gets_one_request_for_all_partitions_that_it_leads() -> None:
     client = Client(
         {A0: 1, A1: 2, B0: 1},
         {
@@ -106,6 +112,25 @@ async def test_an_older_answer_names_no_replica_to_prefer() -> None:
     assert [record.value for record in fetched] == [b"x"]
 
 
+@pytest.mark.parametrize("version", [10, 11])
+async def test_a_transaction_that_was_aborted_is_passed_over(version: int) -> None:
+    records = batch(5, b"x", producer_id=7) + batch(6, b"y", producer_id=8)
+    whole = part(0, SOUND, records, aborted=[(7, 5)])
+    client = Client({A0: 1}, {1: [("a", [whole if version > 10 else (*whole[:-2], records)])]}, version)
+    (fetched,) = await reader(client).fetch({A0: 5})
+    assert [record.value for record in fetched] == [b"y"]
+    assert fetched.next == 7
+
+
+async def test_records_that_were_damaged_on_their_way_are_an_error() -> None:
+    sound = batch(5, b"x")
+    damaged = sound.replace(b"x", b"y")
+    assert damaged != sound
+    (fetched,) = await reader(Client({A0: 1}, {1: [("a", [part(0, SOUND, damaged)])]})).fetch({A0: 5})
+    with pytest.raises(CorruptRecordException):
+        list(fetched)
+
+
 @pytest.mark.parametrize(
     ("leader", "answer", "why"),
     [
@@ -115,7 +140,7 @@ async def test_an_older_answer_names_no_replica_to_prefer() -> None:
         (2, [("a", [part(1, NOT_LEADER)])], "its broker has given it away"),
     ],
 )
-async def test_what_one_broker_cannot_hand_out_is_asked_again_with_new_metadata(
+async def test_a_failed_partition_is_requested_again_with_new_metadata(
     leader: int | None, answer: Any, why: str
 ) -> None:
     client = Client({A0: 1, A1: leader}, {1: [("a", [part(0, SOUND, batch(5, b"x"))])], 2: answer})
@@ -131,7 +156,13 @@ async def test_an_offset_that_kafka_no_longer_has_is_an_error_that_names_it() ->
     assert refused.value.args == ({A0: 5},)
 
 
-async def test_an_error_that_asking_again_does_not_mend_is_raised() -> None:
+async def test_an_error_about_one_partition_names_it() -> None:
+    client = Client({A0: 1}, {1: [("a", [part(0, NOT_AUTHORIZED)])]})
+    with pytest.raises(TopicAuthorizationFailedError, match="a/0"):
+        await reader(client).fetch({A0: 5})
+
+
+async def test_an_error_that_is_not_retriable_is_raised() -> None:
     client = Client({A0: 1}, {1: TopicAuthorizationFailedError("a")})
     with pytest.raises(TopicAuthorizationFailedError):
         await reader(client).fetch({A0: 5})

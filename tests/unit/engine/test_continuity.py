@@ -1,4 +1,4 @@
-"""Whether topics are still what they were, asked of a Kafka that answers as the test says; and how a gap is told."""
+"""Tests the checks that topics are unchanged, with a scripted Kafka, and the messages about gaps."""
 
 import asyncio
 import uuid
@@ -28,11 +28,11 @@ Answer = Mapping[str, uuid.UUID] | Exception
 Counts = Mapping[str, int] | Exception
 
 PATIENCE_S: Final = 30
-"""For what comes at once, or never."""
+"""Timeout for events that happen at once or never."""
 
 
 class Kafka:
-    """Answers in the order given; the last answer again and again."""
+    """Returns the given answers in order, then repeats the last one."""
 
     def __init__(self, *answers: Answer, counts: Counts | None = None) -> None:
         self.answers, self.counts, self.asked = list(answers), counts or {}, list[set[str]]()
@@ -51,7 +51,7 @@ class Kafka:
 
 
 class Clock:
-    """A second passes with every look at it."""
+    """A clock that advances by one second with every call."""
 
     now = 0.0
 
@@ -68,7 +68,7 @@ def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def answer(kafka: Kafka, **ids: uuid.UUID) -> TopicChange | None:
-    """What a watch of topics of these ids finds."""
+    """The findings of a watch of topics with these ids."""
     async with asyncio.timeout(PATIENCE_S):
         return await TopicWatch(kafka, ids)._answer()
 
@@ -95,11 +95,11 @@ async def test_a_change_is_found_in_the_first_answer_that_shows_it(
 async def test_a_topic_is_gone_when_it_was_missing_for_longer_than_the_grace() -> None:
     kafka = Kafka({"u": OTHER})
     assert await answer(kafka, t=OLD, u=OTHER) == TopicChange("t", OLD, None)
-    # A second passes from one answer to the next: with the seventh it is more than five since the first.
+    # One second passes between two answers: at the seventh answer, more than five seconds have passed since the first.
     assert len(kafka.asked) == 2 + continuity.MISSING_GRACE_S
 
 
-async def test_questions_that_are_put_together_share_one_answer_and_later_ones_get_another() -> None:
+async def test_simultaneous_questions_share_one_answer_and_later_ones_get_another() -> None:
     kafka = Kafka({"t": OLD})
     watch = TopicWatch(kafka, {"t": OLD})
     first, same = watch.ask(), watch.ask()
@@ -111,8 +111,8 @@ async def test_questions_that_are_put_together_share_one_answer_and_later_ones_g
     assert len(kafka.asked) == 2
 
 
-async def test_a_question_waits_for_the_one_before_it() -> None:
-    """An answer is about a moment after the question, so a question that is under way answers none that came after it."""
+async def test_a_question_waits_for_the_previous_one() -> None:
+    """An answer is valid for a time after its question, so the answer to an earlier question does not answer a later one."""
     gate = asyncio.Event()
 
     class Slow(Kafka):
@@ -150,7 +150,7 @@ async def test_a_topic_keeps_its_number_of_partitions(counts: Counts, found: Top
     assert await watch._recount() == found, why
 
 
-async def test_a_count_of_a_topic_without_an_id_is_nobodys_business() -> None:
+async def test_the_partition_count_of_a_topic_without_an_id_is_ignored() -> None:
     assert await TopicWatch(Kafka({}, counts={"t": 6}), {}, {"t": 4})._recount() is None
 
 
@@ -167,7 +167,7 @@ async def test_a_change_is_noticed_although_no_batch_comes(made: Callable[[], Ka
         assert await TopicWatch(made(), {"t": OLD}, {"t": 4}).next_change() == found
 
 
-async def test_nobody_asks_any_more_once_it_is_closed() -> None:
+async def test_a_closed_watch_sends_no_requests() -> None:
     gate = asyncio.Event()
 
     class Silent(Kafka):
@@ -230,5 +230,5 @@ T2: Final = TopicPartition("t", 2)
         ),
     ],
 )  # fmt: skip
-def test_a_gap_is_told_by_the_offsets_that_are_lost(tell: Callable[[], str], says: str) -> None:
+def test_the_message_about_a_gap_names_the_lost_offsets(tell: Callable[[], str], says: str) -> None:
     assert tell() == says + GUIDE

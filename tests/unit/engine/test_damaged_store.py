@@ -1,4 +1,4 @@
-"""A store whose files are damaged never answers wrongly: it says so, and the next opening begins anew from the changelogs."""
+"""Tests that a store with damaged files raises an error and never returns wrong data, and is restored at the next opening."""
 
 import gc
 import random
@@ -20,13 +20,13 @@ TABLE, CHANGELOGS = "t", b"changelogs"
 
 
 def opened(path: Path) -> Store:
-    """As a worker opens it when its life begins."""
+    """Opens the store as a worker does at its start."""
     return _open_store(path, CHANGELOGS, Cache(1 << 20))
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A store with entries, at rest."""
+    """A closed store with entries."""
     chance = random.Random(1)
     place = tmp_path / "store"
     store = opened(place)
@@ -38,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def in_data(path: Path) -> None:
-    """Flip bits of the first half of the file with the entries: its index and footer are checked when it is opened."""
+    """Flips bits in the first half of the file with the entries, because index and footer are checked when it is opened."""
     [file] = path.glob("*.sst")
     content, chance = bytearray(file.read_bytes()), random.Random(2)
     for _ in range(8):
@@ -56,7 +56,7 @@ def scan_all(store: Store) -> None:
 
 
 def life(work: Callable[[], object]) -> int:
-    """The exit code of a worker that does this. What it has open is closed with it."""
+    """The exit code of a worker that runs this. Its store is closed with it."""
     try:
         work()
     except Exception as error:  # noqa: BLE001 - whatever it is, a worker ends with it
@@ -68,13 +68,15 @@ def life(work: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("read", [get_all, scan_all])
-def test_a_damaged_block_ends_a_life_and_the_next_one_begins_anew(path: Path, read: Callable[[Store], None]) -> None:
+def test_a_damaged_block_ends_the_worker_and_the_next_one_starts_with_an_empty_store(
+    path: Path, read: Callable[[Store], None]
+) -> None:
     in_data(path)
     assert life(lambda: read(opened(path))) == RETRY
     assert read_all(path) == {}
 
 
-def test_a_damaged_index_is_not_taken_for_a_lock(path: Path) -> None:
+def test_a_damaged_index_is_not_reported_as_a_lock(path: Path) -> None:
     [file] = path.glob("*.sst")
     content = bytearray(file.read_bytes())
     for place in range(len(content) - 3_000, len(content) - 2_000, 50):
@@ -84,7 +86,7 @@ def test_a_damaged_index_is_not_taken_for_a_lock(path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [get_all, scan_all])
-def test_a_sound_store_is_read_to_its_end(path: Path, read: Callable[[Store], None]) -> None:
+def test_an_undamaged_store_is_read_to_its_end(path: Path, read: Callable[[Store], None]) -> None:
     store = opened(path)
     read(store)
     store.close()
@@ -92,8 +94,8 @@ def test_a_sound_store_is_read_to_its_end(path: Path, read: Callable[[Store], No
 
 @pytest.mark.parametrize("kind", damage.KINDS)
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_is_damaged_no_entry_is_ever_missing_in_silence(path: Path, kind: damage.Damage, seed: int) -> None:
-    """Either there is an error, or the store is as it was, or it knows that it is empty."""
+def test_no_damage_hides_an_entry_silently(path: Path, kind: damage.Damage, seed: int) -> None:
+    """Either there is an error, or the store is unchanged, or its offset shows that it is empty."""
     before = read_all(path)
     kind(path, random.Random(seed))
     with suppress(StateError):
@@ -102,7 +104,7 @@ def test_whatever_is_damaged_no_entry_is_ever_missing_in_silence(path: Path, kin
 
 
 def read_all(path: Path) -> dict[bytes, bytes]:
-    """The entries, as many as the changelog offset says."""
+    """The entries. Their number must equal the changelog offset."""
     store = opened(path)
     try:
         found = dict(store.scan(TABLE))

@@ -1,4 +1,4 @@
-"""How workers ended, kept beside their state and told by the next one."""
+"""Tests that the exits of workers are recorded next to their state, and reported by the next worker."""
 
 import logging
 from pathlib import Path
@@ -18,14 +18,16 @@ def last() -> float | None:
 
 
 def run(path: Path, code: int | None, reason: str = "") -> None:
-    """A worker from its start to its end; None: it was killed."""
+    """Runs a worker from start to exit. None: it is killed."""
     history = ExitHistory(path)
     history.begin()
     if code is not None:
         history.ended(code, reason)
 
 
-def test_the_next_worker_tells_how_the_ones_before_it_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_next_worker_reports_the_exits_of_the_previous_ones(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "0.exits.json"
     run(path, 71, "by-account/3: taken over")
     run(path, 71, "by-account/1: taken over")
@@ -37,7 +39,7 @@ def test_the_next_worker_tells_how_the_ones_before_it_ended(tmp_path: Path, capl
     assert "worker of this instance ended with code 71: by-account/1: taken over" in caplog.text
 
 
-def test_a_clean_stop_is_counted_and_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_clean_stop_is_counted_and_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "0.exits.json"
     with caplog.at_level(logging.INFO):
         run(path, 0, "it was told to stop")
@@ -47,7 +49,9 @@ def test_a_clean_stop_is_counted_and_says_nothing(tmp_path: Path, caplog: pytest
     assert caplog.text == ""
 
 
-def test_a_damaged_file_costs_the_history_and_not_the_worker(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_history_file_is_discarded_and_the_worker_starts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "0.exits.json"
     path.write_bytes(b'{"counts": {"71"')
     run(path, 70, "a defect")
@@ -57,6 +61,6 @@ def test_a_damaged_file_costs_the_history_and_not_the_worker(tmp_path: Path, cap
     assert told("70") - before == 1
 
 
-def test_a_place_that_cannot_be_written_is_logged_and_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unwritable_history_is_only_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run(tmp_path / "gone" / "0.exits.json", 71, "taken over")
     assert "cannot be written" in caplog.text

@@ -1,4 +1,4 @@
-"""A fetch that waited through a rebalance: what it brings is not processed, and not lost either."""
+"""Tests that the records of a fetch that waited through a rebalance are neither processed nor lost."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ PARTITION = TopicPartition("topic", 0)
 
 
 class Fetching(Consumer):
-    """A consumer of which only the delivery is used."""
+    """A consumer of which only the delivery of records is used."""
 
     def __init__(self, cursors: dict[TopicPartition, Cursor]) -> None:
         self.app = SimpleNamespace(engine=SimpleNamespace(cursors=cursors))
@@ -40,8 +40,8 @@ async def test_records_of_a_partition_that_will_be_sought_are_dropped() -> None:
     assert consumer.sought == []
 
 
-async def test_a_fetch_that_failed_halfway_is_made_again_from_the_cursors() -> None:
-    """Of what aiokafka had taken before it failed, nothing was handed over."""
+async def test_a_fetch_that_failed_halfway_is_repeated_from_the_cursors() -> None:
+    """aiokafka delivers none of the records that it had taken before the failure."""
     kept, sought_anew = Cursor(7), Cursor(40)
     consumer = Fetching({PARTITION: kept, TopicPartition("topic", 1): sought_anew})
     await consumer._read_again([TP("topic", 0), TP("topic", 1), TP("topic", 2)])

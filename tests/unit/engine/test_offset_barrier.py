@@ -1,4 +1,4 @@
-"""What waits for the end of a topic: when it has come, by the answers of a Kafka that the test makes up."""
+"""Tests offset barriers with a scripted Kafka."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ A, B = ("t", "a"), ("t", "b")
 
 
 class Log:
-    """Knows where topics begin and end, and how often it was asked."""
+    """Returns the begin and end of topics, and counts the calls."""
 
     def __init__(self, begin: int, end: int) -> None:
         self.begin_at, self.end_at = begin, end
@@ -33,7 +33,7 @@ class Log:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TopicPartition, int, int]]:
-    """Every look into the log for something committed; there always is."""
+    """Records every search for committed records. Each search finds some."""
     found: list[tuple[TopicPartition, int, int]] = []
 
     async def something_committed(_: KafkaSettings, tp: TopicPartition, begin: int, end: int) -> bool:
@@ -59,7 +59,7 @@ def barrier(log: Log) -> Any:
         (0, 4, False, [(T3, 0, 10)], "a position of zero is one"),
     ],
 )
-async def test_a_wish_has_come_when_everything_below_the_end_is_processed(
+async def test_a_barrier_is_passed_when_everything_below_the_end_is_processed(
     position: int | None, begin: int, come: bool, looked: list[Any], why: str, looks: list[Any]
 ) -> None:
     reached = await barrier(Log(begin, 10)).reached([A], {"t": position}.get)
@@ -67,18 +67,18 @@ async def test_a_wish_has_come_when_everything_below_the_end_is_processed(
     assert looks == looked, why
 
 
-async def test_the_end_is_asked_for_once_a_wish(looks: list[Any]) -> None:
-    """It is the one that the topic had when the wish was known: what is written later is not waited for."""
+async def test_the_end_is_requested_once_for_each_barrier(looks: list[Any]) -> None:
+    """It is the end at the time of the request: the barrier does not wait for later records."""
     log = Log(0, 10)
     pending = barrier(log)
     assert await pending.reached([A], lambda _: 9) == []
     log.end_at = 20
-    assert await pending.reached([A, B], lambda _: 10) == [A], "the second wish waits for an end of its own"
+    assert await pending.reached([A, B], lambda _: 10) == [A], "the second barrier waits for its own end"
     assert log.asked == ["end", "end"]
     assert looks == [(T3, 9, 10), (T3, 10, 20)]
 
 
-async def test_a_wish_that_is_made_again_has_a_new_end(looks: list[Any]) -> None:
+async def test_a_repeated_barrier_has_a_new_end(looks: list[Any]) -> None:
     log = Log(0, 10)
     pending = barrier(log)
     assert await pending.reached([A], lambda _: 9) == []
@@ -94,7 +94,7 @@ class Found:
 
 
 class Consumer:
-    """Hands out these records one by one, each time it is asked; `empty` times nothing before. Its clock: a second a question."""
+    """Returns these records one by one, after `empty` calls without a record. Its clock advances by one second with each call."""
 
     def __init__(self, *offsets: int, end: int, empty: int = 0) -> None:
         self.offsets, self.end, self.empty = list(offsets), end, empty
@@ -136,7 +136,7 @@ class Consumer:
         (lambda: Consumer(3, end=10), True, 1, "a record before the beginning"),
     ],
 )
-async def test_a_stretch_of_the_log_has_nothing_committed_if_no_record_comes_of_it(
+async def test_a_range_of_the_log_without_records_has_nothing_committed(
     made: Callable[[], Consumer], nothing: bool, asked: int, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(barriers, "LOOK_S", 60)
@@ -145,19 +145,19 @@ async def test_a_stretch_of_the_log_has_nothing_committed_if_no_record_comes_of_
     assert consumer.asked == asked, why
 
 
-async def test_a_look_that_takes_too_long_finds_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_that_takes_too_long_finds_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(barriers, "LOOK_S", -1)
     assert await look(Consumer(end=10, empty=3), monkeypatch) is False
 
 
-async def test_where_there_is_nothing_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_empty_range_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     consumer = Consumer(end=10)
     assert await look(consumer, monkeypatch, begin=10) is True
     assert consumer.asked == 0
 
 
 async def look(consumer: Consumer, monkeypatch: pytest.MonkeyPatch, begin: int = 5) -> bool:
-    """Into the log from `begin` up to 10, with a consumer that is closed at the end."""
+    """Searches the log from `begin` up to 10, with a consumer that is closed at the end."""
     closed = []
 
     @asynccontextmanager

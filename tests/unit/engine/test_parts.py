@@ -1,4 +1,4 @@
-"""The small parts of the engine: partitioner, cache, state directories, exit codes, dead letters, settings."""
+"""Tests the small parts of the engine: partitioner, cache, state directories, exit codes, dead letters, settings."""
 
 import os
 import subprocess
@@ -26,12 +26,12 @@ from tests.support.bank.cdc import Record
     # from Kafka's own UtilsTest.testMurmur2
     [(b"21", -973932308), (b"foobar", -790332482), (b"a-little-bit-long-string", -985981536), (b"abc", 479470107)],
 )
-def test_keys_land_where_java_producers_put_them(key: bytes, murmur2: int) -> None:
+def test_keys_are_partitioned_as_by_javas_producer(key: bytes, murmur2: int) -> None:
     assert partition_for(key, 1_000_003) == (murmur2 & 0x7FFFFFFF) % 1_000_003
 
 
 @pytest.mark.parametrize(("count", "partition"), [(1, 0), (2, 1), (3, 0), (4, 3)])
-def test_a_key_lands_by_its_hash_however_few_partitions_there_are(count: int, partition: int) -> None:
+def test_a_key_is_partitioned_by_its_hash_for_any_number_of_partitions(count: int, partition: int) -> None:
     assert partition_for(b"abc", count) == partition
 
 
@@ -39,7 +39,7 @@ def test_a_record_without_a_key_has_a_fixed_partition() -> None:
     assert {partition_for(None, count) for count in (1, 4, 7)} == {0}
 
 
-def test_the_cache_forgets_what_was_used_least_recently() -> None:
+def test_the_cache_evicts_the_least_recently_used_entry() -> None:
     cache: LruDict[str, int] = LruDict(2)
     cache["a"], cache["b"] = 1, 2
     assert cache["a"] == 1
@@ -105,7 +105,7 @@ def test_a_copy_of_a_state_directory_on_another_machine_has_another_name(
         (None, False, "not there"),
     ],
 )
-def test_a_name_stays_while_it_is_this_machines_and_whole(
+def test_a_name_is_kept_if_it_is_complete_and_of_this_machine(
     kept: str | None, stays: bool, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[int] = []
@@ -125,7 +125,9 @@ def test_a_name_stays_while_it_is_this_machines_and_whole(
     assert (place / "0.lock").stat().st_mode & 0o177 == 0, "it is nobody else's"
 
 
-def test_there_are_as_many_places_as_said_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_are_only_as_many_state_directories_as_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held: list[int] = []
     monkeypatch.setattr(instance, "_held", held)
     monkeypatch.setattr(instance, "MAX_INSTANCES", 3)
@@ -145,7 +147,7 @@ def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         instance.claim(tmp_path / "file" / "state")
 
 
-def test_a_groups_changelogs_are_named_after_it_and_keep_what_its_tables_say() -> None:
+def test_a_groups_changelogs_have_its_name_and_the_retention_of_its_tables() -> None:
     tables = (Table("seen", bytes, bytes, bytes, 1_000), Table("balances", bytes, bytes, bytes))
     group = PartitionGroup("app", "by-key", ("in",), tables, 4, lambda _: 4, "letters")
     assert group.changelogs == (
@@ -181,7 +183,7 @@ def test_a_dead_letter_keeps_every_byte() -> None:
     assert decoded == letter
 
 
-def test_the_bytes_of_a_dead_letter_are_those_that_its_topic_has_always_had() -> None:
+def test_the_bytes_of_a_dead_letter_do_not_change_between_versions() -> None:
     record = Record("t", b"\x00\xff\xfe?", None, 3, 42, headers=(("h", b"\xff\xfe"),))
     error = PoisonRecordError('what, wh\xe9re, "what" to do', reason="bad-json")
     assert (

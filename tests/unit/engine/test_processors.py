@@ -1,4 +1,4 @@
-"""The processor of a sink: what it hands over, and the two positions that it tells."""
+"""Tests the processor of a sink: the records that it passes on, and the two positions that it reports."""
 
 import uuid
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Record:
 
 
 class Sink:
-    """Takes everything, and writes nothing down before it is told to."""
+    """Accepts all records, and makes them durable only on request."""
 
     def __init__(self, begin: int | None, topic_id: uuid.UUID | None = None) -> None:
         self.position, self.topic_id = begin, topic_id
@@ -65,7 +65,7 @@ async def opened(sink: Sink) -> SinkProcessor:
         (5, [], [], 5, "nothing came"),
     ],
 )
-async def test_a_sink_is_handed_each_record_once_and_in_order(
+async def test_a_sink_gets_each_record_once_and_in_order(
     begin: int | None, batches: list[tuple[str, list[InputRecord]]], taken: list[list[int]], position: int, why: str
 ) -> None:
     sink, before = Sink(begin), counted()
@@ -75,7 +75,7 @@ async def test_a_sink_is_handed_each_record_once_and_in_order(
     assert counted() - before == sum(map(len, taken)), why
 
 
-async def test_what_is_taken_and_what_is_durable_are_two_positions() -> None:
+async def test_the_taken_and_the_durable_position_are_different() -> None:
     sink = Sink(5)
     processor = await opened(sink)
     await processor.process([batch(5, 6, 7)])

@@ -1,4 +1,4 @@
-"""The local store: a bulk load, deletions in it, and what it leaves on disk."""
+"""Tests the local store: bulk loads, deletions, and its files."""
 
 import random
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rocksdict import Cache
+from rocksdict import Cache, Options, Rdict
 
 from app.engine import store as stores
 from app.engine.store import StateError, Store
@@ -20,7 +20,7 @@ class LogRecord:
 
 @dataclass
 class Slice:
-    """Part of a changelog, as `ChangelogReader` hands it out: the end is known once it is iterated."""
+    """Part of a changelog, as `ChangelogReader` returns it. Its end is known after the iteration."""
 
     records: list[LogRecord]
     end: int
@@ -41,7 +41,7 @@ def cache() -> Cache:
     return Cache(1 << 20)
 
 
-def test_a_bulk_load_holds_what_the_changelog_says_last(tmp_path: Path, cache: Cache) -> None:
+def test_a_bulk_load_has_the_last_values_of_the_changelog(tmp_path: Path, cache: Cache) -> None:
     store = Store(tmp_path / "0", block_cache=cache, bulk=True)
     first = [LogRecord(b"a", b"1"), LogRecord(b"b", b"1"), LogRecord(b"a", b"2"), LogRecord(b"c", b"1")]
     assert store.load("left", Slice(first, 7)) == 4
@@ -80,7 +80,7 @@ def test_a_bulk_load_of_many_files_is_merged_before_the_store_is_used(
 
 
 def files(store: Store) -> int:
-    """Unsorted ones, which every read has to look into."""
+    """The number of files in level 0, all of which every read must search."""
     return store._db.property_int_value("rocksdb.num-files-at-level0") or 0
 
 
@@ -96,7 +96,7 @@ def test_a_store_that_is_opened_again_uses_the_shared_block_cache(tmp_path: Path
 
 
 def _flip(path: Path, count: int) -> None:
-    """Other bits in the middle of every sorted file: in its data, not in the index at its end, which is read at once."""
+    """Flips bits in the middle of every sorted file: in its data, not in the index at its end, which is read when it is opened."""
     files = sorted(path.glob("*.sst"))
     assert files
     for file in files:
@@ -124,7 +124,36 @@ def test_damage_is_an_error_and_never_an_early_end(tmp_path: Path, cache: Cache)
     Store(path, block_cache=cache).close()
 
 
-def test_a_store_knows_since_when_it_may_have_missed_deletions(
+def test_a_store_has_the_keys_that_it_has_always_had(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other keys, a new version of the worker would find nothing in the stores of the one before."""
+    monkeypatch.setattr("time.time", lambda: 1.5)
+    path = tmp_path / "not" / "there" / "0"
+    store = Store(path, block_cache=cache)
+    assert (store.bulk, store.identity, store.changelog_offset("left")) == (False, None, 0)
+    store.set_identity(b"x")
+    store.write([("left", b"a", b"1")], {"left": 7})
+    store.load("right", Slice([LogRecord(b"b", b"2")], 8))
+    store.close()
+    raw = Rdict(str(path), Options(raw_mode=True))
+    assert dict(raw.items()) == {
+        b"tleft\0a": b"1",
+        b"tright\0b": b"2",
+        b"mchangelog-offset:left": (7).to_bytes(8, "big"),
+        b"mchangelog-offset:right": (8).to_bytes(8, "big"),
+        b"midentity": b"x",
+        b"mcurrent-at": (1_500).to_bytes(8, "big"),
+    }
+    raw.close()
+
+
+def test_a_store_that_is_not_there_can_be_destroyed(tmp_path: Path) -> None:
+    Store.destroy(tmp_path / "0")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_records_since_when_it_may_have_missed_deletions(
     tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000.0

@@ -1,4 +1,4 @@
-"""The unit of work: what it reads, what it would commit, and that undoing a record leaves no trace."""
+"""Tests the unit of work: its reads, its uncommitted effects, and the complete undo of a record."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_an_undeclared_table_is_refused_by_name(store: Store) -> None:
         unit_over(store).table(Table("missing", bytes, bytes, bytes))
 
 
-def test_undo_takes_back_writes_deletes_emissions_and_the_cache(store: Store) -> None:
+def test_undo_reverts_writes_deletes_emissions_and_the_cache(store: Store) -> None:
     seed = unit_over(store)
     seed.table(NUMBERS).put(b"kept", 7)
     commit(seed, store)
@@ -87,6 +87,19 @@ def test_undo_takes_back_writes_deletes_emissions_and_the_cache(store: Store) ->
     assert list(unit.table(NUMBERS).scan()) == [(b"first", 1), (b"kept", 7)]
     assert list(unit.records.values()) == [[(b"k", b"first")]]
     assert not unit.cache
+
+
+def test_a_scan_of_a_unit_ends_where_it_is_told_to_among_its_own_writes_too(store: Store) -> None:
+    seed = unit_over(store)
+    for key in (b"a", b"c", b"e"):
+        seed.table(NUMBERS).put(key, 1)
+    commit(seed, store)
+    view = unit_over(store).table(NUMBERS)
+    for key in (b"b", b"d", b"f"):
+        view.put(key, 2)
+    assert list(view.scan(b"b", b"d")) == [(b"b", 2), (b"c", 1)]
+    view.put(b"c", 2)
+    assert list(view.scan(b"b")) == [(b"b", 2), (b"c", 2), (b"d", 2), (b"e", 1), (b"f", 2)]
 
 
 def test_a_record_refused_before_it_wrote_anything_leaves_the_cache_alone(store: Store) -> None:
@@ -116,7 +129,7 @@ def test_every_write_is_a_change_in_encoded_form_or_not_and_the_last_of_a_key_co
     ]
 
 
-def test_what_is_read_in_encoded_form_is_what_was_written(store: Store) -> None:
+def test_an_encoded_read_returns_the_written_bytes(store: Store) -> None:
     seed = unit_over(store)
     seed.table(NUMBERS).put(b"a", 1)
     commit(seed, store)
@@ -127,7 +140,7 @@ def test_what_is_read_in_encoded_form_is_what_was_written(store: Store) -> None:
     assert (view.get_encoded(b"a"), view.get_encoded(b"b")) == (None, b"2")
 
 
-def test_a_record_goes_where_its_key_belongs_unless_it_is_told_where(store: Store) -> None:
+def test_a_record_goes_to_the_partition_of_its_key_unless_one_is_given(store: Store) -> None:
     unit = unit_over(store)
     asked: list[str] = []
 
@@ -150,7 +163,7 @@ def test_a_record_goes_where_its_key_belongs_unless_it_is_told_where(store: Stor
     assert asked == ["out"], "a topic's partitions are counted once"
 
 
-def test_a_dead_letter_is_sent_with_its_record_and_taken_back_with_it(store: Store) -> None:
+def test_a_dead_letter_is_emitted_and_undone_with_its_record(store: Store) -> None:
     unit = unit_over(store)
     record, error = Record("t", b"v", b"k", 3, 42), PoisonRecordError("what to do", reason="r", stage="s")
     unit.mark()
@@ -164,14 +177,14 @@ def test_a_dead_letter_is_sent_with_its_record_and_taken_back_with_it(store: Sto
     assert unit.empty
 
 
-def test_what_was_committed_is_read_by_table_and_key(store: Store) -> None:
+def test_committed_entries_are_read_by_table_and_key(store: Store) -> None:
     seed = unit_over(store)
-    for key, value in ((b"a", 1), (b"b", 2), (b"c", 3)):
+    for key, value in ((b"", 0), (b"a", 1), (b"b", 2), (b"c", 3)):
         seed.table(NUMBERS).put(key, value)
     commit(seed, store)
     committed = CommittedState(store, frozenset({"numbers"}), {"in": 7})
     assert (committed.get(NUMBERS, b"b"), committed.get(NUMBERS, b"x")) == (2, None)
-    assert list(committed.scan(NUMBERS)) == [(b"a", 1), (b"b", 2), (b"c", 3)]
+    assert list(committed.scan(NUMBERS)) == [(b"", 0), (b"a", 1), (b"b", 2), (b"c", 3)]
     assert list(committed.scan(NUMBERS, b"b")) == [(b"b", 2), (b"c", 3)]
     assert list(committed.scan(NUMBERS, b"a", b"c")) == [(b"a", 1), (b"b", 2)]
     assert committed.positions == {"in": 7}
@@ -195,7 +208,7 @@ steps = st.lists(st.tuples(st.sampled_from(["put", "delete", "delete_encoded", "
 
 @given(before=st.dictionaries(keys, st.integers(0, 9)), steps=steps)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_unit_answers_like_a_dictionary(
+def test_a_unit_returns_the_same_results_as_a_dictionary(
     store: Store, before: dict[bytes, int], steps: list[tuple[str, bytes, bytes]]
 ) -> None:
     store.write([("numbers", key, None) for key, _ in store.scan("numbers")], {})

@@ -1,4 +1,4 @@
-"""Latencies in a few buckets say what a list of all of them would have said."""
+"""Tests that latencies in buckets give the same percentiles as a list of all latencies, within the documented precision."""
 
 import random
 
@@ -33,7 +33,7 @@ def test_every_power_of_two_and_its_neighbours_stay_within_the_precision(power: 
     for value in (2**power - 1, 2**power, 2**power + 1):
         histogram = Histogram()
         histogram.record(value)
-        histogram.record(value * 4)  # so that the maximum does not hide the bucket's middle
+        histogram.record(value * 4)  # so that the result is the middle of the bucket and not the maximum
         found = histogram.percentile_us(50)
         assert found is not None
         assert abs(found - value) <= PRECISION * value
@@ -48,7 +48,7 @@ def test_memory_does_not_grow_with_the_number_of_latencies() -> None:
     assert histogram.count == 100_000
 
 
-def test_nothing_measured_is_none_and_not_zero() -> None:
+def test_a_percentile_without_measurements_is_none_and_not_zero() -> None:
     assert Histogram().percentiles == Percentiles(None, None)
 
 

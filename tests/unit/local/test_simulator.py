@@ -1,4 +1,4 @@
-"""The simulated bank's plan: repeatable, within the rules of the database, ordinary where it says so and fraud where it says so."""
+"""Tests the simulated bank's plan: it is repeatable, keeps the rules of the database, and labels its frauds correctly."""
 
 from collections import defaultdict
 from decimal import Decimal
@@ -67,7 +67,7 @@ def test_an_account_is_never_moved_by_more_than_what_its_rows_say() -> None:
                 moved[values[1]] += Decimal(values[0])
             if statement.kind is sql.INSERT_TRANSACTION and values[5] != "declined":
                 booked[values[1]] += Decimal(values[3]) * (1 if values[2] == "credit" else -1)
-        if booked:  # what is settled, reversed or deleted moves a balance by rows of earlier works
+        if booked:  # a settled, reversed or deleted transaction moves a balance by rows of earlier works
             assert moved == booked
             checked += 1
     assert checked > 500
@@ -129,7 +129,7 @@ def test_works_share_a_sql_transaction_only_when_the_rate_demands_it(rate: float
     assert SimulationOptions(rate, None, 0, 0, 1).works_per_commit == shared
 
 
-def test_a_line_gives_works_in_order_and_one_that_is_rolled_back_alone() -> None:
+def test_a_queue_returns_works_in_order_and_a_rolled_back_one_alone() -> None:
     line = WorkQueue()
     for number, rolled_back in ((1, False), (2, False), (3, True), (4, False)):
         assert line.put(work(number, rolled_back=rolled_back), 0)
@@ -138,14 +138,14 @@ def test_a_line_gives_works_in_order_and_one_that_is_rolled_back_alone() -> None
     assert taken == [[1, 2], [3], [4], []]
 
 
-def test_a_line_takes_no_more_than_asked_and_refuses_more_than_its_length() -> None:
+def test_a_queue_returns_no_more_than_requested_and_refuses_more_than_its_length() -> None:
     line = WorkQueue(length=3)
     assert [line.put(work(number), 0) for number in range(4)] == [True, True, True, False]
     assert len(line.take(2)) == 2
     assert line.put(work(9), 0)
 
 
-def test_a_line_that_is_stopped_drops_what_waits() -> None:
+def test_a_stopped_queue_drops_its_works() -> None:
     line = WorkQueue()
     line.put(work(1), 0)
     line.close(drop=True)

@@ -1,4 +1,4 @@
-"""What the stack says when it cannot work: each message names what is wrong and what to do about it."""
+"""Tests the stack's error messages: each names what is wrong and what to do."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ CONTENT = b"PK\x03\x04 a jar, for a test" * 1_000
 
 
 def bankstream(*arguments: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The command line, with these variables and no other of ours."""
+    """Runs the command line with these variables and no other BANKSTREAM_ variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BANKSTREAM_")}
     return subprocess.run(
         [sys.executable, "-m", "app.cli", *arguments],
@@ -74,7 +74,7 @@ def test_one_port_cannot_be_pinned_for_two_parts() -> None:
 
 
 @pytest.mark.parametrize("here", [("Darwin", "arm64"), ("Windows", "AMD64"), ("Linux", "riscv64")])
-def test_elsewhere_it_says_what_is_missing_and_points_to_docker(
+def test_on_another_platform_the_error_names_what_is_missing_and_docker(
     here: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: here[0])
@@ -84,7 +84,7 @@ def test_elsewhere_it_says_what_is_missing_and_points_to_docker(
 
 
 class Usage(NamedTuple):
-    """As shutil.disk_usage answers."""
+    """The result of shutil.disk_usage."""
 
     total: int
     used: int
@@ -99,7 +99,7 @@ def test_too_little_disk_is_an_error_that_names_the_directory(tmp_path: Path, mo
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system without a free byte."""
+    """A full file system."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small file system")
     disk = tmp_path / "disk"
@@ -162,7 +162,7 @@ def test_a_stack_that_never_ran_says_how_to_start_one(tmp_path: Path, command: s
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """A registry that does not log."""
+    """A registry that logs nothing."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         pass
@@ -170,7 +170,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
-    """A Maven repository on loopback: its URL, and the one file in it."""
+    """A Maven repository on loopback: its URL and its only file."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     file = tmp_path / "registry" / "org" / "example" / "thing" / "1.0" / "thing-1.0.jar"
@@ -219,16 +219,14 @@ def test_a_registry_with_another_file_than_the_lock_names_is_refused(
     assert list((tmp_path / "cache").glob("incoming-*")) == []
 
 
-def test_a_registry_that_has_not_the_file_is_named(tmp_path: Path, registry: tuple[str, Path]) -> None:
+def test_a_registry_without_the_file_is_named(tmp_path: Path, registry: tuple[str, Path]) -> None:
     url, file = registry
     file.unlink()
     with pytest.raises(DownloadError, match=rf"thing-1.0.jar could not be fetched from {url}"):
         jars.fetch([jar()], tmp_path / "cache", silent, repository=url)
 
 
-def test_without_a_way_to_the_registry_the_stack_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreachable_registry_is_reported_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"

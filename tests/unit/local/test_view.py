@@ -1,4 +1,4 @@
-"""The live view fits the smallest terminal, uses a larger one, and shows what happened."""
+"""Tests that the live view fits the smallest terminal, uses the space of a larger one, and shows the events."""
 
 import io
 
@@ -129,7 +129,7 @@ def test_a_worker_that_died_is_named_with_the_end_of_its_log_while_it_is_news() 
     assert "streams-1 (died 1x)" in text
 
 
-def test_rates_are_of_the_last_seconds_and_outlive_a_clock_that_begins_anew() -> None:
+def test_rates_cover_the_last_seconds_and_survive_a_reset_of_the_clock() -> None:
     clock = Clock()
     board = DemoState(50, clock)
     meter = board.stages["Kafka changes"]
@@ -142,7 +142,7 @@ def test_rates_are_of_the_last_seconds_and_outlive_a_clock_that_begins_anew() ->
     assert meter.per_second == pytest.approx(100)
 
 
-def test_an_alert_seen_twice_is_counted_apart() -> None:
+def test_repeated_alerts_are_counted_separately() -> None:
     board = DemoState(50)
     assert board.alert(alert(1), 10)
     assert not board.alert(alert(1), 10)

@@ -1,4 +1,4 @@
-"""The native library is built of its sources, says which they were, and is used only with them."""
+"""Tests that the native library is built from its sources, contains their hash, and is used only with them."""
 
 import pkgutil
 import re
@@ -25,13 +25,13 @@ OF_TESTS: Final = """
 __attribute__((visibility("default"))) int32_t test_next(int32_t number) { return number + 1; }
 int32_t test_hidden(void) { return INT_MAX; }
 """
-"""Added to a copy of the sources: in C, one above the largest number is undefined behaviour."""
+"""Added to a copy of the sources. In C, adding one to the largest integer is undefined behaviour."""
 WITH_STAT: Final = """
 #define _GNU_SOURCE
 #include <sys/stat.h>
 __attribute__((visibility("default"))) int test_stat(const char *path) { struct stat found; return stat(path, &found); }
 """
-"""Compiled for glibc 2.33 or newer this needs 2.33."""
+"""Code that needs glibc 2.33 if it is compiled for 2.33 or newer."""
 DECLARED: Final = "int32_t test_next(int32_t number);\nint32_t test_hidden(void);\n"
 
 
@@ -47,14 +47,14 @@ def sources(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    """`load` as in a new process."""
+    """Clears the cache of `load`, as in a new process."""
     library.load.cache_clear()
     yield
     library.load.cache_clear()
 
 
 def extended(sources: Path) -> Path:
-    """The copy with one function more for others, and one that is its own."""
+    """The copy with one more exported function, and one static function."""
     (sources / "of_tests.c").write_text(OF_TESTS)
     header = sources / library.HEADER
     header.write_text(header.read_text().replace(library.END, DECLARED + library.END))
@@ -112,14 +112,14 @@ def test_a_process_that_has_the_library_keeps_what_it_has(tmp_path: Path, source
         assert held.read() == before != after
 
 
-def test_a_source_that_went_is_noticed(tmp_path: Path, sources: Path) -> None:
+def test_a_deleted_source_is_noticed(tmp_path: Path, sources: Path) -> None:
     (sources / "gone.h").touch()
     built = build.build(tmp_path, sources=sources)
     (sources / "gone.h").unlink()
     assert not build.is_current(built, sources)
 
 
-def test_other_options_are_another_library(monkeypatch: pytest.MonkeyPatch, sources: Path) -> None:
+def test_other_compiler_options_give_another_fingerprint(monkeypatch: pytest.MonkeyPatch, sources: Path) -> None:
     before = build.fingerprint(sources)
     monkeypatch.setattr(build, "OPTIONS", (*build.OPTIONS, "-O3"))
     assert build.fingerprint(sources) != before
@@ -161,7 +161,7 @@ def test_the_variable_that_once_chose_python_is_ignored(value: str, monkeypatch:
     assert not hasattr(WorkerSettings(), "native")
 
 
-def test_the_library_is_not_taken_for_a_module(tmp_path: Path, sources: Path) -> None:
+def test_the_library_is_not_importable_as_a_module(tmp_path: Path, sources: Path) -> None:
     build.build(tmp_path, sources=sources)
     assert list(pkgutil.iter_modules([str(tmp_path)])) == []
 
@@ -171,7 +171,7 @@ def test_this_installation_has_its_library() -> None:
     assert library.load() is library.load()
 
 
-def test_what_the_compiler_says_is_told_and_the_library_stays(tmp_path: Path, sources: Path) -> None:
+def test_the_compilers_errors_are_reported_and_the_existing_library_stays(tmp_path: Path, sources: Path) -> None:
     built = build.build(tmp_path / "out", sources=sources)
     before = built.read_bytes()
     (sources / "broken.c").write_text('int number = "text";\n')
@@ -188,12 +188,12 @@ def test_a_warning_is_an_error(tmp_path: Path, sources: Path) -> None:
         build.build(tmp_path / "out", sources=sources)
 
 
-def test_a_directory_without_sources_is_told(tmp_path: Path) -> None:
+def test_a_directory_without_sources_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="has no C sources"):
         build.build(tmp_path / "out", sources=tmp_path)
 
 
-def test_an_environment_without_the_compiler_is_told(
+def test_an_environment_without_a_compiler_is_reported(
     tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ziglang", None)
@@ -201,7 +201,7 @@ def test_an_environment_without_the_compiler_is_told(
         build.build(tmp_path / "out", sources=sources)
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, sources: Path) -> None:
+def test_an_unwritable_directory_is_reported(tmp_path: Path, sources: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BuildError, match=r"cannot be written: .*--into"):
         build.build(tmp_path / "file", sources=sources)

@@ -1,6 +1,6 @@
-"""A history in the library beside one in Python: whatever is put in, corrected, taken out or dropped, both answer the same.
+"""Tests that a history in the native library gives the same results as one in Python after any insertions, corrections and removals.
 
-BANKSTREAM_NATIVE_EXAMPLES multiplies the examples. Python's history is held to plain lists in test_velocity.py and test_tracks.py.
+BANKSTREAM_NATIVE_EXAMPLES multiplies the examples. test_velocity.py and test_tracks.py compare Python's history with plain lists.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ SELECTIONS: Final = (ALL_AMOUNTS, *SHIPPED.selections)
 CURRENCIES: Final = ("EUR", "USD", "€€", "EUROEURO", "EUROEUROS", "E\0", "")
 CUSTOMER: Final = -7
 MOST_MINOR: Final = 10**18 - 1
-"""The largest amount of a row."""
+"""The largest amount of a transaction."""
 
 ATTRIBUTES: Final[dict[str, st.SearchStrategy[Any]]] = {
     "amount_minor": st.one_of(
@@ -77,7 +77,7 @@ EVENTS: Final = st.builds(
 
 
 class Pair:
-    """Both histories. Every step is done to both, and leaves them the same."""
+    """Applies every step to both histories, and checks that they stay equal."""
 
     def __init__(self) -> None:
         self.rules = Rules(library(), SHIPPED)
@@ -112,25 +112,25 @@ class Pair:
         return loaded
 
     def put(self, events: Sequence[Event]) -> None:
-        """New ones, or corrections. None that is beyond the horizon: such are never put."""
+        """Puts new or corrected events. Events beyond the horizon are left out, because callers never put them."""
         for event in events:
             if event.time_us > self.python.floor_us:
                 self.python.put(event)
                 self.native.put(event)
 
     def many(self, event: Event, count: int, step_us: int) -> None:
-        """Like one event, at other times."""
+        """Puts copies of one event at other times."""
         self.put([replace(event, time_us=event.time_us + at * step_us, transaction_id=at) for at in range(count)])
 
     def correct(self, place: int, change: tuple[str, Any], moved_us: int) -> None:
-        """One that is there, in one thing or in its time."""
+        """Corrects one field or the time of an existing event."""
         for event in self._at(place):
             name, value = change
             self.put([replace(event, time_us=event.time_us + moved_us, facts=replace(event.facts, **{name: value}))])
             self.look(place, event)
 
     def remove(self, place: int, other: Event) -> None:
-        """One that is there; and one that may be."""
+        """Removes an existing event, and one that may exist."""
         for event in (*self._at(place), other):
             if self.python.find(event.account_id, event.transaction_id) is not None:
                 found = self.python.find(event.account_id, event.transaction_id)
@@ -150,21 +150,21 @@ class Pair:
                 assert self.native.forget(event) == self.python.forget(event)
 
     def expire(self, horizon_us: int) -> None:
-        """Forward or back."""
+        """Expires events forward or backward."""
         assert self.native.expire(horizon_us) == self.python.expire(horizon_us)
 
     def expire_at(self, place: int, more_us: int) -> None:
-        """At an event that is there, or close to it."""
+        """Expires at the time of an existing event, or close to it."""
         for event in self._at(place):
             self.expire(event.time_us + more_us)
 
     def seek(self, time_us: int) -> None:
-        """Anywhere."""
+        """Seeks to any time."""
         self.python.seek(time_us)
         self.native.seek(time_us)
 
     def look(self, place: int, other: Event) -> None:
-        """All that is asked of a history about an event, there or not."""
+        """Compares all queries about an event, whether it exists or not."""
         for event in (other, *self._at(place)):
             assert self.native.windows(event) == self.python.windows(event)
             assert self.native.previous(event) == self.python.previous(event)
@@ -177,13 +177,13 @@ class Pair:
                     assert self.native.latest_counted(event, after_us, limit) == found_newest
 
     def read_again(self) -> None:
-        """From what is stored."""
+        """Decodes both histories from their stored form."""
         events = list(self.python)
         self.python, self.native = History(SHIPPED.selections, events), NativeHistory(self.rules, events)
         self.stored = {}
 
     def compare(self) -> None:
-        """What can be seen of them without changing them."""
+        """Compares everything that can be read without a change."""
         python, native = self.python, self.native
         assert (len(native), native.floor_us) == (len(python), python.floor_us)
         assert native.newest_us == python.newest_us
@@ -294,6 +294,17 @@ def test_a_text_is_kept_once_and_counted() -> None:
     assert sizes[-1] - sizes[0] < 1_000
 
 
+def test_memory_is_that_of_the_events_and_expired_ones_have_none() -> None:
+    history = NativeHistory(Rules(library(), SHIPPED))
+    assert history.memory_bytes < 1_000
+    for number in range(10_000):
+        history.put(replace(EVENT, time_us=number, transaction_id=number))
+    full = history.memory_bytes
+    assert 88 * 10_000 < full < 400 * 10_000
+    history.expire(9_990)
+    assert history.memory_bytes < full / 10
+
+
 def test_rules_that_the_library_has_no_room_for_are_refused() -> None:
     native = library()
     (structuring,) = (rule for rule in SHIPPED.rules if isinstance(rule, Structuring))
@@ -312,7 +323,7 @@ def test_rules_that_the_library_has_no_room_for_are_refused() -> None:
 
 
 def test_a_history_may_outlive_its_rules() -> None:
-    """What it is freed with is its own: in memory that somebody else has written to since, nothing would be as it was."""
+    """The history keeps the data that it needs to free itself. The memory of the rules may have been overwritten since."""
     rules = Rules(library(), SHIPPED)
     history = NativeHistory(rules, [EVENT])
     history.seek(EVENT.time_us)

@@ -1,4 +1,4 @@
-"""The tests of the native library on a build in which undefined behaviour ends the process."""
+"""Runs the tests of the native library on a build in which undefined behaviour ends the process."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.support.paths import PROJECT
 
 
 @pytest.mark.slow
-def test_nothing_that_the_library_does_is_undefined(tmp_path: Path) -> None:
+def test_the_library_has_no_undefined_behaviour(tmp_path: Path) -> None:
     library = build.build(tmp_path, sanitize=True)
     tests = ["tests/agents/test_native.py", "tests/unit/native/test_history.py"]
     done = subprocess.run(

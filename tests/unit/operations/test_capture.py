@@ -1,4 +1,4 @@
-"""The watcher of the capture: when it starts a failed connector again."""
+"""Tests when the watcher of the capture restarts a failed connector."""
 
 from app.operations.capture.connect import ConnectorStatus
 from app.operations.capture.watcher import STEADY_S, RestartBackoff
@@ -10,7 +10,7 @@ def test_a_failed_connector_is_started_again_at_once_and_then_after_ever_longer_
     assert restarted == [0, 1, 3, 7, 12, 17, 22, 27]
 
 
-def test_only_a_connector_that_has_run_for_a_while_is_well_again() -> None:
+def test_the_pause_is_reset_only_after_the_connector_has_run_for_a_while() -> None:
     restarts = RestartBackoff(longest_s=100)
     assert [restarts.failed(second) for second in (0, 1, 3)] == [True, True, True]
     restarts.running(4)

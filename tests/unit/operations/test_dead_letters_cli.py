@@ -1,4 +1,4 @@
-"""`bankstream dead-letters` when Kafka is away."""
+"""Tests `bankstream dead-letters` while Kafka is unavailable."""
 
 import subprocess
 import sys
@@ -9,7 +9,9 @@ from app.local.stack.ports import choose
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["show", "0/1"], ["redrive", "--all"]], ids=lambda found: found[0])
-def test_it_says_what_is_wrong_and_shows_no_traceback(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_an_unavailable_kafka_is_reported_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
     address = f"127.0.0.1:{choose(['kafka'], {}, {})['kafka']}"
     monkeypatch.setenv("BANKSTREAM_KAFKA_BOOTSTRAP_SERVERS", address)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What doctor makes of facts: each wrong fact is one finding, of the right kind, about the right thing; sound facts are none."""
+"""Tests the doctor's findings: each wrong fact gives one finding of the right kind and subject; correct facts give none."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -85,7 +85,7 @@ def test_tables_and_publication(facts: source.Tables, found: list[tuple[str, str
     assert codes(source.judge_tables(facts, DECLARED, shipped())) == found
 
 
-def test_roles_may_what_they_need_and_no_more() -> None:
+def test_roles_have_the_privileges_that_they_need_and_no_others() -> None:
     settings = SourceSettings()
     names = (settings.user, settings.replication_user, settings.reader_user)
     good = source.Roles(dict.fromkeys(names, (True, True)), source.needed(settings, CAPTURED))
@@ -152,7 +152,7 @@ def test_connector_settings_are_compared_by_name_and_never_shown() -> None:
     ]
 
 
-def test_a_slot_ahead_of_what_was_captured_has_lost_what_is_between() -> None:
+def test_a_slot_ahead_of_the_captured_changes_is_a_gap() -> None:
     assert capture.judge_position(SLOT, 1000, "bank") == []
     assert capture.judge_position(SLOT, None, "bank") == []
     [found] = capture.judge_position(replace(SLOT, confirmed_lsn=0x1B3EA08), 0x1B3EA00, "bank")
@@ -164,7 +164,7 @@ def beat(op: str, lsn: int | None) -> capture.HeartbeatRecord:
 
 
 def test_a_snapshot_behind_changes_from_the_log_is_a_break_and_the_first_snapshot_is_none() -> None:
-    """As Debezium 3.6 wrote them when its slot had been dropped and made again by hand."""
+    """The records are as Debezium 3.6 wrote them after its slot was dropped and created again by hand."""
     beats = [beat("r", 28566912), beat("u", 28567568), beat("u", 28568408), beat("r", 28857488), beat("u", 28857696)]
     found = capture.capture_gaps(beats)
     assert found == [capture.CaptureGap(28568408, 28857488)]
@@ -339,7 +339,7 @@ def test_errors_come_before_warnings() -> None:
     assert [one.code for one in Report((outcome("slot-behind", "slot-lost"),)).findings] == ["slot-lost", "slot-behind"]
 
 
-async def test_a_check_that_fails_is_reported_as_not_made() -> None:
+async def test_a_check_that_fails_is_reported_as_not_executed() -> None:
     from app.operations.doctor.run import run_check  # noqa: PLC0415
 
     async def fails() -> list[Finding]:
@@ -348,7 +348,7 @@ async def test_a_check_that_fails_is_reported_as_not_made() -> None:
     assert (await run_check("x", fails)).could_not == "OSError: no route"
 
 
-def test_the_page_is_made_of_the_kinds() -> None:
+def test_the_page_is_generated_from_the_kinds_of_findings() -> None:
     assert (PROJECT / "docs" / "DOCTOR.md").read_text(encoding="utf-8") == page(), (
         "python -m app.operations.doctor.page > docs/DOCTOR.md"
     )
@@ -356,7 +356,7 @@ def test_the_page_is_made_of_the_kinds() -> None:
 
 
 def test_every_kind_can_be_found() -> None:
-    """A kind that no code names would be a promise that nobody keeps."""
+    """Each kind of finding must occur in the code of a check."""
     text = "".join(
         path.read_text(encoding="utf-8")
         for path in Path(doctor.__file__).parent.glob("*.py")
@@ -369,7 +369,7 @@ def test_checks_need_no_part_to_be_listed() -> None:
     assert len(checks({})) == 14
 
 
-# the engine's own words
+# messages of the engine
 
 
 def test_a_position_names_its_topic() -> None:

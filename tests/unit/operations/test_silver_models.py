@@ -1,4 +1,4 @@
-"""The models of captured tables that are made from PostgreSQL's catalogue: what is in them, and where they go."""
+"""Tests the models that are generated from PostgreSQL's catalogue for captured tables: their contents and their files."""
 
 import re
 from dataclasses import replace
@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from app.domain.captured import CapturedTable
-from app.operations.dbt.columns import RESERVED, key_kind, path, warehouse_names, warehouse_type
+from app.operations.dbt.columns import RESERVED, path, warehouse_names, warehouse_type
 from app.operations.dbt.contracts import contracts, landing_source
-from app.operations.dbt.silver import Names, SilverTable, SourceColumn, sql
-from app.operations.provision.catalogue import SourceTable
+from app.operations.dbt.silver import Names, SilverTable, sql
 from app.operations.provision.models import OWN, SILVER, ModelsError, files, files_of_all, write
+from app.postgres.catalogue import SourceColumn, SourceTable, key_kind
 from tests.support.catalogue import CATALOGUE
 from tests.support.paths import PROJECT
 from tests.support.warehouse.bank_columns import bank_columns
@@ -37,18 +37,18 @@ def arguments_of(model: Any, name: str) -> list[Any]:
     return [test[name]["arguments"] for test in model["data_tests"] if name in test]
 
 
-# the bank's own
+# the bank's own tables
 
 
 @pytest.mark.parametrize("name", ["customers", "accounts", "transactions"])
-def test_the_sql_of_the_banks_own_models_is_what_is_made_of_its_schema(name: str) -> None:
+def test_the_sql_of_the_banks_own_models_equals_the_generated_sql(name: str) -> None:
     made = sql(SilverTable.of(BANK[name], bank_columns(name)))
     assert made == {model: (MODELS / f"silver/{model}.sql").read_text(encoding="utf-8") for model in made}
     assert len(made) == (2 if name == "transactions" else 3)
 
 
 @pytest.mark.parametrize("name", ["customers", "accounts", "transactions"])
-def test_the_contracts_of_the_banks_own_models_have_the_columns_and_types_that_are_made(name: str) -> None:
+def test_the_contracts_of_the_banks_own_models_have_the_generated_columns_and_types(name: str) -> None:
     made = contracts(SilverTable.of(BANK[name], bank_columns(name)))
     for model, text in made.items():
         written = loaded((MODELS / f"silver/{model}.yml").read_text(encoding="utf-8"))
@@ -70,7 +70,7 @@ def test_no_name_of_the_projects_own_models_can_be_taken() -> None:
     assert models == OWN
 
 
-# a table that is known by its declaration
+# a declared table
 
 
 def test_the_sql_of_a_declared_table() -> None:
@@ -133,7 +133,7 @@ def test_the_contract_of_a_declared_table() -> None:
     assert (source["name"], source["tables"][0]["name"]) == ("bronze", "scd2_loans")
 
 
-def test_a_table_without_versions_has_neither_their_records_nor_what_only_the_streams_refuse() -> None:
+def test_a_table_without_versions_has_no_version_records_and_no_streams_dead_letters() -> None:
     rates = CapturedTable("rates", {"currency": "text"}, versions=False)
     found = SourceTable((SourceColumn("currency", "text"),), {"currency": "text"})
     made = files(rates, found)
@@ -145,7 +145,7 @@ def test_a_table_without_versions_has_neither_their_records_nor_what_only_the_st
     assert "current_rows(ref('rates_changes'), 'currency')" in made[SILVER / "rates.sql"]
 
 
-def test_a_snapshot_that_leaves_rows_out_ends_none() -> None:
+def test_a_partial_snapshot_is_not_read_as_complete() -> None:
     whole = sql(SilverTable.of(LOANS, COLUMNS))["loans_changes"]
     partial = sql(SilverTable.of(replace(LOANS, whole_snapshots=False), COLUMNS))["loans_changes"]
     assert "    ends_snapshot,\n" in whole
@@ -263,7 +263,7 @@ def test_a_table_whose_name_is_a_word_of_sql_has_current_rows_with_an_underscore
     )
 
 
-# what cannot have models
+# tables without models
 
 
 @pytest.mark.parametrize(
@@ -293,10 +293,10 @@ def test_two_tables_that_would_have_the_same_model_are_named() -> None:
         files_of_all(tables, found)
 
 
-# where they go
+# the files
 
 
-def test_files_that_were_made_are_made_again_and_others_are_left_and_named(tmp_path: Path) -> None:
+def test_generated_files_are_replaced_and_others_are_kept_and_named(tmp_path: Path) -> None:
     made = files(LOANS, SourceTable(COLUMNS, dict(LOANS.key)))
     (tmp_path / "models/bronze").mkdir(parents=True)
     first = write(tmp_path, made)
@@ -311,7 +311,7 @@ def test_files_that_were_made_are_made_again_and_others_are_left_and_named(tmp_p
     assert stale.read_text() == made[SILVER / "loans.yml"]
 
 
-def test_what_was_made_of_a_table_that_is_no_longer_declared_is_named_and_stays(tmp_path: Path) -> None:
+def test_generated_files_of_a_table_that_is_no_longer_declared_are_named_and_kept(tmp_path: Path) -> None:
     made = files(LOANS, SourceTable(COLUMNS, dict(LOANS.key)))
     write(tmp_path, made)
     (tmp_path / "models/silver/own.sql").write_text("select 1 as one\n")

@@ -1,4 +1,4 @@
-"""What Airflow's DAGs are made of, without Airflow: commands whose findings are told from failures, the alarm, and the settings."""
+"""Tests the parts of Airflow's DAGs without Airflow: commands, whose findings are distinct from failures, alarms, and settings."""
 
 import importlib
 import json
@@ -38,7 +38,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def program(environment: dict[str, str], name: str, source: str) -> Any:
-    """A stand-in for dbt or bankstream, and the settings that lead to it."""
+    """A stand-in for dbt or bankstream, and the settings that name it."""
     file = Path(environment["BANKSTREAM_AIRFLOW_PROGRAMS"]) / name
     file.write_text(f"#!{sys.executable}\nimport json, os, pathlib, subprocess, sys, time\n{source}\n")
     file.chmod(0o755)
@@ -46,7 +46,7 @@ def program(environment: dict[str, str], name: str, source: str) -> Any:
 
 
 def dbt(environment: dict[str, str], code: int, *results: dict[str, Any], written: str = "run_results.json") -> Any:
-    """A dbt that comes to these results."""
+    """A stand-in for dbt with these results."""
     return program(
         environment,
         "dbt",
@@ -73,7 +73,7 @@ STALE = {
 }
 
 
-def test_a_good_build_says_how_much_was_good(environment: dict[str, str]) -> None:
+def test_a_successful_build_reports_the_number_of_successful_nodes(environment: dict[str, str]) -> None:
     assert build(dbt(environment, 0, PASSED, PASSED)) == "2 of 2 good"
 
 
@@ -83,7 +83,7 @@ def test_a_failed_data_test_is_a_finding_that_names_it(environment: dict[str, st
     assert str(raised.value) == "2 of 3 not good: test unique_customers_id: fail, 3 rows, model dim_customer: skipped"
 
 
-def test_a_model_that_cannot_be_built_may_be_tried_again_and_its_values_are_not_told(
+def test_a_model_that_cannot_be_built_may_be_tried_again_and_its_values_are_not_logged(
     environment: dict[str, str],
 ) -> None:
     with pytest.raises(module("commands").CommandError) as raised:
@@ -100,18 +100,18 @@ def test_a_stale_source_is_a_finding(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("code", [1, 2])
-def test_no_result_is_no_success(environment: dict[str, str], code: int) -> None:
+def test_a_missing_result_is_a_failure(environment: dict[str, str], code: int) -> None:
     with pytest.raises(module("commands").CommandError, match=f"ended with {code} and without a result"):
         build(program(environment, "dbt", f"sys.exit({code})"))
 
 
-def test_an_old_result_does_not_pass_for_a_new_one(environment: dict[str, str]) -> None:
+def test_an_old_result_is_not_used_as_a_new_one(environment: dict[str, str]) -> None:
     build(dbt(environment, 0, PASSED))
     with pytest.raises(module("commands").CommandError, match="without a result"):
         build(program(environment, "dbt", "sys.exit(2)"))
 
 
-def test_a_bad_exit_with_good_results_is_no_success(environment: dict[str, str]) -> None:
+def test_an_exit_code_other_than_0_is_a_failure_despite_good_results(environment: dict[str, str]) -> None:
     with pytest.raises(module("commands").CommandError, match="though every result is good"):
         build(dbt(environment, 1, PASSED))
 
@@ -144,7 +144,7 @@ def test_equal_is_a_report_and_different_is_a_finding(environment: dict[str, str
         reconcile(program(environment, "bankstream", "print('no connection'); sys.exit(1)"))
 
 
-def test_what_is_airflows_stays_with_airflow() -> None:
+def test_airflows_variables_are_not_passed_to_commands() -> None:
     given = {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "secret",
         "PYTHONPATH": "/x",
@@ -187,7 +187,7 @@ def _runs(pid: int) -> bool:
 
 
 class Webhook(HTTPServer):
-    """Answers with these codes, then with 200; keeps what it accepted."""
+    """Responds with these codes, then with 200, and keeps the accepted requests."""
 
     def __init__(self, *codes: int) -> None:
         super().__init__(("127.0.0.1", 0), Receiver)
@@ -209,7 +209,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Nothing: the tests read `accepted`."""
+        """Does nothing: the tests read `accepted`."""
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [json.loads(record.getMessage()) for record in caplog.records if record.name == "bankstream.alarm"]
 
 
-def test_an_alarm_is_logged_and_posted_again_until_it_is_taken(
+def test_an_alarm_is_logged_and_posted_again_until_it_is_accepted(
     environment: dict[str, str], webhook: Webhook, caplog: pytest.LogCaptureFixture
 ) -> None:
     webhook.codes = [503, 500]
@@ -239,7 +239,7 @@ def test_an_alarm_is_logged_and_posted_again_until_it_is_taken(
     assert (line["event"], line["task"], line["text"]) == ("bankstream.alarm", "gold", "gold failed")
 
 
-def test_an_alarm_that_nobody_takes_is_said_in_the_log_without_the_address(
+def test_an_undelivered_alarm_is_logged_without_the_address(
     environment: dict[str, str], webhook: Webhook, caplog: pytest.LogCaptureFixture
 ) -> None:
     webhook.codes = [503, 503, 404]
@@ -253,7 +253,7 @@ def test_an_alarm_that_nobody_takes_is_said_in_the_log_without_the_address(
     assert "secret-token" not in caplog.text
 
 
-def test_an_alarm_tells_our_own_findings_and_of_others_only_the_kind() -> None:
+def test_an_alarm_has_our_own_findings_and_only_the_kind_of_other_errors() -> None:
     told, commands = module("alarm").told, module("commands")
     around = RuntimeError("as Airflow wraps it")
     around.__cause__ = commands.FindingError("1 of 2 not good")
@@ -293,7 +293,7 @@ def test_a_wrong_setting_is_named_and_its_value_is_not(name: str, value: str) ->
     assert "secret" not in str(raised.value)
 
 
-def test_settings_are_of_the_checkout_unless_they_are_set() -> None:
+def test_settings_default_to_the_checkout() -> None:
     found = module("settings").Settings.read({"BANKSTREAM_AIRFLOW_SETTLE_SECONDS": "0"})
     assert found.project == DAGS.parents[2]
     assert (found.programs, found.settle_seconds, found.webhook_url) == (found.project / ".venv" / "bin", 0, None)

@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid, hardened, without a default password, and with the settings that the local stack has."""
+"""Tests docker-compose.yml: it is valid and hardened, has no default password, and has the settings of the local stack."""
 
 import copy
 import inspect
@@ -56,7 +56,7 @@ def sections() -> list[type[BaseSettings]]:
 
 
 def application_settings() -> set[str]:
-    """Every variable that app/config/settings.py reads, and those that the connector's configuration asks Connect for."""
+    """Every variable that app/config/settings.py reads, and those that the connector's configuration reads from Connect's environment."""
     read = {
         settings.environment_name(section, str(field.validation_alias or name))
         for section in sections()

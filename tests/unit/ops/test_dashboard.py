@@ -1,4 +1,4 @@
-"""The dashboard without a warehouse: what is remembered and for how long, what is told apart, and what is drawn."""
+"""Tests the dashboard without a warehouse: its cache, its messages about failures, and its charts."""
 
 import doctest
 import json
@@ -15,18 +15,20 @@ from sqlglot import exp
 
 from app.cli.console import StackConsole
 from app.local.demo import run
+from app.operations.provision.warehouse import landing_tables
 from ops.dashboard import charts, components, data
 from ops.dashboard.data import versions
 from ops.dashboard.query_cache import QueryCache
 from ops.dashboard.records import Live, Slice
 from sinks.base import SinkUnavailableError
 from sinks.reading import MissingObjectError, StatementRefusedError
+from tests.support.catalogue import CATALOGUE
 
 BEGAN = datetime(2026, 3, 1, 9, 0)  # noqa: DTZ001 - naive UTC, as the warehouse gives it
 
 
 class Warehouse:
-    """A question with a scripted answer, and the clocks that the cache reads."""
+    """A query with scripted results, and the clocks that the cache reads."""
 
     def __init__(self) -> None:
         self.asked, self.seconds, self.takes_s = 0, 0.0, 0.0
@@ -47,7 +49,7 @@ class Warehouse:
         return self.cache.get(self.question, every_s=every_s)
 
 
-def test_a_question_is_asked_once_for_all_who_ask_in_a_while() -> None:
+def test_a_query_runs_once_for_all_users_within_its_cache_time() -> None:
     warehouse = Warehouse()
     for second in range(9):
         warehouse.seconds = second
@@ -55,7 +57,7 @@ def test_a_question_is_asked_once_for_all_who_ask_in_a_while() -> None:
     assert warehouse.asked == 3
 
 
-def test_a_question_that_takes_long_is_asked_a_tenth_of_the_time_at_most() -> None:
+def test_a_slow_query_runs_for_at_most_a_tenth_of_the_time() -> None:
     warehouse = Warehouse()
     warehouse.takes_s = 2
     warehouse.ask()
@@ -67,7 +69,7 @@ def test_a_question_that_takes_long_is_asked_a_tenth_of_the_time_at_most() -> No
     assert warehouse.asked == 2
 
 
-def test_a_failure_is_tried_again_as_soon_as_any_however_long_it_took() -> None:
+def test_a_failed_query_is_repeated_after_the_usual_time_however_slow_it_was() -> None:
     warehouse = Warehouse()
     warehouse.takes_s, warehouse.answer = 5, SinkUnavailableError("gone")
     warehouse.ask()
@@ -75,7 +77,7 @@ def test_a_failure_is_tried_again_as_soon_as_any_however_long_it_took() -> None:
     assert warehouse.ask().value == 2
 
 
-def test_while_it_is_away_the_last_answer_stays_with_its_age_and_the_first_failure() -> None:
+def test_during_an_outage_the_last_result_stays_with_its_age_and_the_first_error() -> None:
     warehouse = Warehouse()
     first = warehouse.ask()
     warehouse.answer = SinkUnavailableError("gone")
@@ -89,7 +91,7 @@ def test_while_it_is_away_the_last_answer_stays_with_its_age_and_the_first_failu
     assert (back.fresh, back.value, back.since) == (True, 2, None)
 
 
-def test_nothing_that_was_known_before_is_shown_of_a_table_that_is_gone() -> None:
+def test_old_results_of_a_dropped_table_are_not_shown() -> None:
     warehouse = Warehouse()
     warehouse.ask()
     warehouse.seconds, warehouse.answer = 5, MissingObjectError("no table", 2003)
@@ -97,7 +99,7 @@ def test_nothing_that_was_known_before_is_shown_of_a_table_that_is_gone() -> Non
     assert (found.fresh, found.not_built, found.value) == (False, True, None)
 
 
-def test_a_question_that_is_refused_is_asked_again_and_no_other_is_held_to_be_away() -> None:
+def test_a_refused_query_is_repeated_and_does_not_mark_the_warehouse_as_unavailable() -> None:
     warehouse = Warehouse()
     warehouse.answer = StatementRefusedError("no: Ada", 904)
     refused = warehouse.ask()
@@ -110,7 +112,7 @@ def live(*slices: Slice) -> Live:
     return Live(10, BEGAN, BEGAN + timedelta(seconds=45), slices, ())
 
 
-def test_a_chart_has_whole_slices_alone_zeros_between_and_nothing_after_what_has_landed() -> None:
+def test_a_chart_has_only_whole_intervals_zeros_in_between_and_none_after_the_landed_data() -> None:
     found = live(
         Slice(BEGAN, "EUR", "credit", 2, Decimal("1.10")),
         Slice(BEGAN, "USD", "credit", 1, Decimal("5.00")),
@@ -128,12 +130,12 @@ def test_times_reach_the_browser_with_their_zone(draw: Callable[[Live], Any]) ->
     assert '"utc": true' in text
 
 
-def test_amounts_are_exact_in_what_can_be_read_of_a_bar() -> None:
+def test_amounts_in_the_labels_of_bars_are_exact() -> None:
     text = charts.amounts(live(Slice(BEGAN, "EUR", "debit", 1, Decimal("9007199254740993.01"))), "EUR").to_json()
     assert "9,007,199,254,740,993.01 EUR" in text
 
 
-def test_versions_are_put_together_from_opens_and_closes_replays_and_all() -> None:
+def test_versions_are_assembled_from_opens_and_closes_including_replays() -> None:
     def opened(version: str, valid_from: str, reason: str, **attributes: object) -> dict[str, Any]:
         return {
             "op": "open", "version_id": version, "valid_from": valid_from, "reason": reason, "attributes": attributes,
@@ -152,7 +154,7 @@ def test_versions_are_put_together_from_opens_and_closes_replays_and_all() -> No
     ("wanted", "missing", "events"),
     [(True, None, ["started", "shown", "stopped"]), (False, None, ["shown"]), (True, "no Streamlit", ["shown"])],
 )
-def test_the_demo_has_a_dashboard_unless_it_is_not_wanted_or_not_to_be_had(
+def test_the_demo_starts_a_dashboard_unless_it_is_disabled_or_not_installed(
     wanted: bool,
     missing: str | None,
     events: list[str],
@@ -188,7 +190,7 @@ def test_the_demo_has_a_dashboard_unless_it_is_not_wanted_or_not_to_be_had(
 
 
 class Recording:
-    """A session that keeps every statement, and finds one row where a question goes on only with one."""
+    """A session that records every statement. It returns one row where a query needs one to continue."""
 
     def __init__(self) -> None:
         self.statements: list[str] = []
@@ -212,7 +214,7 @@ def test_every_statement_is_a_limited_query_in_snowflakes_own_dialect() -> None:
     data.live(session, now, 15)
     data.alerts(session, now, 24)
     data.customer(session, now, 42)
-    data.health(session, now)
+    data.health(session, now, landing_tables(CATALOGUE))
     data.gold_reaches(session, now)
     data.currencies(session, now)
     for dimension in data.DIMENSIONS:
@@ -221,12 +223,12 @@ def test_every_statement_is_a_limited_query_in_snowflakes_own_dialect() -> None:
     for statement in session.statements:
         [parsed] = sqlglot.parse(statement, dialect="snowflake", error_level=sqlglot.ErrorLevel.RAISE)
         assert isinstance(parsed, exp.Query), statement
-        few = "max(committed_at)" in statement or "as newest_ms from" in statement  # a row, or one a topic
+        few = "max(committed_at)" in statement or "as newest_ms from" in statement  # one row, or one for each topic
         assert parsed.args.get("limit") or few, statement
         assert {table.db for table in parsed.find_all(exp.Table) if table.db} <= {"BRONZE", "GOLD"}
 
 
-def test_the_examples_in_the_docstrings_are_true() -> None:
+def test_the_examples_in_the_docstrings_run() -> None:
     found = doctest.testmod(components)
     assert found.attempted > 3
     assert found.failed == 0

@@ -1,4 +1,4 @@
-"""Dockerfile and .dockerignore: pinned, hashed, without root and without secrets; and the health check that the images run."""
+"""Tests Dockerfile and .dockerignore (pinned, hashed, without root or secrets) and the health check of the images."""
 
 import re
 import socket
@@ -25,7 +25,7 @@ EXACT: Final = re.compile(r"^[\w./-]+:\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})
 
 @dataclass(slots=True)
 class Stage:
-    """One FROM and what follows it; `user` is whom its processes run as."""
+    """A FROM and its instructions. `user` is the user of its processes."""
 
     name: str
     base: str
@@ -33,12 +33,12 @@ class Stage:
     instructions: list[tuple[str, str]] = field(default_factory=list)
 
     def has(self, word: str) -> bool:
-        """Whether an instruction is in this stage itself."""
+        """Whether this stage itself has an instruction."""
         return any(found == word for found, _ in self.instructions)
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Each instruction with its arguments; continued lines joined, comments left out."""
+    """Each instruction with its arguments. Continued lines are joined, and comments are removed."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [(word.upper(), rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines())]
@@ -60,7 +60,7 @@ def stages(text: str) -> dict[str, Stage]:
 
 
 def problems(text: str, ignore: str) -> list[str]:
-    """What is wrong with a Dockerfile by this project's rules; hadolint has the general ones."""
+    """Violations of this project's rules in a Dockerfile. hadolint checks the general rules."""
     found = list(_of_stages(stages(text)))
     for word, rest in instructions(text):
         found += _of_instruction(word, rest)
@@ -164,7 +164,7 @@ def test_all_stages_have_the_same_python() -> None:
 
 
 def test_the_locks_agree_with_each_other() -> None:
-    """Images are made from several locks in one environment: a package must have one version in all of them."""
+    """Images install several locks into one environment, so a package must have the same version in all of them."""
     locked = {
         lock: dict(re.findall(r"^([\w.-]+)==(\S+)", (PROJECT / f"requirements/{lock}.txt").read_text(), re.MULTILINE))
         for lock in ("dev", "runtime", "warehouse", "dbt", "build")
@@ -186,7 +186,7 @@ def test_a_worker_is_healthy_once_it_has_joined_its_group() -> None:
     settings = {"BANKSTREAM_METRICS_PORT": str(server.server_port)}
     try:
         assert health.problem("worker", settings) is not None
-        gauge.labels("by-account")  # a stand-by: no partition is its own
+        gauge.labels("by-account")  # a stand-by: it has no partition
         assert health.problem("worker", settings) is None
     finally:
         server.shutdown()
@@ -202,7 +202,7 @@ def test_a_process_without_a_port_is_not_healthy(port: str) -> None:
 
 
 def test_a_dead_process_is_not_healthy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as taken:  # bound and not listening: nobody else gets the port, and nobody answers
+    with socket.socket() as taken:  # bound and not listening: no other process gets the port, and nothing responds
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("BANKSTREAM_METRICS_PORT", str(taken.getsockname()[1]))
         assert health.main(["worker"]) == 1

@@ -1,4 +1,4 @@
-"""Power BI's project: its tables, columns and types are those of dbt's gold contracts, and its visuals show fields that exist."""
+"""Tests the Power BI project: tables, columns and types equal those of dbt's gold contracts, and all fields in visuals exist."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ PRIVATE: Final = frozenset(
 
 
 def power_bi_type(data_type: str) -> str:
-    """What a column of the warehouse is in Power BI. NUMBERs with a scale stay decimal: money is never a float."""
+    """The Power BI type of a warehouse column. NUMBERs with a scale stay decimal: money is never a float."""
     if numeric := re.fullmatch(r"number\((\d+),(\d+)\)", data_type):
         return "int64" if numeric[2] == "0" else "decimal"
     return {"varchar": "string", "timestamp_ntz": "dateTime", "date": "dateTime", "boolean": "boolean"}[data_type]
@@ -57,7 +57,7 @@ def gold_model(table: Node) -> str:
 
 
 def differences(table: Node, columns: dict[str, str]) -> list[str]:
-    """How a table's columns differ from a contract."""
+    """The differences between a table's columns and a contract."""
     found = []
     for column in table.of("column"):
         source = column.properties["sourceColumn"]
@@ -69,7 +69,7 @@ def differences(table: Node, columns: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(tables()))
-def test_every_column_is_one_of_golds_contract(name: str) -> None:
+def test_every_column_is_in_golds_contract(name: str) -> None:
     assert differences(tables()[name], contracts()[gold_model(tables()[name])]) == []
 
 
@@ -175,7 +175,7 @@ def test_tmdl_that_power_bi_would_refuse_is_refused(text: str, problem: str) -> 
         parse(text)
 
 
-# What Microsoft's published JSON schemas say of the files that are here: required properties, and no others than these.
+# From Microsoft's published JSON schemas for the files of this project: the required properties, and the allowed ones.
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"schema": "$schema"}):
     schema: str
 
@@ -288,7 +288,7 @@ ROLES: Final = {
     "columnChart": ({"Category", "Y"}, {"Series"}),
     "clusteredBarChart": ({"Category", "Y"}, {"Series"}),
 }
-"""The field wells that each kind of visual needs, and those it may have."""
+"""The required and the optional field wells of each kind of visual."""
 
 DOCUMENTS: Final = (
     (POWERBI, "bankstream.pbip", Project, "pbip/pbipProperties/1.0.0"),
@@ -303,9 +303,7 @@ DOCUMENTS: Final = (
 
 
 @pytest.mark.parametrize(("folder", "pattern", "kind", "schema"), DOCUMENTS, ids=[row[1] for row in DOCUMENTS])
-def test_every_file_has_the_form_that_its_schema_asks_for(
-    folder: Path, pattern: str, kind: type[Document], schema: str
-) -> None:
+def test_every_file_is_valid_against_its_schema(folder: Path, pattern: str, kind: type[Document], schema: str) -> None:
     files = sorted(folder.glob(pattern))
     assert files
     for file in files:
@@ -318,7 +316,7 @@ def test_no_file_is_without_a_check() -> None:
     assert {file for file in POWERBI.rglob("*") if file.is_file()} == known
 
 
-def test_the_parts_of_the_project_find_each_other() -> None:
+def test_the_files_of_the_project_refer_to_each_other() -> None:
     project = json.loads((POWERBI / "bankstream.pbip").read_text())
     assert (POWERBI / project["artifacts"][0]["report"]["path"] / "definition.pbir").is_file()
     report = json.loads((REPORT / "definition.pbir").read_text())
@@ -366,7 +364,7 @@ def test_every_visual_shows_fields_that_exist_in_wells_that_its_kind_has() -> No
             assert len(set(names)) == len(names), visual.name
 
 
-def test_visuals_stand_inside_their_page_and_never_on_each_other() -> None:
+def test_visuals_are_inside_their_page_and_do_not_overlap() -> None:
     for page, visuals in pages():
         for visual in visuals:
             place = visual.position

@@ -1,4 +1,4 @@
-"""What a docstring shows is what one gets."""
+"""Runs the examples in docstrings."""
 
 import doctest
 import importlib
@@ -14,7 +14,7 @@ def with_examples() -> Iterator[str]:
         try:
             paths = importlib.import_module(package).__path__
         except ModuleNotFoundError:
-            assert package == "benchmarks"  # which are in no wheel
+            assert package == "benchmarks"  # benchmarks are in no wheel
             continue
         for found in pkgutil.walk_packages(paths, f"{package}."):
             spec = found.module_finder.find_spec(found.name, None)

@@ -1,4 +1,4 @@
-"""Importing a module changes nothing for others and reads nothing: neither the environment nor a file that it names.
+"""Tests that importing a module has no effect on other modules, and reads neither the environment nor files.
 Unit tests start nothing."""
 
 import os
@@ -17,7 +17,7 @@ for package in ("app", "agents", "tables", "sinks"):
 print([name for name, module in sys.modules.items() if module is None])
 """
 ROOTS = ("app.streams", "app.lake", "app.warehouse")
-"""Each makes its Faust app when it is imported, as `faust -A app.streams worker` needs it."""
+"""Each creates its Faust app on import, because `faust -A app.streams worker` needs that."""
 IMPORT_UNIT_TESTS = """
 import importlib, importlib.util, pkgutil, sys
 names = ["tests.conftest"] if importlib.util.find_spec("tests.conftest") else []

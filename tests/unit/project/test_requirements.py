@@ -1,5 +1,5 @@
-"""What the code imports is declared in pyproject.toml, in the part of it that is installed where the code runs, and pinned with hashes.
-What is declared is needed."""
+"""Tests that pyproject.toml declares the imported packages in the part that is installed where the code runs, and no unused ones.
+All of them are pinned with hashes."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ PYPROJECT: Final[dict[str, Any]] = tomllib.loads((PROJECT / "pyproject.toml").re
 METADATA: Final[dict[str, Any]] = PYPROJECT["project"]
 OURS: Final = frozenset({"app", "agents", "tables", "sinks", "ops", "tests", "benchmarks"})
 CODE: Final = (
-    # code, what of it is another row's, and the extras that are installed where it runs
+    # code, subdirectories that belong to another row, and the extras that are installed where the code runs
     (("agents", "tables", "sinks", "app"), ("app/local/stack", "app/operations/dbt/process.py"), ()),
     (("app/operations/dbt/process.py",), (), ("dbt",)),
     (("app/local/stack",), (), ("local", "warehouse")),
@@ -27,7 +27,7 @@ CODE: Final = (
 
 
 def imported(code: tuple[str, ...], without: tuple[str, ...] = ()) -> dict[str, str]:
-    """The top-level packages of others that are imported, each with a file that does."""
+    """The imported third-party top-level packages, each with a file that imports it."""
     places = [PROJECT / one for one in code]
     files = [path for place in places for path in ([place] if place.is_file() else place.rglob("*.py"))]
     kept = [path for path in files if not any(path.is_relative_to(PROJECT / other) for other in without)]
@@ -49,20 +49,20 @@ def _names(node: ast.AST) -> list[str]:
 
 
 def normal(requirement: str) -> str:
-    """The distribution's name, as registries compare it."""
+    """The distribution's name, normalised as in registries."""
     name = re.match(r"[A-Za-z0-9._-]+", requirement)
     assert name is not None
     return re.sub(r"[-_.]+", "-", name[0]).lower()
 
 
 def declared(extras: tuple[str, ...]) -> set[str]:
-    """The distributions that are asked for by the project and these extras."""
+    """The distributions that the project and these extras require."""
     asked = [*METADATA["dependencies"], *(one for extra in extras for one in METADATA["optional-dependencies"][extra])]
     return {normal(one) for one in asked}
 
 
 def undeclared(packages: dict[str, str], asked: set[str]) -> list[str]:
-    """The packages of distributions that nobody asked for."""
+    """The imported packages of distributions that are not required."""
     known = packages_distributions()
     return [f"{name} ({place})" for name, place in packages.items() if not {*map(normal, known.get(name, ()))} & asked]
 
@@ -74,13 +74,13 @@ def test_what_is_imported_is_declared(code: tuple[str, ...], without: tuple[str,
     assert undeclared(found, declared(extras)) == []
 
 
-def test_what_came_with_something_else_is_found() -> None:
+def test_an_undeclared_transitive_package_is_found() -> None:
     assert undeclared({"yarl": "x.py", "msgspec": "y.py"}, declared(())) == ["yarl (x.py)"]
     assert undeclared({"pytest": "x.py"}, declared(())) == ["pytest (x.py)"]
 
 
 def idle(asked: set[str], packages: Iterable[str], text: str) -> list[str]:
-    """The distributions of which nothing is imported, and beside which no comment says who needs them."""
+    """The required distributions that are not imported and have no comment that says who needs them."""
     known = packages_distributions()
     used = {normal(one) for name in packages for one in known.get(name, ())}
     explained = {normal(found[1]) for found in re.finditer(r'^ +"([^"]+)",  # \S', text, re.MULTILINE)}
@@ -114,8 +114,8 @@ def test_every_requirement_of_a_lock_is_pinned_with_hashes(lock: str, extras: tu
     assert declared(extras) - {normal(line) for line in lines} - {"bankstream"} == set()
 
 
-def test_a_wheel_is_built_with_the_same_everywhere() -> None:
-    """In an isolated build, in images, and on a desk."""
+def test_a_wheel_is_built_with_the_same_tools_everywhere() -> None:
+    """In an isolated build, in images, and on a developer's machine."""
     needed = PYPROJECT["build-system"]["requires"]
     lines = (PROJECT / "requirements/build.in").read_text(encoding="utf-8").splitlines()
     assert needed == [line for line in lines if not line.startswith("#")]

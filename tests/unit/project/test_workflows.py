@@ -1,4 +1,4 @@
-"""CI's workflows: valid, pinned by commit, with the least rights, and made of make targets that exist."""
+"""Tests CI's workflows: they are valid, pinned by commit, have least privileges, and call existing make targets."""
 
 import copy
 import re
@@ -27,7 +27,7 @@ def load(file: Path) -> Workflow:
 
 
 def problems(workflow: Workflow) -> list[str]:
-    """What is wrong by this project's rules; zizmor and actionlint have the general ones."""
+    """Violations of this project's rules. zizmor and actionlint check the general rules."""
     found: list[str] = []
     if workflow.get("permissions") != {}:
         found.append("the workflow has rights that its jobs should ask for")

@@ -1,4 +1,4 @@
-"""Loading a whole lake, in memory: everything once, from where the ledger is, each object audited, a broken one stops its chain alone."""
+"""Tests loading a whole lake in memory: each object once, from the ledger on; each is audited; a broken one stops only its chain."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ async def test_everything_is_loaded_once_and_a_second_run_finds_nothing_to_do() 
         assert len(world.rows(LANDING)) == 9
 
 
-async def test_an_object_that_is_not_as_it_was_written_stops_its_chain_and_no_other() -> None:
+async def test_a_modified_object_stops_its_chain_and_no_other() -> None:
     async with memory_world() as world:
         objects = await write(world, 0, 1, 2, 3, 4, 5)
         await write(world, 0, 1, 2, number=1)
@@ -59,13 +59,13 @@ async def test_an_empty_lake_is_rebuilt_at_once() -> None:
 
 
 class Away(InMemoryWarehouse):
-    """Does not answer."""
+    """A warehouse that does not respond."""
 
     async def load(self, _: Sequence[LoadStep]) -> None:
         raise SinkUnavailableError("the warehouse is away")
 
 
-async def test_a_warehouse_that_stays_away_ends_the_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_warehouse_that_stays_unavailable_ends_the_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sinks.loader.MAX_FAILURES", 2)
     async with memory_world() as world:
         written: list[LakeObject] = await write(world, 0, 1)

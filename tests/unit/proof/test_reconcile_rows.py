@@ -1,4 +1,4 @@
-"""Values of PostgreSQL and of Debezium in one text form, and two streams of rows walked side by side."""
+"""Tests the common text form of values of PostgreSQL and Debezium, and the merge comparison of two sorted streams of rows."""
 
 import json
 from base64 import b64encode
@@ -100,7 +100,9 @@ def in_order(rows: Rows) -> Iterator[tuple[Order, Row]]:
 
 
 @given(tables, tables)
-def test_walking_two_tables_finds_what_comparing_two_dictionaries_finds(source: Rows, warehouse: Rows) -> None:
+def test_comparing_sorted_rows_finds_the_same_differences_as_comparing_dictionaries(
+    source: Rows, warehouse: Rows
+) -> None:
     report = compare(in_order(source), in_order(warehouse), (KEY, AMOUNT))
     expected = [
         Difference(key, "missing")
@@ -145,7 +147,7 @@ def table_of(declared: CapturedTable, **types: str) -> Table:
     return Table(declared, (KEY, AMOUNT), key)
 
 
-def test_the_question_to_the_warehouse_names_transactions_in_progress_by_their_distance() -> None:
+def test_the_query_names_transactions_in_progress_by_their_distance() -> None:
     epoch = 3 << 32
     query = current_rows(
         "BANK", table_of(ACCOUNTS), PostgresSnapshot("", epoch + 105, (epoch + 99, epoch + 101), 10**15, "0/0")
@@ -163,7 +165,7 @@ def test_a_record_that_landed_as_base64_keeps_its_time_and_whether_it_ends_a_sna
     assert [record["value"]["source"]["snapshot"] for record in found] == [None, "last"]
 
 
-def test_the_macros_of_dbt_are_the_question() -> None:
+def test_the_query_is_rendered_from_dbts_macros() -> None:
     query = current_rows("BANK", table_of(ACCOUNTS), SEES_ALL, {0: 7, 2: -1})
     for macro in ("current_rows.sql", "captured_changes.sql", "accepted_changes.sql", "landed_records.sql"):
         text = (PROJECT / "dbt" / "macros" / macro).read_text(encoding="utf-8")
@@ -176,7 +178,7 @@ def test_the_macros_of_dbt_are_the_question() -> None:
     assert "{" not in query
 
 
-def test_bound_records_stand_beside_those_that_landed_and_names_with_percent_signs_stay_whole() -> None:
+def test_the_query_reads_bound_and_landed_records_and_keeps_names_with_percent_signs() -> None:
     query = current_rows("BANK", table_of(ODD), SEES_ALL, bound=2)
     sent = query % ("'one'", "'two'")
     assert (
@@ -216,7 +218,7 @@ def test_keys_are_sorted_by_size_or_by_bytes_and_reported_as_what_they_are(
 def test_postgresql_sorts_texts_by_their_bytes_whatever_the_collation_of_the_column(
     kind: KeyType, type_name: str, order: str
 ) -> None:
-    """The PostgreSQL of the local stack has no other collations, so nothing else would show it."""
+    """The PostgreSQL of the local stack has no other collations, so no other test covers this."""
     assert KeyColumn("k", kind, type_name, None, 0).source_order.as_string() == order
 
 

@@ -1,4 +1,4 @@
-"""Replay: the same input gives the same bytes, and a log that came twice adds nothing."""
+"""Tests replay: equal input gives equal bytes, and a repeated log adds nothing."""
 
 import gzip
 import hashlib
@@ -47,7 +47,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     assert min(first.outputs[topic] for topic in OUTPUTS if topic != "bank.dead-letters") > 10
 
 
-def test_the_captured_changes_give_what_they_gave_when_it_was_last_reviewed() -> None:
+def test_the_captured_changes_give_the_reviewed_records() -> None:
     made = golden()
     kept = {path.name: path.read_text(encoding="utf-8") for path in GOLDEN.iterdir()}
     differing = sorted(name for name in made.keys() | kept.keys() if made.get(name) != kept.get(name))
@@ -56,19 +56,19 @@ def test_the_captured_changes_give_what_they_gave_when_it_was_last_reviewed() ->
     )
 
 
-def test_a_log_that_came_twice_at_later_offsets_adds_nothing(tmp_path: Path) -> None:
+def test_a_log_repeated_at_later_offsets_adds_nothing(tmp_path: Path) -> None:
     again = [{**line, "offset": line["offset"] + 1_000_000} for line in lines()]
     later = tmp_path / "later.ndjson"
     later.write_text("".join(json.dumps(line) + "\n" for line in again))
     replay(tmp_path / "once", CAPTURED)
     replay(tmp_path / "twice", CAPTURED, later)
     once, twice = digests(tmp_path / "once"), digests(tmp_path / "twice")
-    once.pop("bank.dead-letters.ndjson")  # what cannot be read cannot be known again either
+    once.pop("bank.dead-letters.ndjson")  # an unreadable record cannot be recognised as a replay
     twice.pop("bank.dead-letters.ndjson")
     assert once == twice
 
 
-def test_a_key_is_written_as_it_is_unless_it_is_none(tmp_path: Path) -> None:
+def test_a_key_that_is_not_json_is_written_as_base64(tmp_path: Path) -> None:
     keys = {'{"branch":"Zürich","number":1}': {"branch": "Zürich", "number": 1}, "\0": {"base64": "AA=="}}
     with Outputs(tmp_path, ["a"]) as outputs:
         outputs.write("a", [EmittedRecord("a", 0, key.encode(), b"{}", 0) for key in keys])
@@ -77,8 +77,8 @@ def test_a_key_is_written_as_it_is_unless_it_is_none(tmp_path: Path) -> None:
     assert found == [*keys.values(), {"base64": "eyJhIjoi/yJ9"}, None]
 
 
-def test_an_order_is_obeyed_before_what_follows_it(tmp_path: Path) -> None:
-    """As live, where a row that vanished is closed when the snapshot's end is heard of, and names the record that bore it."""
+def test_a_table_command_is_applied_before_later_records(tmp_path: Path) -> None:
+    """As in the live worker, the version of a vanished row is closed when the end of the snapshot arrives, and names that record."""
     log = CdcLog("customers", "customer_id")
     for number in (1, 2):
         log.change("c", after={"customer_id": number, "name": "Ada"})
@@ -106,7 +106,7 @@ def test_plain_gzip_and_zstd_are_read_alike(tmp_path: Path) -> None:
     assert found[0] == found[1] == found[2]
 
 
-def test_a_line_that_is_none_is_named_and_earlier_output_stays(tmp_path: Path) -> None:
+def test_an_invalid_line_is_named_and_earlier_output_stays(tmp_path: Path) -> None:
     replay(tmp_path / "out", CAPTURED)
     before = digests(tmp_path / "out")
     bad = tmp_path / "bad.ndjson"

@@ -1,4 +1,4 @@
-"""What a trace says of a derived record and the change it names, and of a warehouse's column and the value it was made from."""
+"""Tests the comparison of a derived record with its source change, and of a warehouse column with its source value, in a trace."""
 
 import json
 from datetime import date, datetime
@@ -20,7 +20,7 @@ AT = "2026-03-02T09:00:00.000000Z"
 
 
 def bank() -> tuple[dict[RecordPosition, Record], TopologyDriver]:
-    """A few changes, and what the streams' agents make of them."""
+    """A few changes, and the agents' records for them."""
     customers, accounts, booked = (
         CdcLog("customers", "customer_id"),
         CdcLog("accounts", "account_id"),
@@ -43,14 +43,14 @@ def bank() -> tuple[dict[RecordPosition, Record], TopologyDriver]:
 
 
 def judged(topic: str, value: dict[str, Any], records: dict[RecordPosition, Record]) -> list[str]:
-    """What differs about a record of a topic."""
+    """The differences that a trace finds in a record of a topic."""
     record = derivation.read_derived(topic, json.dumps(value).encode())
     origin = derivation.origin(record)
     change = derivation.read_change(origin, records[origin].value)
     return [check.what for check in derivation.checks(topic, record, change) if check.verdict == "differs"]
 
 
-def test_whatever_the_agents_emit_holds() -> None:
+def test_a_trace_of_any_agent_output_finds_no_difference() -> None:
     records, streams = bank()
     topics = ("bank.scd2.customers", "bank.scd2.accounts", "bank.transactions", "bank.velocity", "bank.alerts")
     counts = {topic: len(streams.values(topic)) for topic in topics}
@@ -88,7 +88,7 @@ def test_a_source_that_was_changed_differs(edit: dict[str, Any]) -> None:
     assert any(line.startswith("says LSN") for line in wrong), wrong
 
 
-def test_a_time_that_was_lifted_above_the_commit_is_noted() -> None:
+def test_a_time_that_was_raised_above_the_commit_time_is_noted() -> None:
     records, streams = bank()
     value = streams.values("bank.scd2.customers")[0] | {"valid_from": "2030-01-01T00:00:00.000000Z"}
     record = derivation.read_derived("bank.scd2.customers", json.dumps(value).encode())
@@ -101,7 +101,7 @@ def test_a_time_that_was_lifted_above_the_commit_is_noted() -> None:
 
 
 @pytest.mark.parametrize("value", [None, b"\x00", b"{}", b'{"op":"m","source":{"table":"customers"}}'])
-def test_what_is_no_change_is_said_to_be_none(value: bytes | None) -> None:
+def test_a_source_record_that_is_no_change_is_reported(value: bytes | None) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         derivation.read_change(RecordPosition("bank.public.customers", 0, 0), value)
 
@@ -118,7 +118,9 @@ def test_what_is_no_change_is_said_to_be_none(value: bytes | None) -> None:
         ('{"x": 1.0, "y": null}', {"y": None, "x": Decimal(1)}, True), ('{"x": 1}', {"x": True}, False),
     ],
 )  # fmt: skip
-def test_a_column_says_what_its_value_says_or_it_does_not(column: Any, value: Any, same: bool) -> None:
+def test_a_column_equals_its_source_value_only_if_both_have_the_same_meaning(
+    column: Any, value: Any, same: bool
+) -> None:
     assert values.column_equals(column, value) is same
 
 
@@ -129,14 +131,14 @@ def test_a_column_says_what_its_value_says_or_it_does_not(column: Any, value: An
         ((unreachable("a"), differs("b")), "differs", 1), ((), "noted", 0),
     ],
 )  # fmt: skip
-def test_the_worst_decides(checks: tuple[Any, ...], verdict: str, code: int) -> None:
+def test_the_worst_step_decides_the_verdict(checks: tuple[Any, ...], verdict: str, code: int) -> None:
     way = Step("row", "here", steps=(Step("object", "there", checks),))
     found = Trace("t", "k", way.verdict, way, 0.1)
     assert (found.verdict, found.exit_code) == (verdict, code)
     assert bool(found.differences()) is (code == 1)
 
 
-def test_a_terminal_is_never_commanded_by_what_a_record_holds() -> None:
+def test_terminal_escapes_in_a_record_are_not_printed() -> None:
     console = Console(width=120, force_terminal=False)
     way = Step("row", "a\x1b[2Jb", (differs("c\rd"),))
     with console.capture() as shown:

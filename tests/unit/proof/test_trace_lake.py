@@ -1,4 +1,4 @@
-"""Finding the object that holds an offset, and what a trace makes of objects that are not as they were written."""
+"""Tests the search for the object with an offset, and the findings of a trace for modified objects."""
 
 import random
 
@@ -13,7 +13,7 @@ from tests.support.warehouse.sinks import TOPIC, TOPIC_ID, chain_key, memory_wor
 
 
 class Counting(InMemoryObjectStore):
-    """Counts the questions."""
+    """Counts the requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Counting(InMemoryObjectStore):
 
 
 async def chain_of(lengths: list[int]) -> tuple[Counting, list[LakeObject]]:
-    """A chain of objects with so many offsets each; their content is not looked at."""
+    """A chain of objects with these numbers of offsets. Their content is not read."""
     store, made, last, sha256 = Counting(), [], -1, ""
     for number, length in enumerate(lengths):
         found = LakeObject(
@@ -49,7 +49,7 @@ async def chain_of(lengths: list[int]) -> tuple[Counting, list[LakeObject]]:
     ],
     ids=["one each", "seven each", "full objects", "one object", "mixed"],
 )
-async def test_the_object_that_holds_an_offset_is_found_in_few_questions(lengths: list[int], most: int) -> None:
+async def test_the_object_with_an_offset_is_found_with_few_requests(lengths: list[int], most: int) -> None:
     store, made = await chain_of(lengths)
     end, chance = made[-1].last_offset, random.Random(7)
     for offset in {0, 1, end, end - 1, *(chance.randint(0, end) for _ in range(60))} & set(range(end + 1)):
@@ -66,7 +66,7 @@ def verdicts(checks: tuple[Check, ...]) -> list[str]:
     return [check.verdict for check in checks]
 
 
-async def test_a_record_is_found_by_object_and_line_and_an_untouched_object_holds() -> None:
+async def test_a_record_is_found_by_object_and_line_and_an_unmodified_object_passes() -> None:
     async with memory_world() as world:
         await write(world, 0, 1, 2, 3, 4, 5, rows=2)
         found = await LakeReader(world.store).find(chain_key(), 3)
@@ -75,7 +75,7 @@ async def test_a_record_is_found_by_object_and_line_and_an_untouched_object_hold
     assert verdicts(found.checks) == ["holds", "holds", "holds"]
 
 
-async def test_the_newest_object_has_nobody_behind_it_and_a_hole_has_no_line() -> None:
+async def test_the_newest_object_has_no_successor_and_a_hole_has_no_line() -> None:
     async with memory_world() as world:
         await write(world, 0, 1, 2, 9, rows=2)
         lake = LakeReader(world.store)
@@ -88,7 +88,7 @@ async def test_the_newest_object_has_nobody_behind_it_and_a_hole_has_no_line() -
 
 
 async def changed(edit: dict[str, str], body: bytes | None = None) -> tuple[Check, ...]:
-    """What is said of the middle one of three objects after its metadata, or its body, were edited."""
+    """The findings for the middle one of three objects after its metadata or its body was modified."""
     async with memory_world() as world:
         objects = await write(world, 0, 1, 2, 3, 4, 5, rows=2)
         assert isinstance(world.store, InMemoryObjectStore)
@@ -110,7 +110,7 @@ async def changed(edit: dict[str, str], body: bytes | None = None) -> tuple[Chec
         ({"first-offset": "9", "last-offset": "3"}, None, "has inconsistent metadata"),
     ],
 )
-async def test_an_object_that_was_edited_differs(edit: dict[str, str], body: bytes | None, told: str) -> None:
+async def test_a_modified_object_differs(edit: dict[str, str], body: bytes | None, told: str) -> None:
     checks = await changed(edit, body)
     assert any(told in check.what for check in checks if check.verdict == "differs"), checks
 
@@ -127,7 +127,7 @@ async def test_an_object_that_was_edited_differs(edit: dict[str, str], body: byt
         ({"last_object": ""}, "differs"),
     ],
 )
-async def test_a_ledger_row_is_held_against_the_object_that_it_ends_with(edit: dict[str, str], verdict: str) -> None:
+async def test_a_ledger_row_is_compared_with_its_last_object(edit: dict[str, str], verdict: str) -> None:
     async with memory_world() as world:
         last = (await write(world, 0, 1, 2, 3, 4, 5, rows=2))[-1]
         words: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""How the row of a trace is named: by keys of one column and of several, of numbers and of text."""
+"""Tests how the argument of a trace names a row: by keys of one or several columns, of numbers and of text."""
 
 import pytest
 
@@ -57,6 +57,6 @@ def test_a_text_names_a_row(table: str, text: str, named: dict[str, int | str]) 
         ("loans", "", "is not a key"),
     ],
 )
-def test_a_text_that_names_none_is_told_how_to(table: str, text: str, says: str) -> None:
+def test_an_invalid_argument_is_refused_with_the_correct_form(table: str, text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         MODELS[table].read_key(text)

@@ -1,4 +1,4 @@
-"""The collector's schedule, in a process of its own: it is the whole process's."""
+"""Tests the schedule of garbage collection in a new process, because it applies to the whole process."""
 
 import subprocess
 import sys
@@ -30,11 +30,11 @@ def outcome(every: float, patience: float) -> list[str]:
     return done.stdout.split()
 
 
-def test_what_grew_old_is_not_looked_through_while_it_works() -> None:
+def test_old_objects_are_not_collected_within_the_interval() -> None:
     assert outcome(every=3_600, patience=0) == ["False", "0"]
 
 
-def test_an_old_cycle_is_taken_away_in_time() -> None:
+def test_an_old_reference_cycle_is_collected_in_time() -> None:
     gone, full = outcome(every=0.3, patience=30)
     assert gone == "True"
     assert int(full) >= 1

@@ -1,4 +1,4 @@
-"""What workers write to their logs: whole lines, machine readable on request, and never what a record says."""
+"""Tests workers' logs: whole lines, JSON on request, and never the contents of a record."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ CANARY = "Zebedee Quillfeather"
 def written(
     capsys: pytest.CaptureFixture[str], log_format: Literal["json", "text"], error: BaseException | None = None
 ) -> str:
-    """What stands on standard error after one message."""
+    """The text on standard error after one message."""
     settings = WorkerSettings(log_format=log_format)
     logger = logging.getLogger("app.test_logs")
     root = logging.getLogger()
@@ -32,7 +32,7 @@ def written(
 
 
 def quoting(name: str) -> None:
-    """A defect that quotes what it could not read, as many do."""
+    """Raises an error that quotes the value that it could not read, as many libraries do."""
     try:
         int(name)
     except ValueError as cause:

@@ -1,4 +1,4 @@
-"""A line carries every byte of its record, and nothing that could stop a load."""
+"""Tests that a line contains every byte of its record, and nothing that could stop a load."""
 
 import json
 
@@ -66,7 +66,7 @@ WRAPPED = [
 
 
 @pytest.mark.parametrize("raw", AS_THEY_ARE)
-def test_sound_json_stands_in_the_line_as_it_came(raw: bytes) -> None:
+def test_valid_json_is_in_the_line_unchanged(raw: bytes) -> None:
     assert embedded(raw) == raw
     line = line_encoder(TOPIC, 0)(Record(1, raw))
     assert raw in line
@@ -74,7 +74,7 @@ def test_sound_json_stands_in_the_line_as_it_came(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(("raw", "reason"), WRAPPED, ids=[reason for _, reason in WRAPPED])
-def test_what_a_parser_could_refuse_or_change_is_wrapped(raw: bytes, reason: str) -> None:
+def test_values_that_a_parser_could_refuse_or_change_are_wrapped(raw: bytes, reason: str) -> None:
     assert embedded(raw) is None, reason
     line = line_encoder(TOPIC, 0)(Record(1, raw, key=raw))
     assert line.count(b"\n") == 1
@@ -96,7 +96,7 @@ def test_a_tombstone_is_not_an_empty_value_nor_the_text_null() -> None:
     | st.dictionaries(st.text(), st.text() | st.floats()).map(lambda found: json.dumps(found).encode()),
     key=st.none() | st.binary(max_size=20),
 )
-def test_every_byte_of_a_record_comes_back(value: bytes | None, key: bytes | None) -> None:
+def test_every_byte_of_a_record_is_restored(value: bytes | None, key: bytes | None) -> None:
     line = line_encoder(TOPIC, 3)(Record(7, value, key, partition=3))
     read = lines.read(line)
     assert (read.topic, read.partition, read.offset, read.ts) == (TOPIC, 3, 7, 1_700_000_000_000)
@@ -105,7 +105,7 @@ def test_every_byte_of_a_record_comes_back(value: bytes | None, key: bytes | Non
     json.loads(line, parse_constant=pytest.fail)
 
 
-def test_a_large_record_is_named_in_its_line_and_whole_in_its_object() -> None:
+def test_the_line_of_a_large_record_names_the_object_with_the_whole_record() -> None:
     record = Record(5, b"x" * lines.MAX_INLINE_BYTES, b"k")
     assert lines.is_large(record)
     assert not lines.is_large(Record(5, b"x" * (lines.MAX_INLINE_BYTES - 1), b""))

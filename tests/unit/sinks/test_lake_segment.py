@@ -1,4 +1,4 @@
-"""Segments and names: what is cut anew is what was there."""
+"""Tests segments and object names: a segment that is cut again has the same lines."""
 
 import pytest
 
@@ -20,13 +20,13 @@ def segment(*offsets: int) -> Segment:
 @pytest.mark.parametrize(
     ("offset", "rest"), [(-1, [3, 5, 6]), (2, [3, 5, 6]), (3, [5, 6]), (4, [5, 6]), (5, [6]), (6, []), (9, [])]
 )
-def test_the_rest_behind_an_offset_has_its_own_lines(offset: int, rest: list[int]) -> None:
+def test_the_rest_of_a_segment_after_an_offset_has_the_same_lines(offset: int, rest: list[int]) -> None:
     left = segment(3, 5, 6).after(offset)
     assert left.offsets == rest
     assert list(lines(left.body())) == [b'{"offset":%d}\n' % n for n in rest]
 
 
-def test_equal_records_make_equal_bytes() -> None:
+def test_equal_records_give_equal_bytes() -> None:
     assert digest(segment(1, 2).body()) == digest(segment(0, 1, 2).after(0).body())
 
 

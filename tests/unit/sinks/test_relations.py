@@ -1,4 +1,4 @@
-"""How the rows of the ledger are read."""
+"""Tests how the rows of the ledger are read."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The SQL of ops/snowflake can be run in its order, grants the least that each role needs, and follows the catalogue of topics."""
+"""Tests that the SQL of ops/snowflake can be run in order, grants only what each role needs, and matches the catalogue of topics."""
 
 import json
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def test_a_mistake_is_found(right: str, wrong: str, found: str) -> None:
     assert told
 
 
-def test_a_variable_that_nobody_gives_is_an_error() -> None:
+def test_a_missing_variable_is_an_error() -> None:
     with pytest.raises(KeyError):
         check(FILES.values(), {"database": "BANK"}, Account())
 
@@ -83,7 +83,7 @@ def granted() -> dict[str, set[tuple[str, str, str]]]:
     return by_role
 
 
-def test_each_role_may_do_what_it_has_to_and_nothing_else() -> None:
+def test_each_role_has_the_privileges_that_it_needs_and_no_others() -> None:
     found = granted()
     assert found["LOADER"] == {
         ("USAGE", "WAREHOUSE", "BANK_LOAD_WH"), ("USAGE", "DATABASE", "BANK"), ("USAGE", "SCHEMA", "BRONZE"),
@@ -106,7 +106,7 @@ def test_every_landed_topic_has_a_pipe_into_its_own_table() -> None:
     assert account.piped == {topic.name: f"{topic.landing}_OBJECTS" for topic in CATALOGUE.landed}
 
 
-def test_the_policies_for_aws_are_json_and_only_read() -> None:
+def test_the_policies_for_aws_are_json_and_grant_only_reads() -> None:
     policy = json.loads((FOLDER / "s3-policy.json").read_text(encoding="utf-8"))
     actions = {action for statement in policy["Statement"] for action in statement["Action"]}
     assert actions == {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:GetBucketLocation"}

@@ -1,4 +1,4 @@
-"""The lookup API under schemathesis: whatever is sent, the answer is one that OpenAPI describes, and never a defect."""
+"""Tests the lookup API with schemathesis: every response to any request is described in OpenAPI, and none is a defect."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -47,7 +47,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
     made.tokens_file.write_text(text)
     made.api = make_api(made.parts())
     with pytest.MonkeyPatch.context() as patched:
-        # schemathesis tries wrong tokens, and wants to hear 401 of each: that an address may try few a second is tested elsewhere
+        # schemathesis tries wrong tokens and expects 401 for each; the limit on wrong tokens from one address is tested elsewhere
         patched.setattr(guard, "FAILURES_PER_S", 10**9)
         yield made
     assert 500 not in {line["status"] for line in made.audited}
@@ -70,7 +70,7 @@ def test_every_answer_is_as_described_and_none_is_a_defect(path: str, bank: Bank
     @EXAMPLES
     @given(case=described[path]["GET"].as_strategy())
     def each(case: Case[Any]) -> None:
-        # 503 is an answer by design; a defect is 500
+        # 503 is a documented response; a defect is 500
         answer = case.call_and_validate(headers=headers, excluded_checks=[not_a_server_error])
         assert answer.status_code != 500
         assert CANARY not in answer.text
@@ -78,7 +78,7 @@ def test_every_answer_is_as_described_and_none_is_a_defect(path: str, bank: Bank
     each()
 
 
-def test_a_stream_refuses_whatever_is_no_id_of_its_events(bank: Bank, described: Any) -> None:
+def test_a_stream_refuses_invalid_event_ids(bank: Bank, described: Any) -> None:
     @EXAMPLES
     @given(case=described[STREAM_PATH]["GET"].as_strategy())
     def each(case: Case[Any]) -> None:

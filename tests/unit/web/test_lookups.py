@@ -1,4 +1,4 @@
-"""The lookup API over the agents' own state in memory: what is answered, to whom, and what is written down about it."""
+"""Tests the lookup API over the agents' state in memory: responses, authorisation, and the audit log."""
 
 import asyncio
 import json
@@ -38,10 +38,10 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     return body
 
 
-# -- what is answered -----------------------------------------------------------------------------------------------
+# -- responses ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_customer_is_answered_as_it_is_now_with_personal_data_masked(bank: Bank) -> None:
+async def test_a_customer_lookup_returns_the_current_row_with_masked_personal_data(bank: Bank) -> None:
     bank.customer(op="u", city="Bergen")
     answer = await bank.get("/v1/customers/7")
     body = answer.json()
@@ -78,7 +78,7 @@ async def test_money_keeps_the_digits_of_the_source(bank: Bank) -> None:
     assert body["masked"] == []
 
 
-async def test_who_never_was_is_404_and_who_was_deleted_410(bank: Bank) -> None:
+async def test_an_unknown_customer_is_404_and_a_deleted_one_410(bank: Bank) -> None:
     problem(await bank.get("/v1/customers/8"), 404)
     problem(await bank.get("/v1/accounts/8"), 404)
     problem(await bank.get("/v1/customers/8/velocity"), 404)
@@ -87,13 +87,13 @@ async def test_who_never_was_is_404_and_who_was_deleted_410(bank: Bank) -> None:
     assert "deleted at 2026" in problem(await bank.get("/v1/customers/7"), 410)["detail"]
 
 
-async def test_velocity_is_of_the_windows_that_end_now(bank: Bank) -> None:
-    bank.transaction(1, "10.00", format_us(bank.now_us - 3_600_000_000 - 1))  # an hour and a moment ago: not in 1h
+async def test_velocity_has_the_windows_that_end_now(bank: Bank) -> None:
+    bank.transaction(1, "10.00", format_us(bank.now_us - 3_600_000_000 - 1))  # an hour and a microsecond ago: not in 1h
     bank.transaction(2, "20.00", format_us(bank.now_us - 299_000_000), counterparty_account="A", country_code="NO")
     bank.transaction(3, "5.55", format_us(bank.now_us), counterparty_account="B", country_code="SE")
     bank.transaction(4, "7.00", format_us(bank.now_us - 30_000_000), status="declined")
     bank.transaction(5, "1.00", format_us(bank.now_us - 30_000_000), currency="USD")
-    bank.transaction(6, "99.00", format_us(bank.now_us + 1))  # has not come yet
+    bank.transaction(6, "99.00", format_us(bank.now_us + 1))  # in the future
     body = (await bank.get("/v1/customers/7/velocity")).json()
     assert body["complete"]
     assert body["as_of"] == format_us(bank.now_us)
@@ -108,13 +108,13 @@ async def test_velocity_is_of_the_windows_that_end_now(bank: Bank) -> None:
     assert body["windows"]["24h"]["amounts"]["EUR"]["sum"] == "35.55"
 
 
-async def test_velocity_of_a_customer_without_transactions_is_nothing(bank: Bank) -> None:
+async def test_velocity_of_a_customer_without_transactions_is_empty(bank: Bank) -> None:
     windows = (await bank.get("/v1/customers/7/velocity")).json()["windows"]
     assert windows["30d"]["count"] == 0
     assert windows["30d"]["amounts"] == {}
 
 
-async def test_windows_with_too_much_in_them_are_left_out_and_the_others_are_exact(tmp_path: Path) -> None:
+async def test_windows_with_too_many_transactions_are_left_out_and_the_others_are_exact(tmp_path: Path) -> None:
     bank = Bank(tmp_path, velocity_max_events=3)
     bank.customer()
     bank.account()
@@ -143,7 +143,7 @@ async def test_versions_are_the_whole_history_newest_first(bank: Bank) -> None:
 
 
 @pytest.mark.parametrize("lag", [1, 2, 3])
-async def test_versions_that_have_not_landed_are_not_left_out_but_asked_for_again(bank: Bank, lag: int) -> None:
+async def test_versions_that_have_not_landed_give_503_instead_of_an_incomplete_history(bank: Bank, lag: int) -> None:
     bank.customer(op="u", risk_rating="high")
     bank.warehouse.lag = lag
     answer = await bank.get("/v1/customers/7/versions")
@@ -151,7 +151,7 @@ async def test_versions_that_have_not_landed_are_not_left_out_but_asked_for_agai
     assert int(answer.headers["retry-after"]) > 0
 
 
-async def test_a_deletion_that_has_not_landed_is_asked_for_again(bank: Bank) -> None:
+async def test_a_deletion_that_has_not_landed_gives_503(bank: Bank) -> None:
     bank.customer(op="d")
     bank.warehouse.lag = 1
     problem(await bank.get("/v1/customers/7/versions"), 503)
@@ -186,17 +186,17 @@ async def test_the_version_as_of_a_moment(bank: Bank, after_us: int, found: str 
         assert answer.json()["attributes"]["risk_rating"] == found
 
 
-async def test_a_moment_in_another_offset_is_the_same_moment(bank: Bank) -> None:
+async def test_a_time_with_another_utc_offset_is_the_same_time(bank: Bank) -> None:
     answer = await bank.get("/v1/accounts/31/versions/as-of?moment=2026-03-02T10:00:01.5%2B01:00")
     assert answer.json()["attributes"]["balance"] == "1250.00"
 
 
 @pytest.mark.parametrize("moment", ["yesterday", "2026-13-01", "2026-03-02T09:00:60Z", ""])
-async def test_a_moment_that_is_none_is_422(bank: Bank, moment: str) -> None:
+async def test_an_invalid_time_is_422(bank: Bank, moment: str) -> None:
     problem(await bank.get(f"/v1/customers/7/versions/as-of?moment={moment}"), 422)
 
 
-async def test_of_a_moment_that_has_not_come_nothing_is_known(bank: Bank) -> None:
+async def test_a_future_time_is_404(bank: Bank) -> None:
     found = problem(await bank.get("/v1/customers/7/versions/as-of?moment=9999-12-31T23:59:59Z"), 404)
     assert found["detail"] == "That moment is in the future."
 
@@ -222,13 +222,13 @@ async def test_an_id_that_is_no_event_of_the_stream_is_400(bank: Bank, event: st
     problem(await bank.get("/v1/alerts/stream", "fraud", **{"last-event-id": event}), 400)
 
 
-# -- who may ask ----------------------------------------------------------------------------------------------------
+# -- authorisation --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "path", ["/v1/customers/7", "/v1/alerts", "/metrics", "/v1/nothing", "/docs", "/", "/v1/customers/x"]
 )
-async def test_nobody_is_answered_without_a_token(bank: Bank, path: str) -> None:
+async def test_a_request_without_a_token_is_refused(bank: Bank, path: str) -> None:
     answer = await bank.get(path, None)
     problem(answer, 401)
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -257,7 +257,7 @@ async def test_a_token_taken_out_of_the_file_is_refused(tmp_path: Path) -> None:
     bank.api._tokens._clock = lambda: now[0]
     bank.api._tokens._looked = 0.0
     bank.write_tokens({"officer": bank.tokens["officer"]})
-    assert (await bank.get("/v1/customers/7")).status_code == 200  # looked at once a second
+    assert (await bank.get("/v1/customers/7")).status_code == 200  # the file is checked once per second
     now[0] = 1.0
     problem(await bank.get("/v1/customers/7"), 401)
     bank.tokens_file.write_text("not toml [")
@@ -296,7 +296,7 @@ def test_a_tokens_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "scopes"), [("a]\n[b", ("pii",)), ("a b", ("pii",)), ("a", ("admin",)), ("a", ())])
-def test_an_entry_that_the_file_could_not_have_is_not_made(name: str, scopes: tuple[str, ...]) -> None:
+def test_an_entry_that_would_be_invalid_in_the_tokens_file_is_refused(name: str, scopes: tuple[str, ...]) -> None:
     with pytest.raises(TokensError):
         entry(name, "bst_x", scopes)
 
@@ -314,7 +314,7 @@ async def test_a_client_that_asks_too_often_waits_and_others_do_not(tmp_path: Pa
     assert (await bank.get("/v1/customers/7")).status_code == 200
 
 
-async def test_all_clients_together_leave_the_stream_its_time(tmp_path: Path) -> None:
+async def test_the_limit_of_all_clients_together_leaves_time_for_the_stream(tmp_path: Path) -> None:
     bank = Bank(tmp_path, total_per_s=2)
     bank.customer()
     bank.api._rates._clock = lambda: 0.0
@@ -334,7 +334,7 @@ async def test_wrong_tokens_cannot_flood_the_audit(bank: Bank) -> None:
     codes = [(await bank.get("/v1/customers/7", None)).status_code for _ in range(50)]
     assert codes == [401] * (2 * FAILURES_PER_S) + [429] * (50 - 2 * FAILURES_PER_S)
     assert len(bank.audited) == 2 * FAILURES_PER_S
-    assert (await bank.get("/v1/customers/7")).status_code == 200  # who has a token is let in from there all the same
+    assert (await bank.get("/v1/customers/7")).status_code == 200  # a client with a token is still accepted
 
 
 # -- the audit ------------------------------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ async def test_every_lookup_is_audited_without_what_it_found(bank: Bank) -> None
     assert not [token for token in bank.tokens.values() if token in text]
 
 
-async def test_what_cannot_be_audited_is_not_answered(bank: Bank) -> None:
+async def test_a_request_that_cannot_be_audited_is_refused(bank: Bank) -> None:
     bank.api._audit._descriptor = -1
     answer = await bank.get("/v1/customers/7", "officer")
     assert answer.status_code == 503
@@ -439,7 +439,7 @@ async def test_a_partition_that_is_not_open_here_is_503(bank: Bank) -> None:
     problem(await bank.get("/v1/customers/7"), 503)
 
 
-async def test_a_question_that_was_forwarded_is_not_forwarded_again(bank: Bank) -> None:
+async def test_a_forwarded_request_is_not_forwarded_again(bank: Bank) -> None:
     bank.worker.elsewhere = {TopicPartition(CUSTOMER.topic, 0): "http://127.0.0.1:1"}
     assert (await bank.get("/v1/customers/7", **{"x-bankstream-hop": "1"})).status_code == 200  # it is open here
     bank.worker.open = False

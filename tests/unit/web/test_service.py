@@ -1,4 +1,4 @@
-"""The API as it is served: real sockets, uvicorn and the connections between two workers, whose state is in memory."""
+"""Tests the API as it is served: real sockets, uvicorn, and the connections between two workers with state in memory."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from tests.support.web.lookups import Bank
 
 
 class Served:
-    """A bank's API on a port of its own."""
+    """A bank's API on its own port."""
 
     def __init__(self, bank: Bank) -> None:
         self.bank = bank
@@ -38,7 +38,7 @@ class Served:
 
 @pytest.fixture
 async def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Served, Served]]:
-    """Two workers with the same tokens; the second has customer 7, and the first knows."""
+    """Two workers with the same tokens. The second owns customer 7, and the first knows that."""
 
     async def idle(_: object) -> None:
         await asyncio.Event().wait()
@@ -72,7 +72,7 @@ async def get(served: Served, path: str, client: str = "clerk", **headers: str) 
         return answer.status, await answer.json(content_type=None)
 
 
-async def test_a_worker_asks_the_one_that_has_the_key(two: tuple[Served, Served]) -> None:
+async def test_a_worker_forwards_a_request_to_the_owner_of_the_key(two: tuple[Served, Served]) -> None:
     first, second = two
     status, body = await get(first, "/v1/customers/7", **{"X-Request-ID": "r-1"})
     assert (status, body["attributes"]["name"]) == (200, "***")
@@ -86,7 +86,7 @@ async def test_a_worker_asks_the_one_that_has_the_key(two: tuple[Served, Served]
     assert there[0]["request_id"] == here[0]["request_id"] == "r-1"
 
 
-async def test_an_owner_that_is_sharing_out_partitions_or_has_gone_is_503_with_when_to_ask_again(
+async def test_an_owner_in_a_rebalance_or_without_a_response_is_503_with_when_to_ask_again(
     two: tuple[Served, Served],
 ) -> None:
     first, second = two
@@ -97,7 +97,7 @@ async def test_an_owner_that_is_sharing_out_partitions_or_has_gone_is_503_with_w
     assert (status, body["status"]) == (503, 503)
 
 
-async def test_two_workers_that_each_take_the_other_for_the_owner_do_not_ask_in_circles(
+async def test_a_request_does_not_loop_between_two_workers_that_name_each_other_as_owner(
     two: tuple[Served, Served],
 ) -> None:
     first, second = two
@@ -108,7 +108,7 @@ async def test_two_workers_that_each_take_the_other_for_the_owner_do_not_ask_in_
     assert len(first.bank.audited) == 1
 
 
-async def test_a_client_that_connects_and_does_not_ask_is_hung_up_on(
+async def test_a_client_that_connects_and_sends_no_request_is_disconnected(
     two: tuple[Served, Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "HEADER_TIMEOUT_S", 0.2)
@@ -137,7 +137,7 @@ async def test_a_head_that_is_too_large_is_refused(two: tuple[Served, Served]) -
         ({"audit_file": Path("none/audit")}, "none/audit: No such file"),
     ],
 )
-def test_what_would_not_be_safe_or_cannot_work_is_not_served(
+def test_unsafe_or_unusable_settings_of_the_api_are_refused(
     tmp_path: Path, changes: dict[str, Any], wrong: str
 ) -> None:
     bank = Bank(tmp_path)
@@ -146,7 +146,7 @@ def test_what_would_not_be_safe_or_cannot_work_is_not_served(
         service.serve(cast("Any", SimpleNamespace()), settings, KafkaSettings(), SnowflakeSettings())
 
 
-def test_a_port_that_is_taken_is_a_setting_to_correct(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_with_its_setting(tmp_path: Path) -> None:
     bank = Bank(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = ApiSettings(tokens_file=bank.tokens_file, port=taken.getsockname()[1])
@@ -164,11 +164,11 @@ def test_a_port_that_is_taken_is_a_setting_to_correct(tmp_path: Path) -> None:
         ({"port": 8443, "url": "https://worker-3.bank.test/"}, "https://worker-3.bank.test"),
     ],
 )
-def test_the_address_that_others_are_told(changes: dict[str, Any], expected: str | None) -> None:
+def test_the_advertised_address(changes: dict[str, Any], expected: str | None) -> None:
     assert address(ApiSettings().model_copy(update=changes)) == expected
 
 
-def test_the_command_makes_an_entry_that_the_file_takes(tmp_path: Path) -> None:
+def test_the_command_generates_a_valid_entry_of_the_tokens_file(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "app.cli", "api-token", "fraud-desk", "--scope", "alerts", "--scope", "pii"],
         check=True, capture_output=True, text=True,

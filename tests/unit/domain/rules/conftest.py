@@ -1,4 +1,4 @@
-"""Every test of the rules runs with histories in Python, and in the native library."""
+"""Runs every test of the rules twice: with histories in Python, and in the native library."""
 
 from collections.abc import Iterator
 

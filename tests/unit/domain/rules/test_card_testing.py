@@ -1,4 +1,4 @@
-"""Rules of the kind card_testing: cases, each with its reason."""
+"""Tests rules of the kind card_testing: cases, each with its reason."""
 
 import random
 from collections.abc import Mapping
@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from app.domain.money import to_decimal
-from tests.support.streams.rules import SPANS, outcome, random_types, series
+from app.domain.rules.rule_file import read_rules
+from tests.support.streams.rules import SPANS, outcome, random_types, run, series
 from tests.support.streams.velocity import MINUTE_US, SECOND_US, transaction
 
 M, S = MINUTE_US, SECOND_US
 
 
 def random_fields(rnd: random.Random) -> dict[str, Any]:
-    """Fields of a rule of this kind, for the test of prefilters."""
+    """Random fields of a rule of this kind, for the test of prefilters."""
     probe = rnd.randrange(5)
     return {
         "probe_at_most": to_decimal(probe), "probe_count": rnd.choice((1, 1, 2)), "probe_window": rnd.choice(SPANS),
@@ -87,3 +88,20 @@ def test_probes_that_come_late_but_before_the_amount_count() -> None:
 )
 def test_probe_then_big(expected: str, steps: list[tuple[int, str]], why: str) -> None:
     assert outcome("probe_then_big", *series(*steps)) == expected, why
+
+
+def test_the_newest_run_that_is_long_enough_is_told_and_not_a_longer_one_before_it() -> None:
+    table = {
+        "id": "probed",
+        "kind": "card_testing",
+        "severity": "low",
+        "probe_at_most": "2.00",
+        "probe_count": 2,
+        "probe_window": "10s",
+        "at_least": "100.00",
+        "window": "10m",
+        "explanation": "{probes} probes",
+    }
+    records = series(*((at * S, "1.00") for at in (0, 1, 2, 60, 61)), (70 * S, "100.00"))
+    (found,) = run(read_rules({"rule": [table]}, "my.toml"), *records).alerts
+    assert (found.explanation, [it.offset for it in found.evidence]) == ("2 probes", [6, 5, 4])

@@ -1,4 +1,4 @@
-"""Rules of the kind large_amount: cases, each with its reason."""
+"""Tests rules of the kind large_amount: cases, each with its reason."""
 
 import random
 from typing import Any
@@ -13,7 +13,7 @@ M, S = MINUTE_US, SECOND_US
 
 
 def random_fields(rnd: random.Random) -> dict[str, Any]:
-    """Fields of a rule of this kind, for the test of prefilters."""
+    """Random fields of a rule of this kind, for the test of prefilters."""
     return {
         "at_least": to_decimal(rnd.randrange(8)), "factor": rnd.choice(("0.5", "1", "1.5", "3")), "window": rnd.choice(SPANS),
         "minimum_history": rnd.randrange(1, 4), "types": random_types(rnd),
@@ -44,7 +44,7 @@ def test_large_amount(expected: str, steps: list[tuple[int, str]], why: str) -> 
     assert outcome("large_amount", *series(*steps)) == expected, why
 
 
-def test_a_large_amount_is_held_against_amounts_of_its_own_kind() -> None:
+def test_a_large_amount_is_compared_with_moved_amounts_of_its_type_and_currency() -> None:
     big = transaction(9, 6 * DAY_US, "5000.00")
     assert outcome("large_amount", *series(*TENS, kind="credit"), big) == "insufficient_history"
     assert outcome("large_amount", *series(*TENS, currency="USD"), big) == "insufficient_history"
@@ -52,7 +52,7 @@ def test_a_large_amount_is_held_against_amounts_of_its_own_kind() -> None:
     assert outcome("large_amount", *series(*TENS), transaction(9, 6 * DAY_US, "5000.00", kind="credit")) == "not_fired"
 
 
-def test_a_large_amount_says_what_it_was_held_against() -> None:
+def test_an_alert_of_a_large_amount_has_the_amounts_it_was_compared_with() -> None:
     found = alert("large_amount", *series(*TENS, (6 * DAY_US, "1000.00")))
     assert found.explanation == "1000.00 EUR is far above this customer's mean of 100.00 EUR over 5 transactions."
     assert [(it["name"], it["threshold"], it["would_not_fire"]) for it in found.features["conditions"]] == [

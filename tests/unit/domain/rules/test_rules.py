@@ -1,4 +1,4 @@
-"""Alerts of the rules, and what a rules file may say."""
+"""Tests the alerts of rules, and the contents that a rules file may have."""
 
 import tomllib
 from importlib.resources import files
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.config.rules_file import load_rules
+from app.domain.records import WINDOWS_US
 from app.domain.rules.fields import RulesError
 from app.domain.rules.rule import RuleSet
 from app.domain.rules.rule_file import read_rules
@@ -37,7 +38,7 @@ M, S = MINUTE_US, SECOND_US
         ("threshold", ["1.00"], "10000.00", [2], "its own alone"),
     ],
 )
-def test_an_alert_names_the_newest_of_what_it_rests_on(
+def test_an_alert_names_the_newest_records_of_its_evidence(
     rule: str, amounts: list[str], own: str, evidence: list[int], why: str
 ) -> None:
     found = alert(rule, *series(*((number * S, amount) for number, amount in enumerate([*amounts, own]))))
@@ -62,7 +63,7 @@ def test_an_alert_names_the_newest_of_what_it_rests_on(
         ),
     ],
 )
-def test_an_alert_says_what_was_compared_with_what(
+def test_an_alert_has_the_compared_values_and_thresholds(
     rule: str, steps: list[tuple[int, str]], conditions: list[tuple[str, str, str, str]], says: str
 ) -> None:
     found = alert(rule, *series(*steps))
@@ -108,7 +109,7 @@ def test_a_score_grows_with_how_far_a_threshold_was_passed_and_stays_below_one()
         ((), "0.7500", "nothing was compared"),
     ],
 )  # fmt: skip
-def test_a_score_is_of_the_condition_that_was_passed_the_furthest(
+def test_a_score_is_that_of_the_most_exceeded_condition(
     conditions: tuple[Condition, ...], expected: str, why: str
 ) -> None:
     assert score("high", conditions) == expected, why
@@ -128,12 +129,19 @@ def rules_of(**changes: Any) -> RuleSet:
     return read_rules({"rule": [table]}, "my.toml")
 
 
-def test_a_rule_of_ones_own_is_in_force() -> None:
+def test_a_custom_rule_is_evaluated() -> None:
     (found,) = run(rules_of(), transaction(1, amount="5.00")).alerts
     assert (found.rule, found.severity, found.explanation) == ("big", "low", "5.00 is much.")
 
 
-def test_a_rule_may_begin_at_nothing() -> None:
+def test_a_rule_that_has_fired_on_a_transaction_is_not_asked_again() -> None:
+    rules, first = rules_of(), transaction(1, amount="5.00")
+    for amount in ("4.00", "6.00"):
+        again = run(rules, first, transaction(1, amount=amount, op="updated", lsn=900))
+        assert (list(again.outcomes), again.alerts) == ([], [])
+
+
+def test_a_threshold_may_be_zero() -> None:
     assert [it.rule for it in run(rules_of(at_least="0.00"), transaction(1, amount="0.01")).alerts] == ["big"]
 
 
@@ -175,15 +183,21 @@ SHIPPED_TABLES = {
 @pytest.mark.parametrize(
     ("rule", "field", "value", "message"),
     [
-        ("card_testing", "at_least", "2.00", "allowed: an amount above probe_at_most"),
+        (
+            "card_testing",
+            "at_least",
+            "2.00",
+            "at_least = 'an amount not above probe_at_most'; allowed: an amount above probe_at_most",
+        ),
         ("card_testing", "probe_count", 0, "probe_count = 0; allowed: a whole number from 1"),
         ("card_testing", "probe_count", True, "probe_count = True; allowed: a whole number from 1"),
         ("card_testing", "window", "31d", "window = '31d'; allowed: a time span .* at most 30d"),
         ("card_testing", "window", "60", "window = '60'; allowed: a time span"),
         ("large_amount", "factor", "0", "factor = '0'; allowed: a factor above zero"),
         ("large_amount", "factor", "many", "factor = 'many'; allowed: a factor above zero"),
+        ("large_amount", "minimum_history", 1_000_001, "minimum_history = 1000001; allowed: a whole number"),
         ("large_amount", "minimum_history", "5", "minimum_history = '5'; allowed: a whole number"),
-        ("velocity_count", "limits", {"2m": 5}, "limits = .*; allowed: a table of windows"),
+        ("velocity_count", "limits", {"2m": 5}, r"limits = \{'2m': 5\}; allowed: a table of windows"),
         ("velocity_count", "limits", {}, "limits = .*; allowed: a table of windows"),
         ("velocity_count", "limits", {"1m": 0}, "limits = 0; allowed: a table of windows"),
         (
@@ -194,9 +208,26 @@ SHIPPED_TABLES = {
         ),
     ],
 )
-def test_each_kind_refuses_what_makes_no_sense_for_it(rule: str, field: str, value: object, message: str) -> None:
+def test_each_kind_of_rule_refuses_invalid_fields(rule: str, field: str, value: object, message: str) -> None:
     with pytest.raises(RulesError, match=message):
         read_rules({"rule": [{**SHIPPED_TABLES[rule], field: value}]}, "my.toml")
+
+
+@pytest.mark.parametrize(
+    ("rule", "field", "value"),
+    [
+        ("large_amount", "minimum_history", 1),
+        ("large_amount", "minimum_history", 1_000_000),
+        ("large_amount", "window", "1s"),
+        ("large_amount", "window", "30d"),
+        ("large_amount", "factor", "0.000001"),
+        ("large_amount", "factor", "999999.999999"),
+        ("large_amount", "at_least", "0.00"),
+        ("velocity_count", "limits", dict.fromkeys(WINDOWS_US, 5)),
+    ],
+)
+def test_the_least_and_the_greatest_values_are_allowed(rule: str, field: str, value: object) -> None:
+    read_rules({"rule": [{**SHIPPED_TABLES[rule], field: value}]}, "my.toml")
 
 
 def test_a_band_may_be_of_one_amount() -> None:
@@ -207,8 +238,11 @@ def test_a_band_may_be_of_one_amount() -> None:
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(RulesError) as refused:
-        read_rules({"rule": [{**THRESHOLD, "severity": "x"}, {**THRESHOLD, "at_least": "y"}], "ruel": []}, "my.toml")
-    for part in ("severity = 'x'", "at_least = 'y'", "id 'big' is used twice", "'ruel' is unknown"):
+        read_rules(
+            {"rule": [{"kind": "guess"}, {**THRESHOLD, "severity": "x"}, {**THRESHOLD, "at_least": "y"}], "ruel": []},
+            "my.toml",
+        )
+    for part in ("kind = 'guess'", "severity = 'x'", "at_least = 'y'", "id 'big' is used twice", "'ruel' is unknown"):
         assert part in str(refused.value)
 
 
@@ -221,7 +255,7 @@ def test_a_rules_file_that_is_missing_broken_or_empty_says_so(tmp_path: Path) ->
             load_rules(tmp_path / "rules.toml")
 
 
-def test_a_rules_file_of_ones_own_replaces_the_shipped_one(tmp_path: Path) -> None:
+def test_a_custom_rules_file_replaces_the_shipped_one(tmp_path: Path) -> None:
     text = "\n".join(f"{name} = {value!r}" for name, value in THRESHOLD.items())
     (tmp_path / "rules.toml").write_text(f"[[rule]]\n{text}\n")
     assert [rule.id for rule in load_rules(tmp_path / "rules.toml").rules] == ["big"]

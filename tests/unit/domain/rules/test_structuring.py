@@ -1,4 +1,4 @@
-"""Rules of the kind structuring: cases, each with its reason."""
+"""Tests rules of the kind structuring: cases, each with its reason."""
 
 import random
 from typing import Any
@@ -13,7 +13,7 @@ M, S = MINUTE_US, SECOND_US
 
 
 def random_fields(rnd: random.Random) -> dict[str, Any]:
-    """Fields of a rule of this kind, for the test of prefilters."""
+    """Random fields of a rule of this kind, for the test of prefilters."""
     low = rnd.randrange(7)
     return {
         "at_least": to_decimal(low), "below": to_decimal(rnd.randrange(low + 1, 9)), "minimum_count": rnd.randrange(1, 4),
@@ -25,6 +25,7 @@ def random_fields(rnd: random.Random) -> dict[str, Any]:
     ("expected", "steps", "why"),
     [
         ("fired", [(0, "9000.00"), (DAY_US, "9500.00"), (2 * DAY_US, "9999.99")], "three in the band"),
+        ("fired", [(0, "9500.00"), (DAY_US, "9500.00"), (2 * DAY_US, "9000.00")], "the third begins the band"),
         ("not_fired", [(0, "9000.00"), (DAY_US, "9500.00"), (2 * DAY_US, "10000.00")], "10000 is not in the band"),
         ("not_fired", [(0, "8999.99"), (DAY_US, "9500.00"), (2 * DAY_US, "9500.00")], "8999.99 is not in the band"),
         ("not_fired", [(0, "9000.00"), (DAY_US, "9500.00"), (7 * DAY_US, "9500.00")], "the first is seven days old"),

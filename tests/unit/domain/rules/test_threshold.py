@@ -1,4 +1,4 @@
-"""Rules of the kind threshold: cases, each with its reason."""
+"""Tests rules of the kind threshold: cases, each with its reason."""
 
 import random
 from typing import Any
@@ -13,7 +13,7 @@ M, S = MINUTE_US, SECOND_US
 
 
 def random_fields(rnd: random.Random) -> dict[str, Any]:
-    """Fields of a rule of this kind, for the test of prefilters."""
+    """Random fields of a rule of this kind, for the test of prefilters."""
     return {"at_least": to_decimal(rnd.randrange(8)), "types": random_types(rnd)}
 
 

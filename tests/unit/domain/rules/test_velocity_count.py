@@ -1,19 +1,33 @@
-"""Rules of the kind velocity_count: cases, each with its reason."""
+"""Tests rules of the kind velocity_count: cases, each with its reason."""
 
 import random
 from typing import Any
 
 import pytest
 
-from tests.support.streams.rules import alert, outcome, series
+from app.domain.rules.rule_file import read_rules
+from tests.support.streams.rules import alert, outcome, run, series
 from tests.support.streams.velocity import MINUTE_US, SECOND_US
 
 M, S = MINUTE_US, SECOND_US
 
 
 def random_fields(rnd: random.Random) -> dict[str, Any]:
-    """Fields of a rule of this kind, for the test of prefilters."""
+    """Random fields of a rule of this kind, for the test of prefilters."""
     return {"limits": {name: rnd.randrange(1, 6) for name in rnd.sample(("1m", "5m", "1h"), rnd.randrange(1, 4))}}
+
+
+def test_an_alert_tells_the_count_the_limit_and_the_window() -> None:
+    table = {
+        "id": "many",
+        "kind": "velocity_count",
+        "severity": "low",
+        "limits": {"1m": 2},
+        "explanation": "{count} of {limit} in {window}",
+    }
+    records = series(*((number * S, "10.00") for number in range(3)))
+    (found,) = run(read_rules({"rule": [table]}, "my.toml"), *records).alerts
+    assert found.explanation == "3 of 2 in 1m"
 
 
 @pytest.mark.parametrize(
