@@ -27,6 +27,7 @@ WORKER_CODE = (
     "app/runtime/worker.py",
     "sinks",
     "agents",
+    "tables",
 )
 FAULTS = range(1, 22)
 """The numbers of the fault matrix."""
