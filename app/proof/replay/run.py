@@ -23,8 +23,7 @@ _timestamp: Final = attrgetter("timestamp")
 CHUNK: Final = 1_000
 """Input records in each unit of work. Waiting records expire between two units, so the value affects the (deterministic) output."""
 CACHE_MB: Final = 512
-"""The minimum number of history events that stay in memory in addition to the state: some 310 bytes each. Events that do not fit are
-read repeatedly."""
+"""The minimum memory for customers' histories, in addition to the state. Histories that do not fit are read again and again."""
 
 
 @dataclass
