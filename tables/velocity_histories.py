@@ -7,12 +7,12 @@ they are (app/native/chunks.c).
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Final
 
 from app.engine.batch_unit_of_work import Change
 from app.engine.derivation import TOMBSTONE, Derived
-from app.engine.store import ReadOnlyStore, StateError
+from app.engine.store import ReadOnlyStore, UnreadableEntryError
 from app.engine.table import Table, View
 from app.native.history import NativeHistory, Rules, without_rules
 from tables.encoding import after_prefix, decode_number_key
@@ -20,7 +20,7 @@ from tables.velocity_events import EVENTS, decode_event
 
 CUSTOMER_BYTES: Final = 8
 STEP_EVENTS: Final = 2_000
-"""The number of records that one step of `derive` moves, except for a customer who has more: some ten milliseconds."""
+"""The number of records that one step of `derive` moves: some ten milliseconds."""
 _BEHIND_ALL: Final = b"\xff" * 33
 
 HISTORIES: Final[Table[bytes, bytes]] = Table("velocity-histories", bytes, bytes, bytes, is_logged=False)
@@ -29,7 +29,7 @@ TABLES: Final = (EVENTS, HISTORIES)
 
 
 def read_history(entries: Iterable[tuple[bytes, bytes]], rules: Rules) -> NativeHistory:
-    """Returns the history in a customer's entries, which are in the order of their keys. Raises StateError if an entry is damaged."""
+    """Returns the history in a customer's entries, which are in the order of their keys. Raises UnreadableEntryError."""
     history, expired = NativeHistory(rules), 0
     for key, value in entries:
         if len(key) == CUSTOMER_BYTES:
@@ -37,9 +37,9 @@ def read_history(entries: Iterable[tuple[bytes, bytes]], rules: Rules) -> Native
         elif history.load(key, value, expired):
             expired = 0
         else:
-            raise StateError(
-                f"the stored history of customer {_customer_id(key)} cannot be read: remove the state directory of this partition, and "
-                "the next start rebuilds it from the changelogs"
+            raise UnreadableEntryError(
+                f"the stored history of customer {_customer_id(key)} cannot be read: the next start rebuilds the state of this partition "
+                "from the changelogs"
             )
     return history
 
@@ -59,15 +59,16 @@ def derive(store: ReadOnlyStore) -> Iterator[Derived]:
     first: int | None = None
     for prefix, records in groupby(store.scan(EVENTS.name), _customer):
         history = read_history(store.scan(HISTORIES.name, prefix, after_prefix(prefix)), rules)
-        for key, value in records:
-            _apply(history, key, value)
-            changes.append((EVENTS.name, key, None))
         customer_id = _customer_id(prefix)
-        changes += [(HISTORIES.name, key, value) for key, value in history.changes(customer_id)]
         first = customer_id if first is None else first
-        if len(changes) >= STEP_EVENTS:
-            yield Derived(changes, (customer_id - first) / max(1, last - first))
-            changes = []
+        while some := list(islice(records, STEP_EVENTS)):
+            for key, value in some:
+                _apply(history, key, value)
+                changes.append((EVENTS.name, key, None))
+            changes += [(HISTORIES.name, key, value) for key, value in history.changes(customer_id)]
+            if len(changes) >= STEP_EVENTS:
+                yield Derived(changes, (customer_id - first) / max(1, last - first))
+                changes = []
     if changes:
         yield Derived(changes, 1.0)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.engine.batch_unit_of_work import Change
-from app.engine.store import ReadOnlyStore, Store
+from app.engine.store import ReadOnlyStore, Store, UnreadableEntryError
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,18 @@ Derive = Callable[[ReadOnlyStore], Iterator[Derived]]
 """Reads a store and yields steps. A step should take a few milliseconds: nothing else runs on the event loop meanwhile."""
 
 
+def _marking_damage(store: Store, derive: Derive) -> Iterator[Derived]:
+    try:
+        yield from derive(store)
+    except UnreadableEntryError:
+        store.mark_damaged()
+        raise
+
+
 async def run_derivation(name: str, store: Store, derive: Derive) -> None:
     """Runs a derivation to its end, and lets the event loop run between two steps. `name` identifies the partition in the log."""
     started = logged = time.monotonic()
-    for step in derive(store):
+    for step in _marking_damage(store, derive):
         store.write(step.changes, {})
         await asyncio.sleep(0)
         if (now := time.monotonic()) - logged >= PROGRESS_S and step.share > 0:

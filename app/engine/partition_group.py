@@ -23,7 +23,7 @@ from app.engine.lru import LruDict
 from app.engine.offset_barrier import OffsetBarriers, PendingBarriers
 from app.engine.positions import Position
 from app.engine.restore import Changelog, restore
-from app.engine.store import StateError, Store
+from app.engine.store import StateError, Store, UnreadableEntryError
 from app.engine.table import Table
 from app.engine.transactional_producer import TransactionalProducer
 from app.engine.unit_of_work import InputRecord, UnitOfWork
@@ -185,7 +185,12 @@ class GroupPartition:
             for topic, records in batches:
                 position = reached.get(topic, self.position(topic) or 0)
                 if new := [record for record in records if record.offset >= position]:
-                    apply_all(self.group.name, new, handlers[topic], unit)
+                    try:
+                        apply_all(self.group.name, new, handlers[topic], unit)
+                    except UnreadableEntryError:
+                        assert self._store is not None
+                        self._store.mark_damaged()
+                        raise
                     reached[topic] = new[-1].offset + 1
                     fresh.append((topic, new))
             if not fresh:

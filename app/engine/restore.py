@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 MAX_AGE_S = TOMBSTONES_MS / 2000
 """The age limit of a store. Tombstones that an older store has not read may be compacted away, and deleted keys would stay in it."""
+DERIVED = b"derived tables 1"
+"""Part of the identity of a store that has tables which are derived from its changelogs (`app.engine.derivation`)."""
 BULK_OFFSETS = 50_000
 """From this many records on, a bulk load saves more time than opening the store two more times costs."""
 
@@ -60,11 +62,13 @@ async def restore(
 
     Raises ContinuityError if a changelog ends before an offset that the store has already read.
     """
-    identity = hashlib.sha256("".join(str(ids[c.topic]) for c in changelogs).encode()).digest()
+    identity = former = hashlib.sha256("".join(str(ids[c.topic]) for c in changelogs).encode()).digest()
+    if not all(changelog.is_stored for changelog in changelogs):
+        identity = hashlib.sha256(former + DERIVED).digest()
     partitions = {TopicPartition(changelog.topic, number): changelog for changelog in changelogs}
     high_watermarks = await log.end(partitions)
     first_kept = await log.beginning(partitions)
-    store = _open_store(path, identity, cache)
+    store = _open_store(path, identity, cache, former)
     for partition, changelog in partitions.items():
         if (reached := store.changelog_offset(changelog.table)) > (end := high_watermarks[partition]):
             store.close()
@@ -100,7 +104,9 @@ async def _settle(store: Store, cache: Cache) -> Store:
     return Store(store.path, block_cache=cache)
 
 
-def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
+def _open_store(path: Path, identity: bytes, cache: Cache, former: bytes = b"") -> Store:
+    """Opens the store, or makes a new one in its place. `former` is the identity of a store without derived tables, whose entries are the
+    records of the changelogs: it is taken over. An earlier version of the program does not know the new identity, and rebuilds."""
     try:
         store = Store(path, block_cache=cache)
     except Exception as error:
@@ -117,12 +123,14 @@ def _open_store(path: Path, identity: bytes, cache: Cache) -> Store:
         metrics.RESTORES.labels("cold").inc()
         store.set_identity(identity)
         return store
-    if known != identity:
+    if known not in (identity, former):
         logger.warning("local state %s belongs to changelogs that no longer exist: rebuilt", path)
     elif (age_s := time.time() - store.caught_up_at) > MAX_AGE_S:
         logger.warning("local state %s is %.0f s old, and may have missed deletions: rebuilt", path, age_s)
     else:
         metrics.RESTORES.labels("warm").inc()
+        if known != identity:
+            store.set_identity(identity, is_new=False)
         return store
     store.close()
     return _remade(path, identity, cache)

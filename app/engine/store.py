@@ -46,6 +46,10 @@ class StateError(BankstreamError, OSError):
     """RocksDB failed because files are damaged or the disk is full. The current record and the changelogs are not the cause."""
 
 
+class UnreadableEntryError(StateError):
+    """An entry of a table cannot be decoded. The partition that reads it marks its store as damaged."""
+
+
 class ReadOnlyStore(Protocol):
     """The committed state that a unit of work reads."""
 
@@ -119,12 +123,17 @@ class Store:
         """Identifies the changelogs that the store was made from (by their topic ids); None for a new store."""
         return self._get(_IDENTITY)
 
-    def set_identity(self, identity: bytes) -> None:
-        """Records the identity of the changelogs in a new store."""
+    def set_identity(self, identity: bytes, *, is_new: bool = True) -> None:
+        """Records the identity of the changelogs. Set `is_new` False for a store that has entries already."""
         batch = WriteBatch(raw_mode=True)
         batch.put(_IDENTITY, identity)
-        self._stamp(batch, time.time())
+        if is_new:
+            self._stamp(batch, time.time())
         self._write(batch)
+
+    def mark_damaged(self) -> None:
+        """Makes the next start discard the store and rebuild it from the changelogs."""
+        _damage_mark(self.path).touch()
 
     @property
     def caught_up_at(self) -> float:
@@ -259,7 +268,7 @@ class Store:
         """Returns the StateError for an error of RocksDB, which has one type for all. Marks a damaged store: the next start discards it."""
         if not str(error).startswith("Corruption"):
             return StateError(f"local state {self.path} cannot be used ({error}). Is its disk full?")
-        _damage_mark(self.path).touch()
+        self.mark_damaged()
         return StateError(
             f"local state {self.path} is damaged ({error}): the next start rebuilds it from the changelogs"
         )

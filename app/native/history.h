@@ -1,8 +1,8 @@
 /* Declares the internals of a history.
  *
- * A history is a list of blocks of about a thousand consecutive events. What is in a window is computed from the events of the two blocks
+ * A history is a list of blocks of some hundred consecutive events. What is in a window is computed from the events of the two blocks
  * in which the window begins and ends, and from totals of the blocks between them. So a transaction costs the same in a history of a
- * million events as in one of a few thousand, wherever in it its time is. A history of one block, as nearly all are, has no totals. */
+ * million events nearly as in one of a few thousand, wherever in it its time is. A history of one block, as nearly all are, has no totals. */
 #ifndef BANK_HISTORY_H
 #define BANK_HISTORY_H
 

@@ -1,4 +1,4 @@
-"""Keeps customers' histories in the memory of the native library: about 100 bytes an event, and 200 in a history of thousands."""
+"""Keeps customers' histories in the memory of the native library: about 100 bytes an event, and 250 in a long history."""
 
 import struct
 import sys

@@ -10,7 +10,7 @@ from rocksdict import Cache
 
 from app.engine import derivation
 from app.engine.derivation import TOMBSTONE, Derived, run_derivation
-from app.engine.store import ReadOnlyStore, Store
+from app.engine.store import ReadOnlyStore, StateError, Store, UnreadableEntryError
 from tests.unit.engine.test_store import LogRecord, Slice
 
 
@@ -57,6 +57,19 @@ def test_it_goes_on_after_a_kill_between_two_steps(store: Store, steps: int) -> 
     assert len(list(store.scan("numbers"))) == 4 - steps
     asyncio.run(run_derivation("group/0", store, sums))
     assert dict(store.scan("sums")) == {b"a": b"3", b"b": b"0"}
+
+
+def test_a_store_with_an_unreadable_entry_is_rebuilt_by_the_next_start(tmp_path: Path) -> None:
+    def damaged(_: ReadOnlyStore) -> Iterator[Derived]:
+        raise UnreadableEntryError("an entry cannot be read")
+        yield
+
+    store = Store(tmp_path / "0", block_cache=Cache(1 << 20))
+    with pytest.raises(UnreadableEntryError):
+        asyncio.run(run_derivation("group/0", store, damaged))
+    store.close()
+    with pytest.raises(StateError, match="was found damaged while it was in use"):
+        Store(tmp_path / "0", block_cache=Cache(1 << 20))
 
 
 def test_others_run_between_two_steps_and_a_long_one_says_how_long_it_will_take(

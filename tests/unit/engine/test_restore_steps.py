@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from rocksdict import Cache
 
 from app.config.settings import EngineSettings, KafkaSettings
 from app.engine import restore as restores
+from app.engine.derivation import TOMBSTONE
 from app.engine.restore import Changelog, restore
 from app.engine.store import Store
 from app.errors import BankstreamError, ContinuityError
@@ -95,12 +96,19 @@ def path(tmp_path: Path) -> Path:
 
 
 async def restored(
-    path: Path, kafka: Kafka, cache: Cache, *, ids: Mapping[str, uuid.UUID] = IDS, **settings: Any
+    path: Path,
+    kafka: Kafka,
+    cache: Cache,
+    *,
+    ids: Mapping[str, uuid.UUID] = IDS,
+    derived: bool = False,
+    **settings: Any,
 ) -> tuple[dict[str, dict[bytes, bytes]], dict[str, int], int]:
     """The contents of the restored store, its offset in each changelog, and the number of replayed records. The store is closed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(restores, "ChangelogReader", lambda _: kafka)
         changelogs = [it for it in (COMPACTED, EXPIRING) if TopicPartition(it.topic, NUMBER) in kafka.logs]
+        changelogs = [replace(it, is_stored=not derived) for it in changelogs]
         store, replayed = await restore(
             path,
             changelogs,
@@ -258,3 +266,38 @@ async def test_a_restore_that_takes_too_long_names_the_setting_of_the_limit(path
     with pytest.raises(BankstreamError, match=r"longer than 1 s \(BANKSTREAM_ENGINE_RESTORE_TIMEOUT_S\)"):
         await restored(path, Stuck(balances=LOG), cache, restore_timeout_s=1)
     assert (await restored(path, Kafka(balances=LOG), cache))[2] == 4, "the store was closed"
+
+
+async def test_a_store_without_derived_tables_is_taken_over_and_an_older_version_rebuilds_one_that_has_them(
+    path: Path, cache: Cache
+) -> None:
+    """The older version would find nothing in the tables that it reads."""
+    kafka = Kafka(balances=LOG)
+    await restored(path, kafka, cache)
+    warm, discarded = restores_told("warm"), restores_told("discarded")
+    held, _, replayed = await restored(path, kafka, cache, derived=True)
+    assert (held["balances"], replayed) == ({b"b": b"1", b"c": b"2"}, 0)
+    assert (await restored(path, kafka, cache, derived=True))[2] == 0
+    assert (restores_told("warm"), restores_told("discarded")) == (warm + 2, discarded)
+    held, _, replayed = await restored(path, kafka, cache)
+    assert (held["balances"], replayed > 0, restores_told("discarded")) == (
+        {b"b": b"1", b"c": b"2"},
+        True,
+        discarded + 1,
+    )
+
+
+async def test_taking_a_store_over_does_not_make_it_young(
+    path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = Kafka(balances=LOG)
+    await restored(path, kafka, cache)
+    discarded = restores_told("discarded")
+    monkeypatch.setattr(restores, "MAX_AGE_S", -1.0)
+    await restored(path, kafka, cache, derived=True)
+    assert restores_told("discarded") == discarded + 1
+
+
+async def test_a_deletion_stays_in_the_store_until_the_derived_table_knows_it(path: Path, cache: Cache) -> None:
+    held, _, _ = await restored(path, Kafka(balances=LOG), cache, derived=True)
+    assert held["balances"] == {b"a": TOMBSTONE, b"b": b"1", b"c": b"2"}

@@ -11,7 +11,7 @@ from app.domain.events import POSTED, Event, Facts
 from app.domain.rules.rule import RuleSet
 from app.engine.derivation import TOMBSTONE
 from app.engine.memory import InMemoryKeyValueStore
-from app.engine.store import StateError
+from app.engine.store import UnreadableEntryError
 from app.native.history import NativeHistory, Rules
 from tables import velocity_histories
 from tables.encoding import after_prefix, number_key
@@ -115,6 +115,20 @@ def test_a_long_derivation_has_many_steps_and_says_how_far_it_is(monkeypatch: py
     assert [len(history_of(store, customer_id)) for customer_id in range(10)] == [60] * 10
 
 
+def test_one_customer_with_many_records_is_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(velocity_histories, "STEP_EVENTS", 100)
+    store = InMemoryKeyValueStore()
+    for number in range(950):
+        one = event(number, number)
+        store.write([(EVENTS.name, EVENTS.encode_key((7, one.time_us, 1, number)), EVENTS.encode(one.facts))])
+    steps = derive(store)
+    for _ in range(4):
+        store.write(next(steps).changes)
+    assert len(history_of(store, 7)) == 400
+    assert derived(store) == 6
+    assert len(history_of(store, 7)) == 950
+
+
 def test_nothing_to_derive_takes_no_step() -> None:
     store = InMemoryKeyValueStore()
     assert derived(store) == 0
@@ -130,7 +144,7 @@ def test_a_damaged_chunk_is_an_error_that_names_the_customer(damage: str) -> Non
     assert value is not None
     damaged = {"version": b"\x09" + value[1:], "short": value[:-1], "long": value + b"\0", "empty": b""}[damage]
     assert len(read_history([(key, value)], RULES)) == 5
-    with pytest.raises(StateError, match="the stored history of customer 7 cannot be read"):
+    with pytest.raises(UnreadableEntryError, match="the stored history of customer 7 cannot be read"):
         read_history([(key, damaged)], RULES)
 
 
