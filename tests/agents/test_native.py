@@ -162,7 +162,7 @@ def numbered(record: Record, value: bytes, number: int) -> Record:
         ("1", ""),
         ("1.5", ""),
         ("1.000", ""),
-        ("-1.00", ""),
+        ("-1.00", "amount '-1.00' is negative; whether money comes or goes is the transaction's type"),
         ("01.00", ""),
     ],
 )
