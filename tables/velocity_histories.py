@@ -19,6 +19,8 @@ from tables.encoding import after_prefix, decode_number_key
 from tables.velocity_events import EVENTS, decode_event
 
 CUSTOMER_BYTES: Final = 8
+_CHUNK_KEY_BYTES: Final = 32
+_EXPIRED_BYTES: Final = 4
 STEP_EVENTS: Final = 2_000
 """The number of records that one step of `derive` moves: some ten milliseconds."""
 _BEHIND_ALL: Final = b"\xff" * 33
@@ -32,9 +34,9 @@ def read_history(entries: Iterable[tuple[bytes, bytes]], rules: Rules) -> Native
     """Returns the history in a customer's entries, which are in the order of their keys. Raises UnreadableEntryError."""
     history, expired = NativeHistory(rules), 0
     for key, value in entries:
-        if len(key) == CUSTOMER_BYTES:
+        if len(key) == CUSTOMER_BYTES and len(value) == _EXPIRED_BYTES:
             expired = int.from_bytes(value, "little")
-        elif history.load(key, value, expired):
+        elif len(key) == _CHUNK_KEY_BYTES and history.load(key, value, expired):
             expired = 0
         else:
             raise UnreadableEntryError(

@@ -558,11 +558,16 @@ void blocks_change(bank_history *history, whereabouts place, const bank_event *e
     history->blocks[place.block].events[place.at] = *event;
 }
 
-void blocks_free(bank_history *history) {
+void blocks_clear(bank_history *history) {
     if (history->is_indexed)
         drop_index(history);
     for (uint32_t position = 0; position < history->block_count; position++)
         free(history->blocks[position].events);
+    history->block_count = history->id_count = history->free_count = history->count = 0;
+}
+
+void blocks_free(bank_history *history) {
+    blocks_clear(history);
     free(history->blocks);
     free(history->positions);
     free(history->free_ids);

@@ -31,6 +31,8 @@ void blocks_add(bank_history *history, const bank_event *event);
 void blocks_remove(bank_history *history, whereabouts place);
 /* Replaces the event at a place with another of the same key that gives the same windows. */
 void blocks_change(bank_history *history, whereabouts place, const bank_event *event);
+/* Removes all events. */
+void blocks_clear(bank_history *history);
 void blocks_free(bank_history *history);
 /* The memory of a history in bytes. */
 size_t blocks_bytes(const bank_history *history);

@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 
+#include "blocks.h"
 #include "memory.h"
 #include "text.h"
 
@@ -256,14 +257,14 @@ static bool read_event(bank_history *history, cursor *in, const bank_event *befo
         return false;
     event->amount_minor = (int64_t)number;
     if (!(same & SAME_CURRENCY)) {
-        if (!counted_text(in, &text))
+        if (!counted_text(in, &text) || !is_utf8(text.start, text.length))
             return false;
         event->currency = bank_history_word(history, text.start, text.length);
     }
     if (same & SAME_COUNTRY)
         event->country = before->country;
     else if (has & HAS_COUNTRY) {
-        if (!counted_text(in, &text))
+        if (!counted_text(in, &text) || !is_utf8(text.start, text.length))
             return false;
         event->country = bank_history_word(history, text.start, text.length);
     }
@@ -294,14 +295,18 @@ int bank_history_load(
     bank_history *history, const uint8_t *key, const uint8_t *value, size_t value_length, uint32_t expired) {
     cursor stream = {value, value + value_length}, *in = &stream;
     bank_event before = {0}, event;
+    bank_event bound = {
+        .time_us = read_key_part(key + 8),
+        .account_id = read_key_part(key + 16),
+        .transaction_id = read_key_part(key + 24)};
+    const bank_event *newest = history_newest(history);
     uint64_t count;
-    int64_t bound[3];
+    if (newest != NULL && !is_before(newest, &bound)) /* it belongs to this chunk, or the chunks are not in order */
+        return 0;
     if (value_length == 0 || *in->at++ != VERSION || !varint(in, &count) || expired >= count || count > UINT32_MAX / 4)
         return 0;
-    for (int i = 0; i < 3; i++)
-        bound[i] = read_key_part(key + 8 + 8 * i);
     for (uint64_t i = 0; i < count; i++, before = event) {
-        if (!read_event(history, in, &before, &event))
+        if (!read_event(history, in, &before, &event) || (i == 0 && is_before(&event, &bound)))
             return 0;
         if (i >= expired && !history_append(history, &event))
             return 0;
@@ -310,7 +315,7 @@ int bank_history_load(
         return 0;
     history->chunks = grown(history->chunks, &history->chunk_room, history->chunk_count, sizeof *history->chunks);
     history->chunks[history->chunk_count++] =
-        (chunk){bound[0], bound[1], bound[2], (uint32_t)count - expired, expired, true, false};
+        (chunk){bound.time_us, bound.account_id, bound.transaction_id, (uint32_t)count - expired, expired, true, false};
     if (history->chunk_count == 1)
         history->stored_expired = expired;
     return 1;
@@ -330,12 +335,25 @@ static uint8_t *write_chunk_key(uint8_t *at, int64_t customer_id, const chunk *o
     return write_key_part(at, one->transaction_id);
 }
 
+/* The bytes of the texts of a chunk. */
+static size_t text_bytes(const bank_history *history, const chunk *one) {
+    size_t bytes = 0;
+    whereabouts place = start_of(history, one);
+    for (uint32_t i = 0; i < one->count; i++) {
+        const bank_event *event = history_next(history, &place);
+        bytes += text_of(history, &event->currency).length + text_of(history, &event->country).length +
+            fired_of(history, event).length;
+    }
+    return bytes;
+}
+
 static size_t room_for(const bank_history *history) {
     size_t needed = (size_t)(history->dropped_count + 1) * ENTRY_BYTES;
     uint32_t left = history->dirty_count;
     for (uint32_t number = history->dirty_from; left; number++)
         if (history->chunks[number].is_dirty) {
-            needed += ENTRY_BYTES + 16 + history->chunks[number].count * (EVENT_BYTES + 3 * history->longest_text);
+            needed += ENTRY_BYTES + 16 + history->chunks[number].count * EVENT_BYTES;
+            needed += history->text_count ? text_bytes(history, &history->chunks[number]) : 0;
             left--;
         }
     return needed;

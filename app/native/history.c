@@ -162,6 +162,11 @@ int64_t bank_history_before(const bank_history *history, int64_t horizon_us) {
 void bank_history_expire(bank_history *history, int64_t horizon_us, bank_event *expired) {
     uint32_t count = (uint32_t)bank_history_before(history, horizon_us);
     history->floor_us = horizon_us - 1;
+    if (count && count == history->count && expired == NULL) {
+        blocks_clear(history);
+        chunks_expire(history, count);
+        return;
+    }
     for (uint32_t i = 0; i < count; i++) {
         whereabouts first = oldest(history);
         if (expired != NULL)
@@ -252,7 +257,6 @@ uint32_t bank_history_intern(bank_history *history, const uint8_t *bytes, size_t
     history->texts = grown(history->texts, &history->text_room, history->text_count, sizeof *history->texts);
     history->texts[history->text_count++] = made;
     history->text_bytes += length + sizeof made;
-    history->longest_text = length > history->longest_text ? length : history->longest_text;
     table_exchange(&history->numbers, digest, nth, history->text_count);
     return history->text_count;
 }

@@ -121,7 +121,7 @@ struct bank_history {
     text *texts;
     table numbers;
     uint32_t text_count, text_room;
-    size_t text_bytes, longest_text;
+    size_t text_bytes;
     /* In order; together they have all events. */
     chunk *chunks;
     uint32_t chunk_count, chunk_room;

@@ -69,12 +69,8 @@ class Rules:
         self.windows: Any = library.ffi.new("uint8_t[]", _WINDOWS_JSON_BYTES)
         self.length: Any = library.ffi.new("size_t *")
         self.high, self.low = library.ffi.new("int64_t *"), library.ffi.new("uint64_t *")
-        self.make_room(_CHANGES_BYTES)
-
-    def make_room(self, room: int) -> None:
-        """Make a buffer for the changes of a history."""
-        self.room, self.changes = room, self.library.ffi.new("uint8_t[]", room)
-        self.changes_bytes: Any = self.library.ffi.buffer(self.changes)
+        self.changes: Any = library.ffi.new("uint8_t[]", _CHANGES_BYTES)
+        self.changes_bytes = library.ffi.buffer(self.changes)
 
 
 @cache
@@ -206,10 +202,12 @@ class NativeHistory:
 
     def changes(self, customer_id: int) -> list[tuple[bytes, bytes | None]]:
         """Returns the entries that a store must set, or delete (None), to have the history as it is now."""
-        rules = self.rules
-        while (length := self._lib.bank_history_changes(self.pointer, customer_id, rules.changes, rules.room)) < 0:
-            rules.make_room(-2 * length)
-        changes, raw, at = list[tuple[bytes, bytes | None]](), rules.changes_bytes, 0
+        raw, call = self.rules.changes_bytes, self._lib.bank_history_changes
+        length = call(self.pointer, customer_id, self.rules.changes, _CHANGES_BYTES)
+        if length < 0:
+            room = self.rules.library.ffi.new("uint8_t[]", -length)
+            raw, length = self.rules.library.ffi.buffer(room), call(self.pointer, customer_id, room, -length)
+        changes, at = list[tuple[bytes, bytes | None]](), 0
         while at < length:
             key_length, value_length = _LENGTHS.unpack_from(raw, at)
             key_at, value_at = at + _LENGTHS.size, at + _LENGTHS.size + key_length

@@ -137,15 +137,43 @@ def test_nothing_to_derive_takes_no_step() -> None:
     assert list(store.scan(HISTORIES.name)) == []
 
 
-@pytest.mark.parametrize("damage", ["version", "short", "long", "empty"])
+@pytest.mark.parametrize("damage", ["version", "short", "long", "empty", "text"])
 def test_a_damaged_chunk_is_an_error_that_names_the_customer(damage: str) -> None:
     history = NativeHistory(Rules(library(), RuleSet(())), [event(number, number) for number in range(5)])
     ((key, value),) = history.changes(7)
     assert value is not None
-    damaged = {"version": b"\x09" + value[1:], "short": value[:-1], "long": value + b"\0", "empty": b""}[damage]
+    damaged = {
+        "version": b"\x09" + value[1:],
+        "short": value[:-1],
+        "long": value + b"\0",
+        "empty": b"",
+        "text": value.replace(b"EUR", b"EU\xff"),
+    }[damage]
     assert len(read_history([(key, value)], RULES)) == 5
     with pytest.raises(UnreadableEntryError, match="the stored history of customer 7 cannot be read"):
         read_history([(key, damaged)], RULES)
+
+
+def test_chunks_that_do_not_fit_their_keys_or_each_other_are_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.native.history.CHUNK_EVENTS", 4)
+    rules = Rules(library(), RuleSet(()))
+    history = NativeHistory(rules, [event(number, number) for number in range(12)])
+    entries = [(key, value or b"") for key, value in history.changes(7)]
+    (first, of_first), (second, of_second), (third, of_third) = entries
+    assert len(read_history(entries, RULES)) == 12
+    for wrong in (
+        [(first, of_first), (third, of_second)],
+        [(first, of_second), (second, of_first)],
+        [(second, of_second), (first, of_first)],
+        [(first, of_first), (first, of_first)],
+        [(first[:20], of_first)],
+        [(first + b"\0", of_first)],
+        [(number_key(7), b"\1"), (first, of_first)],
+        [(number_key(7), (4).to_bytes(4, "little")), (first, of_first)],
+        [(second, of_third), (third, of_third)],
+    ):
+        with pytest.raises(UnreadableEntryError):
+            read_history(wrong, RULES)
 
 
 def test_the_first_events_of_a_chunk_expire_without_writing_it_again() -> None:
