@@ -22,7 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -46,10 +46,16 @@ from app.engine.partition_group import POSITIONS, PartitionGroup
 from app.engine.store import Store
 from app.engine.transactional_producer import Pair, TransactionalProducer
 from app.local.stack.part import Part
+from app.native.history import without_rules
 from app.operations.provision import topics
 from app.topology.partition_groups import groups
 from benchmarks.figures import say
-from tables import accounts, customers, forwarded_transactions, velocity_events
+from tables.encoding import decode_number_key
+from tables.forwarded_transactions import FORWARDED_TRANSACTIONS
+from tables.rows import ACCOUNTS as ACCOUNT_ROWS
+from tables.rows import CUSTOMERS as CUSTOMER_ROWS
+from tables.velocity_events import EVENTS
+from tables.velocity_histories import CUSTOMER_BYTES, HISTORIES, read_history
 from tests.support.bank.cdc import CdcLog
 from tests.support.catalogue import CATALOGUE
 from tests.support.machine.stack import private_stack, settings_of
@@ -71,17 +77,17 @@ def entries(table: str, keys: int) -> Iterator[tuple[int, bytes, bytes]]:
     for number in range(1, keys + 1):
         partition = number % 4
         if table == "accounts":
-            yield partition, accounts.ACCOUNTS.encode_key((number,)), accounts.ACCOUNTS.encode(_account(number))
+            yield partition, ACCOUNT_ROWS.encode_key((number,)), ACCOUNT_ROWS.encode(_account(number))
         elif table == "customers":
-            yield partition, customers.CUSTOMERS.encode_key((number,)), customers.CUSTOMERS.encode(_customer(number))
+            yield partition, CUSTOMER_ROWS.encode_key((number,)), CUSTOMER_ROWS.encode(_customer(number))
         elif table == "transactions":
             passed = ForwardedTransaction(
                 True, number, None, number % 1000, hashlib.sha256(b"%d" % number).digest()[:16]
             )
             yield (
                 partition,
-                forwarded_transactions.FORWARDED_TRANSACTIONS.encode_key((number // 2, number)),
-                forwarded_transactions.FORWARDED_TRANSACTIONS.encode(passed),
+                FORWARDED_TRANSACTIONS.encode_key((number // 2, number)),
+                FORWARDED_TRANSACTIONS.encode(passed),
             )
         else:
             facts = Facts(
@@ -97,8 +103,8 @@ def entries(table: str, keys: int) -> Iterator[tuple[int, bytes, bytes]]:
             )
             yield (
                 partition,
-                velocity_events.EVENTS.encode_key((number % 1000, number * 1_000_000, number // 2, number)),
-                velocity_events.EVENTS.encode(facts),
+                EVENTS.encode_key((number % 1000, number * 1_000_000, number // 2, number)),
+                EVENTS.encode(facts),
             )
 
 
@@ -193,10 +199,22 @@ def stored(state: Path, kafka: KafkaSettings) -> Contents:
             path = next(state.glob(f"*/{group.app_id}/{group.name}/{partition}"))
             store = Store(path, block_cache=Cache(8 << 20))
             for table in _tables(group):
-                for key, value in store.scan(table):
+                entries = _events(store) if table == EVENTS.name else store.scan(table)
+                for key, value in entries:
                     found[group.name, table, partition].add(key, value)
             store.close()
     return dict(found)
+
+
+def _events(store: Store) -> Iterator[tuple[bytes, bytes]]:
+    """Yields the stored histories as entries of the changelog."""
+    assert next(store.scan(EVENTS.name), None) is None, "records of the changelog were left underived"
+    rules = without_rules()
+    for prefix, chunks in groupby(store.scan(HISTORIES.name), lambda entry: entry[0][:CUSTOMER_BYTES]):
+        (customer_id,) = decode_number_key(prefix)
+        for event in read_history(chunks, rules):
+            key = EVENTS.encode_key((customer_id, event.time_us, event.account_id, event.transaction_id))
+            yield key, EVENTS.encode(event.facts)
 
 
 def free_port() -> int:

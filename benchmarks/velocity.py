@@ -26,7 +26,7 @@ from app.native.history import NativeHistory, Rules
 from app.native.library import load
 from app.native.velocity import Screener
 from tables.truncations import TRUNCATIONS
-from tables.velocity_events import TABLES
+from tables.velocity_histories import TABLES
 from tests.support.streams.velocity import DAY_US, naive_windows, transaction
 
 ROUNDS = 2
