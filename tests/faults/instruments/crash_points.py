@@ -125,11 +125,12 @@ def _during_restore(fuse: Fuse) -> None:
 
         return marked
 
-    def counted(write: Callable[..., None]) -> Callable[..., None]:
-        def dying(self: Any, *args: Any) -> None:
-            write(self, *args)
+    def counted(write: Callable[..., Any]) -> Callable[..., Any]:
+        def dying(self: Any, *args: Any) -> Any:
+            written = write(self, *args)
             if args[0] and restoring.get():
                 fuse.reach("with a part of a changelog written")
+            return written
 
         return dying
 
