@@ -131,7 +131,7 @@ def truncate(command: TableCommand, unit: UnitOfWork) -> None:
     """Remove the events that a TRUNCATE removed. Scans the whole partition. The markers of rules that have fired stay."""
     truncation = truncations.store(command, unit)
     events = unit.table(EVENTS)
-    for customer_id, history in list(histories(unit.table(HISTORIES))):
+    for customer_id, history in histories(unit.table(HISTORIES)):
         for event in list(history):
             if is_truncated(event.facts.lsn, truncation.lsn):
                 marker = history.forget(event)
