@@ -81,10 +81,12 @@ class _Handler:
                 assert screened is not None, (
                     "the native library does not read a record that Python wrote in the common form"
                 )
-        finally:
+        except PoisonRecordError:  # the history has not changed
             histories.put(customer_id, history)
+            raise
         self._conclude(record, history, screened, histories.truncated_lsn, unit)
         _store(customer_id, history, unit)
+        histories.put(customer_id, history)  # one whose change is not stored is read again
 
     def _conclude(
         self, record: InputRecord, history: NativeHistory, screened: Screened, truncated_lsn: int | None, unit: UnitOfWork

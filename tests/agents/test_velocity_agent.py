@@ -19,6 +19,7 @@ from app.domain.times import format_us
 from app.engine.batch_unit_of_work import Overlay, OverlayView
 from app.engine.memory import EmittedRecord, MemoryPartition
 from app.engine.partition_group import PartitionGroup, RecordHandler
+from app.errors import PoisonRecordError
 from app.native.library import load
 from tables.truncations import TRUNCATIONS
 from tables.velocity_histories import HISTORIES, TABLES, histories
@@ -233,6 +234,19 @@ def test_a_record_that_is_refused_leaves_histories_in_memory() -> None:
     agent.raw(Record(b"{", b'{"customer_id":7}'), Record(b"{", b'{"customer_id":8}'), Record(None, None))
     assert list(agent.partition._memory.values()) == [histories]
     assert len(histories.take(7)) == 1
+
+
+def test_a_history_whose_change_was_not_stored_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Agent()
+    agent.send(transaction(5))
+
+    def refused(*_: object) -> None:
+        raise PoisonRecordError("refused after the history was changed", reason="test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(velocity._Handler, "_conclude", refused)
+        assert [it.topic for it in agent.send(transaction(6))] == [DEAD_LETTERS.name]
+    assert velocities(agent.send(transaction(7)))[0].windows["1m"].count == 2
 
 
 def test_expired_events_leave_the_table_without_a_word_to_the_changelog() -> None:
