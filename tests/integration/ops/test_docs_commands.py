@@ -107,7 +107,12 @@ class Shell:
 
     def __init__(self, home: Path, folder: Path) -> None:
         self._exported = folder / "exported"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("BANKSTREAM_")}
+        of_make = ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")  # of a make that runs this test
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("BANKSTREAM_") and name not in of_make
+        }
         kept |= {
             "BANKSTREAM_HOME": str(home),
             "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}",
