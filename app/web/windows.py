@@ -1,5 +1,7 @@
 """Computes a customer's windows as of an instant from the committed table of its history."""
 
+from collections.abc import Iterator
+
 from msgspec.structs import replace
 
 from app.domain.events import POSTED, Event, Facts
@@ -22,15 +24,18 @@ def windows_at(
     """
     events: list[Event] = []
     known: list[str] = []
-    upper_us = now_us + 1
+    newest_first = _newest_first(state, customer_id, now_us)
+    event = next(newest_first, None)
     for name, length_us in WINDOWS_US.items():
-        lower_us = now_us - length_us + 1
-        older = _events(state, customer_id, lower_us, upper_us, max_events - len(events))
-        if older is None:
+        in_shorter = len(events)
+        while event is not None and event.time_us > now_us - length_us and len(events) < max_events:
+            events.append(event)
+            event = next(newest_first, None)
+        if event is not None and event.time_us > now_us - length_us:
+            del events[in_shorter:]
             break
-        events, upper_us = older + events, lower_us
         known.append(name)
-    history = NativeHistory(without_rules(), events)
+    history = NativeHistory(without_rules(), reversed(events))
     currencies = sorted({event.facts.currency for event in events if event.facts.counted})
     by_currency = {
         currency: history.windows(Event(now_us, 0, 0, replace(_NOBODY, currency=currency)))
@@ -57,15 +62,8 @@ def windows_at(
     return windows, bool(events) or len(known) < len(WINDOWS_US)
 
 
-def _events(state: CommittedState, customer_id: int, lower_us: int, upper_us: int, at_most: int) -> list[Event] | None:
-    """Returns the events with lower_us <= time < upper_us in order; None if there are more than `at_most`."""
-    found: list[Event] = []
-    prefix = number_key(customer_id)
-    for entry in state.scan_back(HISTORIES, prefix, number_key(customer_id, upper_us)):
-        events = [event for event in read_history([entry], without_rules()) if event.time_us < upper_us]
-        found[:0] = (event for event in events if event.time_us >= lower_us)
-        if len(found) > at_most:
-            return None
-        if events and events[0].time_us < lower_us:
-            break
-    return found
+def _newest_first(state: CommittedState, customer_id: int, until_us: int) -> Iterator[Event]:
+    """Yields the events up to an instant. Each chunk is read when its first event is asked for."""
+    for entry in state.scan_back(HISTORIES, number_key(customer_id), number_key(customer_id, until_us + 1)):
+        events = list(read_history([entry], without_rules()))
+        yield from (event for event in reversed(events) if event.time_us <= until_us)
