@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from rocksdict import BlockBasedOptions, Cache, MemtableFactory, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, MemtableFactory, Options, Rdict, RdictIter, WriteBatch, WriteOptions
 
 from app.errors import BankstreamError
 
@@ -171,10 +171,7 @@ class Store:
                 return
             yield key[cut:], cursor.value()
             cursor.next()
-        try:
-            cursor.status()  # a damaged block ends an iterator like the end of the data does; only the status tells them apart
-        except Exception as error:
-            raise self._failed(error) from error
+        self._check_end(cursor)
 
     def scan_back(self, table: str, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Entries with start <= key < end in descending order."""
@@ -190,10 +187,7 @@ class Store:
                 return
             yield key[cut:], cursor.value()
             cursor.prev()
-        try:
-            cursor.status()
-        except Exception as error:
-            raise self._failed(error) from error
+        self._check_end(cursor)
 
     def write(self, changes: Sequence[tuple[str, bytes, bytes | None]], changelog_offsets: Mapping[str, int]) -> None:
         """Applies changes (table, key, and value or None to delete) and the changelog offsets after them atomically.
@@ -244,6 +238,13 @@ class Store:
             if self.bulk and (self._db.property_int_value("rocksdb.num-files-at-level0") or 0) > MAX_LOADED_FILES:
                 self._db.compact_range(None, None)
             self._db.close()
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def _check_end(self, cursor: RdictIter) -> None:
+        """Raises StateError if an iterator ended at a damaged block. It ends there as at the end of the data; only its status differs."""
+        try:
+            cursor.status()
         except Exception as error:
             raise self._failed(error) from error
 
