@@ -8,7 +8,6 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +35,7 @@ from tables.encoding import number_key
 from tables.truncations import TRUNCATIONS
 from tables.velocity_events import EVENTS
 from tables.velocity_histories import HISTORIES, TABLES
+from tests.support.bank.cdc import Record
 from tests.support.streams.velocity import START_US, transaction
 
 NEWEST_US: Final = START_US + RETENTION_US
@@ -164,17 +164,6 @@ def _windows(rows: Iterator[Row], end_us: int) -> dict[str, Window]:
     return windows
 
 
-@dataclass(frozen=True)
-class _Input:
-    value: bytes
-    key: bytes
-    topic: str = TRANSACTIONS.name
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
 class Records:
     """Makes records of bank.transactions whose transactions, log positions and times of booking go up."""
 
@@ -238,7 +227,7 @@ class BankPartition:
 
     def process(self, records: Sequence[TransactionRecord]) -> tuple[Timed, list[bytes]]:
         """Applies records in one unit of work and writes its changes to the store. Returns the times and the velocity records."""
-        inputs = [_Input(encode(it), key_bytes("customer_id", it.customer_id)) for it in records]
+        inputs = [Record(TRANSACTIONS.name, encode(it), key_bytes("customer_id", it.customer_id)) for it in records]
         took: list[int] = []
 
         def timed(record: InputRecord, unit: UnitOfWork) -> None:

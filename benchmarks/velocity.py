@@ -27,6 +27,7 @@ from app.native.library import load
 from app.native.velocity import Screener
 from tables.truncations import TRUNCATIONS
 from tables.velocity_histories import TABLES
+from tests.support.bank.cdc import Record
 from tests.support.streams.velocity import DAY_US, naive_windows, transaction
 
 ROUNDS = 2
@@ -159,23 +160,12 @@ def agent(case: Case) -> float:
     handlers = {TRANSACTIONS.name: velocity.handler(case.rules, load())}
     elapsed = 0.0
     for records in (case.warm, case.timed):
-        raw = [_Record(encode(it), key_bytes("customer_id", it.customer_id)) for it in records]
+        raw = [Record(TRANSACTIONS.name, encode(it), key_bytes("customer_id", it.customer_id)) for it in records]
         started = time.process_time()
         for at in range(0, len(raw), 500):
             partition.process(raw[at : at + 500], handlers, now_us=0)
         elapsed = time.process_time() - started
     return elapsed * 1e6 / len(case.timed)
-
-
-@dataclass(frozen=True)
-class _Record:
-    value: bytes
-    key: bytes
-    topic: str = TRANSACTIONS.name
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def main(hot: int = 20_000) -> None:
