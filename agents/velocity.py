@@ -138,9 +138,9 @@ def truncate(command: TableCommand, unit: UnitOfWork) -> None:
             if is_truncated(event.facts.lsn, truncation.lsn):
                 marker = history.forget(event)
                 if marker is None:
-                    events.delete(_key(customer_id, event))
+                    events.delete((customer_id, *event.key))
                 elif marker != event:
-                    events.put(_key(customer_id, event), marker.facts)
+                    events.put((customer_id, *event.key), marker.facts)
         _store(customer_id, history, unit)
     unit.cache.pop(_MEMORY, None)
 
@@ -197,7 +197,3 @@ def _store(customer_id: int, history: NativeHistory, unit: UnitOfWork) -> None:
 def _event(screened: Screened) -> Event:
     """Returns the event that is to be stored."""
     return decode_event(screened.key, EVENTS.decode(screened.facts))[1]
-
-
-def _key(customer_id: int, event: Event) -> tuple[int, int, int, int]:
-    return customer_id, event.time_us, event.account_id, event.transaction_id

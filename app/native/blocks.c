@@ -60,8 +60,7 @@ static void erase_value(occurrences *in, occurrence *gone) {
     in->places[free_at].value = 0;
     for (uint32_t at = (free_at + 1) & in->mask; in->places[at].value; at = (at + 1) & in->mask) {
         uint32_t from = mixed_words(in->places[at].value, 0) & in->mask;
-        if (((at - from) & in->mask) >=
-            ((at - free_at) & in->mask)) { /* it was put behind the place that is free now */
+        if (((at - from) & in->mask) >= ((at - free_at) & in->mask)) { /* put behind the free place */
             in->places[free_at] = in->places[at];
             in->places[at].value = 0;
             free_at = at;
@@ -462,10 +461,8 @@ static void insert_event(block *in, uint32_t at, const bank_event *event) {
 
 uint32_t block_of(const bank_history *history, const bank_event *key) {
     const block *blocks = history->blocks;
-    uint32_t low = 0,
-             high =
-                 history
-                     ->block_count; /* the blocks before `low` do not begin behind the key, those from `high` on do */
+    /* The blocks before `low` do not begin behind the key; those from `high` on do. */
+    uint32_t low = 0, high = history->block_count;
     if (!is_before(key, &blocks[high - 1].events[blocks[high - 1].first]))
         return high - 1;
     while (low < high) {

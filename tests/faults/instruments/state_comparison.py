@@ -89,5 +89,5 @@ def _entries(store: Store, table: str) -> Iterator[tuple[bytes, bytes]]:
     for prefix, entries in groupby(store.scan(HISTORIES.name), lambda entry: entry[0][:CUSTOMER_BYTES]):
         (customer_id,) = decode_number_key(prefix)
         for event in read_history(entries, without_rules()):
-            key = EVENTS.encode_key((customer_id, event.time_us, event.account_id, event.transaction_id))
+            key = EVENTS.encode_key((customer_id, *event.key))
             yield key, EVENTS.encode(event.facts)

@@ -85,19 +85,15 @@ def _decode(record: InputRecord) -> TransactionChange:
 def _store(customer_id: int, result: Screening, unit: UnitOfWork) -> None:
     log, kept = unit.table(EVENTS), unit.table(KEPT)
     for event in result.expired:
-        kept.delete(_key(customer_id, event))
+        kept.delete((customer_id, *event.key))
     if result.gone is not None:
-        log.delete(_key(customer_id, result.gone))
-        kept.delete(_key(customer_id, result.gone))
+        log.delete((customer_id, *result.gone.key))
+        kept.delete((customer_id, *result.gone.key))
     if result.kept is not None:
-        log.put(_key(customer_id, result.kept), result.kept.facts)
-        kept.put(_key(customer_id, result.kept), result.kept.facts)
+        log.put((customer_id, *result.kept.key), result.kept.facts)
+        kept.put((customer_id, *result.kept.key), result.kept.facts)
 
 
 def _events(customer_id: int, unit: UnitOfWork) -> list[Event]:
     prefix = number_key(customer_id)
     return [decode_event(key, facts)[1] for key, facts in unit.table(KEPT).scan(prefix, after_prefix(prefix))]
-
-
-def _key(customer_id: int, event: Event) -> EventKey:
-    return customer_id, event.time_us, event.account_id, event.transaction_id
